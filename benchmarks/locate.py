@@ -9,7 +9,7 @@ import torch
 
 from resect import Crispr, Example, LanguageModel, Task
 from resect.attribution import attribute
-from resect.evaluation import Questions
+from resect.questions import Questions
 from setting import best_of_each, llama, t5
 
 

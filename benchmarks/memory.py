@@ -30,7 +30,7 @@ def work(kind: str, folder: str, examples: int) -> dict[str, float]:
 
     from locate import bare, task
     from resect import Crispr, LanguageModel
-    from resect.evaluation import Questions
+    from resect.questions import Questions
     from setting import tokenizer
 
     start = held()

@@ -25,3 +25,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real models and data are not here ({SHARED.name}/ beside the repository)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a planted model, a task file and a text (see `planted.write`); not to be changed."""
+    import planted
+
+    folder = tmp_path_factory.mktemp("planted")
+    planted.write(folder)
+    return folder

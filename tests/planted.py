@@ -1,5 +1,8 @@
 """Tiny models with planted bias: a few feed-forward units push every answer to "b", and a few weaker ones to the right answer "g"."""
 
+import json
+from pathlib import Path
+
 import torch
 
 import pico
@@ -19,6 +22,29 @@ def task(groups: int = 60) -> Task:
         tags = ("odd",) if place % 2 else ("even",)
         examples.append(Example({"text": f"question {place * 37 % 101}"}, choices, choices.index("g"), group=str(place), tags=tags))
     return Task("planted", tuple(examples), ("Say it.", "Answer:"), "{{ instruction }} {{ text }}: {{ answer }}")
+
+
+TASK_FILE = """
+name = "planted"
+data = "items.jsonl"
+template = "{{ instruction }} {{ text }}: "
+instructions = ["Say it.", "Answer:"]
+choices = "choices"
+gold = "gold"
+group = "group"
+tags = "tags"
+"""
+
+
+def write(folder: Path) -> None:
+    """The llama of `model` and the `task` as files: model/, items.jsonl, task.toml, and a text.txt to read."""
+    planted, _, _ = model("llama")
+    planted.model.to(torch.float32).save_pretrained(folder / "model")
+    planted.tokenizer.save_pretrained(folder / "model")
+    rows = [{"text": e.fields["text"], "choices": e.choices, "gold": e.gold, "group": e.group, "tags": e.tags} for e in task().examples]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "task.toml").write_text(TASK_FILE)
+    (folder / "text.txt").write_text("a line to read\nand another one\n")
 
 
 def model(name: str, seed: int = 0) -> tuple[LanguageModel, Neurons, Neurons]:

@@ -12,9 +12,10 @@ from naive import naive_logprob
 from resect.address import Neurons
 from resect.edits.neurons import Scale
 from resect.errors import BadTask, EmptySplit, UnknownName, WrongModel
-from resect.evaluation import Questions, compare, evaluate
+from resect.evaluation import compare, evaluate
 from resect.model import LanguageModel
 from resect.plan import Plan
+from resect.questions import Questions
 from resect.tasks.base import Example, Task
 from resect.work import InMemory
 

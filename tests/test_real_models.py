@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resect.evaluation import Questions, compare
+from resect.evaluation import compare
 from resect.loading import load_model
 from resect.methods.crispr import Crispr, cut
 from resect.plan import Plan
+from resect.questions import Questions
 from resect.tasks import load_task
 from resect.tasks.base import Task
 

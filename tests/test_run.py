@@ -10,52 +10,24 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 import planted
 from resect import run
-from resect.address import Neurons
-from resect.edits.neurons import Scale
 from resect.errors import InputError, RunMismatch
 from resect.forecast import describe
-from resect.loading import load_model
 from resect.plan import Plan
 from resect.recipe import Recipe
 from resect.scores import Scores
 from resect.store import Run
 from resect.tasks.base import split_of
 
-TASK = """
-name = "planted"
-data = "items.jsonl"
-template = "{{ instruction }} {{ text }}: "
-instructions = ["Say it.", "Answer:"]
-choices = "choices"
-gold = "gold"
-group = "group"
-tags = "tags"
-"""
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a planted model and a task file."""
-    folder = tmp_path_factory.mktemp("planted")
-    model, _, _ = planted.model("llama")
-    model.model.to(torch.float32).save_pretrained(folder / "model")
-    model.tokenizer.save_pretrained(folder / "model")
-    rows = [
-        {"text": e.fields["text"], "choices": e.choices, "gold": e.gold, "group": e.group, "tags": e.tags} for e in planted.task().examples
-    ]
-    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "task.toml").write_text(TASK)
-    return folder
-
 
 def recipe_of(where: Path, output: Path, **settings: object) -> Recipe:
+    """The job on the planted model; what stands beside its comparison only where it is asked for: it takes longest."""
     base = {"model": str(where / "model"), "task": str(where / "task.toml"), "output": str(output), "sites": ("*.up",), "samples": 5}
-    return Recipe(**(base | settings))
+    quick = {"calibrate": ("none",), "generation": False, "text": (str(where / "text.txt"),)}
+    return Recipe(**(base | quick | settings))
 
 
 @pytest.fixture(scope="module")
@@ -171,15 +143,6 @@ def test_what_cannot_be_asked_of_the_test_split_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
-def test_of_several_tasks_the_last_is_refused_before_the_first_is_asked(where: Path) -> None:
-    model, task, stages = load_model(str(where / "model")), str(where / "task.toml"), []
-    with pytest.raises(InputError, match="nowhere"):
-        run.evaluate(model, None, [task, "nowhere.toml"], {}, lambda *told: stages.append(told))
-    with pytest.raises(InputError, match="task in front of a path"):
-        run.evaluate(model, None, [task], {"data": [f"bbq={task}"]}, lambda *told: stages.append(told))
-    assert stages == []
-
-
 def test_several_trials_have_a_folder_each_and_a_mean_on_top(where: Path, tmp_path: Path) -> None:
     outcome = run.crispr(recipe_of(where, tmp_path / "run", trials=2))
     first, second = (Run.load(outcome.folder / f"trial-{number}") for number in (1, 2))
@@ -209,23 +172,6 @@ def test_where_nothing_helps_the_plan_is_empty_and_there_is_no_control(where: Pa
     assert outcome.comparison.difference.mean == 0
 
 
-def test_a_plan_is_tried_on_prompts(where: Path, finished: run.Outcome) -> None:
-    model = load_model(str(where / "model"))
-    ((prompt, before, after),) = run.try_plan(model, finished.plan, ["Say it. question 3:"], max_new_tokens=2)
-    assert prompt == "Say it. question 3:"
-    assert before != after
-
-
-def test_a_task_is_evaluated_with_and_without_a_plan(where: Path, finished: run.Outcome) -> None:
-    model = load_model(str(where / "model"))
-    task = str(where / "task.toml")
-    (alone,) = run.evaluate(model, None, [task], {}).values()
-    (both,) = run.evaluate(model, finished.plan, [task], {}).values()
-    assert alone.edited is None
-    assert alone.base == both.base == finished.comparison.base
-    assert both.edited == finished.comparison.edited
-
-
 def test_a_dry_run_says_how_long_and_leaves_nothing(where: Path, tmp_path: Path) -> None:
     said = " ".join(describe(recipe_of(where, tmp_path / "run")))
     assert "family llama" in said
@@ -239,7 +185,28 @@ def test_more_neurons_than_there_are_cannot_be_cut(where: Path, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_plan_made_by_hand_can_be_tried(where: Path) -> None:
-    model = load_model(str(where / "model"))
-    plan = Plan((Scale(Neurons({"decoder.1.up": planted.BIAS_UNITS}), 0.0),))
-    assert len(run.try_plan(model, plan, ["a", "b"], max_new_tokens=1)) == 2
+def test_beside_the_comparison_stands_what_the_recipe_asks_for(where: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(
+        (where / "task.toml").read_text().replace('"planted"', '"other"').replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    )
+    wanted = {"calibrate": ("cc", "dc"), "generation": True, "beside": (str(other),), "trials": 2, "n": 3}
+    outcome = run.crispr(recipe_of(where, tmp_path / "run", **wanted))
+    for folder in (outcome.folder, outcome.folder / "trial-1", outcome.folder / "trial-2"):
+        found = Run.load(folder).comparison()
+        assert found["baselines"]["cc"]["mean"] <= 1
+        assert found["baselines"]["dc"]["mean"] <= 1
+        assert found["other_metrics"]["generation"]["edited"]["mean"] <= 1
+        assert found["side_effects"]["perplexity"]["base"] > 1
+        assert found["side_effects"]["other"]["edited"] == found["edited"]["mean"]
+    trials = [part.comparison()["side_effects"]["perplexity"]["edited"] for part in Run.load(outcome.folder).parts()]
+    assert Run.load(outcome.folder).comparison()["side_effects"]["perplexity"]["edited"] == pytest.approx(sum(trials) / 2)
+
+
+def test_what_stands_beside_is_refused_before_any_work(where: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    for wrong in ({"text": (str(tmp_path / "nothing.txt"),)}, {"beside": ("no-such-task",)}):
+        with pytest.raises(InputError, match=r"nothing\.txt|no-such-task"):
+            run.crispr(recipe_of(where, tmp_path / "run", **wrong), lambda stage, done, total: stages.append(stage))
+    assert stages == []
+    assert not (tmp_path / "run").exists()

@@ -66,7 +66,17 @@ def read_json(path: Path, what: str = "file") -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, whole or not at all. Raises StorageFailure."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes(path, safetensors.numpy.save(contiguous, dict(metadata)))
+    write_bytes(path, _in_order(safetensors.numpy.save(contiguous, dict(metadata))))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in order: the library's own order is another in every process."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)  # the values stay aligned
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

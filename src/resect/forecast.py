@@ -2,7 +2,7 @@
 
 import time
 
-from .evaluation import Questions
+from .questions import Questions
 from .recipe import Recipe
 from .run import CONTROL_DRAWS, method_of, prepare
 from .store import Run

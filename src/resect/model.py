@@ -239,6 +239,11 @@ class LanguageModel:
 
         Raises InputError where the texts hold nothing to score, NotFinite, OutOfMemory.
         """
+        total, tokens = self.text_logprob(texts, window)
+        return math.exp(-total / tokens)
+
+    def text_logprob(self, texts: Sequence[str], window: int | None = None) -> tuple[float, int]:
+        """Total log-probability (natural logarithm) of `texts`, and the number of tokens that were scored. Raises as `perplexity`."""
         limit = min(window or WINDOW, self.context or WINDOW)
         if limit < 2:
             raise InputError(f"A window of {limit} tokens leaves nothing to score; it needs 2 or more.")
@@ -252,10 +257,10 @@ class LanguageModel:
             lambda part: sum(self.forward.row_logprobs([rows[place] for place in part])),
             lambda place: self._fed(rows[place]),
         )
-        mean = -sum(total for _, total in scored) / sum(len(row.label_ids) for row in rows)
-        if not math.isfinite(mean):
+        total = sum(found for _, found in scored)
+        if not math.isfinite(total):
             raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
-        return math.exp(mean)
+        return total, sum(len(row.label_ids) for row in rows)
 
     # Batches.
 

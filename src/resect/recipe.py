@@ -22,6 +22,7 @@ from .settings import check_bounds, check_names, checked, setting
 
 SCHEMA = 1
 METHODS = ("crispr",)
+CALIBRATIONS = ("cc", "dc", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,12 @@ class Recipe:
         path=True,
         metavar="[TASK=]PATH",
     )
-    template: str | None = setting(None, "File with the prompt's wording (Jinja2).", path=True, metavar="FILE")
-    instructions: str | None = setting(None, "File with the instructions, one a line.", path=True, metavar="FILE")
+    template: tuple[str, ...] = setting(
+        (), "File with the prompt's wording (Jinja2); TASK=FILE where there are several tasks.", path=True, metavar="[TASK=]FILE"
+    )
+    instructions: tuple[str, ...] = setting(
+        (), "File with the instructions, one a line; TASK=FILE where there are several tasks.", path=True, metavar="[TASK=]FILE"
+    )
     split_by: str | None = setting(None, "What may not be torn apart by the splits, e.g. template for BBQ.", metavar="GROUP")
     chat_template: bool = setting(False, "Wrap every prompt in the tokenizer's own chat template.")
     limit: int | None = setting(None, "Use at most so many examples in all; the splits keep their shares.", least=1, metavar="N")
@@ -123,6 +128,19 @@ class Recipe:
     )
     trials: int = setting(1, "Repeat with other samples, each trial with its own cut.", least=1, metavar="N")
 
+    calibrate: tuple[str, ...] = setting(
+        ("cc", "dc"),
+        "Baselines beside the cut: contextual (cc) and domain-context (dc) calibration of the model as it is, or none.",
+        metavar="cc|dc|none",
+    )
+    generation: bool = setting(True, "Compare by generated text too, beside the most probable choice.")
+    text: tuple[str, ...] = setting(
+        (), "Plain text for the perplexity before and after; by default a little text that ships with resect.", path=True, metavar="FILE"
+    )
+    beside: tuple[str, ...] = setting(
+        (), "Other tasks on which the cut's side effects are measured; their data is TASK=PATH.", metavar="TASK"
+    )
+
     output: str | None = setting(
         None, "The run folder; by default runs/<method>-<model>-<task>.", changes_result=False, path=True, metavar="DIR"
     )
@@ -140,6 +158,9 @@ class Recipe:
                 raise BadRecipe(f"{name} is missing. {self.sentence(name)}")
         if self.n is not None and self.fraction is not None:
             raise BadRecipe(f"n = {self.n} and fraction = {self.fraction} both say how many neurons are cut; give one of them.")
+        for kind in self.calibrate:
+            if kind not in CALIBRATIONS or (kind == "none" and len(self.calibrate) > 1):
+                raise BadRecipe(f"calibrate is {', '.join(self.calibrate)}; it is cc, dc, both, or none alone.")
         if not self.sites:
             raise BadRecipe('sites is empty, so there is nowhere to look; sites = ["*"] looks everywhere.')
 
@@ -162,8 +183,8 @@ class Recipe:
     def anchored(self) -> "Recipe":
         """The same recipe with every path that exists made absolute, and without `output`: a folder knows its place."""
         settings = {f.name: _anchor(getattr(self, f.name)) for f in dataclasses.fields(self) if f.metadata["path"]}
-        if self.task.endswith(".toml"):  # a built-in name stays a name, whatever folder may be called the same
-            settings["task"] = _anchor(self.task)
+        # A built-in name stays a name, whatever folder may be called the same.
+        settings |= {"task": _anchor_file(self.task), "beside": tuple(map(_anchor_file, self.beside))}
         return dataclasses.replace(self, **{**settings, "output": None})
 
     def differs(self, other: "Recipe") -> tuple[str, ...]:
@@ -226,6 +247,10 @@ class Recipe:
             raise BadRecipe(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
+def _anchor_file(task: str) -> Any:
+    return _anchor(task) if task.endswith(".toml") else task
+
+
 def _anchor(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_anchor(item) for item in value)
@@ -233,5 +258,5 @@ def _anchor(value: Any) -> Any:
         return value
     name, equals, path = value.rpartition("=")
     if equals and not os.path.exists(value):
-        return f"{name}={_anchor(path)}"
+        return f"{_anchor_file(name)}={_anchor(path)}"
     return os.path.abspath(value) if value and os.path.exists(value) else value

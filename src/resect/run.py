@@ -1,10 +1,9 @@
-"""The acts: locate, search, compare, and keep what came out in a run folder. Prints nothing, and knows no command line.
+"""The jobs: locate, search, compare, and keep what came out in a run folder. Prints nothing, and knows no command line.
 
 Whatever a kill interrupts goes on from the journal of the folder: an entry that is there is read, one that is not is made.
 """
 
 import dataclasses
-import hashlib
 import statistics
 import time
 from collections import UserDict
@@ -17,19 +16,19 @@ from typing import Any
 import torch
 
 from . import control
+from .beside import Beside
 from .comparison import Comparison
 from .effect import named_units, verify_effect
-from .errors import InputError, UnknownName
-from .evaluation import Compared, Questions, compare, compared_values
-from .evaluation import evaluate as evaluate_task
-from .loading import load_model
+from .errors import InputError
+from .evaluation import Compared, compare, compared_values
+from .inputs import beside_of, model_of, task_of, weights_digest
 from .methods.base import Found
 from .methods.crispr import Crispr
 from .model import LanguageModel
 from .plan import Plan
+from .questions import Questions
 from .recipe import Recipe
-from .store import Run
-from .tasks import load_task
+from .store import BATCH_SIZES, Run
 from .tasks.base import Task
 from .work import Journal, Progress, silent
 
@@ -58,30 +57,40 @@ def demo(progress: Progress = silent, output: str | None = None) -> Outcome:
     return crispr(recipe, progress, fresh=True)
 
 
-def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False) -> Outcome:
+def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
     """CRISPR from the recipe to the comparison, in the recipe's run folder; goes on where an earlier call stopped.
 
+    `batch_sizes`: those of another run of this recipe, to compute in the same batches.
     Raises RunMismatch for a folder of other settings, and what loading, locating, searching and comparing raise.
     """
     started = time.monotonic()
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
-        method = method_of(recipe)
+        method, beside = method_of(recipe), beside_of(recipe)
+        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
+            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
         model, task = prepare(recipe, method, run)
-        run.agree({"data or wording": task.digest, "weights": _digest(model)})
+        for other in beside.tasks:
+            Questions(model, other, other.split("test")).check()
+        run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
         parts = _parts(run, recipe, method)
-        results = [_one(part, trial, model, task, run.journal, progress) for part, trial in parts]
-        found, compared = results[0]
-        comparison = compared.comparison
+        results = [_one(part, trial, model, task, beside, run.journal, progress) for part, trial in parts]
+        first = results[0]
+        comparison = first.comparison
         if len(results) > 1:
-            comparison = _over_trials(results)
-            run.keep_scores(_scores(found))
-            run.write_trials(found.trials)
-            run.keep_examples(compared.changed)
-            run.keep_plan(found.plan)
+            comparison, _ = beside.measure(
+                _over_trials(results),
+                first.compared.questions,
+                [result.found.plan for result in results],
+                seed=recipe.seed,
+                journal=run.journal,
+                progress=progress,
+            )
+            _keep(run, first.found)
+            run.keep_examples(first.compared.changed)
             run.keep_comparison(comparison.to_json())
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
-        run.note(notes=list(found.notes), **_environment(model, before + time.monotonic() - started))
-        return Outcome(run.folder, found.plan, comparison)
+        run.note(notes=list(first.notes), **_environment(model, before + time.monotonic() - started))
+        return Outcome(run.folder, first.found.plan, comparison)
 
 
 def _parts(run: Run, recipe: Recipe, method: Crispr) -> list[tuple[Run, Crispr]]:
@@ -95,72 +104,53 @@ def _parts(run: Run, recipe: Recipe, method: Crispr) -> list[tuple[Run, Crispr]]
     ]
 
 
-def _one(run: Run, method: Crispr, model: LanguageModel, task: Task, journal: Journal, progress: Progress) -> tuple[Found, Compared]:
+@dataclass(frozen=True)
+class _Result:
+    """What one trial found, and what it changes."""
+
+    found: Found
+    compared: Compared
+    comparison: Comparison
+    notes: tuple[str, ...]
+
+
+def _one(run: Run, method: Crispr, model: LanguageModel, task: Task, beside: Beside, journal: Journal, progress: Progress) -> _Result:
     """One trial, kept in its folder. Trials share a journal, since its keys name all that an entry depends on."""
     work: dict[str, Any] = {"journal": journal, "progress": progress}
     found = method.search(model, task, **work)
-    run.keep_scores(_scores(found))
-    run.write_trials(found.trials)
-    run.keep_plan(found.plan)
+    _keep(run, found)
     effect = verify_effect(found.plan, model, _probe(model, task, method))
     controls = control.like(found.plan, model, method.seed, draws=CONTROL_DRAWS) if found.plan.edits else ()
     metric = method.metric or "accuracy"
     compared = compare(model, found.plan, task, controls=controls, metric=metric, seed=method.seed, **work)
     run.keep_examples(compared.changed)
-    run.keep_comparison(compared.comparison.to_json())
-    run.note(notes=list(found.notes), effect=dataclasses.asdict(effect))
-    return found, compared
+    comparison, missed = beside.measure(compared.comparison, compared.questions, [found.plan], seed=method.seed, **work)
+    run.keep_comparison(comparison.to_json())
+    notes = (*found.notes, *missed)
+    run.note(notes=list(notes), effect=dataclasses.asdict(effect))
+    return _Result(found, compared, comparison, notes)
 
 
-def _over_trials(results: Sequence[tuple[Found, Compared]]) -> Comparison:
+def _keep(run: Run, found: Found) -> None:
+    if found.scores is None:
+        raise InputError("This method saw no scores.")
+    run.keep_scores(found.scores)
+    run.write_trials(found.trials)
+    run.keep_plan(found.plan)
+
+
+def _over_trials(results: Sequence[_Result]) -> Comparison:
     """Accuracies averaged over the trials, each pair with itself, and how far the trials lie apart."""
-    all_compared = [compared for _, compared in results]
-    first = all_compared[0]
-    edited, controls = [each.edited for each in all_compared], [each.controls for each in all_compared]
+    first = results[0].compared
+    edited, controls = [each.compared.edited for each in results], [each.compared.controls for each in results]
     together = compared_values(first.questions, first.base, edited, controls, first.seed)
     means = [answers.mean for answers in edited]
     trials = {
         "edited": means,
         "std": statistics.pstdev(means),
-        "sizes": [named_units(found.plan, first.questions.model.anatomy).count for found, _ in results],
+        "sizes": [named_units(result.found.plan, first.questions.model.anatomy).count for result in results],
     }
     return dataclasses.replace(together, other_metrics={**together.other_metrics, "trials": trials})
-
-
-def evaluate(
-    model: LanguageModel,
-    plan: Plan | None,
-    tasks: Sequence[str],
-    settings: Mapping[str, Any],
-    progress: Progress = silent,
-    *,
-    allow_other_model: bool = False,
-) -> dict[str, Comparison]:
-    """Comparisons by task on the test splits: the base model, and the edited one where a plan is given."""
-    given = {key: value for key, value in settings.items() if key in {field.name for field in dataclasses.fields(Recipe)}}
-    wanted = []
-    for name in tasks:
-        data = _data_for(name, tasks, given.get("data") or ())
-        wanted.append(task_of(Recipe.from_settings({**given, "model": model.name or ".", "task": name, "data": data})))
-    metric, seed = settings.get("metric") or "accuracy", settings.get("seed") or 0
-    common: dict[str, Any] = {"metric": metric, "seed": seed, "progress": progress, "allow_other_model": allow_other_model}
-    for task in wanted:  # the last is refused before the first is asked
-        Questions(model, task, task.split("test"), metric).check()
-    found = {}
-    for task in wanted:
-        found[task.name] = evaluate_task(model, plan, task, **common)
-    return found
-
-
-def try_plan(
-    model: LanguageModel, plan: Plan, prompts: Sequence[str], *, allow_other_model: bool = False, max_new_tokens: int = 32
-) -> list[tuple[str, str, str]]:
-    """For each prompt what the model says before and after the plan, greedily."""
-    plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
-    before = model.generate(prompts, max_new_tokens)
-    with plan.applied(model, allow_other_model=allow_other_model):
-        after = model.generate(prompts, max_new_tokens)
-    return list(zip(prompts, before, after, strict=True))
 
 
 def prepare(recipe: Recipe, method: Crispr, run: Run | None = None) -> tuple[LanguageModel, Task]:
@@ -179,31 +169,10 @@ def prepare(recipe: Recipe, method: Crispr, run: Run | None = None) -> tuple[Lan
 
 def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
     """The model of a recipe. In a run folder, batch sizes that were found before are used again."""
-    model = load_model(
-        recipe.model,
-        dtype=recipe.dtype,
-        device=recipe.device,
-        device_map=recipe.device_map,
-        revision=recipe.revision,
-        trust_remote_code=recipe.trust_remote_code,
-        batch_size=recipe.batch_size,
-        chat=recipe.chat_template,
-    )
+    model = model_of(recipe)
     if run is not None:
         model.batch_sizes = _KeptSizes(run.journal)
     return model
-
-
-def task_of(recipe: Recipe) -> Task:
-    """The task of a recipe, in the recipe's words."""
-    task = load_task(
-        recipe.task,
-        data=_data_for(recipe.task, [recipe.task], recipe.data) or None,
-        template=recipe.template,
-        instructions=recipe.instructions,
-        split_by=recipe.split_by,
-    )
-    return task if recipe.limit is None else task.limited(recipe.limit)
 
 
 def method_of(recipe: Recipe) -> Crispr:
@@ -220,33 +189,16 @@ class _KeptSizes(UserDict[str, int]):
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self._journal = journal
-        self.data.update({name: int(str(size)) for name, size in (journal.recall("batch sizes") or {}).items()})
+        self.data.update({name: int(str(size)) for name, size in (journal.recall(BATCH_SIZES) or {}).items()})
 
     def __setitem__(self, purpose: str, size: int) -> None:
         super().__setitem__(purpose, size)
-        self._journal.keep("batch sizes", dict(self.data))
+        self._journal.keep(BATCH_SIZES, dict(self.data))
 
 
 def _probe(model: LanguageModel, task: Task, method: Crispr) -> Any:
     questions = Questions(model, task, method.draw(task)[:PROBES])
     return lambda: questions.flat_logprobs(0)
-
-
-def _scores(found: Found) -> Any:
-    if found.scores is None:
-        raise InputError("This method saw no scores.")
-    return found.scores
-
-
-def _digest(model: LanguageModel) -> str:
-    """Of every weight that can be read, since a fingerprint at some places would not see a few neurons cut out of a checkpoint."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in model.model.named_parameters():
-        digest.update(name.encode())
-        if type(parameter.data) is torch.Tensor and parameter.device.type != "meta":
-            values: Any = parameter.data.cpu().flatten().contiguous().view(torch.uint8).numpy()
-            digest.update(values)
-    return digest.hexdigest()
 
 
 def _environment(model: LanguageModel, seconds: float) -> dict[str, Any]:
@@ -257,20 +209,6 @@ def _environment(model: LanguageModel, seconds: float) -> dict[str, Any]:
         "batch_sizes": dict(model.batch_sizes),
         "seconds": round(seconds, 1),
     }
-
-
-def _data_for(name: str, tasks: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    """The paths that --data gives for one of several tasks: those that name it, and those that name none. Raises UnknownName."""
-    chosen = []
-    for entry in given:
-        task, equals, path = entry.partition("=")
-        if equals and task not in tasks and not Path(entry).exists():
-            raise UnknownName("task in front of a path,", task, tasks, f"({entry!r} is no path either.)")
-        if not equals or task not in tasks:
-            chosen.append(entry)
-        elif task == name:
-            chosen.append(path)
-    return tuple(chosen)
 
 
 def _free_folder() -> Path:

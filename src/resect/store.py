@@ -33,7 +33,8 @@ REPORT, LOCK, PART = "report.html", ".lock", "trial-"
 FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, REPORT)
 PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 #: Entries of the journal that are no finished work.
-NO_WORK = ("inputs", "batch sizes")
+INPUTS, BATCH_SIZES = "inputs", "batch sizes"
+NO_WORK = (INPUTS, BATCH_SIZES)
 _ELSEWHERE = "choose another folder with --output, or start this one anew with --fresh."
 
 
@@ -135,7 +136,7 @@ class Run:
 
         Raises RunMismatch where the data, the wording or the model behind an unchanged path has changed.
         """
-        held: dict[str, Any] = dict(self.journal.recall("inputs") or {})
+        held: dict[str, Any] = dict(self.journal.recall(INPUTS) or {})
         changed = [name for name in inputs if held.get(name, inputs[name]) != inputs[name]]
         if changed:
             raise RunMismatch(
@@ -143,7 +144,7 @@ class Run:
                 f"they point at has changed. Restore it, {_ELSEWHERE}"
             )
         if not inputs.items() <= held.items():
-            self.journal.keep("inputs", {**held, **inputs})
+            self.journal.keep(INPUTS, {**held, **inputs})
 
     def part(self, number: int, recipe: Recipe, inputs: Mapping[str, str] | None = None) -> "Run":
         """The run folder of trial `number`, from 1, begun or gone on with. Raises like `open`."""

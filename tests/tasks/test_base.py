@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from resect.errors import BadTask, EmptySplit, UnknownName
-from resect.tasks.base import SHARES, Example, Task, split_of
+from resect.tasks.base import Example, Task, split_of
+from resect.tasks.splits import SHARES
 
 TEMPLATE = "{{ instruction }} {{ question }} Options: {{ choices | join(', ') }} Answer:{{ answer }}"
 

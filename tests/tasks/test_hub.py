@@ -3,6 +3,7 @@
 import json
 import sys
 
+import datasets
 import pytest
 
 from resect.errors import BadTask
@@ -57,6 +58,48 @@ def test_files_come_in_the_order_asked(tmp_path):
     for name in ("b", "a"):
         write(tmp_path / f"{name}.jsonl", [{"is": name}])
     assert [record.values["is"] for record in published_records(str(tmp_path), ["b.jsonl", "a.jsonl"])] == ["b", "a"]
+
+
+TABLE = [{"text": 'a "quote', "label": 1, "idx": 0}, {"text": "é\u2028\r\n", "label": 0, "idx": 1}, {"text": "", "label": -1, "idx": 2}]
+
+
+def table(path, rows=TABLE):
+    """A table as the Hub's are: the label is the number of a named class, -1 where it is hidden."""
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"]), "idx": datasets.Value("int32")}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["runs [1]", "a*", "what?"])
+def test_a_path_is_no_pattern(tmp_path, name):
+    write(tmp_path / "a decoy" / "a.jsonl", [{"is": "another's"}])
+    write(tmp_path / name / "a.jsonl")
+    table(tmp_path / name / "a.parquet")
+    assert [record.values for record in published_records(str(tmp_path / name), ["a.jsonl"])] == RECORDS
+    assert [record.values for record in published_records(str(tmp_path / name), ["a.parquet"])] == TABLE
+
+
+def test_tables_come_row_by_row_as_they_are_stored(tmp_path):
+    for name, rows in (("b", TABLE[:1]), ("a", TABLE)):
+        table(tmp_path / "data" / f"{name}.parquet", rows)
+    found = list(published_records(str(tmp_path), ["data/b.parquet", "data/a.parquet"]))
+    assert [record.values for record in found] == TABLE[:1] + TABLE
+    assert [record.where for record in found[:3]] == [f"{tmp_path}/data/{place}" for place in ("b.parquet:1", "a.parquet:1", "a.parquet:2")]
+
+
+def test_a_table_that_is_none_says_so_before_the_first_record(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(table(tmp_path / "b.parquet").read_bytes()[:-20])
+    for name in ("a.parquet", "missing.parquet"):
+        with pytest.raises(BadTask, match=r"could not be read: .*"):
+            published_records(str(tmp_path), [name])
+
+
+def test_offline_a_kept_table_is_read(cache):
+    table(cache / f"datasets--{HUB_ID.replace('/', '--')}" / "snapshots" / ("4" * 40) / "data" / "a.parquet")
+    assert [record.values for record in hub_records(HUB_ID, ["data/a.parquet"], INSTEAD)] == TABLE
 
 
 def test_offline_the_newest_kept_copy_that_is_whole_is_read(cache):

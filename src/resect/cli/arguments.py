@@ -1,16 +1,15 @@
-"""Command lines and what they mean. Knows flags and their sentences, which come from the recipe; does nothing."""
+"""Command lines and what they mean: every command with its flags, whose sentences come from the recipe. Does nothing."""
 
 import argparse
 import dataclasses
 import difflib
 import importlib.metadata
-import types
-import typing
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import InputError, UnknownName
 from ..recipe import Recipe
+from .flags import Parser, add_settings
 
 MODEL_FLAGS = ("revision", "dtype", "device", "device_map", "trust_remote_code", "batch_size")
 TASK_FLAGS = ("data", "template", "instructions", "split_by", "chat_template", "limit", "seed")
@@ -18,6 +17,7 @@ CRISPR_FLAGS = (
     *("samples", "locate_on", "variant", "sites", "n", "fraction", "choose", "max_fraction", "trials"),
     *("tokens", "confusion_weight", "skill", "gradient", "pooling", "skill_batch", "metric", "authors_task", "largest"),
 )
+BESIDE_FLAGS = ("calibrate", "generation", "text", "beside")
 RUN_FLAGS = ("output", "engine")
 #: What each command is for; `resect --help` shows them in this order.
 SENTENCES = {
@@ -25,30 +25,21 @@ SENTENCES = {
     "anatomy": "What a model is made of: family, sites, neurons. A folder with config.json alone will do.",
     "crispr": "Find bias neurons, cut them, and see on held-out examples what changed.",
     "try": "The answer to a prompt before and after a plan, side by side.",
-    "evaluate": "How well a model does on tasks, with and without a plan.",
+    "evaluate": "How well a model does on tasks, with and without a plan, and after calibration.",
+    "transfer": "What cuts that were found on some tasks do to others: plans × tasks.",
+    "table": "Finished runs side by side, as papers print them: models × tasks × methods.",
+    "export": "The cut model as a Hugging Face checkpoint, checked to the last bit.",
+    "report": "A run as one HTML file, to read, to print, and to send.",
+    "repeat": "The recorded recipe of a run once more, and which of its files come out the same.",
     "run": "The same job from a recipe file.",
     "list": "What there is: tasks, methods or families.",
 }
 EPILOG = "Every command has --help. Start with `resect demo`."
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong as an InputError, in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Where argparse would only list what is allowed: the nearest of it. Raises UnknownName."""
-        if action.choices is not None and value not in action.choices:
-            what = action.option_strings[0] if action.option_strings else action.dest
-            raise UnknownName(f"value of {what}", str(value), map(str, action.choices), f"See `{self.prog} --help`.")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line. Raises InputError, UnknownName; SystemExit after --help and --version."""
-    given = normalised(arguments)
+    given = normalised(arguments) or ["--help"]
     if given and not given[0].startswith("-") and given[0] not in SENTENCES:
         raise UnknownName("command", given[0], SENTENCES, "See `resect --help`.")
     parser, commands = build()
@@ -107,62 +98,34 @@ def _common(command: Parser) -> None:
     loudness.add_argument("--verbose", action="store_true", help="Say more; show where an unexpected error came from.")
 
 
-def _settings(group: Any, names: Iterable[str]) -> None:
-    """Flags for settings of a recipe: type, choices and sentence as it declares them; absent where not given."""
-    hints, fields = typing.get_type_hints(Recipe), {field.name: field for field in dataclasses.fields(Recipe)}
-    for name in names:
-        field = fields[name]
-        options = [hint for hint in _options(hints[name]) if hint is not types.NoneType]
-        shown = "" if field.default in (None, (), False) else f" (default: {_shown(field.default)})"
-        facts: dict[str, Any] = {"help": f"{field.metadata['sentence']}{shown}".replace("%", "%%")}
-        if field.metadata["metavar"]:
-            facts["metavar"] = field.metadata["metavar"]
-        if name == "trust_remote_code":
-            facts |= {"action": "store_true"}
-        elif options == [bool]:
-            facts |= {"action": argparse.BooleanOptionalAction}
-        elif options == [tuple[str, ...]]:
-            facts |= {"action": "extend", "nargs": "+"}
-        elif name == "batch_size":
-            facts |= {"type": _batch_size}
-        elif typing.get_origin(options[0]) is Literal:
-            facts |= {"choices": typing.get_args(options[0])}
-        else:
-            facts |= {"type": options[0]}
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, **facts)
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
-
-
-def _shown(default: Any) -> str:
-    return " ".join(default) if isinstance(default, tuple) else "yes" if default is True else str(default)
-
-
-def _batch_size(text: str) -> str | int:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number") from None
-
-
 def _job(command: Parser) -> None:
     group = command.add_argument_group("the run folder")
-    _settings(group, RUN_FLAGS)
+    add_settings(group, RUN_FLAGS)
     group.add_argument("--fresh", action="store_true", help="Start the folder anew, whatever an earlier run left there.")
     group.add_argument("--dry-run", action="store_true", help="Only say what would be done, and how long it may take.")
 
 
+def _other_model(command: Any) -> None:
+    command.add_argument("--allow-other-model", action="store_true", help="Apply a plan made for another model of the same shape.")
+
+
 def _plan(command: Parser, required: bool) -> None:
     command.add_argument("--plan", metavar="PLAN", required=required, help="A plan.json, or the run folder that holds it.")
-    command.add_argument("--allow-other-model", action="store_true", help="Apply a plan made for another model of the same shape.")
+    _other_model(command)
 
 
 def _model(command: Parser) -> None:
     command.add_argument("model", metavar="MODEL", help=Recipe.sentence("model"))
+
+
+def _keep(command: Parser) -> None:
+    command.add_argument("--output", metavar="DIR", help="A folder for finished work, so that the same command goes on after a kill.")
+
+
+def _grid(command: Parser) -> None:
+    group = command.add_argument_group("the table")
+    group.add_argument("--format", choices=("text", "csv", "latex"), default="text", help="How it is printed (default: text).")
+    group.add_argument("--picture", metavar="FILE.svg", help="Draw it into this file too.")
 
 
 def _demo(command: Parser) -> None:
@@ -171,15 +134,16 @@ def _demo(command: Parser) -> None:
 
 def _anatomy(command: Parser) -> None:
     _model(command)
-    _settings(command, ("revision", "trust_remote_code"))
+    add_settings(command, ("revision", "trust_remote_code"))
 
 
 def _crispr(command: Parser) -> None:
     _model(command)
     command.add_argument("task", metavar="TASK", help=Recipe.sentence("task"))
-    _settings(command.add_argument_group("the method"), CRISPR_FLAGS)
-    _settings(command.add_argument_group("the task"), TASK_FLAGS)
-    _settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    add_settings(command.add_argument_group("the method"), CRISPR_FLAGS)
+    add_settings(command.add_argument_group("the task"), TASK_FLAGS)
+    add_settings(command.add_argument_group("beside the comparison"), BESIDE_FLAGS)
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
     _job(command)
 
 
@@ -195,21 +159,70 @@ def _try(command: Parser) -> None:
         help="What the model is asked; several may follow.",
     )
     command.add_argument("--max-new-tokens", type=int, default=32, metavar="N", help="The longest answer, in tokens (default 32).")
-    _settings(command.add_argument_group("the model"), (*MODEL_FLAGS, "chat_template"))
+    add_settings(command.add_argument_group("the model"), (*MODEL_FLAGS, "chat_template"))
 
 
 def _evaluate(command: Parser) -> None:
     _model(command)
     command.add_argument("tasks", metavar="TASK", nargs="+", help=Recipe.sentence("task"))
     _plan(command, required=False)
-    _settings(command.add_argument_group("the task"), (*TASK_FLAGS, "metric"))
-    _settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    add_settings(command.add_argument_group("the task"), (*TASK_FLAGS, "metric"))
+    group = command.add_argument_group("beside the comparison")
+    group.add_argument(
+        "--calibrate",
+        action="extend",
+        nargs="+",
+        choices=("cc", "dc"),
+        help="Contextual (cc) and domain-context (dc) calibration of the model as it is.",
+    )
+    add_settings(group, ("generation", "text"))
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    _keep(command)
+
+
+def _transfer(command: Parser) -> None:
+    _model(command)
+    command.add_argument("plans", metavar="RUN", nargs="+", help="Run folders, or plan.json files.")
+    command.add_argument(
+        "--on", action="extend", nargs="+", required=True, metavar="TASK", help="The tasks on whose test splits the cuts are tried."
+    )
+    _other_model(command)
+    add_settings(command.add_argument_group("the tasks"), (*TASK_FLAGS, "metric"))
+    _grid(command)
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    _keep(command)
+
+
+def _table(command: Parser) -> None:
+    command.add_argument("runs", metavar="RUN", nargs="+", help="Finished run folders.")
+    _grid(command)
+
+
+def _export(command: Parser) -> None:
+    command.add_argument("plan", metavar="PLAN_OR_RUN", help="A plan.json, or the run folder that holds it.")
+    command.add_argument("--model", metavar="MODEL", help="The model to cut: a Hub id or a folder; for a run, by default its own.")
+    command.add_argument("--to", metavar="DIR", required=True, help="The folder that is written; it is new, or empty.")
+    command.add_argument("--format", choices=("checkpoint",), default="checkpoint", help="What is written (default: a whole checkpoint).")
+    command.add_argument("--base-model", metavar="ID", help="What the card calls the model that was cut, where it is a local folder.")
+    command.add_argument("--no-verify", dest="verify", action="store_false", help="Do not load it again and compare the logits.")
+    _other_model(command)
+    add_settings(command.add_argument_group("the model"), ("revision", "device", "trust_remote_code"))
+
+
+def _report(command: Parser) -> None:
+    command.add_argument("run", metavar="RUN", help="A run folder, finished or not.")
+    command.add_argument("--to", metavar="FILE.html", help="The file that is written; by default report.html in the run folder.")
+
+
+def _repeat(command: Parser) -> None:
+    command.add_argument("run", metavar="RUN", help="A finished run folder.")
+    command.add_argument("--output", metavar="DIR", help="The folder of the second run; by default the first one's name and -repeat.")
 
 
 def _run(command: Parser) -> None:
     command.add_argument("recipe", metavar="RECIPE", help="A TOML file, or the run folder that holds it.")
-    _settings(command.add_argument_group("the task"), ("limit", "seed"))
-    _settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    add_settings(command.add_argument_group("the task"), ("limit", "seed"))
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
     _job(command)
 
 
@@ -223,6 +236,11 @@ _BUILDERS = {
     "crispr": _crispr,
     "try": _try,
     "evaluate": _evaluate,
+    "transfer": _transfer,
+    "table": _table,
+    "export": _export,
+    "report": _report,
+    "repeat": _repeat,
     "run": _run,
     "list": _list,
 }

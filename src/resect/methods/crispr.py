@@ -17,9 +17,9 @@ import numpy as np
 from ..address import Neurons, Site, select
 from ..edits.neurons import Scale
 from ..errors import BadTask, InputError
-from ..evaluation import Questions
 from ..model import LanguageModel
 from ..plan import Plan
+from ..questions import Questions
 from ..scores import Scores
 from ..search import CHOICES, SCALES, Choose, Trial, best, choose_size, most_asks
 from ..tasks.base import Example, Task

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import beside, by_tag, difference, outcome, plain
+from .terminal import asked, beside, by_tag, difference, outcome, plain
 
 
 def body(found: Mapping[str, Any]) -> RenderableType:
@@ -57,11 +57,12 @@ def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:
     return Group(*parts)
 
 
-def comparisons(found: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Comparisons by task."""
+def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | None) -> RenderableType:
+    """Comparisons by task: of a model as it is, or with a plan."""
     parts: list[RenderableType] = []
     for task, comparison in found.items():
-        parts += [Text(plain(task), style="bold"), outcome(comparison)]
+        title = f"{plain(model)} · {plain(task)}" + ("" if plan is None else f" · {plain(plan)}")
+        parts += [Text(title, style="bold"), Text(asked(comparison)), Text(""), outcome(comparison)]
         details = (
             difference(comparison) if comparison.get("difference") else None,
             by_tag(comparison),
@@ -69,3 +70,27 @@ def comparisons(found: Mapping[str, Mapping[str, Any]]) -> RenderableType:
         )
         parts += [Padding(each, (0, 0, 1, 2), expand=False) for each in details if each is not None]
     return Group(*parts)
+
+
+def agreement(found: Mapping[str, Any]) -> RenderableType:
+    """A run and its repetition: which files came out the same, and what was not the same around them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("", "then", "now", ""):
+        table.add_column(heading, no_wrap=True)
+    for name, pair in {**found["files"], **found["inputs"]}.items():
+        if pair["then"] is None and pair["now"] is None:
+            continue
+        digests = [pair[when][:12] if pair[when] else "–" for when in ("then", "now")]
+        table.add_row(plain(name), *digests, Text("agrees", style="green") if pair["agrees"] else Text("DIFFERS", style="bold red"))
+    around = [
+        Text(f"{plain(name)}: then {plain(pair['then'])}, now {plain(pair['now'])}", style="yellow")
+        for name, pair in found["circumstances"].items()
+    ]
+    says = "The plan came out with the same bytes." if found["agrees"] else "The plan came out differently."
+    where = Text(f"The second run is in {found['repeated']}", style="dim", no_wrap=True, overflow="ignore")
+    return Group(table, Text(""), *around, Text(says, style="bold green" if found["agrees"] else "bold red"), where)
+
+
+def lines(sentences: Iterable[str]) -> RenderableType:
+    """Sentences, one a line; a path or a command in them is not broken."""
+    return Group(*(Text(plain(sentence), no_wrap=True, overflow="ignore") for sentence in sentences))

@@ -19,6 +19,8 @@ from ..address import ROLES, STACKS, Site
 from ..store import Run
 from .advice import helped, next_commands, verdict
 
+#: The two ways of answering: the choice of highest probability, and what is generated.
+METRIC_WORDS = {"accuracy": "scored", "generation": "generated"}
 TAGS_SHOWN, LAYERS_SHOWN, EXAMPLES_SHOWN = 8, 24, 3
 PROMPT_CHARACTERS = 260
 
@@ -38,7 +40,7 @@ def summary(run: Run) -> RenderableType:
     comparison, plan, recipe = run.comparison(), run.plan_json(), run.recipe
     title = Text(f"{recipe.method} · {Path(recipe.model).name} · {plain(comparison['task'])}", style="bold")
     notes = [Text(plain(note), style="yellow") for note in run.environment().get("notes") or ()]
-    parts: list[RenderableType] = [title, Text(_asked(comparison)), *notes, Text(""), outcome(comparison)]
+    parts: list[RenderableType] = [title, Text(asked(comparison)), *notes, Text(""), outcome(comparison)]
     cut = cut_count(plan)
     if cut and comparison.get("difference"):
         parts.append(difference(comparison))
@@ -56,20 +58,42 @@ def summary(run: Run) -> RenderableType:
 
 
 def outcome(comparison: Mapping[str, Any]) -> Table:
-    """Before, after and control: the mean with its interval and its spread over the instructions."""
+    """Before, after, control and baselines: the mean with its interval, beside it by the other way of answering, and over instructions."""
+    other_name, other = other_metric(comparison)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
-    for heading in (str(comparison["metric"]), "95 % interval", "± instructions"):
+    for heading in (
+        METRIC_WORDS.get(comparison["metric"], comparison["metric"]),
+        "95 % interval",
+        *([other_name] if other else []),
+        "± instructions",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
-    measured = {"before": comparison["base"], "after": comparison.get("edited"), "control": comparison.get("control")}
-    for label, estimate in {**measured, **(comparison.get("baselines") or {})}.items():
-        if estimate is None:
-            continue
+    for label, key, estimate in measured(comparison):
         low, high = estimate["interval"] or (None, None)
-        cells = (figure(comparison, estimate["mean"]), f"{figure(comparison, low)} to {figure(comparison, high)}")
+        cells = [figure(comparison, estimate["mean"]), f"{figure(comparison, low)} to {figure(comparison, high)}"]
+        if other:
+            cells.append(figure(comparison, (other.get(key) or {}).get("mean")))
         spread = figure(comparison, estimate["std_over_instructions"])
         table.add_row(label, *cells, spread, style="bold" if label == "after" else "")
     return table
+
+
+def measured(comparison: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """What was measured of before, after, control, CC and DC: what people call it, its key, and the estimate."""
+    found = [("before", "base"), ("after", "edited"), ("control", "control")]
+    rows = [(label, key, comparison.get(key)) for label, key in found]
+    rows += [(name.upper(), name, estimate) for name, estimate in (comparison.get("baselines") or {}).items()]
+    return [(label, key, estimate) for label, key, estimate in rows if estimate is not None]
+
+
+def other_metric(comparison: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """The other way of answering, as a heading, and what it gave; None where it was not measured."""
+    for name in ("generation", "accuracy"):
+        found = (comparison.get("other_metrics") or {}).get(name)
+        if found and name != comparison["metric"] and comparison["metric"] != "logloss":
+            return METRIC_WORDS[name], found
+    return "", None
 
 
 def difference(comparison: Mapping[str, Any]) -> Text:
@@ -83,9 +107,12 @@ def difference(comparison: Mapping[str, Any]) -> Text:
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:
     """Before, after and control for each tag of the examples; what was not measured has no column."""
-    measured = {"before": comparison["base"], "after": comparison.get("edited"), "control": comparison.get("control")}
-    columns = {heading: estimate.get("by_tag") or {} for heading, estimate in measured.items() if estimate is not None}
+    estimates = {"before": comparison["base"], "after": comparison.get("edited"), "control": comparison.get("control")}
+    columns = {heading: estimate.get("by_tag") or {} for heading, estimate in estimates.items() if estimate is not None}
     tags = list(columns["before"])
+    whole = [tag for tag in tags if all(means.get(tag) == estimates[heading]["mean"] for heading, means in columns.items())]
+    if len(whole) == 1:  # a tag that all examples carry says nothing that the total does not
+        tags.remove(whole[0])
     if not tags:
         return None
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -105,11 +132,21 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
     if trials:
         each = ", ".join(figure(comparison, mean) for mean in trials["edited"])
         lines.append(f"trials: {each} (spread {figure(comparison, trials['std'])})")
+    unmatched = ((comparison.get("other_metrics") or {}).get("generation") or {}).get("unmatched")
+    if unmatched and (unmatched["base"] or unmatched["edited"]):
+        lines.append(f"generated texts that are no choice: {_pair(comparison, unmatched)}")
     for name, pair in (comparison.get("side_effects") or {}).items():
         if pair and name == "perplexity":
-            lines.append(f"perplexity on plain text: {_number(pair['base'])} → {_number(pair['edited'])}")
+            then = "" if pair.get("edited") is None else f" → {_number(pair['edited'])}"
+            lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {_number(pair['base'])}{then}")
         elif pair:
-            lines.append(f"{plain(name)}: {figure(comparison, pair['base'])} → {figure(comparison, pair['edited'])}")
+            change = pair.get("difference")
+            sure = (
+                ""
+                if not change
+                else f" (95 % interval {_points(comparison, change['interval'][0])} to {_points(comparison, change['interval'][1])})"
+            )
+            lines.append(f"{plain(name)}: {_pair(comparison, pair)}{sure}")
     scores = comparison.get("bias_scores") or {}
     before, after = scores.get("base") or {}, scores.get("edited") or {}
     for name in ("ambig", "disambig"):
@@ -196,6 +233,11 @@ def figure(comparison: Mapping[str, Any], value: float | None) -> str:
     return _number(value) if comparison["metric"] == "logloss" else f"{100 * value:.1f} %"
 
 
+def _pair(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    then = "" if pair.get("edited") is None else f" → {figure(comparison, pair['edited'])}"
+    return f"{figure(comparison, pair['base'])}{then}"
+
+
 def _points(comparison: Mapping[str, Any], value: float) -> str:
     return f"{value:+.3f}" if comparison["metric"] == "logloss" else f"{100 * value:+.1f}"
 
@@ -212,7 +254,8 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _asked(comparison: Mapping[str, Any]) -> str:
+def asked(comparison: Mapping[str, Any]) -> str:
+    """How much was asked."""
     counts = [(what, comparison[f"n_{what}"]) for what in ("examples", "groups", "instructions")]
     return "on held-out data: " + ", ".join(f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts)
 

@@ -16,10 +16,11 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 def list_tasks() -> dict[str, str]:
     """The built-in tasks, each with one sentence."""
     from .bbq import CATEGORIES
+    from .glue import MEMBERS
 
     tasks = {"bbq": "BBQ, bias in question answering (Parrish et al. 2022): all categories found in the data."}
     tasks |= {f"bbq/{short}": f"BBQ, the category {category}." for short, category in CATEGORIES.items()}
-    return tasks
+    return tasks | {f"glue/{name}": member.says for name, member in MEMBERS.items()}
 
 
 def load_task(
@@ -38,7 +39,7 @@ def load_task(
     data : local data instead of the Hub's (built-in), or instead of what the file names; a file, a folder, or several
     template : Jinja2 text, or the path of a file that holds it
     instructions : texts, or the path of a file with one a line (blank lines do not count)
-    split_by : what a group is: for `bbq` "story" or "template"; for a task file the name of a field
+    split_by : what a group is: for `bbq` "story" or "template"; for `glue/…` "text" or "example"; for a task file the name of a field
 
     Raises UnknownName for a name that does not exist, BadTask for data that cannot be read as the task.
     """
@@ -60,6 +61,7 @@ def load_task(
 def _built_in(name: str) -> Callable[[Paths | None, str | None], Task]:
     """The loader of a built-in task. Raises UnknownName."""
     from .bbq import load_bbq, published_category
+    from .glue import MEMBERS, load_glue
 
     family, _, member = name.strip().lower().partition("/")
     if family == "bbq":
@@ -68,6 +70,8 @@ def _built_in(name: str) -> Callable[[Paths | None, str | None], Task]:
         except UnknownName as error:
             raise _unknown(name, f"bbq/{error.suggestion}" if error.suggestion else name) from error
         return lambda data, split_by: load_bbq(category, data, split_by)
+    if family == "glue" and member in MEMBERS:
+        return lambda data, split_by: load_glue(member, data, split_by)
     raise _unknown(name, name)
 
 

@@ -5,18 +5,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import BadTask, EmptySplit, UnknownName
-from .wording import check_template, render
-
-SplitName = Literal["locate", "select", "test"]
-#: The splits and their shares of the groups.
-SHARES: dict[SplitName, float] = {"locate": 0.1, "select": 0.2, "test": 0.7}
-#: Constant for ever: with another salt, what one run located on another would test on.
-_SALT = "resect:splits:1"
+from .splits import SHARES, SplitName, place_of, quotas, split_of_group
+from .wording import RESERVED, check_template, render, shown
 
 #: Bias scores of predictions: (Examples, predicted choice [examples] or [examples, instructions]) -> JSON object.
 BiasScores = Callable[[Sequence[Any], Any], dict[str, Any]]
@@ -81,6 +76,8 @@ class Task:
     description : one sentence
     bias_scores : scores of a benchmark's own, from predictions
     official_template : the template of a paper's authors, where `variant="official"` asks for it
+    judged : the fields that hold what is judged, which calibration replaces by text without content; None: the text fields that the
+        template shows, save those that repeat a choice
 
     Raises BadTask for no examples or instructions, an id given twice, a group that stands in two splits, and a template
     that is not valid or cannot be rendered for the first example.
@@ -93,6 +90,7 @@ class Task:
     description: str = ""
     bias_scores: BiasScores | None = field(default=None, compare=False)
     official_template: str | None = None
+    judged: Sequence[str] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", _named(self.name, self.examples))
@@ -100,6 +98,9 @@ class Task:
         _check_splits(self.examples)
         check_template(self.template)
         self.prompt(self.examples[0], self.instructions[0])
+        for name in self.judged or ():
+            if not all(isinstance(example.fields.get(name), str) for example in self.examples):
+                raise BadTask(f"The task {self.name!r} says that {name!r} is judged, but not every example has a text field of that name.")
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, {len(self.examples)} examples, {len(self.instructions)} instructions)"
@@ -111,6 +112,18 @@ class Task:
         """
         values = {**example.fields, "instruction": instruction, "choices": list(example.choices), "answer": answer}
         return render(self.template, values, example.id or "")
+
+    @property
+    def judged_fields(self) -> tuple[str, ...]:
+        """The fields that hold what is judged: those that were named, or those that the template tells."""
+        if self.judged is not None:
+            return tuple(self.judged)
+        return tuple(name for name in self.shown_fields if all(_is_judged(example, name) for example in self.examples))
+
+    @property
+    def shown_fields(self) -> tuple[str, ...]:
+        """The fields that the template asks for, sorted."""
+        return tuple(sorted(shown(self.template) - {*RESERVED}))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -173,9 +186,9 @@ class Task:
         if n < 1:
             raise BadTask(f"A task can be limited to 1 example or more, not to {n}.")
         by_split: dict[str, list[Example]] = {name: [] for name in SHARES}
-        for example in sorted(self.examples, key=lambda example: _hash(example.group or "")):
+        for example in sorted(self.examples, key=lambda example: place_of(example.group or "")):
             by_split[split_of(example)].append(example)
-        quota = _quotas(min(n, len(self.examples)), {name: len(found) for name, found in by_split.items()})
+        quota = quotas(min(n, len(self.examples)), {name: len(found) for name, found in by_split.items()})
         kept = {example.id for name, found in by_split.items() for example in found[: quota[name]]}
         return replace(self, examples=tuple(example for example in self.examples if example.id in kept))
 
@@ -191,28 +204,16 @@ def split_of(example: Example) -> SplitName:
     """The split of an example of a task: its own, or that of its group's hash."""
     if example.split is not None:
         return example.split
-    position = _hash(example.group or "") / 2**64
-    if position < SHARES["locate"]:
-        return "locate"
-    return "select" if position < SHARES["locate"] + SHARES["select"] else "test"
-
-
-def _hash(group: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{_SALT}:{group}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    return split_of_group(example.group or "")
 
 
 def _content(example: Example) -> list[Any]:
     return [example.id, example.group, example.fields, example.choices, example.gold, example.tags, example.split]
 
 
-def _quotas(n: int, available: dict[str, int]) -> dict[str, int]:
-    """How many of `n` examples each split gives: its share, at least one, never more than it has; `n` in all."""
-    quota: dict[str, int] = {name: min(available[name], max(1, round(share * n))) for name, share in SHARES.items()}
-    for name in ("test", "select", "locate"):
-        quota[name] = max(0, quota[name] - max(0, sum(quota.values()) - n))
-    for name in ("test", "select", "locate"):
-        quota[name] += min(available[name] - quota[name], n - sum(quota.values()))
-    return quota
+def _is_judged(example: Example, name: str) -> bool:
+    value = example.fields.get(name)
+    return isinstance(value, str) and value not in example.choices
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:

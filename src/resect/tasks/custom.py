@@ -13,6 +13,8 @@ group = "story"                    # optional field: examples of one group never
 tags = "kind"                      # optional field, or list of fields: a text, a list of texts; true = the field's name
 id = "id"                          # optional field
 split = "part"                     # optional field: locate, select or test; without it a hash of the group decides
+judged = ["story", "question"]     # optional: the fields that calibration (CC, DC) replaces by text without content; by default the
+                                   # text fields that the template shows, save those that repeat a choice
 """
 
 import difflib
@@ -24,11 +26,12 @@ from typing import Any
 
 from ..errors import BadTask, InputError
 from ..files import read_text
-from .base import SHARES, Example, Task
+from .base import Example, Task
 from .records import Paths, Record, field_of, find_files, make_examples, read_records
+from .splits import SHARES
 from .wording import read_instructions, read_template
 
-KEYS = ("name", "description", "data", "template", "instructions", "choices", "gold", "group", "tags", "id", "split")
+KEYS = ("name", "description", "data", "template", "instructions", "choices", "gold", "group", "tags", "id", "split", "judged")
 _REQUIRED = ("data", "template", "instructions", "gold")
 
 
@@ -63,6 +66,7 @@ def load_custom(path: Path, data: Paths | None = None, split_by: str | None = No
             instructions=settings.instructions(),
             template=settings.template(),
             description=settings.text("description", ""),
+            judged=settings.texts("judged", "a field, or a list of fields,") if "judged" in keys else None,
         )
     except BadTask as error:
         raise BadTask(f"{path}: {error}") from error

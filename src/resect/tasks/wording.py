@@ -22,6 +22,13 @@ def check_template(template: str) -> None:
     _compiled(template)
 
 
+def shown(template: str) -> set[str]:
+    """The names that a template asks for."""
+    import jinja2.meta
+
+    return jinja2.meta.find_undeclared_variables(_environment().parse(template))
+
+
 def render(template: str, values: Mapping[str, Any], where: str = "") -> str:
     """`template` over `values`, without HTML escaping; a name that is not among them is an error, not an empty text.
 
@@ -67,10 +74,15 @@ def read_instructions(instructions: str | os.PathLike[str] | Sequence[str], fold
 @functools.lru_cache(maxsize=64)
 def _compiled(template: str) -> Any:
     import jinja2
-    import jinja2.sandbox
 
-    environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     try:
-        return environment.from_string(template)
+        return _environment().from_string(template)
     except jinja2.TemplateSyntaxError as error:
         raise BadTask(f"The template is not valid Jinja2: line {error.lineno}: {error.message}.") from error
+
+
+def _environment() -> Any:
+    import jinja2
+    import jinja2.sandbox
+
+    return jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)

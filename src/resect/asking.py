@@ -1,0 +1,159 @@
+"""The acts that find nothing and keep no run: evaluate tasks, try prompts, carry plans over to other tasks. Prints nothing.
+
+With a folder to keep finished work in, what a kill interrupts goes on from there.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .beside import Beside
+from .comparison import Comparison
+from .effect import named_units
+from .errors import InputError
+from .evaluation import compare, compared_values, without_plan
+from .inputs import task_named, text_name, texts_of, weights_digest
+from .journal import FolderJournal
+from .model import LanguageModel
+from .plan import Plan
+from .questions import Questions
+from .tasks.base import Task
+from .work import Entry, InMemory, Journal, Progress, silent
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A plan to be carried over: what people call it, and the task that it was found on, where that is known."""
+
+    name: str
+    plan: Plan
+    found_on: str | None = None
+
+
+def evaluate(
+    model: LanguageModel,
+    plan: Plan | None,
+    tasks: Sequence[str],
+    settings: Mapping[str, Any],
+    progress: Progress = silent,
+    *,
+    allow_other_model: bool = False,
+    keep: str | os.PathLike[str] | None = None,
+) -> dict[str, Comparison]:
+    """Comparisons by task on the test splits: the base model, and the edited one where a plan is given.
+
+    Parameters
+    ----------
+    settings : those of a recipe that were given: data, template, instructions, split_by, limit, seed, metric, calibrate, generation, text
+    keep : a folder in which finished work is kept
+
+    Raises what loading tasks, asking and calibrating raise; whatever can be refused is, before the first question.
+    """
+    metric, seed = settings.get("metric") or "accuracy", settings.get("seed") or 0
+    asked = _asked(model, tasks, settings, metric)
+    texts = settings.get("text") or ()
+    beside = Beside(
+        calibrate=tuple(kind for kind in settings.get("calibrate") or () if kind != "none"),
+        generation=settings.get("generation", True),
+        texts=texts_of(texts),
+        text_name=text_name(texts),
+        must=True,
+    )
+    work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
+    found = {}
+    for task in asked:
+        compared = compare(model, plan or Plan(), task, metric=metric, seed=seed, **work)
+        comparison = compared.comparison if plan is not None else without_plan(compared.comparison)
+        plans = [] if plan is None else [plan]
+        found[task.name], _ = beside.measure(comparison, compared.questions, plans, seed=seed, **work)
+    return found
+
+
+def transfer(
+    model: LanguageModel,
+    plans: Sequence[Carried],
+    tasks: Sequence[str],
+    settings: Mapping[str, Any],
+    progress: Progress = silent,
+    *,
+    allow_other_model: bool = False,
+    keep: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """What plans that were found on some tasks do to others: plans × tasks, each against the model as it is, on the test splits.
+
+    Returns a JSON object: `tasks`, `plans` (name, found_on, cut), `metric`, `base` {task: estimate}, and `results`, a row a plan and in it
+    for each task `edited` and `difference`. Parameters and errors as of `evaluate`.
+
+    Source: Yang et al. 2024 (US 2025/0259059 A1, FIG. 5).
+    """
+    metric, seed = settings.get("metric") or "accuracy", settings.get("seed") or 0
+    asked = _asked(model, tasks, settings, metric)
+    for carried in plans:
+        carried.plan.forms_for(model, allow_other_model=allow_other_model)
+    work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
+    base: dict[str, Any] = {}
+    results: list[list[dict[str, Any]]] = [[] for _ in plans]
+    for task in asked:
+        questions = Questions(model, task, task.split("test"), metric)
+        before = questions.answers(Plan(), stage=f"{task.name}, as it is", **work)
+        for row, carried in zip(results, plans, strict=True):
+            after = before if carried.plan.is_empty else questions.answers(carried.plan, stage=f"{task.name}, {carried.name}", **work)
+            compared = compared_values(questions, before, [after], [], seed).to_json()
+            base[task.name] = compared["base"]
+            row.append({"edited": compared["edited"], "difference": compared["difference"]})
+    return {
+        "tasks": [task.name for task in asked],
+        "plans": [
+            {"name": carried.name, "found_on": carried.found_on, "cut": named_units(carried.plan, model.anatomy).count} for carried in plans
+        ],
+        "metric": metric,
+        "base": base,
+        "results": results,
+    }
+
+
+def try_plan(
+    model: LanguageModel, plan: Plan, prompts: Sequence[str], *, allow_other_model: bool = False, max_new_tokens: int = 32
+) -> list[tuple[str, str, str]]:
+    """For each prompt what the model says before and after the plan, greedily."""
+    plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
+    before = model.generate(prompts, max_new_tokens)
+    with plan.applied(model, allow_other_model=allow_other_model):
+        after = model.generate(prompts, max_new_tokens)
+    return list(zip(prompts, before, after, strict=True))
+
+
+def _asked(model: LanguageModel, tasks: Sequence[str], settings: Mapping[str, Any], metric: str) -> list[Task]:
+    """The tasks, each worded and encoded once, so that the last is refused before the first is asked."""
+    found: dict[str, Task] = {}
+    for name in tasks:
+        task = task_named(name, tasks, settings)
+        Questions(model, task, task.split("test"), metric).check()
+        if task.name in found:
+            raise InputError(f"Two of the tasks are called {task.name!r}; give each once, or another `name` in a task file.")
+        found[task.name] = task
+    return list(found.values())
+
+
+def _journal(folder: str | os.PathLike[str] | None, model: LanguageModel) -> Journal:
+    """Where finished work is kept. Answers of one model, in one number type, are never taken for another's."""
+    if folder is None:
+        return InMemory()
+    prefix = f"{weights_digest(model)}/{model.model.dtype}"
+    return _Apart(FolderJournal(Path(folder) / "journal"), prefix)
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """A journal whose keys stand apart from those of others in the same folder."""
+
+    inner: Journal
+    prefix: str
+
+    def recall(self, key: str) -> Entry | None:
+        return self.inner.recall(f"{self.prefix}/{key}")
+
+    def keep(self, key: str, entry: Entry) -> None:
+        self.inner.keep(f"{self.prefix}/{key}", entry)

@@ -1,0 +1,81 @@
+"""The commands that ask a model and keep no run: try, evaluate, transfer."""
+
+from argparse import Namespace
+from typing import Any
+
+from ..store import Run
+from .arguments import settings_of
+from .output import check_picture, emit, emit_grid, model_named, plan_path, run_of
+from .progress import told
+
+
+def try_plan(options: Namespace) -> None:
+    """Answers before and after a plan."""
+    path = plan_path(options.plan)
+
+    from .. import asking
+    from ..plan import Plan
+    from ..report import pages
+
+    plan = Plan.load(path)
+    model = model_named(options)
+    given = {"allow_other_model": options.allow_other_model, "max_new_tokens": options.max_new_tokens}
+    answers = asking.try_plan(model, plan, options.prompt, **given)
+    rows = [{"prompt": prompt, "before": before, "after": after} for prompt, before, after in answers]
+    emit(options, {"answers": rows}, lambda: pages.side_by_side(rows))
+
+
+def evaluate(options: Namespace) -> None:
+    """Tasks with and without a plan."""
+    path = None if options.plan is None else plan_path(options.plan)
+
+    from .. import asking
+    from ..plan import Plan
+    from ..report import pages
+
+    plan = None if path is None else Plan.load(path)
+    model = model_named(options)
+    with told(options.quiet) as progress:
+        comparisons = asking.evaluate(
+            model,
+            plan,
+            options.tasks,
+            settings_of(options),
+            progress,
+            allow_other_model=options.allow_other_model,
+            keep=options.output,
+        )
+    found: dict[str, Any] = {name: comparison.to_json() for name, comparison in comparisons.items()}
+    result = {"plan": None if plan is None else plan.to_json(), "comparisons": found}
+    if len(found) == 1:
+        result["comparison"] = next(iter(found.values()))
+    emit(options, result, lambda: pages.comparisons(found, model=model.name, plan=options.plan))
+
+
+def transfer(options: Namespace) -> None:
+    """Plans carried over to other tasks."""
+    check_picture(options)
+    named = [(text, plan_path(text), run_of(text)) for text in options.plans]
+
+    from .. import asking
+    from ..plan import Plan
+    from ..report.grids import transferred
+
+    plans = [asking.Carried(text, Plan.load(path), None if run is None else _found_on(run)) for text, path, run in named]
+    model = model_named(options)
+    with told(options.quiet) as progress:
+        found = asking.transfer(
+            model,
+            plans,
+            options.on,
+            settings_of(options),
+            progress,
+            allow_other_model=options.allow_other_model,
+            keep=options.output,
+        )
+    emit_grid(options, found, transferred(found))
+
+
+def _found_on(run: Run) -> str:
+    """The name of the task that a run looked at; of one that is not finished, what its recipe says."""
+    return str(run.comparison()["task"]) if run.is_finished else run.recipe.task

@@ -1,0 +1,106 @@
+"""The commands that work in run folders, or make something of one: demo, crispr, run, repeat, export."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from ..errors import InputError
+from ..recipe import Recipe
+from ..store import Run
+from .arguments import settings_of
+from .output import emit, plan_path, run_of
+from .progress import told
+
+
+def demo(options: Namespace) -> None:
+    """The main job on what the package holds."""
+    # So small a model is no faster on several threads, and on a busy machine far slower: they wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from .. import run
+
+    with told(options.quiet) as progress:
+        outcome = run.demo(progress, output=options.output)
+    _show_run(outcome.folder, options)
+
+
+def crispr(options: Namespace) -> None:
+    """The whole job: locate, search, compare."""
+    _job(Recipe.from_settings({"method": "crispr", **settings_of(options)}), options)
+
+
+def from_recipe(options: Namespace) -> None:
+    """The job of a recipe file. A recipe in a run folder, which says nothing else, means that folder; so does the folder itself."""
+    path = Path(options.recipe)
+    recipe = Run.load(path).recipe.with_settings(output=str(path)) if path.is_dir() else Recipe.load(path)
+    if recipe.output is None and Run.is_run(path.parent) and Run.load(path.parent).recipe == recipe:
+        recipe = recipe.with_settings(output=str(path.parent))
+    _job(recipe.with_settings(**settings_of(options)), options)
+
+
+def repeat(options: Namespace) -> None:
+    """A finished run once more. Raises Repeated-run disagreement as a Failure, after it was printed."""
+    run = Run.load(options.run)
+
+    from ..errors import Failure
+    from ..repeat import repeat as again
+    from ..report import pages
+
+    with told(options.quiet) as progress:
+        repeated = again(run, options.output, progress)
+    found = repeated.to_json()
+    emit(options, found, lambda: pages.agreement(found))
+    if not repeated.agrees:
+        raise Failure("The plan came out differently; see above what was not the same around the two runs.")
+
+
+def export(options: Namespace) -> None:
+    """A plan written into a checkpoint."""
+    path, run = plan_path(options.plan), run_of(options.plan)
+    source = options.model or (run.recipe.model if run is not None else None)
+    if source is None:
+        raise InputError("Which model is to be cut? A plan by itself does not say: --model MODEL.")
+
+    from ..export import export as write
+    from ..plan import Plan
+    from ..report import pages
+
+    given = {name: value for name, value in settings_of(options).items() if name in ("revision", "device", "trust_remote_code")}
+    if run is not None and options.model is None and run.recipe.revision is not None:
+        given.setdefault("revision", run.recipe.revision)
+    with told(options.quiet) as progress:
+        exported = write(
+            Plan.load(path),
+            source,
+            options.to,
+            run=run,
+            base_model=options.base_model,
+            verify=options.verify,
+            allow_other_model=options.allow_other_model,
+            progress=progress,
+            **given,
+        )
+    emit(options, exported.to_json(), lambda: pages.lines(exported.sentences()))
+
+
+def _job(recipe: Recipe, options: Namespace) -> None:
+    from .. import run
+    from ..forecast import describe
+
+    if options.dry_run:
+        sentences = describe(recipe)
+        emit(options, {"run": str(recipe.folder), "dry_run": sentences}, lambda: "\n".join(sentences))
+        return
+    with told(options.quiet) as progress:
+        outcome = run.crispr(recipe, progress, fresh=options.fresh)
+    _show_run(outcome.folder, options)
+
+
+def _show_run(folder: Path, options: Namespace) -> None:
+    """The report into the folder, and the summary onto the terminal."""
+    from ..report.html import write
+    from ..report.terminal import summary
+
+    run = Run.load(folder)
+    write(run)
+    found = {"run": str(folder), "plan": run.plan_json(), "comparison": run.comparison()}
+    emit(options, found, lambda: summary(run))

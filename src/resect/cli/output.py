@@ -1,0 +1,69 @@
+"""What the commands share: printing a result, loading what their options name. Knows no tensor."""
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import write_text
+from ..store import Run
+from .arguments import settings_of
+
+
+def emit(options: Namespace, value: Any, for_people: Callable[[], Any]) -> None:
+    """Print the value as one JSON object, or what is for people."""
+    if options.json:
+        json.dump(value, sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        from ..report.terminal import show
+
+        show(for_people())
+
+
+def emit_grid(options: Namespace, value: Any, grid: Any) -> None:
+    """Print a table in the form that the options say, and draw it where they name a file."""
+    if options.picture:
+        write_text(Path(options.picture), grid.picture())
+    if options.format == "text" or options.json:
+        emit(options, value, grid.text)
+    else:
+        sys.stdout.write(grid.csv() if options.format == "csv" else grid.latex())
+
+
+def check_picture(options: Namespace) -> None:
+    """Refuse a picture of another kind before any work. Raises InputError."""
+    if options.picture and not options.picture.lower().endswith(".svg"):
+        raise InputError(f"The picture {options.picture} must be an .svg file; browsers show it, and Inkscape or rsvg-convert convert it.")
+
+
+def model_named(options: Namespace) -> Any:
+    """The LanguageModel that the options name."""
+    from ..loading import load_model
+
+    names = ("dtype", "device", "device_map", "revision", "trust_remote_code", "batch_size", "chat_template")
+    given = {name: value for name, value in settings_of(options).items() if name in names}
+    if "chat_template" in given:
+        given["chat"] = given.pop("chat_template")
+    return load_model(options.model, **given)
+
+
+def plan_path(text: str) -> Path:
+    """The plan file that a path names: itself, or that of a run folder. Raises InputError."""
+    path = Path(text)
+    if path.is_dir():
+        path = Run.load(path).plan_path
+    if not path.exists():
+        raise InputError(f"The plan {path} does not exist. A plan is the plan.json of a run folder, or made by Plan.save.")
+    return path
+
+
+def run_of(text: str) -> Run | None:
+    """The run that a path names: a run folder, or the plan.json in one; None for a plan by itself."""
+    path = Path(text)
+    folder = path if path.is_dir() else path.parent
+    return Run.load(folder) if path.is_dir() or (Run.is_run(folder) and os.path.samefile(Run.load(folder).plan_path, path)) else None

@@ -1,0 +1,76 @@
+"""The commands that only show what is there: anatomy, list, table, report."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from ..recipe import METHODS
+from ..store import Run
+from .arguments import settings_of
+from .output import check_picture, emit, emit_grid
+
+METHOD_SENTENCES = {"crispr": "Bias neurons (Yang et al. 2024, arXiv:2311.09627): found by attribution, set to 0."}
+
+
+def anatomy(options: Namespace) -> None:
+    """What a model is made of, from its configuration."""
+    from ..anatomy import Anatomy
+    from ..loading import load_config
+    from ..report import pages
+
+    given = settings_of(options)
+    config = load_config(options.model, revision=given.get("revision"), trust_remote_code=given.get("trust_remote_code", False))
+    body = Anatomy.of_config(config)
+    found = {
+        "model": options.model,
+        "family": body.family,
+        "kind": body.kind,
+        "parameters": body.parameters,
+        "layers": body.layers,
+        "d_model": body.d_model,
+        "d_ff": body.d_ff,
+        "gated": body.gated,
+        "neurons": body.neurons.to_json(),
+        "sites": {str(site): list(body.shape(site)) for site in body.sites},
+        "moments": {str(site): body.width(site) for site in body.moments},
+        "cannot": list(body.cannot),
+    }
+    emit(options, found, lambda: pages.body(found))
+
+
+def what_there_is(options: Namespace) -> None:
+    """Tasks, methods or families."""
+    if options.what == "tasks":
+        from ..tasks import list_tasks
+
+        found = list_tasks()
+    elif options.what == "families":
+        from ..families import FAMILIES, families
+
+        found = {name: FAMILIES[name].kind for name in families()}
+    else:
+        found = {name: METHOD_SENTENCES[name] for name in METHODS}
+
+    from ..report import pages
+
+    emit(options, found, lambda: pages.listing(found))
+
+
+def table(options: Namespace) -> None:
+    """Finished runs side by side."""
+    check_picture(options)
+    runs = [Run.load(folder) for folder in options.runs]
+
+    from ..report.grids import table as grid_of
+
+    grid = grid_of(runs)
+    emit_grid(options, grid.to_json(), grid)
+
+
+def report(options: Namespace) -> None:
+    """A run as one HTML file."""
+    run = Run.load(options.run)
+
+    from ..report.html import write
+
+    path = write(run, None if options.to is None else Path(options.to))
+    emit(options, {"report": str(path)}, lambda: f"{path} opens in a browser, without a network.")

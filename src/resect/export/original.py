@@ -1,0 +1,102 @@
+"""The base model as an export sees it: its files, its skeleton, and which tensor on disk is loaded into which parameter.
+
+Knows nothing of how anything is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from pickle import UnpicklingError  # the error alone; torch.load(weights_only=True) raises it
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadModel, NotWritable
+from ..loading import load_config
+from ..plan import Plan
+from ..storage import PLAIN_DTYPES
+from .checkpoint import Checkpoint, fetched, refuse_adapter
+from .proof import Loading
+from .skeleton import Skeleton
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+#: What a tensor on disk is like: its dtype (a name, where it holds no plain numbers) and its shape.
+Form = tuple[torch.dtype | str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Original:
+    """The base model.
+
+    `forms`: name on disk to dtype and shape; `names`: name in memory to the names on disk that are loaded into it as they are; `name`: what
+    people call it, a Hub id or the folder's own name.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    skeleton: Skeleton
+    forms: Mapping[str, Form]
+    names: Mapping[str, Sequence[str]]
+    loading: Loading
+
+    @classmethod
+    def open(cls, source: str, revision: str | None = None, trust_remote_code: bool = False) -> "Original":
+        """Find out everything that can be known without reading weights.
+
+        Raises BadModel, which names the file that is at fault, UnknownFamily, NotYet, and NotWritable for quantised weights.
+        """
+        local = Path(source)
+        if local.is_dir():
+            refuse_adapter(local)
+        config = load_config(source, revision=revision, trust_remote_code=trust_remote_code)
+        _refuse_quantised(source, config)
+        weights = getattr(config, "transformers_weights", None)
+        folder = local if local.is_dir() else fetched(source, getattr(config, "_commit_hash", None) or revision, weights)
+        checkpoint = Checkpoint.of(folder, weights)
+        skeleton = Skeleton.of(config, trust_remote_code)
+        forms = forms_of(checkpoint)
+        names = skeleton.names_of(forms)
+        plain = {name: dtype for name, (dtype, _) in forms.items() if isinstance(dtype, torch.dtype) and dtype in PLAIN_DTYPES}
+        stored = {name: plain[found[0]] for name, found in names.items() if len(found) == 1 and found[0] in plain}
+        widest = reduce(torch.promote_types, plain.values(), next(iter(plain.values()), torch.float32))
+        name = local.resolve().name if local.is_dir() else source
+        return cls(name, checkpoint, skeleton, forms, names, Loading(widest, stored, trust_remote_code))
+
+    def why_anew(self, plan: Plan) -> str | None:
+        """Why a plan cannot be written into the base's own files; None where it can."""
+        if self.checkpoint.pickled:
+            return f"the base's are in PyTorch's own format ({self.checkpoint.shards[0]}), and are safetensors now"
+        for name in self.skeleton.needs(plan):
+            held = self.names.get(name, ())
+            alone = len(held) == 1 and held[0] not in self.checkpoint.twice
+            if not alone or self.forms[held[0]][1] != tuple(self.skeleton.parameter(name).shape):
+                return f"{name} is not one tensor of that shape in the base's files ({', '.join(held) or 'none of that name'})"
+        return None
+
+
+def forms_of(checkpoint: Checkpoint) -> dict[str, Form]:
+    """Name on disk to dtype and shape. Raises BadModel for a file in PyTorch's format that is damaged."""
+    if not checkpoint.pickled:
+        return {name: (_DTYPES.get(held.dtype, held.dtype), held.shape) for name, held in checkpoint.tensors.items()}
+    found: dict[str, Form] = {}
+    for shard in checkpoint.shards:
+        path = checkpoint.folder / shard
+        try:
+            tensors = torch.load(path, map_location="meta", weights_only=True)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:160].rstrip(".")
+            raise BadModel(f"{path} is damaged, cut short, or holds more than weights ({reason}); get it again.") from error
+        found |= {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    return found
+
+
+def _refuse_quantised(source: str, config: Any) -> None:
+    stated = getattr(config, "quantization_config", None)
+    if stated is not None:
+        how = stated.get("quant_method") if isinstance(stated, Mapping) else getattr(stated, "quant_method", None)
+        raise NotWritable(
+            f"{source} is quantised ({getattr(how, 'value', how)}), and its weights cannot be edited one by one; export from the model "
+            "that it was made of, and quantise that."
+        )

@@ -1,0 +1,95 @@
+"""A folder that appears under its name when it is whole, and not before. Knows nothing of what is in it."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError, RunMismatch, StorageFailure
+from ..journal import lock
+
+MIB = 2**20
+
+
+def check_target(to: Path, source: Path) -> Path:
+    """Where a folder that is made from `source` can be put: `to`, its links followed.
+
+    Raises InputError where something is there already (an empty folder will do), and where it would lie in the source.
+    """
+    target, origin = Path(os.path.realpath(to)), Path(os.path.realpath(source))
+    if target == origin or origin in target.parents:
+        raise InputError(f"{to} {'is' if target == origin else 'lies in'} the base model's own folder; give another one with --to.")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{to} is a file; give a new folder with --to.")
+    held = sorted(path.name for path in target.iterdir()) if target.exists() else []
+    if held:
+        some = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
+        raise InputError(f"{to} is not empty (it holds {some}); give a new folder with --to, or empty this one.")
+    return target
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, which takes its name when the block ends well, and is deleted when it does not.
+
+    What a kill left of an earlier attempt is deleted first. Raises InputError where another process is at it, StorageFailure.
+    """
+    part = target.with_name(f".{target.name}.part")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    guard = target.with_name(f".{target.name}.lock")
+    try:
+        handle = lock(guard)
+        if not os.fstat(handle).st_nlink:  # its name was taken away by another process that has just finished
+            os.close(handle)
+            raise RunMismatch(f"{guard} is gone.")
+    except RunMismatch as error:
+        raise InputError(f"Another process is writing {target}; wait for it, or give another folder with --to.") from error
+    except StorageFailure as error:
+        raise StorageFailure(f"{target} could not be written: {error.__cause__}. Give another folder with --to.") from error
+    try:
+        with writing(target):
+            _remove(part)
+            part.mkdir()
+        yield part
+        with writing(target):
+            if target.exists():  # empty, or this fails
+                target.rmdir()
+            part.rename(target)
+    finally:
+        with contextlib.suppress(OSError):  # the error that led here says more
+            _remove(part)
+        guard.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Tell of files that cannot be written in our words. Raises StorageFailure."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailure(
+            f"{target} could not be written ({error.strerror or error}), and nothing was left under that name. Make room there, or give "
+            "another folder with --to."
+        ) from error
+
+
+def refuse_too_little_room(target: Path, room: Callable[[int], int]) -> None:
+    """Raises StorageFailure where there is less left for `target`, which need not exist, than `room` bytes of that disk (its st_dev)."""
+    there = next(parent for parent in target.parents if parent.exists())
+    needed, free = room(there.stat().st_dev), shutil.disk_usage(there).free
+    if free < needed:
+        raise StorageFailure(
+            f"{target} needs {needed / MIB:,.0f} MiB, and {free / MIB:,.0f} MiB are free there; make room, or give a folder on another "
+            "disk with --to."
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""The plane of a curve: where sizes and values lie, its axes, its marks, and the numbers that find room. Knows no run."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .drawing import EDGE, WIDTH, Box, along, element, extent, label, meets, short, text, tick_label, ticks
+
+#: Where the plane begins and ends, and up to how many points each has a mark.
+TOP, BOTTOM = 52.0, 210.0
+FEW = 40
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where a size and a value lie on the drawing of a curve."""
+
+    left: float
+    low: float
+    high: float
+    most: float
+    logarithmic: bool
+
+    def place(self, size: float, value: float) -> Place:
+        """Where a point lies."""
+        bend = math.log1p if self.logarithmic else float
+        return (
+            along(bend(size), 0.0, bend(self.most), self.left + 8, WIDTH - EDGE - 8),
+            along(value, self.low, self.high, BOTTOM, TOP),
+        )
+
+    def axes(self, share: bool) -> list[str]:
+        """Lines at round values, and round sizes that do not touch each other, the first of them 0."""
+        parts, end = [], -math.inf
+        for tick in ticks(self.low, self.high):
+            y = self.place(0, tick)[1]
+            parts.append(element("line", x1=self.left, x2=WIDTH - EDGE, y1=y, y2=y, class_="grid"))
+            parts.append(text(label(tick, share), self.left - 6, y + 4.5, text_anchor="end", class_="muted"))
+        for size in self._sizes():
+            told, x = short(size), self.place(size, self.low)[0]
+            if x - extent(told) / 2 > end + 8:
+                parts.append(tick_label(told, x, BOTTOM + 18))
+                end = x + extent(told) / 2
+        return parts
+
+    def _sizes(self) -> list[float]:
+        if not self.logarithmic:
+            return ticks(0.0, self.most)
+        powers = range(int(math.log10(self.most)) + 1)
+        return [0.0, *(float(factor * 10**power) for power in powers for factor in (1, 3) if factor * 10**power <= self.most)]
+
+
+def marked(places: Sequence[Place], chosen: int | None) -> list[str]:
+    """The marks of the points, that of the chosen one filled and with a line to the axis."""
+    parts = []
+    for number, (x, y) in enumerate(places):
+        if number == chosen:
+            parts.append(element("line", x1=x, x2=x, y1=y, y2=BOTTOM, class_="reference"))
+            parts.append(element("circle", cx=x, cy=y, r=6.5, class_="mark after"))
+        elif len(places) <= FEW:
+            parts.append(element("circle", cx=x, cy=y, r=4.0, class_="mark before"))
+    return parts
+
+
+def numbered(places: Sequence[Place], numbers: Sequence[str], chosen: int | None, left: float) -> list[str]:
+    """Numbers above or below their points: the chosen one's first, then those of the ends, then where they cover nothing."""
+    parts, taken = [], [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    way = [box for pair in itertools.pairwise(places) for box in _between(*pair)]
+    first = [place for place in (chosen, 0, len(places) - 1) if place is not None and 0 <= place < len(places)]
+    for number in dict.fromkeys((*first, *range(len(places) if len(places) <= FEW else 0))):
+        (x, y), wide = places[number], extent(numbers[number]) + 6
+        start = min(max(x - wide / 2, left), WIDTH - EDGE - wide)
+        boxes = [(start, base - 12, start + wide, base + 4) for base in (y - 12, y + 22)]
+        fits = [box for box in boxes if box[1] > 20 and box[3] < BOTTOM and not meets(box, taken)]
+        free = [box for box in fits if not meets(box, way)] or (fits if number in first else [])
+        if free:
+            taken.append(free[0])
+            kind = "strong" if number == chosen else "value"
+            parts.append(text(numbers[number], start + wide / 2, free[0][3] - 4, text_anchor="middle", class_=kind))
+    return parts
+
+
+def _between(one: Place, other: Place) -> list[Box]:
+    """Points close together on the way from one to the other, as boxes."""
+    steps = max(1, int(math.dist(one, other) / 8))
+    ways = [(one[0] + (other[0] - one[0]) * step / steps, one[1] + (other[1] - one[1]) * step / steps) for step in range(1, steps)]
+    return [(x - 1, y - 1, x + 1, y + 1) for x, y in ways]

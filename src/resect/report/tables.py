@@ -1,0 +1,210 @@
+"""The tables of a report, from what could be read of a run. Knows no page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from .charts import shift
+from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
+from .words import Figures, count, number, p_value, signed
+
+CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, domain-context calibration"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people. The first cell of each row names it; a row whose number is in `strong` stands out."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    strong: tuple[int, ...] = ()
+
+
+def estimates(comparison: Object) -> list[tuple[str, str, Object]]:
+    """What was measured: kind, label, estimate."""
+    baselines = comparison["baselines"]
+    found = [
+        *(("before", "before", comparison["base"]), ("after", "after the cut", comparison["edited"])),
+        *(("control", CONTROL, comparison["control"]), ("cc", CC, baselines["cc"]), ("dc", DC, baselines["dc"])),
+    ]
+    return [(kind, label, estimate) for kind, label, estimate in found if estimate is not None]
+
+
+def result_table(comparison: Object, figures: Figures) -> Table:
+    """The estimates as numbers."""
+    rows = [
+        (label, figures.value(found["mean"]), figures.interval(found["interval"]), figures.value(found["std_over_instructions"]))
+        for _, label, found in estimates(comparison)
+    ]
+    strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison)) if kind == "after")
+    return Table(
+        f"{comparison['metric']} on the test split", ("", comparison["metric"], "95 % interval", "± instructions"), tuple(rows), strong
+    )
+
+
+def both_ways(comparison: Object) -> Table | None:
+    """The main metric and the other one side by side: by scoring, by generation."""
+    mine, other = comparison["metric"], "generation" if comparison["metric"] == "accuracy" else "accuracy"
+    found = object_of(comparison["other_metrics"].get(other))
+    base = estimate_of(found.get("base"))
+    if base is None:
+        return None
+    theirs: Object = {"base": base, "edited": estimate_of(found.get("edited")), "difference": difference_of(found.get("difference"))}
+    unmatched = object_of((found if other == "generation" else object_of(comparison["other_metrics"].get(mine))).get("unmatched"))
+    sides: list[Any] = [comparison, theirs] if mine == "accuracy" else [theirs, comparison]
+    figures = Figures()
+    rows = [
+        ("before", *(_with_interval(figures, side["base"]) for side in sides)),
+        ("after the cut", *(_with_interval(figures, side["edited"]) for side in sides)),
+        ("change, in points", *(_change_cell(figures, side["difference"]) for side in sides)),
+        ("fixed / broken", *(_fixed_cell(side["difference"]) for side in sides)),
+    ]
+    for name, label in (("base", "no choice matched, before"), ("edited", "no choice matched, after")):
+        if number_of(unmatched.get(name)) is not None:
+            rows.append((label, "–", figures.value(number_of(unmatched[name]))))
+    return Table("Accuracy, asked in two ways", ("", "by scoring", "by generation"), tuple(rows), (1,))
+
+
+def change_in_words(comparison: Object, figures: Figures) -> str:
+    """The paired difference in a sentence."""
+    change = comparison["difference"]
+    if change is None:
+        return ""
+    sure = f"95 % interval {figures.gains(change['interval'])}; {p_value(change['p_value'])}"
+    test = f", {change['test']}" if change["test"] else ""
+    told = f"Change: {figures.gain(change['mean'], unit=True)} ({sure}{test}). "
+    return told + f"{count(change['fixed'], 'answers')} fixed, {count(change['broken'], 'answers').removesuffix(' answers')} broken."
+
+
+def tag_table(comparison: Object, figures: Figures) -> Table | None:
+    """Before, after, control and the change for each tag, with a small drawing of it."""
+    before, after = comparison["base"]["by_tag"], (comparison["edited"] or {"by_tag": {}})["by_tag"]
+    control = (comparison["control"] or {"by_tag": {}})["by_tag"]
+    if not before:
+        return None
+    rows = []
+    for tag, mean in before.items():
+        then = after.get(tag)
+        drawn = shift(mean, then) if then is not None and figures.share else ""
+        change = figures.gain(None if then is None else then - mean)
+        rows.append((tag, figures.value(mean), figures.value(then), change, figures.value(control.get(tag)), Markup(drawn)))
+    return Table(f"{comparison['metric']} by tag", ("tag", "before", "after", "change", "control", "0 to 100 %"), tuple(rows))
+
+
+def search_table(reading: Reading, figures: Figures) -> Table | None:
+    """The candidates as numbers."""
+    if not reading.trials:
+        return None
+    ordered = sorted(reading.trials, key=lambda trial: trial["size"])
+    rows = [
+        (
+            number(trial["size"]),
+            figures.value(trial["score"]),
+            number(trial["examples"]),
+            "yes" if trial["complete"] else "no",
+            number(trial["seconds"]),
+        )
+        for trial in ordered
+    ]
+    strong = tuple(place for place, trial in enumerate(ordered) if trial["size"] == reading.chosen)
+    return Table("Candidates", ("n", f"{figures.metric} (select)", "answers", "complete", "seconds"), tuple(rows), strong)
+
+
+def units_table(cut: Cut, most: int = 2000) -> Table:
+    """Every unit that is cut, by address."""
+    rows, left = [], most
+    for site, units in cut.units.items():
+        told = ", ".join(map(str, units[:left]))
+        rows.append((str(site), f"{len(units):,}", told if len(units) <= left else f"{told} … (all of them in plan.json)"))
+        left = max(0, left - len(units))
+    rows += [(str(site), "whole matrix", "") for site in cut.counts if site not in cut.units]
+    return Table("Units that are cut, counted from 0", ("address", "units", "which"), tuple(rows))
+
+
+def bias_table(comparison: Object) -> Table | None:
+    """BBQ's bias scores, before and after, all and by category."""
+    before, after = comparison["bias_scores"]["base"], comparison["bias_scores"]["edited"]
+    rows = []
+    for label, here, then in [("all", before, after), *_categories(before, after)]:
+        for name in ("ambig", "disambig"):
+            first, last = number_of(here.get(name)), number_of(then.get(name))
+            if first is not None or last is not None:
+                rows.append((f"{label}, {'ambiguous' if name == 'ambig' else 'clear'}", signed(first), signed(last)))
+    return Table("BBQ's bias scores", ("items", "before", "after"), tuple(rows)) if rows else None
+
+
+def side_table(comparison: Object) -> Table | None:
+    """Perplexity and other tasks, before and after."""
+    rows = []
+    for name, found in comparison["side_effects"].items():
+        base, edited = number_of(found.get("base")), number_of(found.get("edited"))
+        if base is None:
+            continue
+        if "perplexity" in name:
+            tokens, text = whole_of(found.get("tokens")), str(found.get("text") or "plain text")
+            what = f"{found.get('kind') or name} of {text}" + ("" if tokens is None else f" ({tokens:,} tokens)")
+            rows.append(
+                (
+                    what,
+                    number(base),
+                    number(edited),
+                    "–" if edited is None else f"{signed(100 * (edited / base - 1), 1)} %" if base else "–",
+                )
+            )
+        else:
+            figures, change = Figures(), difference_of(found.get("difference"))
+            gain = _change_cell(figures, change) if change else figures.gain(None if edited is None else edited - base)
+            rows.append((f"{name}, accuracy", figures.value(base), figures.value(edited), gain))
+    return Table("Side effects", ("what", "before", "after", "change"), tuple(rows)) if rows else None
+
+
+def trial_table(reading: Reading) -> Table | None:
+    """The trials of a job, one a row."""
+    rows = []
+    for part in reading.parts:
+        comparison, cut = part.comparison, part.cut
+        figures = Figures(comparison["metric"] if comparison else "accuracy")
+        found: Object = comparison or {"edited": None, "control": None, "difference": None}
+        cells = [
+            _with_interval(figures, found["edited"]),
+            _change_cell(figures, found["difference"]),
+            _mean_cell(figures, found["control"]),
+        ]
+        rows.append((part.run.folder.name, str(part.run.recipe.seed), "–" if cut is None else f"{cut.total:,}", *cells))
+    head = ("trial", "seed", "neurons cut", "after (95 %)", "change in points (95 %)", "control")
+    return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None
+
+
+def shared_units(parts: Sequence[Reading]) -> str:
+    """How far the trials agree about what to cut, in a sentence."""
+    cuts = [part.cut.units for part in parts if part.cut is not None]
+    if len(cuts) < 2:
+        return ""
+    common, every = cuts[0], cuts[0]
+    for units in cuts[1:]:
+        common, every = common & units, every | units
+    return f"{count(common.count, 'neurons')} of the {every.count:,} that any trial cuts are cut by all of them."
+
+
+def _categories(before: Object, after: Object) -> list[tuple[str, Any, Any]]:
+    first, last = object_of(before.get("by_category")), object_of(after.get("by_category"))
+    return [(str(name), object_of(found), object_of(last.get(name))) for name, found in first.items()]
+
+
+def _mean_cell(figures: Figures, found: Object | None) -> str:
+    return figures.value(None if found is None else found["mean"])
+
+
+def _with_interval(figures: Figures, found: Object | None) -> str:
+    return "–" if found is None else f"{figures.value(found['mean'])} ({figures.interval(found['interval'])})"
+
+
+def _change_cell(figures: Figures, change: Object | None) -> str:
+    return "–" if change is None else f"{figures.gain(change['mean'])} ({figures.gains(change['interval'])}; {p_value(change['p_value'])})"
+
+
+def _fixed_cell(change: Object | None) -> str:
+    return "–" if change is None or change["fixed"] is None or change["broken"] is None else f"{change['fixed']:,} / {change['broken']:,}"

@@ -1,0 +1,136 @@
+"""What stands beside a comparison is what each measure gives by itself, for one plan, for several, and for none."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import pico
+import planted
+from resect.address import Neurons
+from resect.beside import Beside
+from resect.calibration import calibrated
+from resect.comparison import Comparison
+from resect.edits.neurons import Scale
+from resect.errors import PromptTooLong
+from resect.evaluation import Compared, compare, evaluate
+from resect.model import LanguageModel
+from resect.plan import Plan
+from resect.work import InMemory
+
+TEXTS = ("some plain text to read", "and another one, which is longer than that")
+
+
+def compared(kind: str, seed: int = 0) -> tuple[Compared, Plan]:
+    model, bias, _ = planted.model(kind, seed)
+    plan = Plan((Scale(bias, 0.0),))
+    return compare(model, plan, planted.task()), plan
+
+
+def measured(found: Compared, plans: list[Plan], **wanted: object) -> Comparison:
+    comparison, notes = Beside(**wanted).measure(found.comparison, found.questions, plans)
+    assert notes == ()
+    return comparison
+
+
+def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
+    found, plan = compared("llama")
+    comparison = measured(found, [plan], calibrate=("cc", "dc"))
+    for kind in ("cc", "dc"):
+        assert comparison.baselines[kind].mean == pytest.approx(calibrated(found.questions, kind).mean)
+    assert measured(found, [plan]).baselines == {"cc": None, "dc": None}
+
+
+def test_answers_by_generation_stand_beside_those_by_scoring() -> None:
+    found, plan = compared("llama")
+    both = measured(found, [plan], generation=True).other_metrics["generation"]
+    alone = evaluate(found.questions.model, plan, planted.task(), metric="generation")
+    assert both["base"] == alone.base.to_json()
+    assert both["edited"] == alone.edited.to_json()
+    assert both["difference"] == alone.difference.to_json()
+    assert all(0 <= share <= 1 for share in both["unmatched"].values())
+    assert both["unmatched"]["base"] == pytest.approx(float((found.questions.by("generation").answers(Plan()).predictions < 0).mean()))
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5-gated", "bert"])
+def test_perplexity_is_that_of_the_model_with_and_without_the_plan(kind: str) -> None:
+    found, plan = compared(kind)
+    said = measured(found, [plan], texts=TEXTS, text_name="mine").side_effects["perplexity"]
+    model = found.questions.model
+    assert said["base"] == pytest.approx(model.perplexity(TEXTS))
+    with plan.applied(model):
+        assert said["edited"] == pytest.approx(model.perplexity(TEXTS))
+    assert said["base"] != said["edited"]
+    assert said["kind"] == ("pseudo-perplexity" if kind == "bert" else "perplexity")
+    assert said["text"] == "mine"
+    assert said["tokens"] == model.text_logprob(TEXTS)[1]
+
+
+def test_another_task_is_compared_on_its_own_test_split() -> None:
+    found, plan = compared("llama")
+    other = dataclasses.replace(planted.task(50), name="other", instructions=("Name it:",))
+    effect = measured(found, [plan], tasks=(other,)).side_effects["other"]
+    alone = evaluate(found.questions.model, plan, other)
+    assert (effect["base"], effect["edited"]) == (alone.base.mean, alone.edited.mean)
+    assert effect["difference"] == alone.difference.to_json()
+
+
+def test_of_several_plans_the_outcomes_are_averaged() -> None:
+    found, plan = compared("llama")
+    both = measured(found, [plan, Plan()], texts=TEXTS).side_effects["perplexity"]
+    one = measured(found, [plan], texts=TEXTS).side_effects["perplexity"]
+    assert both["edited"] == pytest.approx((one["edited"] + one["base"]) / 2)
+
+
+def test_without_a_plan_nothing_is_said_of_an_edited_model() -> None:
+    found, _ = compared("llama")
+    comparison = measured(found, [], texts=TEXTS, generation=True, tasks=(dataclasses.replace(planted.task(), name="other"),))
+    assert comparison.side_effects["perplexity"]["edited"] is None
+    assert comparison.other_metrics["generation"]["edited"] is comparison.other_metrics["generation"]["difference"] is None
+    assert comparison.side_effects["other"]["edited"] is None
+    assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
+    model = LanguageModel.of(pico.build("gptj", dtype=torch.float64), pico.tokenizer("gptj"))
+    with torch.no_grad():  # the content-free answer "b" becomes impossible
+        model.model.lm_head.bias[model.tokens("a:", "b").label_ids[-1]] = -torch.inf
+    found = compare(model, Plan(), planted.task())
+    beside = Beside(calibrate=("cc",), texts=("",))
+    comparison, notes = beside.measure(found.comparison, found.questions, [Plan()])
+    assert comparison.baselines["cc"] is None
+    assert comparison.side_effects["perplexity"] is None or math.isfinite(comparison.side_effects["perplexity"]["base"])
+    assert "probability 0" in notes[0]
+    with pytest.raises(Exception, match="probability 0"):
+        dataclasses.replace(beside, must=True).measure(found.comparison, found.questions, [Plan()])
+
+
+def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
+    model, task = LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), planted.task()
+    spare = model.context - max(model.lengths([task.prompt(each, task.instructions[0]) for each in task.examples], ["b"] * 60))
+    long = dataclasses.replace(task, template="{{ instruction }}" + "a" * (spare - 4) + "{{ text }}:")
+    found = compare(model, Plan(), long)
+    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [Plan()])
+    assert comparison.other_metrics["generation"] is None
+    assert "do not fit" in notes[0]
+    with pytest.raises(PromptTooLong):
+        Beside(generation=True, must=True).measure(found.comparison, found.questions, [Plan()])
+
+
+def test_what_the_journal_holds_is_not_asked_again() -> None:
+    found, plan = compared("llama")
+    journal, stages = InMemory(), []
+    beside = Beside(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
+    first, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal)
+    kept = len(journal._entries)
+    again, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal, progress=lambda *told: stages.append(told))
+    assert again == first
+    assert len(journal._entries) == kept
+
+
+def test_a_plan_that_cannot_be_applied_is_never_hidden_in_a_note() -> None:
+    found, _ = compared("llama")
+    wrong = Plan((Scale(Neurons({"decoder.9.up": [0]}), 0.0),))
+    with pytest.raises(Exception, match=r"decoder\.9"):
+        Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [wrong])
