@@ -48,7 +48,7 @@ def main() -> None:
     for name, model in {"decoder-only": llama(), "encoder-decoder": t5()}.items():
         method = Crispr(samples=options.examples)
         method.locate(model, asked)
-        batch = model.batch_sizes["gradients"]
+        batch = model.batches.sizes["gradients"]
         works = {"locate": lambda: method.locate(model, asked), "bare": lambda: bare(model, asked, batch)}  # noqa: B023
         seconds = best_of_each(options.rounds, works)
         ratio = seconds["locate"] / seconds["bare"]

@@ -48,6 +48,13 @@ def test_every_command_has_help(command, capsys):
     assert capsys.readouterr().out.startswith(f"usage: resect {command}")
 
 
+def test_without_a_command_there_is_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 0
+    assert "transfer" in capsys.readouterr().out
+
+
 def test_help_is_quick():
     resect("--help")
     start = time.monotonic()
@@ -83,7 +90,20 @@ def test_every_flag_has_a_sentence():
         (["try", "m", "--plan", "nowhere.json", "--prompt", "x"], "nowhere.json"),
         (["try", "m", "--prompt", "x"], "--plan"),
         (["anatomy", "./nowhere"], "nowhere"),
-        ([], "COMMAND"),
+        (["list"], "tasks|methods|families"),
+        (["table", "nowhere"], "nowhere"),
+        (["table", "a", "--picture", "a.png"], "must be an .svg file"),
+        (["transfer", "m", "nowhere"], "--on"),
+        (["transfer", "m", "nowhere", "--on", "bbq"], "nowhere"),
+        (["transfer", "m", "nowhere", "--on", "bbq", "--picture", "a.png"], "must be an .svg file"),
+        (["export", "nowhere", "--model", "m", "--to", "d"], "nowhere"),
+        (["export", "plan.json", "--model", "m"], "--to"),
+        (["export", "p", "--model", "m", "--to", "d", "--format", "gguf"], "'gguf'"),
+        (["report", "nowhere"], "nowhere"),
+        (["repeat", "nowhere"], "nowhere"),
+        (["evaluate", "m", "bbq", "--calibrate", "ec"], "'ec'"),
+        (["crispr", "m", "t", "--calibrate", "ec"], "it is cc, dc, both, or none alone"),
+        (["crispr", "m", "t", "--calibrate", "cc", "none"], "it is cc, dc, both, or none alone"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path, monkeypatch):

@@ -137,9 +137,9 @@ def test_a_batch_that_memory_cannot_hold_is_halved() -> None:
         seen.extend(part)
         return len(part)
 
-    assert [answer for _, answer in model.in_batches(range(7), work, lambda place: 1)] == [3, 3, 1]
+    assert [answer for _, answer in model.batches.run(range(7), work, lambda place: 1)] == [3, 3, 1]
     assert seen == list(range(7))
-    assert model.batch_sizes == {"answers": 3}
+    assert model.batches.sizes == {"answers": 3}
 
 
 def test_a_single_row_that_memory_cannot_hold_is_an_error() -> None:
@@ -147,7 +147,7 @@ def test_a_single_row_that_memory_cannot_hold_is_an_error() -> None:
         raise torch.OutOfMemoryError("even one")
 
     with pytest.raises(OutOfMemory, match="bfloat16"):
-        list(load("llama").in_batches(range(3), work, lambda place: 1))
+        list(load("llama").batches.run(range(3), work, lambda place: 1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

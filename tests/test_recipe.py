@@ -109,8 +109,8 @@ def test_a_path_is_the_same_however_it_is_spelled(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    relative = Recipe(model="model", task="bbq", data=("data", "bbq=data"), template="none.txt")
-    absolute = Recipe(model=f"{tmp_path}/model", task="bbq", data=(f"{tmp_path}/data", f"bbq={tmp_path}/data"), template="none.txt")
+    relative = Recipe(model="model", task="bbq", data=("data", "bbq=data"), template=("none.txt",))
+    absolute = Recipe(model=f"{tmp_path}/model", task="bbq", data=(f"{tmp_path}/data", f"bbq={tmp_path}/data"), template=("none.txt",))
     assert relative.differs(absolute) == ()
     assert relative.anchored() == absolute
 

@@ -57,8 +57,8 @@ def calibrated(
     has probability 0 after every content-free input; and what scoring raises.
 
     Differs from the source in: CC and DC are published for choices that are the same for all examples; see the head of this module. DC's
-    words come from examples that are not tested on (its paper took the test texts). Masked models leave out the input that is their own mask
-    token: it would be a second place to answer.
+    words come from examples that are not tested on (its paper took the test texts). Masked models leave out the input that is their own
+    mask token: it would be a second place to answer.
     """
     scored = questions.by("accuracy")
     mask = scored.model.mask_token
@@ -77,6 +77,12 @@ def calibrated(
     ]
     predictions = np.stack(chosen, axis=1)
     return Answers(predictions, metrics.correct(predictions, scored.gold))
+
+
+def asks(questions: Questions, kind: Kind) -> int:
+    """How many questions without content are asked under each instruction. Raises as `content_free`."""
+    fillings = content_free(kind, questions.task)
+    return len(_Blank.of(questions, fillings).task.examples)
 
 
 def content_free(kind: str, task: Task, seed: int = 0) -> tuple[dict[str, str], ...]:

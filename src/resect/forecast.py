@@ -2,6 +2,8 @@
 
 import time
 
+from .calibration import KINDS, asks
+from .inputs import beside_of, text_name
 from .questions import Questions
 from .recipe import Recipe
 from .run import CONTROL_DRAWS, method_of, prepare
@@ -9,6 +11,8 @@ from .store import Run
 
 #: What one example costs with its gradients, in passes of one example without: two rows, forward and backward, kept for all layers.
 GRADIENT_COST = 8
+#: What one generated answer costs, in answers by scoring.
+GENERATION_COST = 4
 #: Examples of the batch that is timed.
 TIMED = 8
 
@@ -21,17 +25,34 @@ def describe(recipe: Recipe) -> list[str]:
     located, select, test = len(method.draw(task)), task.split("select") if asks else (), task.split("test")
     wordings = len(task.instructions)
     by_trial = located * GRADIENT_COST + asks * len(select) + (1 + CONTROL_DRAWS) * len(test)
-    answers = wordings * (recipe.trials * by_trial + len(test))
+    questions = Questions(model, task, test)
+    answers = wordings * (recipe.trials * by_trial + len(test) + _asked_beside(recipe, questions))
     anatomy = model.anatomy
     return [
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
         f"Task: {task.name}, {len(task.examples)} examples under {wordings} instructions: {len(select)} to select, {len(test)} to test.",
         f"Find neurons at {len(method.sites_of(model))} sites with {located} examples; then ask about {asks} cuts on the select split.",
         f"Compare on the test split: as it is, cut, and {CONTROL_DRAWS} random cuts of the same size.",
+        *_beside(recipe, questions),
         *anatomy.cannot,
         f"This takes about {_duration(answers * _seconds_an_answer(Questions(model, task, test[:TIMED])))} on {model.forward.device}.",
         f"{_folder(recipe)} Nothing was done yet.",
     ]
+
+
+def _beside(recipe: Recipe, questions: Questions) -> list[str]:
+    """What is measured beside the comparison, in a sentence."""
+    kinds = [f"{KINDS[kind]} ({asks(questions, kind):,} questions without content)" for kind in beside_of(recipe).calibrate]
+    parts = [*kinds, *(["generated text"] if recipe.generation else []), f"perplexity on {text_name(recipe.text)}", *recipe.beside]
+    return [f"Beside that: {', '.join(parts)}."]
+
+
+def _asked_beside(recipe: Recipe, questions: Questions) -> int:
+    """The answers under each instruction that stand beside the comparison; DC draws anew in each trial."""
+    beside, plans = beside_of(recipe), 1 + recipe.trials
+    calibrated = sum(asks(questions, kind) * (recipe.trials if kind == "dc" else 1) for kind in beside.calibrate)
+    generated = GENERATION_COST * plans * len(questions.examples) * beside.generation
+    return calibrated + generated + sum(plans * len(task.split("test")) for task in beside.tasks)
 
 
 def _folder(recipe: Recipe) -> str:

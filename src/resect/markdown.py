@@ -1,9 +1,10 @@
-"""Markdown from plain values: text that stays text, code that stays code, tables. Knows nothing of what it is about."""
+"""Markdown from plain values: text that stays text, names without a machine's folders, code, tables. Knows nothing of what it is about."""
 
 import re
 from collections.abc import Iterable, Sequence
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|<>~$&])")
+_FILES = (".toml", ".txt", ".json", ".jsonl", ".csv", ".jinja", ".md")
 
 
 def escaped(text: object) -> str:
@@ -16,7 +17,7 @@ def escaped(text: object) -> str:
 
 
 def fenced(text: str) -> str:
-    """One line of code, or of commands, as a block."""
+    """One line of code, or a command, as a block."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{_printable(text)}\n{fence}"
@@ -26,6 +27,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are Markdown already; all columns but the first are set to the right."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def without_folders(name: str) -> str:
+    """A Hub id or a built-in name as it is; of a path only its last part; of NAME=PATH the name and that.
+
+    >>> without_folders("google/flan-t5-base"), without_folders("/home/me/models/mine/"), without_folders("bbq/age=../data/Age.jsonl")
+    ('google/flan-t5-base', 'mine', 'bbq/age=Age.jsonl')
+    """
+    head, equals, path = name.rpartition("=")
+    if equals:
+        return f"{without_folders(head)}={without_folders(path)}"
+    path = name.replace("\\", "/").rstrip("/")
+    is_path = path.startswith(("/", ".", "~")) or ":/" in path or path.count("/") > 1 or path.endswith(_FILES)
+    return path.rpartition("/")[2] if is_path else path
 
 
 def _printable(text: str) -> str:

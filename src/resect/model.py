@@ -3,11 +3,10 @@
 How probable is this continuation? What would the model say? How surprised is it by this text? Knows no task, no edit and no method.
 """
 
-import gc
 import math
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,16 +14,12 @@ from jaxtyping import Float64
 
 from .address import Site
 from .anatomy import Anatomy
-from .errors import InputError, NotFinite, OutOfMemory, PromptTooLong
+from .batches import Batches
+from .errors import InputError, NotFinite, PromptTooLong
 from .families import Kind
 from .forward import Forward
 from .tokens import Encoder, Ids, Tokens
 from .windows import WINDOW, scored_rows
-
-Answer = TypeVar("Answer")
-#: Bytes of activations that a batch may take on a CPU, where running out of memory kills the process instead of raising.
-CPU_BATCH_BYTES = 256 * 2**20
-LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -57,24 +52,21 @@ class LanguageModel:
     model, tokenizer : as they were given
     anatomy : Anatomy
     kind : "causal", "encoder-decoder" or "masked"
-    batch_sizes : what is run at once, by purpose: prompts for "answers", examples for "gradients"; found at the first work of that kind
+    batches : how much is run at once
     name : what people call it: Hub id or the folder's last part
     """
 
     def __init__(
         self, model: Any, tokenizer: Any, *, batch_size: int | Literal["auto"] = "auto", name: str = "", chat: bool = False
     ) -> None:
-        if batch_size != "auto" and batch_size < 1:
-            raise InputError(f"A batch size is 'auto' or a number from 1 on, not {batch_size}.")
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.anatomy = Anatomy.of(model)
         self.kind: Kind = self.anatomy.kind
-        self._batch_size = batch_size
-        self.batch_sizes: MutableMapping[str, int] = {}
         self.encoder = Encoder(tokenizer, self.kind, chat)
         config = model.config
         pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
         self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None))
+        self.batches = Batches(model, self.anatomy, batch_size)
         model.eval()
 
     @classmethod
@@ -146,7 +138,7 @@ class LanguageModel:
         totals: list[list[float]] = [[] for _ in requests.prompts]
         # Longest first: what does not fit into memory shows at once, and rows of one batch have like length.
         order = sorted(range(len(requests.prompts)), key=lambda place: -len(requests.prompts[place]))
-        for part, found in self.in_batches(order, lambda part: self._scored(requests, part), lambda place: len(requests.prompts[place])):
+        for part, found in self.batches.run(order, lambda part: self._scored(requests, part), lambda place: len(requests.prompts[place])):
             for place, values in zip(part, found, strict=True):
                 totals[place] = values
         scores = np.array([totals[prompt][label] for prompt, label in requests.where], dtype=np.float64)
@@ -207,7 +199,7 @@ class LanguageModel:
         said = [""] * len(prompts)
         order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
         work = lambda part: self._said([ids[place] for place in part], max_new_tokens, settings)
-        for part, texts in self.in_batches(order, work, lambda place: len(ids[place]) + max_new_tokens):
+        for part, texts in self.batches.run(order, work, lambda place: len(ids[place]) + max_new_tokens):
             for place, text in zip(part, texts, strict=True):
                 said[place] = text
         return said
@@ -252,68 +244,16 @@ class LanguageModel:
         if not rows:
             raise InputError("The text for the perplexity has no document of two tokens or more; nothing can be scored.")
         rows.sort(key=self._fed, reverse=True)
-        scored = self.in_batches(
+        scored = self.batches.run(
             range(len(rows)),
             lambda part: sum(self.forward.row_logprobs([rows[place] for place in part])),
             lambda place: self._fed(rows[place]),
+            purpose="text",
         )
         total = sum(found for _, found in scored)
         if not math.isfinite(total):
             raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
         return total, sum(len(row.label_ids) for row in rows)
-
-    # Batches.
-
-    def in_batches(
-        self,
-        places: Sequence[int],
-        work: Callable[[Sequence[int]], Answer],
-        length: Callable[[int], int],
-        *,
-        gradient_rows: int = 0,
-    ) -> Iterator[tuple[Sequence[int], Answer]]:
-        """Yield (batch, work(batch)) over all places in order; a batch that memory cannot hold is halved and tried again.
-
-        `length(place)` in tokens; the first place has the greatest. `gradient_rows`: rows that a place has in a pass with gradients, which
-        keeps the activations of all layers; 0: a pass without. Raises OutOfMemory where a single place does not fit.
-        """
-        purpose = "gradients" if gradient_rows else "answers"
-        if places and purpose not in self.batch_sizes:
-            self.batch_sizes[purpose] = self._found_batch_size(length(places[0]), gradient_rows)
-        done = 0
-        while done < len(places):
-            part = places[done : done + self.batch_sizes[purpose]]
-            try:
-                answer = work(part)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                if len(part) == 1:
-                    raise OutOfMemory(
-                        f"Not even one row of {length(part[0])} tokens fits into memory. "
-                        "Try --dtype bfloat16, --device-map auto, or shorter prompts."
-                    ) from error
-                self.batch_sizes[purpose] = len(part) // 2
-            else:
-                done += len(part)
-                yield part, answer
-                continue
-            # Outside the handler, so that the failed batch's tensors are no longer held by the traceback.
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    def _found_batch_size(self, tokens: int, gradient_rows: int) -> int:
-        """Places of `tokens` tokens whose activations fit a fixed budget (CPU) or half of the free memory (GPU)."""
-        if self._batch_size != "auto":
-            return max(1, self._batch_size // max(gradient_rows, 1))
-        config, anatomy = self.model.config.get_text_config(), self.anatomy
-        heads = getattr(config, "num_attention_heads", None) or 1
-        size = self.model.get_input_embeddings().weight.element_size()
-        row = (tokens * (16 * anatomy.d_model + 4 * anatomy.d_ff) + heads * tokens**2) * size
-        if gradient_rows:
-            row *= gradient_rows * sum(anatomy.layers.values())
-        device = self.forward.device
-        budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else CPU_BATCH_BYTES
-        return int(np.clip(budget // max(row, 1), 1, LARGEST_BATCH))
 
 
 def _texts(**named: Sequence[str]) -> list[Sequence[str]]:

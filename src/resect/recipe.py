@@ -151,7 +151,8 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        checked(Recipe, vars(self))
+        for name, value in checked(Recipe, dict(vars(self))).items():  # one text where several may stand becomes a tuple
+            object.__setattr__(self, name, value)
         check_bounds(self)
         for name in ("model", "task"):
             if not getattr(self, name).strip():

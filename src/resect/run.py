@@ -171,7 +171,7 @@ def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
     """The model of a recipe. In a run folder, batch sizes that were found before are used again."""
     model = model_of(recipe)
     if run is not None:
-        model.batch_sizes = _KeptSizes(run.journal)
+        model.batches.sizes = _KeptSizes(run.journal)
     return model
 
 
@@ -206,7 +206,7 @@ def _environment(model: LanguageModel, seconds: float) -> dict[str, Any]:
         "device": str(model.forward.device),
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "batch_sizes": dict(model.batch_sizes),
+        "batch_sizes": dict(model.batches.sizes),
         "seconds": round(seconds, 1),
     }
 

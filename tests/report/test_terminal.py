@@ -132,8 +132,8 @@ def test_text_from_data_is_neither_markup_nor_escape_codes(tmp_path):
 @pytest.mark.parametrize("width", [40, 60, 200])
 def test_any_width_will_do(tmp_path, width):
     text = shown(folder(tmp_path), width)
-    commands = [line for line in text.splitlines() if "resect try" in line]
-    assert len(commands) == 1  # a command is never broken over lines: it is there to be copied
+    commands = [line for line in text.splitlines() if "resect try" in line or "resect export" in line]
+    assert len(commands) == 2  # a command is never broken over lines: it is there to be copied
     assert all(len(line) <= width for line in text.splitlines() if line not in commands and "Everything is in" not in line)
 
 

@@ -227,7 +227,8 @@ def _run(command: Parser) -> None:
 
 
 def _list(command: Parser) -> None:
-    command.add_argument("what", choices=("tasks", "methods", "families"), help="What to list.")
+    what = ("tasks", "methods", "families")
+    command.add_argument("what", choices=what, metavar="|".join(what), help="What to list.")
 
 
 _BUILDERS = {

@@ -67,7 +67,7 @@ def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[Bia
 
     longest = max((len(pair.biased.input_ids) + len(pair.biased.label_ids) for pair in pairs), default=0)
     rows = 2 * (rule.skill_batch or 1)
-    for _, found in model.in_batches(range(len(whole)), work, lambda place: longest, gradient_rows=rows):
+    for _, found in model.batches.run(range(len(whole)), work, lambda place: longest, purpose="gradients", rows=rows):
         for site, added in found.items():
             sums[site] += added
     scale = len(pairs) if rule.pooling == "apart" else 1

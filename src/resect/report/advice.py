@@ -61,7 +61,11 @@ def next_commands(
     plan = shlex.quote(near(str(folder / "plan.json")))
     if cut and helped(comparison):
         model = shlex.quote(near(recipe.model))
-        return [("ask the model before and after:", f"{program()} try {model} --plan {plan} --prompt {shlex.quote(prompt)}")]
+        run, name = shlex.quote(near(str(folder))), shlex.quote(f"{Path(recipe.model).name}-{recipe.method}")
+        return [
+            ("ask the model before and after:", f"{program()} try {model} --plan {plan} --prompt {shlex.quote(prompt)}"),
+            ("write the cut model as a checkpoint:", f"{program()} export {run} --to {name}"),
+        ]
     tags = list(comparison["base"].get("by_tag") or {})
     tries: list[tuple[str, dict[str, Any]]] = []
     if tags and not recipe.locate_on:

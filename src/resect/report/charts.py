@@ -54,16 +54,17 @@ def bars(rows: Sequence[Bar], *, title: str = "Estimates", share: bool = True, r
     """
     write = percent if share else short
     low, high = room_for([value for row in rows for value in (row.mean, row.low, row.high) if value is not None], share)
-    pitch, top = 50.0, 6.0
+    pitch, top = 52.0, 2.0
     bottom = top + pitch * len(rows)
+    middles = [top + pitch * number + 33 for number in range(len(rows))]
     parts = []
     for tick in ticks(low, high):
         x = along(tick, low, high, EDGE, WIDTH - EDGE)
-        parts.append(element("line", x1=x, x2=x, y1=top + 24, y2=bottom - 4, class_="grid"))
+        parts += [element("line", x1=x, x2=x, y1=middle - 10, y2=middle + 10, class_="grid") for middle in middles]
         parts.append(tick_label(label(tick, share), x, bottom + 14))
     if reference is not None:
         x = along(reference, low, high, EDGE, WIDTH - EDGE)
-        parts.append(element("line", x1=x, x2=x, y1=top + 24, y2=bottom - 4, class_="reference"))
+        parts += [element("line", x1=x, x2=x, y1=middle - 10, y2=middle + 10, class_="reference") for middle in middles]
     for number, row in enumerate(rows):
         parts += _bar(row, top + pitch * number, low, high, share)
     told = "; ".join(f"{row.label}: {write(row.mean)}{_interval(row, share)}" for row in rows)
@@ -74,10 +75,10 @@ def _bar(row: Bar, top: float, low: float, high: float, share: bool) -> list[str
     """A row: its words above, its whisker and its mark below."""
     write, middle = percent if share else short, top + 33
     interval, value = _interval(row, share), write(row.mean)
-    room = WIDTH - 2 * EDGE - extent(f"{value}{interval}", SIZE * 1.05) - 10
+    room = WIDTH - extent(f"{value}{interval}", SIZE * 1.05) - 10
     bold = {"class_": "strong"} if row.kind == "after" else {}
     spans = element("tspan", escaped(value), class_="strong") + element("tspan", escaped(interval), class_="muted")
-    parts = [text(fitted(row.label, room), EDGE, top + 15, **bold), element("text", spans, x=WIDTH - EDGE, y=top + 15, text_anchor="end")]
+    parts = [text(fitted(row.label, room), 0, top + 15, **bold), element("text", spans, x=WIDTH, y=top + 15, text_anchor="end")]
     if row.low is not None and row.high is not None:
         ends = [along(value, low, high, EDGE, WIDTH - EDGE) for value in (row.low, row.high)]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=middle, y2=middle, class_=f"whisker {row.kind}"))
@@ -114,11 +115,11 @@ def curve(
     write, ordered = percent if share else short, sorted(points)
     low, high = room_for([value for _, value in ordered], share)
     most = max([1.0, *(size for size, _ in ordered)])
-    left = EDGE + max(extent(label(tick, share)) for tick in ticks(low, high)) + 8
+    left = max(extent(label(tick, share)) for tick in ticks(low, high)) + 8
     plane = Plane(left, low, high, most, logarithmic)
     places = [plane.place(*point) for point in ordered]
     line = element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places), class_="curve")
-    named = [text(fitted(upwards, WIDTH - 2 * EDGE), EDGE, 16, class_="muted")]
+    named = [text(fitted(upwards, WIDTH), 0, 16, class_="muted")]
     named.append(text(fitted(across, WIDTH - left - EDGE), (left + WIDTH - EDGE) / 2, BOTTOM + 38, text_anchor="middle", class_="muted"))
     at = next((number for number, (size, _) in enumerate(ordered) if size == chosen), None)
     numbers = [write(value) for _, value in ordered]
@@ -152,7 +153,7 @@ def heat(
     said = texts or [["" if value is None else short(value) for value in row] for row in cells]
     heads = [wrapped(name, 84.0, 4) for name in columns]
     names = [fitted(name, 230.0) for name in rows]
-    wide = max([34.0, *(extent(line) + 10 for head in heads for line in head), *(extent(one) + 10 for row in said for one in row)])
+    wide = max([34.0, *(extent(line) + 7 for head in heads for line in head), *(extent(one) + 10 for row in said for one in row)])
     tall = 27.0 if len(rows) <= 20 else 22.0
     left = max(extent(name) for name in (*names, fitted(corner, 230.0))) + 12
     top = LINE * max((len(head) for head in heads), default=1) + 10

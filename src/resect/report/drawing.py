@@ -9,7 +9,7 @@ from collections.abc import Sequence
 #: Size of the text in a drawing, in its own units.
 SIZE = 13.0
 #: Units across a drawing that scales; 400 of them on a phone of 360 pixels still leave 11 pixels a letter.
-WIDTH, EDGE = 400.0, 16.0
+WIDTH, EDGE = 400.0, 9.0
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
 _NARROW, _WIDE = frozenset("fijlrtI.,:;|!'()[] ·\u00a0"), frozenset("mwMW@%…—")
 

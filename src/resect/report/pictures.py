@@ -1,6 +1,7 @@
 """The drawings of a report, from what could be read of a run. Knows no page."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from markupsafe import Markup
@@ -16,6 +17,8 @@ from .words import Figures
 LAYERS = 32
 #: Neurons of a ranking that are drawn: three times as many as are cut, within these bounds.
 RANKS = (50, 400)
+#: Up to so many roles a map of the cut is readable at the width of a phone.
+SNUG = 7
 
 
 def result_chart(comparison: Object, figures: Figures) -> Markup:
@@ -49,12 +52,21 @@ def ranking(scores: Scores | None, cut: Cut | None) -> Markup | None:
     return Markup(curve(points, float(wanted) if wanted else None, share=False, logarithmic=False, **told))
 
 
-def cut_maps(reading: Reading) -> list[tuple[str, Markup]]:
+@dataclass(frozen=True)
+class Map:
+    """Where in a stack was cut. A snug one may be scaled to the width of a phone, another has to scroll."""
+
+    stack: str
+    drawing: Markup
+    is_snug: bool
+
+
+def cut_maps(reading: Reading) -> list[Map]:
     """For each stack that is cut, how many neurons of each layer and role."""
     if reading.cut is None or not reading.cut.counts:
         return []
     counts, looked_at = reading.cut.counts, tuple(reading.scores or ())
-    maps: list[tuple[str, Markup]] = []
+    maps = []
     for stack in STACKS:
         here = {site: number for site, number in counts.items() if site.stack == stack}
         if not here:
@@ -63,10 +75,10 @@ def cut_maps(reading: Reading) -> list[tuple[str, Markup]]:
         roles = [role for role in ROLES if any(site.role == role for site in known)]
         groups = _layers(max(site.layer for site in known) + 1, {site.layer for site in here})
         cells = [[_sum_at(here, layers, role) for role in roles] for layers in groups]
-        texts = [[f"{value:,}" if value else "·" for value in row] for row in cells]
+        texts = [[f"{value:,.0f}" if value else "·" for value in row] for row in cells]
         names = [str(layers[0]) if len(layers) == 1 else f"{layers[0]}–{layers[-1]}" for layers in groups]
         title = f"Neurons cut in the {stack}, by layer and role"
-        maps.append((stack, Markup(heat(names, roles, cells, texts, title=title, corner="layer"))))
+        maps.append(Map(stack, Markup(heat(names, roles, cells, texts, title=title, corner="layer")), len(roles) <= SNUG))
     return maps
 
 

@@ -67,12 +67,13 @@ def marked(places: Sequence[Place], chosen: int | None) -> list[str]:
 
 def numbered(places: Sequence[Place], numbers: Sequence[str], chosen: int | None, left: float) -> list[str]:
     """Numbers above or below their points: the chosen one's first, then those of the ends, then where they cover nothing."""
-    parts, taken = [], [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    few = len(places) <= FEW
+    parts, taken = [], [(x - 5, y - 5, x + 5, y + 5) for place, (x, y) in enumerate(places) if few or place == chosen]
     way = [box for pair in itertools.pairwise(places) for box in _between(*pair)]
     first = [place for place in (chosen, 0, len(places) - 1) if place is not None and 0 <= place < len(places)]
-    for number in dict.fromkeys((*first, *range(len(places) if len(places) <= FEW else 0))):
+    for number in dict.fromkeys((*first, *range(len(places) if few else 0))):
         (x, y), wide = places[number], extent(numbers[number]) + 6
-        start = min(max(x - wide / 2, left), WIDTH - EDGE - wide)
+        start = min(max(x - wide / 2, left + 4), WIDTH - wide)
         boxes = [(start, base - 12, start + wide, base + 4) for base in (y - 12, y + 22)]
         fits = [box for box in boxes if box[1] > 20 and box[3] < BOTTOM and not meets(box, taken)]
         free = [box for box in fits if not meets(box, way)] or (fits if number in first else [])

@@ -7,7 +7,7 @@ from typing import Any
 from .terminal import shortened
 
 #: Entries of a kind that stand open; the others are folded.
-OPEN = 20
+OPEN = 10
 #: Characters of quoted text, in all, and in one text. The page says what it leaves out; examples.jsonl has everything.
 MOST, LONGEST = 1_500_000, 10_000
 #: From so many characters on a text is folded.

@@ -89,10 +89,11 @@ class Reading:
         for what, odd in (("candidates that were tried", odd_trials), ("changed answers", odd_examples)):
             if odd:
                 gaps.append(_gap(run, f"{odd:,} of the {what}", "The rows are damaged."))
+        parts, lost = _parts(run)
+        gaps += _broken_off(run, len(examples), parts[0].comparison if parts else comparison)
         environment = run.environment()
         if not environment:
             gaps.append(_gap(run, "The environment", "environment.json is missing or damaged, so versions and device are not known."))
-        parts, lost = _parts(run)
         inner = [Gap(f"{part.run.folder.name}: {gap.what}", gap.why, gap.how) for part in parts for gap in part.gaps]
         return cls(run, comparison, cut, trials, examples, scores, environment, parts, tuple(gaps + lost + inner))
 
@@ -233,6 +234,15 @@ def _parts(run: Run) -> tuple[tuple[Reading, ...], list[Gap]]:
             except ResectError as error:
                 lost.append(_gap(run, f"Trial {number} of {recipe.trials}", str(error)))
     return tuple(found), lost
+
+
+def _broken_off(run: Run, held: int, comparison: Object | None) -> list[Gap]:
+    """What is missing where fewer changed answers are there than were fixed and broken: a torn end is dropped in silence."""
+    change = comparison["difference"] if comparison else None
+    counted = sum(change[name] or 0 for name in ("fixed", "broken")) if change else 0
+    if not 0 < held < counted:
+        return []
+    return [_gap(run, "Some of the changed answers", f"The list of them breaks off: {held:,} of at least {counted:,} are there.")]
 
 
 def _gap(run: Run, what: str, why: str) -> Gap:

@@ -1,11 +1,12 @@
 """The tables of a report, from what could be read of a run. Knows no page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from ..store import PART
 from .charts import shift
 from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
 from .words import Figures, count, number, p_value, signed
@@ -15,7 +16,10 @@ CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, dom
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people. The first cell of each row names it; a row whose number is in `strong` stands out."""
+    """A table for people. The first cell of each row names it; a row whose number is in `strong` stands out.
+
+    What follows a line break in a cell is said more quietly.
+    """
 
     caption: str
     head: tuple[str, ...]
@@ -68,15 +72,18 @@ def both_ways(comparison: Object) -> Table | None:
     return Table("Accuracy, asked in two ways", ("", "by scoring", "by generation"), tuple(rows), (1,))
 
 
-def change_in_words(comparison: Object, figures: Figures) -> str:
-    """The paired difference in a sentence."""
+def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[str, ...]] | None:
+    """The paired difference, and what there is to say about it."""
     change = comparison["difference"]
     if change is None:
-        return ""
-    sure = f"95 % interval {figures.gains(change['interval'])}; {p_value(change['p_value'])}"
-    test = f", {change['test']}" if change["test"] else ""
-    told = f"Change: {figures.gain(change['mean'], unit=True)} ({sure}{test}). "
-    return told + f"{count(change['fixed'], 'answers')} fixed, {count(change['broken'], 'answers').removesuffix(' answers')} broken."
+        return None
+    lines = [
+        f"95 % interval {figures.gains(change['interval'])}",
+        p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
+    ]
+    if change["fixed"] is not None and change["broken"] is not None:
+        lines.append(f"{count(change['fixed'], 'answers')} fixed, {change['broken']:,} broken")
+    return figures.gain(change["mean"], unit=True), tuple(lines)
 
 
 def tag_table(comparison: Object, figures: Figures) -> Table | None:
@@ -173,9 +180,17 @@ def trial_table(reading: Reading) -> Table | None:
             _change_cell(figures, found["difference"]),
             _mean_cell(figures, found["control"]),
         ]
-        rows.append((part.run.folder.name, str(part.run.recipe.seed), "–" if cut is None else f"{cut.total:,}", *cells))
-    head = ("trial", "seed", "neurons cut", "after (95 %)", "change in points (95 %)", "control")
+        name = f"{part.run.folder.name.removeprefix(PART)} (seed {part.run.recipe.seed})"
+        rows.append((name, "–" if cut is None else f"{cut.total:,}", *cells))
+    head = ("trial", "cut", "after", "change", "control")
     return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None
+
+
+def spread_in_words(trials: Mapping[str, Any], figures: Figures) -> str:
+    """How far the trials lie apart."""
+    means = [number_of(mean) for mean in trials.get("edited") or ()]
+    told = ", ".join(figures.value(mean) for mean in means if mean is not None)
+    return f"After the cut: {told}; standard deviation {figures.value(number_of(trials.get('std')))}." if told else ""
 
 
 def shared_units(parts: Sequence[Reading]) -> str:
@@ -199,11 +214,13 @@ def _mean_cell(figures: Figures, found: Object | None) -> str:
 
 
 def _with_interval(figures: Figures, found: Object | None) -> str:
-    return "–" if found is None else f"{figures.value(found['mean'])} ({figures.interval(found['interval'])})"
+    return "–" if found is None else f"{figures.value(found['mean'])}\n{figures.interval(found['interval'])}"
 
 
 def _change_cell(figures: Figures, change: Object | None) -> str:
-    return "–" if change is None else f"{figures.gain(change['mean'])} ({figures.gains(change['interval'])}; {p_value(change['p_value'])})"
+    if change is None:
+        return "–"
+    return f"{figures.gain(change['mean'])}\n{figures.gains(change['interval'])}\n{p_value(change['p_value'])}"
 
 
 def _fixed_cell(change: Object | None) -> str:

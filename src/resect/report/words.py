@@ -37,7 +37,7 @@ class Figures:
             return "–"
         if not self.share:
             return signed(value)
-        return f"{100 * value:+.1f}".replace("-", "−") + (f"{NARROW}points" if unit else "")
+        return signed(100 * value, 1) + (f"{NARROW}points" if unit else "")
 
     def gains(self, ends: list[float] | None) -> str:
         """Where a change lies with 95 % confidence."""
@@ -45,8 +45,15 @@ class Figures:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A number with its sign."""
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    """A number with its sign; a zero has none.
+
+    >>> signed(-0.25, 1), signed(-0.0001), signed(None)
+    ('−0.2', '0.000', '–')
+    """
+    if value is None:
+        return "–"
+    told = f"{value:+.{digits}f}"
+    return told[1:] if not float(told) else told.replace("-", "−")
 
 
 def number(value: float | None) -> str:
@@ -65,7 +72,7 @@ def count(number: int | None, what: str) -> str:
 
 def p_value(value: float | None) -> str:
     """How surprising a change would be without any effect."""
-    return "p unknown" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return "p unknown" if value is None else f"p{NARROW}<{NARROW}0.001" if value < 0.001 else f"p{NARROW}={NARROW}{value:.3f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -89,11 +96,11 @@ def method(recipe: Recipe) -> list[str]:
     weight = "weighs each example by the probability of its wrong answer" if recipe.confusion_weight else "weighs all examples alike"
     skill = f"use for the right answer is taken off (λ = {recipe.skill:g})" if recipe.skill else "nothing is taken off for skill"
     where = "every matrix of the blocks" if recipe.sites == ("*",) else f"what matches {', '.join(recipe.sites)}"
-    told = [f"CRISPR, {source} (Yang et al., ACL 2024)."]
-    told.append("Each neuron has a score: how much of the model's preference for a wrong answer runs through it.")
-    told.append("Those with the highest scores are cut: their weights and their bias are set to 0.")
-    told.append(f"The score takes the {kind} over the tokens of an example and {weight}; {skill}.")
-    told += [f"Looked at: {where}.", chosen(recipe)]
+    score = "each neuron has a score, how much of the model's preference for a wrong answer runs through it"
+    cut = "Those with the highest scores are cut: their weights and their bias are set to 0."
+    told = [f"CRISPR, {source} (Yang et al., ACL 2024): {score}. {cut}"]
+    told.append(f"The score takes the {kind} over the tokens of an example and {weight}; {skill}. Looked at: {where}.")
+    told.append(chosen(recipe))
     if recipe.variant == "official":
         told.append("The splits of the authors' code overlap: what chose n may be among what is reported here.")
     return told
@@ -102,16 +109,16 @@ def method(recipe: Recipe) -> list[str]:
 def chosen(recipe: Recipe) -> str:
     """How many neurons are cut, and who says so."""
     if recipe.n is not None:
-        return f"How many: {recipe.n:,}, as asked; nothing was searched."
+        return f"{recipe.n:,} are cut, as asked; nothing was searched."
     if recipe.fraction is not None:
-        return f"How many: {100 * recipe.fraction:g}{NARROW}% of all, as asked; nothing was searched."
+        return f"{100 * recipe.fraction:g}{NARROW}% of all are cut, as asked; nothing was searched."
     ways = {"golden": "golden section", "grid": "trying every number", "first-drop": "going up to the first drop"}
     most = f"0.1{NARROW}% of all, or 50 where that is more"
     if recipe.largest is not None:
         most = f"{recipe.largest:,}"
     elif recipe.max_fraction is not None:
         most = f"{100 * recipe.max_fraction:g}{NARROW}% of all"
-    return f"How many: chosen by {ways[recipe.choose]} on the select split, from 0 to {most}."
+    return f"How many are cut was chosen by {ways[recipe.choose]} on the select split, from 0 to {most}."
 
 
 def asked(metric: str) -> str:

@@ -1,0 +1,196 @@
+"""What a report says in words: the verdict, the numbers at the top, what was asked, how, and how to do it again. Knows no page."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..recipe import Recipe
+from ..store import RECIPE
+from .advice import command, helped, near, next_commands, program, verdict
+from .reading import Object, Reading, number_of, object_of
+from .terminal import examples_shown
+from .words import NARROW, Figures, asked, count, duration, method, number, signed
+
+#: A hyphen that stands for a minus.
+_MINUS = re.compile(r"(?<!\w)-(?=\d)")
+#: What a variant presets, and a run keeps beside its scores.
+PRESET = ("tokens", "confusion_weight", "skill", "choose", "largest")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what there is to say about it."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number of the summary, with what it is and what belongs to it."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The verdict: a word for the badge, a sign and a tone (good, bad, open), and the sentence."""
+
+    word: str
+    sign: str
+    tone: str
+    sentence: str
+
+
+def status(reading: Reading) -> Status:
+    """What the numbers say, or that there are none yet."""
+    comparison, cut = reading.comparison, reading.cut
+    if comparison is None:
+        kept = count(reading.run.journal.count, "finished work items")
+        return Status("Not finished", "…", "open", f"There is no comparison yet; {kept} are kept, and the job goes on from there.")
+    change = comparison["difference"]
+    if cut is None:
+        return Status("Plan missing", "…", "open", "What was cut is not known: the plan is missing. The numbers are what was measured.")
+    says = _MINUS.sub("−", verdict(comparison, cut.total))
+    if cut.total == 0:
+        return Status("Nothing was cut", "–", "open", says)
+    if change is None:
+        return Status("Not compared", "…", "open", says)
+    if helped(comparison):
+        return Status("Helps", "✓", "good", says)
+    if change["interval"][0] > 0:
+        return Status("No better than chance cuts", "≈", "open", says)
+    if change["interval"][1] < 0:
+        return Status("Does harm", "✕", "bad", says)
+    return Status("No reliable change", "≈", "open", says)
+
+
+def tiles(reading: Reading, figures: Figures) -> list[Tile]:
+    """The numbers that stand beside the verdict."""
+    comparison, cut, found = reading.comparison, reading.cut, []
+    if cut is not None:
+        looked_at = reading.scores.count if reading.scores is not None else 0
+        note = f"of {looked_at:,} looked at ({100 * cut.total / looked_at:.2g}{NARROW}%)" if looked_at else ""
+        found.append(Tile("neurons cut", f"{cut.total:,}", note))
+    if comparison is None:
+        return found
+    change, control = comparison["difference"], comparison["control"]
+    if change is not None and change["fixed"] is not None and change["broken"] is not None:
+        found.append(Tile("answers fixed / broken", f"{change['fixed']:,} / {change['broken']:,}"))
+    if control is not None:
+        gain = control["mean"] - comparison["base"]["mean"]
+        found.append(Tile("random cuts as large", figures.gain(gain, unit=True)))
+    bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]
+    if None not in bias:
+        found.append(Tile("bias score, ambiguous items", f"{signed(bias[0], 2)} → {signed(bias[1], 2)}", "0 is none"))
+    plain = object_of(comparison["side_effects"].get("perplexity"))
+    ends = [number_of(plain.get(name)) for name in ("base", "edited")]
+    if None not in ends:
+        found.append(Tile("perplexity of plain text", f"{number(ends[0])} → {number(ends[1])}"))
+    return found
+
+
+def what_was_asked(reading: Reading) -> list[Fact]:
+    """Model, task, examples, wording, method and metric, in words."""
+    recipe, comparison = reading.run.recipe, reading.comparison
+    family = "" if reading.cut is None or reading.cut.family is None else f"Family: {reading.cut.family}."
+    dtype = reading.environment.get("dtype")
+    model = [recipe.model, *([f"Revision {recipe.revision}."] if recipe.revision else []), family]
+    task = [comparison["task"] if comparison else "", recipe.task if recipe.task != (comparison or {}).get("task") else ""]
+    wording = "in the words of its template" if not recipe.template else f"in the words of {_told(recipe.template)}"
+    given = f"The instructions are those of {_told(recipe.instructions)}." if recipe.instructions else ""
+    known = comparison["n_instructions"] if comparison else None
+    asked_under = "its instructions" if known is None else count(known, "instructions")
+    chat = "Wrapped in the tokenizer's chat template." if recipe.chat_template else ""
+    metric = comparison["metric"] if comparison else recipe.metric or "accuracy"
+    facts = {
+        "Model": [*model, f"Computed in {dtype}." if dtype else ""],
+        "Task": [*task, *(f"Data: {path}" for path in recipe.data)],
+        "Examples": _splits(reading),
+        "Wording": [f"Under {asked_under}, {wording}.", given, chat],
+        "Answers": [f"Taken {asked(metric)}."],
+        "Method": method(_in_force(reading)),
+    }
+    return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items()]
+
+
+def _splits(reading: Reading) -> list[str]:
+    """How many examples each split gave, as far as the run tells."""
+    recipe, comparison = reading.run.recipe, reading.comparison
+    drawn = reading.scores.provenance.get("examples") if reading.scores is not None else None
+    looked_at = len(drawn[0]) if isinstance(drawn, list) and drawn and isinstance(drawn[0], list) else recipe.samples
+    tagged = f" with the tag {' and '.join(recipe.locate_on)}" if recipe.locate_on else ""
+    told = [f"locate: {count(looked_at, 'examples')}{tagged} found the neurons (seed {recipe.seed})."]
+    instructions = comparison["n_instructions"] if comparison else None
+    pairs = max((trial["examples"] or 0 for trial in reading.trials), default=0)
+    if pairs:
+        size = count(int(pairs), "answers") if not instructions else count(int(pairs) // instructions, "examples")
+        told.append(f"select: {size} chose how many are cut.")
+    if comparison:
+        groups = count(comparison["n_groups"], "groups")
+        told.append(f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them.")
+    return [*told, f"At most {recipe.limit:,} examples in all." if recipe.limit is not None else ""]
+
+
+def _in_force(reading: Reading) -> Recipe:
+    """The recipe with what its variant presets filled in, as the run kept it beside its scores."""
+    recipe, kept = reading.run.recipe, reading.scores.provenance.get("settings") if reading.scores is not None else None
+    preset = {name: value for name, value in object_of(kept).items() if name in PRESET and value is not None}
+    try:
+        return recipe.with_settings(**preset)
+    except InputError:
+        return recipe
+
+
+def environment(found: Object) -> list[Fact]:
+    """On what the work was done, and how long it took."""
+    versions, batches, effect = (object_of(found.get(name)) for name in ("versions", "batch_sizes", "effect"))
+    lines: dict[str, list[str]] = {
+        "Platform": [_told(found.get("platform"))],
+        "Device": [_told(found.get("device"))],
+        "Number type": [_told(found.get("dtype"))],
+        "Threads": [_told(found.get("threads"))],
+        "Time": [duration(number_of(found["seconds"]))] if "seconds" in found else [],
+        "Batch sizes": [f"{name}: {_told(size)}" for name, size in batches.items()],
+        "Versions": [", ".join(f"{name} {_told(version)}" for name, version in versions.items())],
+        "Effect": _effect(effect),
+    }
+    return [Fact(name, tuple(line for line in held if line)) for name, held in lines.items() if any(held)] if found else []
+
+
+def _effect(found: Mapping[str, Any]) -> list[str]:
+    """What was verified of the plan before it was compared."""
+    touched, fired, change = (number_of(found.get(name)) for name in ("units_touched", "units_fired", "max_change"))
+    if touched is None:
+        return []
+    told = f"{number(touched)} units touched, {number(fired)} of them active on the probe"
+    return [told if change is None else f"{told}; log-probabilities moved by up to {number(change)}"]
+
+
+def commands(reading: Reading) -> list[tuple[str, str]]:
+    """Reasons and command lines: the same job again, and what comes next."""
+    run, recipe, cut = reading.run, reading.run.recipe, reading.cut
+    folder, recipe_file = (shlex.quote(near(str(path))) for path in (run.folder, run.folder / RECIPE))
+    told = [
+        ("Run the recorded recipe once more, and see which digests agree:", f"{program()} repeat {folder}"),
+        ("The same job from its recipe (in this folder it goes on where it stopped):", f"{program()} run {recipe_file}"),
+        ("The same job as one command:", command(recipe, run.folder)),
+    ]
+    if reading.comparison is None or cut is None:
+        return told
+    shown = examples_shown(reading.examples)
+    prompt = shown[0]["prompt"] if shown else "…"
+    short = bool(reading.environment.get("notes"))
+    following = next_commands(recipe, run.folder, reading.comparison, cut.total, " ".join(prompt.split()), short=short)
+    return [*told, *((f"What to do next: {reason}", line) for reason, line in following)]
+
+
+def _told(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
