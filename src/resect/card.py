@@ -55,7 +55,7 @@ def card(
     comparison : the object of comparison.json; None: nothing was measured
     environment : the object of environment.json
     """
-    base = without_folders(base_model)
+    base = without_folders(" ".join(base_model.split()))
     kept = {name: value for name, value in (base_front_matter or {}).items() if name in KEPT and _is_text(value)}
     head = {"base_model": base, "library_name": "transformers", "tags": ["resect", "model-surgery"], **kept}
     sections = {
@@ -66,7 +66,7 @@ def card(
         "## How it was found": origin(recipe, environment or {}),
         "## Licence": [licence(kept)],
     }
-    front = f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
+    front = f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---"
     return "\n\n".join([front, *(part for title, parts in sections.items() for part in (title, *parts))]) + "\n"
 
 
@@ -171,4 +171,6 @@ def command(recipe: Recipe) -> str:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value))
+    """Whether it is one line of text, or several such."""
+    parts = value if isinstance(value, list) else [value]
+    return bool(parts) and all(isinstance(each, str) and each.isprintable() for each in parts)

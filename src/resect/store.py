@@ -203,9 +203,10 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """How the work was done; empty where that is not known."""
         try:
-            return dict(read_json(self.folder / ENVIRONMENT))
+            found = read_json(self.folder / ENVIRONMENT)
         except InputError:
             return {}
+        return dict(found) if isinstance(found, Mapping) else {}
 
     def plan_json(self) -> dict[str, Any]:
         """The plan, as JSON. Raises InputError where the run has none yet."""

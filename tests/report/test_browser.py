@@ -9,6 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from report.run_folder import COMPARISON, RECIPE, example, finished, measured, with_trials
+from resect.report import charts
+from resect.report.html import write
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"),
@@ -122,3 +128,125 @@ class Browser:
             self.complaints.append(f"console.{facts['type']}")
         elif event == "Network.requestWillBeSent" and not facts["request"]["url"].startswith(("file:", "data:", "about:")):
             self.complaints.append(f"asked for {facts['request']['url']}")
+
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="the browser is spoken to over inherited pipes, which Windows has not"),
+    pytest.mark.skipif(
+        browser_path() is None, reason=f"no browser: none of {', '.join(NAMES)} is installed, and RESECT_CHROMIUM is not set"
+    ),
+]
+#: Texts of drawings that run out of their frame, or over each other.
+COLLISIONS = """
+[...document.querySelectorAll('svg.chart')].flatMap(svg => {
+  const frame = svg.viewBox.baseVal, found = [], boxes = [];
+  for (const text of svg.querySelectorAll('text')) {
+    const box = text.getBBox();
+    if (!box.width) continue;
+    if (box.x < -1 || box.y < -1 || box.x + box.width > frame.width + 1 || box.y + box.height > frame.height + 1)
+      found.push('out of the frame: ' + text.textContent);
+    for (const [other, what] of boxes)
+      if (box.x + 1 < other.x + other.width && other.x + 1 < box.x + box.width
+          && box.y + 4 < other.y + other.height && other.y + 4 < box.y + box.height)
+        found.push(what + ' / ' + text.textContent);
+    boxes.push([box, text.textContent]);
+  }
+  return found;
+})
+"""
+#: Elements that make the page wider than the screen, but for those that scroll by themselves.
+TOO_WIDE = """
+[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll') && !one.closest('svg')
+  && one.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(one => one.tagName + ' ' + one.className)
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def reports(folder):
+    """A report of each sort: whole, of several trials, broken, with text that means harm."""
+    whole, several, broken = finished(folder / "whole"), with_trials(folder / "several"), finished(folder / "broken")
+    for name in ("comparison.json", "plan.json", "scores.safetensors"):
+        (broken.folder / name).write_text("{")
+    wide = "W" * 300 + "</style><script>console.log(1)</script><img src=x onerror=alert(1)>"
+    rows = [
+        example(number, wide, "nobody", prompt=f"{wide} {'word ' * 400}", instruction=wide) | {"tags": [wide], "id": wide}
+        for number in range(3)
+    ]
+    told = {**COMPARISON, "task": wide, "base": measured(0.6, 0.55, 0.65) | {"by_tag": {wide: 0.5}}}
+    recipe = RECIPE.with_settings(model=wide.replace("/", ""), locate_on=[wide])
+    return [write(run) for run in (whole, several, broken, finished(folder / "hostile", told, examples=rows, recipe=recipe))]
+
+
+def test_the_report_opens_without_a_complaint_and_fits(tmp_path, browser):
+    for path in reports(tmp_path):
+        browser.complaints.clear()
+        for width, dark in ((360, False), (1280, True)):
+            browser.look(width, 900, dark)
+            browser.open(path)
+            assert browser.complaints == []
+            assert browser.evaluate("document.querySelectorAll('h2').length") >= 3
+            assert browser.evaluate(TOO_WIDE) == []
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            assert browser.evaluate(COLLISIONS) == []
+
+
+def test_light_dark_and_print_differ_as_they_should(tmp_path, browser):
+    path = write(finished(tmp_path / "run"))
+    seen = {}
+    for name, dark, media in (("light", False, "screen"), ("dark", True, "screen"), ("print", True, "print")):
+        browser.look(1000, 900, dark, media)
+        browser.open(path)
+        seen[name] = browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert seen["light"] == seen["print"] == "rgb(255, 255, 255)" != seen["dark"]
+
+
+def test_folded_things_open_by_keyboard(tmp_path, browser):
+    browser.look()
+    browser.open(write(finished(tmp_path / "run")))
+    browser.evaluate("document.querySelector('summary').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+    assert browser.evaluate("document.querySelector('details').open") is True
+
+
+def test_drawings_stand_alone(tmp_path, browser):
+    labels = (
+        "crispr-bbq-llama-bbq-disability",
+        "crispr-bbq-t5-bbq-age",
+        "bbq/religion & <all others>",
+        "glue/mrpc",
+        "glue/rte",
+        "glue/qnli",
+    )
+    cells = [[0.01 * (row - column) for column in range(6)] for row in range(6)]
+    drawn = {
+        "bars": charts.bars([charts.Bar("control: random cuts of the same size", 0.6, 0.5, 0.7)]),
+        "curve": charts.curve([(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)], 11),
+        "heat": charts.heat(labels, labels, cells, [[f"{100 * value:+.1f}" for value in row] for row in cells], True, corner="found on"),
+    }
+    for name, svg in drawn.items():
+        path = tmp_path / f"{name}.svg"
+        path.write_text(charts.standalone(svg), encoding="utf-8")
+        browser.complaints.clear()
+        browser.open(path)
+        assert browser.complaints == []
+        assert browser.evaluate("document.documentElement.tagName") == "svg"
+        assert browser.evaluate(COLLISIONS) == []
+
+
+def test_a_complaint_would_be_heard(tmp_path, browser):
+    path = tmp_path / "bad.html"
+    path.write_text("<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'\"><script>alert(1)</script>")
+    browser.complaints.clear()
+    browser.open(path)
+    assert any("Content Security Policy" in told for told in browser.complaints)
+    texts = '<text y="20">one</text><text x="9" y="22">other</text><text x="90" y="20">wide</text>'
+    path.write_text(f"<svg class=chart viewBox='0 0 99 40' width=99>{texts}</svg><p style='width:200vw'>wide</p>")
+    browser.open(path)
+    assert browser.evaluate(COLLISIONS) == ["one / other", "out of the frame: wide"]
+    assert browser.evaluate(TOO_WIDE) == ["P "]

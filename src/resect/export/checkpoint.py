@@ -68,7 +68,7 @@ class Checkpoint:
         first = _weights_of(folder, weights)
         index = first if first.endswith(".index.json") else None
         listed = {} if index is None else _listed(folder / index)
-        shards = tuple(dict.fromkeys(listed.values())) if index is not None else (first,)
+        shards = tuple(sorted(set(listed.values()))) if index is not None else (first,)
         tensors: dict[str, Stored] = {}
         twice = set()
         for shard in shards:

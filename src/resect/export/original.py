@@ -3,6 +3,8 @@
 Knows nothing of how anything is written.
 """
 
+import math
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -74,6 +76,19 @@ class Original:
             if not alone or self.forms[held[0]][1] != tuple(self.skeleton.parameter(name).shape):
                 return f"{name} is not one tensor of that shape in the base's files ({', '.join(held) or 'none of that name'})"
         return None
+
+    def tensor(self, name: str) -> Tensor:
+        """What is loaded into a parameter that `why_anew` finds alone on disk, as a private view of its file: what is written into it
+        stays in memory, and what is not looked at takes none. Raises NotWritable where it holds no plain numbers.
+        """
+        held = self.checkpoint.tensors[self.names[name][0]]
+        dtype = _DTYPES.get(held.dtype)
+        if dtype is None:
+            raise NotWritable(f"{name} is stored as {held.dtype}, which cannot be edited; export from a model that is not quantised.")
+        start = held.start - held.start % mmap.ALLOCATIONGRANULARITY
+        with (self.checkpoint.folder / held.file).open("rb") as file:
+            view = mmap.mmap(file.fileno(), held.stop - start, access=mmap.ACCESS_COPY, offset=start)
+        return torch.frombuffer(view, dtype=dtype, count=math.prod(held.shape), offset=held.start - start).view(held.shape)
 
 
 def forms_of(checkpoint: Checkpoint) -> dict[str, Form]:

@@ -3,15 +3,16 @@
 Both do the arithmetic in the dtype that is stored, before anything is written. Know no card and no check.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import Failure, StorageFailure
@@ -86,17 +87,19 @@ class InPlace:
 
     @classmethod
     def of(cls, original: Original, plan: Plan, allow_other_model: bool = False) -> "InPlace":
-        """Read what the plan needs, and write the plan into it. Raises WrongModel, NotWritable, Conflict."""
+        """Write the plan into the tensors that it is about. Raises WrongModel, NotWritable, Conflict."""
         skeleton, checkpoint = original.skeleton, original.checkpoint
-        where = {name: original.names[name][0] for name in skeleton.needs(plan)}
-        for file in dict.fromkeys(checkpoint.tensors[held].file for held in where.values()):
-            with safe_open(checkpoint.folder / file, framework="pt") as shard:
-                here = {name: held for name, held in where.items() if checkpoint.tensors[held].file == file}
-                skeleton.fill({name: shard.get_tensor(held) for name, held in here.items()})
-        plan.write(skeleton.anatomy, allow_other_model)
+        skeleton.fill({name: original.tensor(name) for name in skeleton.needs(plan)})
+        skeleton.check_values(plan, original.tensor, allow_other_model)
+        written = skeleton.written(plan)
+        for name, runs in written.items():
+            values = skeleton.parameter(name).data
+            for run in runs:  # makes these pages private, one tensor after the other: pages that are only read may be counted by the MiB
+                values[run.start : run.stop] = values[run.start : run.stop].clone()
+        replace(plan, model=None).write(skeleton.anatomy)
         patches: dict[str, list[tuple[Stored, str, Sequence[range]]]] = {}
-        for name, runs in skeleton.written(plan).items():
-            held = checkpoint.tensors[where[name]]
+        for name, runs in written.items():
+            held = checkpoint.tensors[original.names[name][0]]
             patches.setdefault(held.file, []).append((held, name, runs))
         return cls(original, patches)
 
@@ -189,5 +192,12 @@ def overwrite(file: BinaryIO, held: Stored, values: Tensor, runs: Sequence[range
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy a file inside the kernel where that can be: faster, and on some file systems without taking room."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if hasattr(os, "copy_file_range"):
+        with contextlib.suppress(OSError), source.open("rb") as here, target.open("wb") as there:
+            while os.copy_file_range(here.fileno(), there.fileno(), CHUNK):
+                pass
+            if here.tell() == os.fstat(here.fileno()).st_size:
+                return
     shutil.copyfile(source, target)

@@ -3,7 +3,7 @@
 Knows names in memory and names on disk, and which rows of a stored tensor a plan overwrites. Knows no files.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -46,6 +46,15 @@ class Skeleton:
             plan.model.check(self.anatomy, same_shape_is_enough=allow_other_model)
         for edit in plan.edits:
             edit.check_fits(self.anatomy)
+
+    def check_values(self, plan: Plan, read: Callable[[str], Tensor], allow_other_model: bool = False) -> None:
+        """Hold values of the weights against those that the plan was made for; `read` gives a parameter's, which are not kept.
+
+        Raises WrongModel.
+        """
+        if plan.model is not None:
+            names = {id(self.parameter(name)): name for name in self.needs(plan)}
+            plan.model.check(self.anatomy, lambda parameter: read(names[id(parameter)]), same_shape_is_enough=allow_other_model)
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
         """Names of the parameters that a plan reads (to know the model, to fold into a bias) or writes."""

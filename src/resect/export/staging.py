@@ -55,6 +55,7 @@ def staged(target: Path) -> Iterator[Path]:
             part.mkdir()
         yield part
         with writing(target):
+            _settle(part)
             if target.exists():  # empty, or this fails
                 target.rmdir()
             part.rename(target)
@@ -86,6 +87,18 @@ def refuse_too_little_room(target: Path, room: Callable[[int], int]) -> None:
             f"{target} needs {needed / MIB:,.0f} MiB, and {free / MIB:,.0f} MiB are free there; make room, or give a folder on another "
             "disk with --to."
         )
+
+
+def _settle(folder: Path) -> None:
+    """See that all files are on the disk, so that a power cut after the renaming finds them whole. Raises OSError."""
+    if os.name == "nt":  # there, only what is open for writing can be flushed
+        return
+    for path in (folder, *folder.rglob("*")):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _remove(path: Path) -> None:

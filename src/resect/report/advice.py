@@ -84,6 +84,7 @@ def next_commands(
 
 def command(recipe: Recipe, folder: Path, **changes: Any) -> str:
     """The command line of a recipe with some settings changed, which writes into a folder beside `folder`."""
+    folder = folder.resolve()  # "." has no name
     name = "-".join((folder.name, *changes)).replace("_", "-")
     wanted = recipe.with_settings(**changes, output=near(str(folder.with_name(name))))
     words = [program(), wanted.method, near(wanted.model), near(wanted.task)]

@@ -31,6 +31,8 @@ from .drawing import (
 from .plane import BOTTOM, FEW, Plane, marked, numbered
 
 LINE = 17.0
+#: How opaque the strongest colour of a heat map is: text stays readable on it, in light and in dark.
+STRONGEST = 0.5
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class _Shade:
     def look(self, value: float | None) -> dict[str, object]:
         if value is None or not self.most or value == self.floor:
             return {"class_": "cell empty"}
-        strength = 0.1 + 0.45 * min(abs(value - self.floor) / self.most, 1.0)
+        strength = 0.1 + (STRONGEST - 0.1) * min(abs(value - self.floor) / self.most, 1.0)
         return {"class_": "cell up" if value > self.floor else "cell down", "fill_opacity": strength}
 
 
@@ -206,7 +208,8 @@ def shift(before: float, after: float) -> str:
     parts.append(element("line", x1=first, x2=last, y1=middle, y2=middle, class_="way" if after >= before else "way down"))
     parts.append(element("circle", cx=first, cy=middle, r=4.0, class_="mark before"))
     parts.append(element("circle", cx=last, cy=middle, r=4.5, class_="mark after" if after >= before else "mark down"))
-    return element("svg", *parts, viewBox="0 0 120 16", width=120, height=16, class_="chart", aria_hidden="true")
+    size = {"viewBox": "0 0 120 16", "width": 120, "height": 16}
+    return element("svg", *parts, xmlns="http://www.w3.org/2000/svg", class_="chart", aria_hidden="true", **size)
 
 
 def standalone(svg: str) -> str:

@@ -95,7 +95,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers from `low` to `high`, at most so many.
 
     >>> ticks(0.58, 0.83)
-    [0.6, 0.7, 0.8]
+    [0.6, 0.65, 0.7, 0.75, 0.8]
     """
     if not high > low:
         return [low]

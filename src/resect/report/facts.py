@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..recipe import Recipe
 from ..store import RECIPE
+from . import tables
 from .advice import command, helped, near, next_commands, program, verdict
 from .reading import Object, Reading, number_of, object_of
 from .terminal import examples_shown
@@ -64,7 +65,7 @@ def status(reading: Reading) -> Status:
     if helped(comparison):
         return Status("Helps", "✓", "good", says)
     if change["interval"][0] > 0:
-        return Status("No better than chance cuts", "≈", "open", says)
+        return Status("No better than random cuts", "≈", "open", says)
     if change["interval"][1] < 0:
         return Status("Does harm", "✕", "bad", says)
     return Status("No reliable change", "≈", "open", says)
@@ -90,7 +91,7 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
         found.append(Tile("bias score, ambiguous items", f"{signed(bias[0], 2)} → {signed(bias[1], 2)}", "0 is none"))
     plain = object_of(comparison["side_effects"].get("perplexity"))
     ends = [number_of(plain.get(name)) for name in ("base", "edited")]
-    if None not in ends:
+    if None not in ends and not tables.has_no_hold(comparison):
         found.append(Tile("perplexity of plain text", f"{number(ends[0])} → {number(ends[1])}"))
     return found
 
@@ -174,19 +175,19 @@ def _effect(found: Mapping[str, Any]) -> list[str]:
 
 def commands(reading: Reading) -> list[tuple[str, str]]:
     """Reasons and command lines: the same job again, and what comes next."""
-    run, recipe, cut = reading.run, reading.run.recipe, reading.cut
-    folder, recipe_file = (shlex.quote(near(str(path))) for path in (run.folder, run.folder / RECIPE))
+    recipe, cut, place = reading.run.recipe, reading.cut, reading.run.folder.resolve()
+    folder, recipe_file = (shlex.quote(near(str(path))) for path in (place, place / RECIPE))
     told = [
         ("Run the recorded recipe once more, and see which digests agree:", f"{program()} repeat {folder}"),
         ("The same job from its recipe (in this folder it goes on where it stopped):", f"{program()} run {recipe_file}"),
-        ("The same job as one command:", command(recipe, run.folder)),
+        ("The same job as one command:", command(recipe, place)),
     ]
     if reading.comparison is None or cut is None:
         return told
     shown = examples_shown(reading.examples)
     prompt = shown[0]["prompt"] if shown else "…"
     short = bool(reading.environment.get("notes"))
-    following = next_commands(recipe, run.folder, reading.comparison, cut.total, " ".join(prompt.split()), short=short)
+    following = next_commands(recipe, place, reading.comparison, cut.total, " ".join(prompt.split()), short=short)
     return [*told, *((f"What to do next: {reason}", line) for reason, line in following)]
 
 

@@ -18,7 +18,6 @@ from markupsafe import Markup
 from ..files import write_text
 from ..store import REPORT, Run
 from . import charts, facts, pictures, quoted, tables
-from .advice import near
 from .drawing import legible
 from .reading import Object, Reading, object_of
 from .words import Figures, asked, chosen, model_name, number
@@ -74,7 +73,7 @@ def _content(reading: Reading) -> dict[str, Any]:
         "model": model_name(run.recipe),
         "task": task,
         "recipe": run.recipe,
-        "folder": near(str(run.folder)),
+        "folder": run.folder.resolve().name,
         "gaps": reading.gaps,
         "status": facts.status(reading),
         "tiles": facts.tiles(reading, figures),
@@ -98,7 +97,7 @@ def _content(reading: Reading) -> dict[str, Any]:
 def _measured(comparison: Object | None, figures: Figures) -> dict[str, Any]:
     """What stands in comparison.json."""
     if comparison is None:
-        return dict.fromkeys(("headline", "result", "tags", "more_tags", "bias", "sides"))
+        return dict.fromkeys(("headline", "result", "tags", "more_tags", "bias", "sides", "no_hold"))
     edited, tags = comparison["edited"], tables.tag_table(comparison, figures)
     few = tags and dataclasses.replace(tags, rows=tags.rows[:TAGS])
     more = tags and len(tags.rows) > TAGS and dataclasses.replace(tags, caption="More tags", rows=tags.rows[TAGS:])
@@ -122,6 +121,7 @@ def _measured(comparison: Object | None, figures: Figures) -> dict[str, Any]:
         "more_tags": more,
         "bias": tables.bias_table(comparison),
         "sides": tables.side_table(comparison),
+        "no_hold": tables.has_no_hold(comparison),
     }
 
 

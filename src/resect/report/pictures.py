@@ -1,8 +1,6 @@
 """The drawings of a report, from what could be read of a run. Knows no page."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from markupsafe import Markup
 
@@ -82,13 +80,17 @@ def cut_maps(reading: Reading) -> list[Map]:
     return maps
 
 
-def _layers(depth: int, cut: set[int]) -> list[list[int]]:
+def _layers(depth: int, cut: set[int]) -> list[range]:
     """The layers one by one; in a deep model, neighbours in which nothing is cut together."""
     if depth <= LAYERS:
-        return [[layer] for layer in range(depth)]
-    runs = [(is_cut, list(layers)) for is_cut, layers in groupby(range(depth), key=cut.__contains__)]
-    return [group for is_cut, layers in runs for group in ([[layer] for layer in layers] if is_cut else [layers])]
+        return [range(layer, layer + 1) for layer in range(depth)]
+    groups, done = [], 0
+    for layer in (*sorted(cut), depth):
+        groups += [range(done, layer)] if layer > done else []
+        groups += [range(layer, layer + 1)] if layer < depth else []
+        done = layer + 1
+    return groups
 
 
-def _sum_at(counts: dict[Site, int], layers: Sequence[int], role: str) -> float:
+def _sum_at(counts: dict[Site, int], layers: range, role: str) -> float:
     return float(sum(number for site, number in counts.items() if site.layer in layers and site.role == role))

@@ -70,22 +70,24 @@ def numbered(places: Sequence[Place], numbers: Sequence[str], chosen: int | None
     few = len(places) <= FEW
     parts, taken = [], [(x - 5, y - 5, x + 5, y + 5) for place, (x, y) in enumerate(places) if few or place == chosen]
     way = [box for pair in itertools.pairwise(places) for box in _between(*pair)]
+    if chosen is not None:
+        way += _between(places[chosen], (places[chosen][0], BOTTOM))
     first = [place for place in (chosen, 0, len(places) - 1) if place is not None and 0 <= place < len(places)]
     for number in dict.fromkeys((*first, *range(len(places) if few else 0))):
-        (x, y), wide = places[number], extent(numbers[number]) + 6
-        start = min(max(x - wide / 2, left + 4), WIDTH - wide)
-        boxes = [(start, base - 12, start + wide, base + 4) for base in (y - 12, y + 22)]
+        (x, y), wide = places[number], extent(numbers[number]) * (1.15 if number == chosen else 1.0) + 6
+        starts = [min(max(start, left + 4), WIDTH - wide) for start in (x - wide / 2, x + 4, x - wide - 4)]
+        boxes = [(start, base - 12, start + wide, base + 4) for start in starts for base in (y - 12, y + 22)]
         fits = [box for box in boxes if box[1] > 20 and box[3] < BOTTOM and not meets(box, taken)]
         free = [box for box in fits if not meets(box, way)] or (fits if number in first else [])
         if free:
             taken.append(free[0])
             kind = "strong" if number == chosen else "value"
-            parts.append(text(numbers[number], start + wide / 2, free[0][3] - 4, text_anchor="middle", class_=kind))
+            parts.append(text(numbers[number], free[0][0] + wide / 2, free[0][3] - 4, text_anchor="middle", class_=kind))
     return parts
 
 
 def _between(one: Place, other: Place) -> list[Box]:
     """Points close together on the way from one to the other, as boxes."""
     steps = max(1, int(math.dist(one, other) / 8))
-    ways = [(one[0] + (other[0] - one[0]) * step / steps, one[1] + (other[1] - one[1]) * step / steps) for step in range(1, steps)]
+    ways = [(one[0] + (other[0] - one[0]) * step / steps, one[1] + (other[1] - one[1]) * step / steps) for step in range(steps + 1)]
     return [(x - 1, y - 1, x + 1, y + 1) for x, y in ways]

@@ -5,7 +5,6 @@ Nothing that comes out of here needs another look: numbers are finite, keys are 
 
 import hashlib
 import json
-import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +19,10 @@ from .advice import near, program
 
 T = TypeVar("T")
 Object = dict[str, Any]
+#: No measurement is as large.
+HUGE = 1e15
+#: What the rows of examples.jsonl are called.
+CHANGED = "The changed answers"
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,17 @@ class Reading:
         comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
         cut = tried("The plan", lambda: cut_of(run.plan_json()), None)
         scores = tried("The scores", run.scores, None)
+        nothing: Object = {}
         no_rows: tuple[tuple[Object, ...], int] = ((), 0)
         trials, odd_trials = tried("The candidates that were tried", lambda: _rows(_trials(run), trial_of), no_rows)
-        examples, odd_examples = tried("The changed answers", lambda: _rows(run.examples(), example_of), no_rows)
+        examples, odd_examples = tried(CHANGED, lambda: _rows(run.examples(), example_of), no_rows)
         for what, odd in (("candidates that were tried", odd_trials), ("changed answers", odd_examples)):
             if odd:
                 gaps.append(_gap(run, f"{odd:,} of the {what}", "The rows are damaged."))
         parts, lost = _parts(run)
-        gaps += _broken_off(run, len(examples), parts[0].comparison if parts else comparison)
-        environment = run.environment()
-        if not environment:
-            gaps.append(_gap(run, "The environment", "environment.json is missing or damaged, so versions and device are not known."))
+        if all(gap.what != CHANGED for gap in gaps):
+            gaps += _broken_off(run, len(examples), parts[0].comparison if parts else comparison)
+        environment = tried("The environment", lambda: _environment(run), nothing)
         inner = [Gap(f"{part.run.folder.name}: {gap.what}", gap.why, gap.how) for part in parts for gap in part.gaps]
         return cls(run, comparison, cut, trials, examples, scores, environment, parts, tuple(gaps + lost + inner))
 
@@ -180,18 +183,15 @@ def example_of(row: object) -> Object | None:
 
 
 def number_of(value: object) -> float | None:
-    """A finite number, or None."""
+    """A number, or None where it is none, or so large that nothing was measured there."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if -HUGE < value < HUGE else None
 
 
 def whole_of(value: object) -> int | None:
     """A whole number, or None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and -HUGE < value < HUGE else None
 
 
 def numbers_of(found: object) -> dict[str, float]:
@@ -224,6 +224,13 @@ def _trials(run: Run) -> list[Any]:
     return list(run.trials())
 
 
+def _environment(run: Run) -> Object:
+    held = run.environment()
+    if not held:
+        raise InputError("environment.json is missing or damaged, so versions and device are not known.")
+    return held
+
+
 def _parts(run: Run) -> tuple[tuple[Reading, ...], list[Gap]]:
     """The trials that can be read, and those that cannot. `official` averages its draws, and has no folders for them."""
     recipe, found, lost = run.recipe, [], []
@@ -240,7 +247,7 @@ def _broken_off(run: Run, held: int, comparison: Object | None) -> list[Gap]:
     """What is missing where fewer changed answers are there than were fixed and broken: a torn end is dropped in silence."""
     change = comparison["difference"] if comparison else None
     counted = sum(change[name] or 0 for name in ("fixed", "broken")) if change else 0
-    if not 0 < held < counted:
+    if held >= counted:
         return []
     return [_gap(run, "Some of the changed answers", f"The list of them breaks off: {held:,} of at least {counted:,} are there.")]
 

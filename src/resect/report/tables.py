@@ -9,7 +9,7 @@ from markupsafe import Markup
 from ..store import PART
 from .charts import shift
 from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
-from .words import Figures, count, number, p_value, signed
+from .words import LOST, NARROW, Figures, count, number, p_value, signed
 
 CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, domain-context calibration"
 
@@ -168,6 +168,12 @@ def side_table(comparison: Object) -> Table | None:
     return Table("Side effects", ("what", "before", "after", "change"), tuple(rows)) if rows else None
 
 
+def has_no_hold(comparison: Object) -> bool:
+    """Whether the model was lost on plain text before anything was cut, so that its perplexity says nothing."""
+    found = number_of(object_of(comparison["side_effects"].get("perplexity")).get("base"))
+    return found is not None and found > LOST
+
+
 def trial_table(reading: Reading) -> Table | None:
     """The trials of a job, one a row."""
     rows = []
@@ -180,7 +186,7 @@ def trial_table(reading: Reading) -> Table | None:
             _change_cell(figures, found["difference"]),
             _mean_cell(figures, found["control"]),
         ]
-        name = f"{part.run.folder.name.removeprefix(PART)} (seed {part.run.recipe.seed})"
+        name = f"{part.run.folder.name.removeprefix(PART)} (seed{NARROW}{part.run.recipe.seed})"
         rows.append((name, "–" if cut is None else f"{cut.total:,}", *cells))
     head = ("trial", "cut", "after", "change", "control")
     return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None

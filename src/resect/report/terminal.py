@@ -18,6 +18,7 @@ from rich.text import Text
 from ..address import ROLES, STACKS, Site
 from ..store import Run
 from .advice import helped, next_commands, verdict
+from .words import LOST
 
 #: The two ways of answering: the choice of highest probability, and what is generated.
 METRIC_WORDS = {"accuracy": "scored", "generation": "generated"}
@@ -138,7 +139,8 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
     for name, pair in (comparison.get("side_effects") or {}).items():
         if pair and name == "perplexity":
             then = "" if pair.get("edited") is None else f" → {_number(pair['edited'])}"
-            lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {_number(pair['base'])}{then}")
+            lost = "  (this text is beyond the model: it says nothing)" if pair["base"] > LOST else ""
+            lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {_number(pair['base'])}{then}{lost}")
         elif pair:
             change = pair.get("difference")
             sure = (

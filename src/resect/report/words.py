@@ -9,6 +9,9 @@ from .drawing import percent, short
 #: Between a number and what belongs to it.
 NARROW = "\N{NO-BREAK SPACE}"
 
+#: A perplexity from which on a model is lost: no better than guessing among as many tokens.
+LOST = 10_000
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -118,7 +121,7 @@ def chosen(recipe: Recipe) -> str:
         most = f"{recipe.largest:,}"
     elif recipe.max_fraction is not None:
         most = f"{100 * recipe.max_fraction:g}{NARROW}% of all"
-    return f"How many are cut was chosen by {ways[recipe.choose]} on the select split, from 0 to {most}."
+    return f"How many to cut was chosen by {ways[recipe.choose]} on the select split, from 0 to {most}."
 
 
 def asked(metric: str) -> str:

@@ -1,0 +1,84 @@
+"""A folder appears under its name when it is whole, and not before."""
+
+import os
+
+import pytest
+
+from resect.errors import InputError, StorageFailure
+from resect.export.staging import check_target, refuse_too_little_room, staged
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_takes_its_name_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "deep" / "out"
+    with staged(target) as part:
+        (part / "a").write_text("1")
+        assert not target.exists()
+        assert part.parent == target.parent
+    assert (target / "a").read_text() == "1"
+    assert names(tmp_path / "deep") == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_stays_when_it_does_not(tmp_path, error):
+    with pytest.raises(error), staged(tmp_path / "out") as part:
+        (part / "a").write_text("1")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_an_empty_folder_is_taken_over_and_one_that_was_filled_meanwhile_is_not(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with staged(tmp_path / "empty") as part:
+        (part / "a").write_text("1")
+    assert names(tmp_path / "empty") == ["a"]
+    with pytest.raises(StorageFailure, match="could not be written"), staged(tmp_path / "busy") as part:
+        (part / "a").write_text("1")
+        (tmp_path / "busy").mkdir()
+        (tmp_path / "busy" / "other").write_text("2")
+    assert names(tmp_path / "busy") == ["other"]
+    assert names(tmp_path) == ["busy", "empty"]
+
+
+def test_what_a_kill_left_is_swept(tmp_path):
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "old").write_text("0")
+    (tmp_path / ".out.lock").write_text("")
+    with staged(tmp_path / "out") as part:
+        assert names(part) == []
+    assert names(tmp_path) == ["out"]
+
+
+def test_two_at_once_notice_each_other(tmp_path):
+    with staged(tmp_path / "out") as part:
+        (part / "a").write_text("1")
+        with pytest.raises(InputError, match=r"Another process is writing .*out; wait for it.*--to"), staged(tmp_path / "out"):
+            pass
+    assert names(tmp_path / "out") == ["a"]
+
+
+def test_a_place_that_cannot_be_written_is_a_failure(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageFailure, match="could not be written"), staged(tmp_path / "file" / "out"):
+        pass
+
+
+def test_room_is_counted_before_anything_is_written(tmp_path):
+    asked = []
+    refuse_too_little_room(tmp_path / "not" / "yet" / "there", lambda disk: asked.append(disk) or 1)
+    assert asked == [tmp_path.stat().st_dev]
+    with pytest.raises(StorageFailure, match=r"needs 1,048,576,000 MiB, and [\d,]+ MiB are free there; make room"):
+        refuse_too_little_room(tmp_path / "out", lambda disk: 2**20 * 1_048_576_000)
+
+
+def test_a_target_is_followed_to_where_it_is(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert check_target(tmp_path / "link", tmp_path / "base") == tmp_path / "elsewhere"
+    (tmp_path / "back").symlink_to(tmp_path / "base")
+    with pytest.raises(InputError, match="own folder"):
+        check_target(tmp_path / "back" / "x", tmp_path / "base")
+    assert os.listdir(tmp_path / "base") == []

@@ -1,0 +1,145 @@
+"""A run folder made by hand, and its report as a browser would read it, for the tests of reports."""
+
+import copy
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+
+from resect.recipe import Recipe
+from resect.report.html import page
+from resect.scores import Scores
+from resect.store import Run
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+HOSTILE = "<script>alert(1)</script> \"double\" 'single' {{ 7*7 }} {% raw %} &amp; \u202eright-to-left\u200f \x1b[31m\x00 </style></title>"
+RECIPE = Recipe(method="crispr", model="models/tiny", task="bbq/age", locate_on=("ambig",))
+PLAN = {
+    "schema": 1,
+    "model": {"name": "tiny", "family": "t5", "shapes": {}, "fingerprint": {}},
+    "edits": [{"kind": "scale", "factor": 0.0, "neurons": {"decoder.3.up": [5, 17], "encoder.0.q": [1]}}],
+}
+TRIALS = [{"size": n, "score": 0.6 + 0.02 * n, "examples": 200, "complete": True, "seconds": 0.5} for n in (0, 1, 3, 8)]
+
+
+def measured(mean, low, high):
+    tags = {"ambig": mean - 0.1, "clear": mean + 0.1}
+    return {"mean": mean, "interval": [low, high], "std_over_instructions": 0.01, "by_tag": tags}
+
+
+def changed(mean, low, high, fixed=30, broken=4):
+    told = {"p_value": 0.0001, "test": "sign flip over groups", "fixed": fixed, "broken": broken, "by_tag": {}}
+    return {"mean": mean, "interval": [low, high], **told}
+
+
+COMPARISON = {
+    "schema": 1,
+    "task": "bbq/age",
+    "metric": "accuracy",
+    "n_examples": 1200,
+    "n_instructions": 2,
+    "n_groups": 300,
+    "base": measured(0.607, 0.58, 0.63),
+    "edited": measured(0.816, 0.79, 0.84),
+    "control": measured(0.611, 0.58, 0.64),
+    "baselines": {"cc": measured(0.571, 0.54, 0.6), "dc": measured(0.552, 0.52, 0.58)},
+    "difference": changed(0.209, 0.18, 0.24),
+    "side_effects": {
+        "perplexity": {"base": 12.345, "edited": 12.5, "kind": "perplexity", "text": "a text that ships with resect", "tokens": 15012},
+        "glue/mrpc": {"base": 0.5012, "edited": 0.4987, "difference": changed(-0.0025, -0.01, 0.005)},
+    },
+    "other_metrics": {
+        "generation": {
+            "base": measured(0.593, 0.57, 0.62),
+            "edited": measured(0.784, 0.76, 0.81),
+            "difference": changed(0.191, 0.17, 0.22),
+            "unmatched": {"base": 0.004, "edited": 0.019},
+        }
+    },
+    "bias_scores": {"base": {"ambig": 0.481, "disambig": None}, "edited": {"ambig": 0.052, "disambig": 0.1}},
+}
+
+
+def example(number, base="the man", edited="nobody", gold="nobody", instruction="Choose one.", prompt=None):
+    told = prompt or f"{instruction} Context {number}: an old man and a boy. Who?"
+    return {"id": f"{number}", "instruction": instruction, "prompt": told, "gold": gold, "base": base, "edited": edited, "tags": ["ambig"]}
+
+
+EXAMPLES = [
+    *(example(number, instruction=said) for number in range(15) for said in ("Choose one.", "Answer.")),
+    *(example(number, "nobody", "the boy") for number in range(20, 24)),
+    example(30, "the man", "the boy"),
+]
+
+
+class Plain:
+    def __init__(self, text):
+        self.text = text
+
+    def save(self, path):
+        path.write_text(self.text, encoding="utf-8")
+
+
+def scores():
+    return Scores(
+        {f"{stack}.{layer}.{role}": np.linspace(0, 1, 9) for stack in ("encoder", "decoder") for layer in range(4) for role in ("q", "up")}
+    )
+
+
+def finished(folder, comparison=COMPARISON, plan=PLAN, examples=EXAMPLES, trials=TRIALS, recipe=RECIPE):
+    """A run that is finished, opened to be read."""
+    with Run.open(folder, recipe) as run:
+        run.keep_comparison(copy.deepcopy(comparison))
+        run.keep_plan(Plain(json.dumps(plan)))
+        run.keep_examples(examples)
+        run.write_trials(trials)
+        run.keep_scores(scores())
+        run.note(device="cpu", dtype="float32", threads=1, seconds=23.1, batch_sizes={"answers": 32}, notes=["Only 6 examples were there."])
+    return Run.load(folder)
+
+
+def with_trials(folder, number=3):
+    """A run of several trials."""
+    recipe = RECIPE.with_settings(trials=number)
+    spread = {"trials": {"edited": [0.8, 0.82, 0.84], "std": 0.016, "sizes": [3, 3, 3]}}
+    finished(folder, COMPARISON | {"other_metrics": spread}, recipe=recipe)
+    for trial in range(1, number + 1):
+        finished(folder / f"trial-{trial}", recipe=RECIPE.with_settings(seed=trial - 1))
+    return Run.load(folder)
+
+
+class Page(HTMLParser):
+    """What a browser would make of it, as far as a test needs that. Fails where elements are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.said = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style",):
+            self.said.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.said).split()).replace("\N{NO-BREAK SPACE}", " ")
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def shown(run):
+    return Page(page(run))

@@ -1,0 +1,284 @@
+"""The card says what was cut, what changed and what that does not show; texts from elsewhere stay texts."""
+
+import copy
+import re
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from resect.card import LIMIT, card, command, front_matter
+from resect.markdown import escaped, fenced, without_folders
+from resect.plan import Plan
+from resect.recipe import Recipe
+
+PLAN = {
+    "schema": 1,
+    "model": None,
+    "edits": [
+        {"kind": "scale", "factor": 0.0, "neurons": {"decoder.3.up": [5, 17], "encoder.0.q": [1], "decoder.3.post": [2, 3, 4]}},
+        {"kind": "scale", "factor": 0.5, "neurons": {"decoder.0.up": [5]}},
+        {"kind": "clamp", "values": 0.0, "neurons": {"decoder.0.act": [5, 6]}},
+        {"kind": "reduce_rank", "site": "decoder.3.up", "rho": 0.01, "keep": "largest"},
+        {"kind": "prune_weights", "site": "decoder.2.o", "fraction": 0.9, "select": "smallest"},
+    ],
+}
+RECIPE = Recipe(
+    model="/home/somebody/models/tiny", task="bbq/age", data=("bbq/age=/home/somebody/data/Age.jsonl",), locate_on=("ambig",), generation=False
+)
+ENVIRONMENT = {"versions": {"resect": "0.1.0", "torch": "2.13", "numpy": "2"}, "dtype": "float32", "device": "cpu", "platform": "somewhere"}
+
+
+def measured(mean, low, high):
+    tags = {"ambig": mean - 0.1, "clear": mean + 0.1}
+    return {"mean": mean, "interval": [low, high], "std_over_instructions": 0.0123, "by_tag": tags}
+
+
+def change(mean, low, high):
+    return {"mean": mean, "interval": [low, high], "p_value": 0.0001, "test": "sign flip", "fixed": 1300, "broken": 4, "by_tag": {}}
+
+
+COMPARISON = {
+    "schema": 1,
+    "task": "bbq/age",
+    "metric": "accuracy",
+    "n_examples": 1200,
+    "n_instructions": 2,
+    "n_groups": 300,
+    "base": measured(0.607, 0.58, 0.63),
+    "edited": measured(0.816, 0.79, 0.84),
+    "control": measured(0.611, 0.584, 0.64),
+    "baselines": {"cc": measured(0.571, 0.54, 0.6), "dc": None},
+    "difference": change(0.209, 0.18, 0.24),
+    "side_effects": {
+        "perplexity": {"base": 12.345, "edited": 12.5, "kind": "pseudo-perplexity", "text": "/home/somebody/own.txt", "tokens": 15012},
+        "glue/mrpc": {"base": 0.5012, "edited": 0.4987, "difference": change(-0.0025, -0.01, 0.005)},
+    },
+    "other_metrics": {
+        "generation": {"base": measured(0.593, 0.57, 0.62), "edited": measured(0.784, 0.76, 0.81), "difference": change(0.191, 0.17, 0.22)},
+        "trials": {"edited": [0.816, 0.8], "std": 0.008, "sizes": [8, 9]},
+    },
+    "bias_scores": {"base": {"ambig": 0.481, "disambig": None}, "edited": {"ambig": 0.052, "disambig": 0.1}},
+}
+
+
+def made(**settings):
+    return card(PLAN, **({"base_model": "someone/tiny", "comparison": COMPARISON, "recipe": RECIPE, "environment": ENVIRONMENT} | settings))
+
+
+def head(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def rendered(text):
+    return MarkdownIt("commonmark").enable("table").render(text)
+
+
+def seen(text):
+    """What a reader sees of Markdown, on one line."""
+    return " ".join(re.sub(r"<[^>]*>", " ", rendered(text)).split())
+
+
+def test_it_says_what_was_cut():
+    told = seen(made())
+    assert "6 neurons at 3 sites removed (multiplied by 0)" in told
+    assert "1 neuron at 1 site multiplied by 0.5" in told
+    assert "decoder.3.up reduced to its largest singular components, 0.01 of its rank" in told
+    assert "the smallest 90 % of the weights of decoder.2.o set to 0" in told
+    assert "layer q up act post encoder 0 1 · · · decoder 0 · 1 2 · decoder 3 · 2 · 3" in told
+
+
+def test_it_says_what_changed_with_intervals_control_and_baselines():
+    told = seen(made())
+    assert "1,200 examples, 300 groups, 2 instructions" in told
+    assert "before 60.7 % 58.0 % to 63.0 % 1.2 %" in told
+    assert "after 81.6 % 79.0 % to 84.0 %" in told
+    assert "random cuts of the same size (mean of three) 61.1 % 58.4 % to 64.0 %" in told
+    assert "(CC) 57.1 %" in told
+    assert "(DC)" not in told  # not measured
+    assert "Change: +20.9 points (95 % interval +18.0 points to +24.0 points; p &lt; 0.001, sign flip): improved. 1,300 answers" in told
+    assert "ambig 50.7 % 71.6 % 51.1 %" in told
+
+
+def test_it_says_what_stands_beside():
+    told = seen(made())
+    assert "pseudo-perplexity of own.txt, 15,012 tokens: 12.35 → 12.5 (less is better)" in told
+    assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 points to +0.5 points)" in told
+    assert "generation: 59.3 % → 78.4 % (change +19.1 points" in told
+    assert "2 trials with other samples: 81.6 %, 80.0 % after" in told
+    assert "ambiguous questions: +0.481 → +0.052" in told
+    assert "clear questions" not in told
+
+
+def test_it_says_what_that_does_not_show():
+    told = seen(made())
+    assert seen(LIMIT) in told
+    assert "does not mean that the model is unbiased" in told
+
+
+def test_it_says_how_to_find_it_again_without_paths():
+    told = made()
+    assert "resect crispr tiny bbq/age --data bbq/age=Age.jsonl --locate-on ambig --no-generation" in told
+    assert "resect 0.1.0, torch 2.13, dtype float32, device cpu" in told
+    assert "somebody" not in told
+    assert "somewhere" not in told
+
+
+def test_a_plan_without_a_run_has_no_numbers_and_says_so():
+    told = seen(card(PLAN, base_model="tiny"))
+    assert "Nothing was measured with this plan" in told
+    assert "How the plan was found is not recorded" in told
+    assert "None" not in told
+
+
+@pytest.mark.parametrize("plan", [Plan().to_json(), Plan.from_json({"edits": [{"kind": "scale", "factor": 0.0, "neurons": {}}]}).to_json()])
+def test_an_empty_plan(plan):
+    assert "Nothing: the plan is empty" in card(plan, base_model="tiny")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "metric", "verdict"),
+    [
+        (0.1, 0.2, "accuracy", "improved"),
+        (-0.2, -0.1, "accuracy", "worsened"),
+        (-0.1, 0.2, "accuracy", "no clear change"),
+        (-0.2, -0.1, "logloss", "improved"),
+        (0.1, 0.2, "logloss", "worsened"),
+    ],
+)
+def test_the_verdict_follows_the_interval(low, high, metric, verdict):
+    comparison = COMPARISON | {"metric": metric, "difference": change((low + high) / 2, low, high)}
+    assert f"): {verdict}. 1,300 answers" in seen(made(comparison=comparison))
+
+
+def test_what_was_not_measured_is_left_out():
+    bare = {name: COMPARISON[name] for name in ("schema", "task", "metric", "n_examples", "n_instructions", "n_groups")}
+    bare |= {"base": measured(0.6, 0.5, 0.7) | {"by_tag": {}}, "edited": None, "control": None, "difference": None}
+    bare |= {"baselines": {"cc": None, "dc": None}, "side_effects": {"perplexity": None}, "other_metrics": {}, "bias_scores": None}
+    told = seen(made(comparison=bare))
+    assert "before 60.0 %" in told
+    assert "Side effects were not measured." in told
+    assert not any(word in told for word in ("after 6", "Change:", "bias scores", "None"))
+
+
+# -- front matter --------------------------------------------------------------------------------------------------------
+
+
+def test_the_front_matter_keeps_licence_languages_and_task_of_the_base_and_nothing_else():
+    base = {"license": "other", "license_name": "gemma", "license_link": "LICENSE", "language": ["en", "de"], "pipeline_tag": "text-generation"}
+    base |= {"tags": ["chat"], "model-index": [{"results": []}], "extra_gated_prompt": "Agree?"}
+    text = made(base_front_matter=base)
+    kept = {name: base[name] for name in ("license", "license_name", "license_link", "language", "pipeline_tag")}
+    wanted = {"base_model": "someone/tiny", "library_name": "transformers", "tags": ["resect", "model-surgery"]}
+    assert head(text) == wanted | kept
+    assert "licence applies to this one too: gemma." in seen(text)
+
+
+def test_a_base_that_states_no_licence_gives_no_licence_line():
+    text = made()
+    assert "license" not in head(text)
+    assert "licence applies to this one too. It is not stated" in seen(text)
+
+
+@pytest.mark.parametrize("value", ["no", "yes: [1", "# none", "'\" --- license: mit", "1e3", "ü"])
+def test_values_are_quoted_where_yaml_would_read_something_else(value):
+    text = made(base_front_matter={"license": value, "language": [value]}, base_model="org/1e3")
+    assert (head(text)["license"], head(text)["language"], head(text)["base_model"]) == (value, [value], "org/1e3")
+
+
+@pytest.mark.parametrize("value", [False, 3, None, {"a": 1}, [], [1], "mit\n---\n# Not the base's card", ["a\x1b"]])
+def test_values_that_are_no_line_of_text_are_left_out(value):
+    assert "license" not in head(made(base_front_matter={"license": value}))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("---\nlicense: mit\n---\n# A model\n", {"license": "mit"}),
+        ("---\r\nlicense: mit\r\n---\r\ntext", {"license": "mit"}),
+        ("# A model\n---\nlicense: mit\n---\n", {}),
+        ("---\nlicense: [mit\n---\n", {}),
+        ("---\n- a\n---\n", {}),
+        ("", {}),
+    ],
+)
+def test_front_matter_is_read_where_there_is_any(tmp_path, content, found):
+    (tmp_path / "README.md").write_bytes(content.encode())
+    assert front_matter(tmp_path / "README.md") == found
+
+
+def test_a_readme_that_is_missing_or_no_text_has_no_front_matter(tmp_path):
+    assert front_matter(tmp_path / "README.md") == {}
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: \xff\n---\n")
+    assert front_matter(tmp_path / "README.md") == {}
+
+
+# -- texts from elsewhere ------------------------------------------------------------------------------------------------
+
+NASTY = "<script>alert(1)</script> [x](javascript:1) **b** | `c` \n\n# d\n---\n![y](http://z) &lt; $x$ ~~e~~ \\"
+
+
+def test_texts_from_data_and_models_stay_texts():
+    comparison = copy.deepcopy(COMPARISON)
+    comparison["task"] = comparison["difference"]["test"] = NASTY
+    comparison["base"]["by_tag"] = {NASTY: 0.5}
+    comparison["side_effects"] = {NASTY: {"base": 0.1, "edited": None}, "perplexity": {"base": 1.0, "kind": NASTY, "text": NASTY, "tokens": 3}}
+    comparison["other_metrics"] = {NASTY: {"base": measured(0.5, 0.4, 0.6)}}
+    text = made(
+        comparison=comparison,
+        base_model=NASTY,
+        base_front_matter={"license": NASTY.replace("\n", " ")},
+        environment={"versions": {"torch": NASTY}, "device": NASTY},
+        recipe=RECIPE.with_settings(revision=NASTY),
+    )
+    body = text.split("---\n", 2)[2]
+    page = rendered(body)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert re.findall(r'href="([^"]*)"', page) == ["plan.json"]
+    assert rendered(made().split("---\n", 2)[2]).count("<h") == page.count("<h")
+    assert head(text)["license"] == NASTY.replace("\n", " ")
+
+
+@given(st.text())
+def test_an_escaped_text_is_seen_as_it_is(text):
+    words = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    # In a table's cell, as most texts from data are: what opens a block (a dash, a number) cannot do so there.
+    page = rendered(f"| a |\n| --- |\n| x{escaped(text)}x |\n")
+    cell = re.search(r"<td>x(.*)x</td>", page).group(1)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        cell = cell.replace(entity, character)
+    assert cell == words
+
+
+@given(st.text())
+def test_code_stays_one_block(text):
+    page = rendered(fenced(text))
+    assert page.startswith("<pre><code>")
+    assert page.count("<pre>") == 1
+    assert page.endswith("</code></pre>\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("google/flan-t5-base", "google/flan-t5-base"),
+        ("bbq/age", "bbq/age"),
+        ("./models/mine", "mine"),
+        ("C:\\models\\mine", "mine"),
+        ("a/b/c/", "c"),
+        ("tasks/mine.toml", "mine.toml"),
+        ("mine", "mine"),
+    ],
+)
+def test_names_lose_their_folders(name, short):
+    assert without_folders(name) == short
+
+
+def test_the_command_of_a_recipe_is_one_that_a_shell_reads():
+    told = command(RECIPE.with_settings(sites=("*.{q,k}", "decoder.*"), n=12, trust_remote_code=True))
+    assert "--sites '*.{q,k}' 'decoder.*'" in told
+    assert "--n 12" in told
+    assert "--trust-remote-code" in told
