@@ -50,7 +50,9 @@ def plan_of(model):
 def bits(model):
     """Every parameter and buffer by name: its dtype, and its bytes."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: (tensor.dtype, tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()) for name, tensor in tensors.items()}
+    return {
+        name: (tensor.dtype, tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()) for name, tensor in tensors.items()
+    }
 
 
 def loaded(folder, name, dtype="auto"):

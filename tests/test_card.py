@@ -26,7 +26,11 @@ PLAN = {
     ],
 }
 RECIPE = Recipe(
-    model="/home/somebody/models/tiny", task="bbq/age", data=("bbq/age=/home/somebody/data/Age.jsonl",), locate_on=("ambig",), generation=False
+    model="/home/somebody/models/tiny",
+    task="bbq/age",
+    data=("bbq/age=/home/somebody/data/Age.jsonl",),
+    locate_on=("ambig",),
+    generation=False,
 )
 ENVIRONMENT = {"versions": {"resect": "0.1.0", "torch": "2.13", "numpy": "2"}, "dtype": "float32", "device": "cpu", "platform": "somewhere"}
 
@@ -167,12 +171,19 @@ def test_what_was_not_measured_is_left_out():
 
 
 def test_the_front_matter_keeps_licence_languages_and_task_of_the_base_and_nothing_else():
-    base = {"license": "other", "license_name": "gemma", "license_link": "LICENSE", "language": ["en", "de"], "pipeline_tag": "text-generation"}
+    base = {
+        "license": "other",
+        "license_name": "gemma",
+        "license_link": "LICENSE",
+        "language": ["en", "de"],
+        "pipeline_tag": "text-generation",
+        "library_name": "peft",
+    }
     base |= {"tags": ["chat"], "model-index": [{"results": []}], "extra_gated_prompt": "Agree?"}
     text = made(base_front_matter=base)
-    kept = {name: base[name] for name in ("license", "license_name", "license_link", "language", "pipeline_tag")}
-    wanted = {"base_model": "someone/tiny", "library_name": "transformers", "tags": ["resect", "model-surgery"]}
-    assert head(text) == wanted | kept
+    kept = {name: base[name] for name in ("library_name", "license", "license_name", "license_link", "language", "pipeline_tag")}
+    assert head(text) == {"base_model": "someone/tiny", "tags": ["resect", "model-surgery"]} | kept
+    assert head(made())["library_name"] == "transformers"
     assert "licence applies to this one too: gemma." in seen(text)
 
 
@@ -224,7 +235,10 @@ def test_texts_from_data_and_models_stay_texts():
     comparison = copy.deepcopy(COMPARISON)
     comparison["task"] = comparison["difference"]["test"] = NASTY
     comparison["base"]["by_tag"] = {NASTY: 0.5}
-    comparison["side_effects"] = {NASTY: {"base": 0.1, "edited": None}, "perplexity": {"base": 1.0, "kind": NASTY, "text": NASTY, "tokens": 3}}
+    comparison["side_effects"] = {
+        NASTY: {"base": 0.1, "edited": None},
+        "perplexity": {"base": 1.0, "kind": NASTY, "text": NASTY, "tokens": 3},
+    }
     comparison["other_metrics"] = {NASTY: {"base": measured(0.5, 0.4, 0.6)}}
     text = made(
         comparison=comparison,

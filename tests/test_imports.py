@@ -29,7 +29,7 @@ def heavy_after(statement: str) -> set[str]:
         "import resect; resect.Recipe, resect.Run, resect.ResectError",
         "import resect; resect.load_task, resect.Task",
         "import resect.cli",
-        "import resect.report, resect.report.terminal",
+        "import resect.report, resect.report.terminal, resect.report.html, resect.report.grids",
     ],
 )
 def test_light_names_load_nothing_heavy(statement):

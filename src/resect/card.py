@@ -21,7 +21,7 @@ from .markdown import escaped, fenced, table, without_folders
 from .recipe import Recipe
 
 #: What of a base's front matter holds for its edited copy too.
-KEPT = ("license", "license_name", "license_link", "language", "pipeline_tag")
+KEPT = ("library_name", "license", "license_name", "license_link", "language", "pipeline_tag")
 #: Whose versions are told.
 PACKAGES = ("resect", "torch", "transformers", "python")
 ABOUT = """\
@@ -156,18 +156,7 @@ def licence(kept: Mapping[str, Any]) -> str:
 
 def command(recipe: Recipe) -> str:
     """The command line of a recipe, with paths by their last part alone."""
-    words = ["resect", recipe.method, without_folders(recipe.model), without_folders(recipe.task)]
-    for field in dataclasses.fields(Recipe):
-        value = getattr(recipe, field.name)
-        if field.name in ("method", "model", "task", "output") or value == field.default:
-            continue
-        flag = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [flag, *(without_folders(str(each)) if field.metadata["path"] else str(each) for each in values)]
-    return shlex.join(words)
+    return shlex.join(["resect", *dataclasses.replace(recipe, output=None).to_words(without_folders)])
 
 
 def _is_text(value: object) -> bool:

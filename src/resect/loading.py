@@ -18,7 +18,8 @@ from .families import family_named
 from .model import LanguageModel
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-_CLASSES = {
+#: What loads a model of each kind.
+CLASSES = {
     "causal": transformers.AutoModelForCausalLM,
     "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
     "masked": transformers.AutoModelForMaskedLM,
@@ -56,7 +57,7 @@ def load_parts(
     kind = Anatomy.of_config(config).kind  # before gigabytes are read for a family that is not known
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        model, info = _CLASSES[kind].from_pretrained(
+        model, info = CLASSES[kind].from_pretrained(
             path,
             config=config,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -106,7 +107,7 @@ def load_model(
     """
     if device is not None and device_map is not None:
         raise InputError(f"device {device!r} and device_map {device_map!r} both say where the model goes; give one of them.")
-    where = None if device_map is not None else _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = None if device_map is not None else usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, tokenizer = load_parts(path, dtype=dtype, device_map=device_map, revision=revision, trust_remote_code=trust_remote_code)
     if where is not None:
         model.to(where)
@@ -116,7 +117,7 @@ def load_model(
     return LanguageModel.of(model, tokenizer, batch_size=batch_size, name=str(path).rstrip("/").split("/")[-1], chat=chat)
 
 
-def _usable(device: str) -> torch.device:
+def usable(device: str) -> torch.device:
     """The device of that name, if something can be put there. Raises InputError."""
     try:
         return torch.empty(0, device=device).device

@@ -9,7 +9,7 @@ absolute, and that is what a run folder keeps, so that its recipe works from eve
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -201,6 +201,24 @@ class Recipe:
             and getattr(mine, field.name) != getattr(theirs, field.name)
             and not (field.name == "batch_size" and "auto" in (mine.batch_size, theirs.batch_size))
         )
+
+    def to_words(self, shown: Callable[[str], str] = str) -> list[str]:
+        """The command line that says the same, without the program's name; what may be a path is written as `shown` writes it.
+
+        >>> Recipe(model="/models/tiny", task="bbq", generation=False, n=3).to_words(os.path.basename)
+        ['crispr', 'tiny', 'bbq', '--n', '3', '--no-generation']
+        """
+        words = [self.method, shown(self.model), shown(self.task)]
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if field.name in ("method", "model", "task") or value == field.default:
+                continue
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                words += [flag, *(shown(str(each)) if field.metadata["path"] else str(each) for each in values)]
+        return words
 
     @classmethod
     def sentence(cls, name: str) -> str:

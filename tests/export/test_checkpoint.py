@@ -65,7 +65,7 @@ def listing(change):
 
 
 def renamed(file):
-    return listing(lambda index: {"weight_map": {name: file for name in index["weight_map"]}})
+    return listing(lambda index: {"weight_map": dict.fromkeys(index["weight_map"], file)})
 
 
 DAMAGE = [
@@ -104,7 +104,10 @@ def test_an_adapter_alone_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("there", "message"),
-    [((), r"holds no weights \(neither model\.safetensors"), (("tf_model.h5", "model.gguf"), r"as model\.gguf, tf_model\.h5, which is not read")],
+    [
+        ((), r"holds no weights \(neither model\.safetensors"),
+        (("tf_model.h5", "model.gguf"), r"as model\.gguf, tf_model\.h5, which is not read"),
+    ],
 )
 def test_a_folder_without_weights_is_refused(copy, tmp_path, there, message):
     for path in [*copy.glob("*.safetensors"), copy / checkpoints.INDEX]:

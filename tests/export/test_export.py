@@ -20,7 +20,11 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
 from resect.errors import BadModel, InputError, NoEffect, NotWritable, StorageFailure, UnknownName, WrongModel
 from resect.export import export
+from resect.identity import Identity
+from resect.loading import load_model
 from resect.plan import Plan
+from resect.recipe import Recipe
+from resect.store import Run
 
 LAYOUTS = ["t5", "bart", "llama-gqa", "gemma3", "phi3", "opt-350m", "gpt2", "gptj", "gpt-neox", "bloom", "falcon-7b", "bert", "modernbert"]
 
@@ -192,7 +196,14 @@ def test_an_empty_plan_gives_a_copy_and_that_is_said(llama, tmp_path):
 
 
 def test_unedited_weights_in_other_formats_are_left_out_and_small_files_are_not(copy, llama, tmp_path):
-    for name in ("pytorch_model.bin", "tf_model.h5", "model.gguf", "consolidated.safetensors", "original/weights.pth", "original/params.json"):
+    for name in (
+        "pytorch_model.bin",
+        "tf_model.h5",
+        "model.gguf",
+        "consolidated.safetensors",
+        "original/weights.pth",
+        "original/params.json",
+    ):
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).write_bytes(b"unedited")
     for name in ("LICENSE", "modeling_mine.py", "additional_chat_templates/tools.jinja", ".gitattributes", "__pycache__/x.pyc"):
@@ -212,6 +223,22 @@ def test_unedited_weights_in_other_formats_are_left_out_and_small_files_are_not(
     assert "unedited numbers" not in card
     assert done.to_json()["left_out"] == list(left)
     assert "not loaded again" in done.sentences()[-1]
+
+
+def test_a_runs_numbers_are_told_where_the_plan_is_its_own(llama, tmp_path):
+    base, _, plan = llama
+    estimate = {"mean": 0.8125, "interval": [0.7, 0.9], "std_over_instructions": 0.0, "by_tag": {}}
+    comparison = {"schema": 1, "task": "ages", "metric": "accuracy", "n_examples": 9, "n_instructions": 1, "n_groups": 9, "base": estimate}
+    with Run.open(tmp_path / "run", Recipe(model=str(base), task="bbq/age", seed=77)) as run:
+        export(plan, str(base), tmp_path / "unfinished", run=run, verify=False)
+        run.keep_plan(plan)
+        run.keep_comparison(comparison)
+        export(plan, str(base), tmp_path / "own", run=run, verify=False)
+        export(Plan(), str(base), tmp_path / "other", run=run, verify=False)
+    own, other, unfinished = ((tmp_path / name / "README.md").read_text() for name in ("own", "other", "unfinished"))
+    assert "81.2 %" in own
+    assert "resect crispr llama bbq/age --seed 77" in own
+    assert not any(told in card for told in ("81.2 %", "--seed") for card in (other, unfinished))
 
 
 def test_no_path_of_this_machine_is_in_what_is_written(llama, tmp_path):
@@ -312,6 +339,19 @@ def test_targets_that_are_taken_are_refused_with_the_way_out(llama, tmp_path):
     assert (tmp_path / "elsewhere" / "config.json").exists()
 
 
+def test_a_checkpoint_that_lacks_weights_is_refused(copy, tmp_path):
+    checkpoints.rewrite(copy, lambda tensors: {name: tensor for name, tensor in tensors.items() if "layernorm" not in name})
+    with pytest.raises(BadModel, match=r"lacks 4 of the weights .* among them model\.layers\.0\.input_layernorm\.weight"):
+        export(Plan((Scale({"decoder.1.up": [1]}),)), str(copy), tmp_path / "out", verify=False)
+
+
+def test_a_tensor_of_another_shape_than_the_configuration_says_is_refused(copy, tmp_path):
+    name = "model.layers.1.mlp.up_proj.weight"
+    checkpoints.rewrite(copy, lambda tensors: tensors | {name: tensors[name][:-1].clone()})
+    with pytest.raises(BadModel, match="weights of the folder"):
+        export(Plan((Scale({"decoder.1.up": [1]}),)), str(copy), tmp_path / "out")
+
+
 def test_a_device_that_is_not_there_is_refused(llama, tmp_path):
     with pytest.raises(InputError, match="on the device 'cdua'"):
         export(llama[2], str(llama[0]), tmp_path / "out", device="cdua")
@@ -368,6 +408,25 @@ export(Plan.load(sys.argv[1]), sys.argv[2], sys.argv[3], verify=False, progress=
     export(plan, str(base), tmp_path / "out", verify=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plan.json"]
     checkpoints.assert_applied(tmp_path / "out", "llama", model, plan)
+
+
+# -- real models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["bbq-llama", "bbq-t5"])
+def test_real_models(shared, tmp_path, name):
+    base = shared / "models" / name
+    model = load_model(str(base), device="cpu")
+    edits = (Scale({"decoder.1.up": [3, 50], "decoder.2.post": [7]}), ReduceRank("decoder.0.o", 0.3))
+    plan = Plan(edits, Identity.of(model, [site for edit in edits for site in edit.sites]))
+    done = export(plan, str(base), tmp_path / "out", device="cpu")
+    assert (done.anew, done.verified) == (None, True)
+    assert "instructions.txt" in done.copied
+    again = load_model(str(tmp_path / "out"), device="cpu")
+    asked = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
+    with plan.applied(model):
+        assert model.logprobs(*asked).tolist() == again.logprobs(*asked).tolist()
 
 
 # -- from the Hub's cache ------------------------------------------------------------------------------------------------

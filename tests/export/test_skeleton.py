@@ -54,7 +54,9 @@ def test_what_is_read_is_needed_too():
 
 def test_names_in_memory_are_found_as_transformers_loads_them():
     skeleton = Skeleton.of(pico.PICO["gpt-neox"]())
-    found = skeleton.names_of(["gpt_neox.layers.0.attention.dense.weight", "embed_out.weight", "layers.1.mlp.dense_4h_to_h.bias", "nothing.weight"])
+    found = skeleton.names_of(
+        ["gpt_neox.layers.0.attention.dense.weight", "embed_out.weight", "layers.1.mlp.dense_4h_to_h.bias", "nothing.weight"]
+    )
     assert found == {
         "gpt_neox.layers.0.attention.dense.weight": ["gpt_neox.layers.0.attention.dense.weight"],
         "lm_head.weight": ["embed_out.weight"],

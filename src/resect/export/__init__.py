@@ -13,7 +13,7 @@ import torch
 from ..card import card, front_matter
 from ..errors import Failure
 from ..files import write_text
-from ..loading import _usable as usable
+from ..loading import usable
 from ..plan import Plan
 from ..store import Run
 from ..work import Progress, silent
@@ -100,7 +100,7 @@ def export(
     Then StorageFailure for a disk that is full, and NoEffect, NotFinite, Failure where the check finds fault; nothing is left under the
     name `to` in any of these cases.
     """
-    target = check_target(Path(to), Path(source))
+    target = check_target(Path(to), Path(source) if Path(source).is_dir() else None)
     where = usable(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     original = Original.open(source, revision, trust_remote_code)
     waiting = rewriting(original, plan, allow_other_model)

@@ -60,6 +60,12 @@ class Original:
         skeleton = Skeleton.of(config, trust_remote_code)
         forms = forms_of(checkpoint)
         names = skeleton.names_of(forms)
+        missing = skeleton.missing(names) if not skeleton.converts else []
+        if missing:
+            raise BadModel(
+                f"The checkpoint {source} lacks {len(missing)} of the weights that the model needs, among them {missing[0]}; it belongs to "
+                "another kind of model, or is incomplete: get it again."
+            )
         plain = {name: dtype for name, (dtype, _) in forms.items() if isinstance(dtype, torch.dtype) and dtype in PLAIN_DTYPES}
         stored = {name: plain[found[0]] for name, found in names.items() if len(found) == 1 and found[0] in plain}
         widest = reduce(torch.promote_types, plain.values(), next(iter(plain.values()), torch.float32))

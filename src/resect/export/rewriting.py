@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -24,6 +25,8 @@ from .proof import write_as_stored
 
 #: Bytes that are written at once.
 CHUNK = 2**25
+#: Files that are copied side by side.
+AT_ONCE = 4
 STAGE = "writing weights"
 
 
@@ -39,7 +42,7 @@ class Files:
     def copy(self, names: Sequence[str], source: Path, target: Path) -> None:
         """Copy some files."""
         for name in names:
-            _copy(source / name, target / name)
+            copy_file(source / name, target / name)
             self.copied.append(name)
 
     def link(self, name: str, source: Path, target: Path) -> None:
@@ -111,22 +114,32 @@ class InPlace:
 
     def put(self, folder: Path, progress: Progress) -> Files:
         """Copy the files that change and overwrite the bytes that do, link the others, copy what stands beside. Raises OSError."""
-        files, checkpoint, skeleton = Files(), self.original.checkpoint, self.original.skeleton
+        files, checkpoint = Files(), self.original.checkpoint
         progress(STAGE, 0, len(checkpoint.shards))
-        for done, shard in enumerate(checkpoint.shards, start=1):
-            patches = self.patches.get(shard, ())
-            if patches:
-                _copy(checkpoint.folder / shard, folder / shard)
-                with (folder / shard).open("r+b") as file:
-                    for held, name, runs in patches:
-                        overwrite(file, held, skeleton.parameter(name).data, runs)
-                files.rewritten.append(shard)
-                skeleton.empty(name for _, name, _ in patches)
-            else:
-                files.link(shard, checkpoint.folder, folder)
-            progress(STAGE, done, len(checkpoint.shards))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            written = {shard: pool.submit(self._rewrite, shard, folder) for shard in checkpoint.shards if shard in self.patches}
+            try:
+                for done, shard in enumerate(checkpoint.shards, start=1):
+                    if shard in written:
+                        written[shard].result()
+                        files.rewritten.append(shard)
+                        self.original.skeleton.empty(name for _, name, _ in self.patches[shard])
+                    else:
+                        files.link(shard, checkpoint.folder, folder)
+                    progress(STAGE, done, len(checkpoint.shards))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         files.copy(([checkpoint.index] if checkpoint.index else []) + list(checkpoint.others), checkpoint.folder, folder)
         return files
+
+    def _rewrite(self, shard: str, folder: Path) -> None:
+        copy_file(self.original.checkpoint.folder / shard, folder / shard)
+        with (folder / shard).open("r+b") as file:
+            for held, name, runs in self.patches[shard]:
+                overwrite(file, held, self.original.skeleton.parameter(name).data, runs)
+            file.flush()
+            os.fsync(file.fileno())  # now, while the next file is being copied
 
 
 @dataclass
@@ -191,7 +204,7 @@ def overwrite(file: BinaryIO, held: Stored, values: Tensor, runs: Sequence[range
             file.write(content)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy a file inside the kernel where that can be: faster, and on some file systems without taking room."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if hasattr(os, "copy_file_range"):

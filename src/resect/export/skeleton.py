@@ -3,7 +3,8 @@
 Knows names in memory and names on disk, and which rows of a stored tensor a plan overwrites. Knows no files.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ..anatomy import Anatomy
 from ..edits.base import Touch
 from ..errors import BadModel
 from ..identity import matrix_at
-from ..loading import _CLASSES as CLASSES
+from ..loading import CLASSES
 from ..plan import Plan
 
 
@@ -69,13 +70,10 @@ class Skeleton:
 
     def names_of(self, stored: Iterable[str]) -> dict[str, list[str]]:
         """Name in memory to the names on disk that transformers loads into it as they are, unconverted."""
-        # How transformers renames while it loads stands in no public place; these two functions are what `from_pretrained` itself calls.
-        from transformers.conversion_mapping import get_model_conversion_mapping
-        from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+        # How transformers renames while it loads stands in no public place; this is what `from_pretrained` itself calls.
+        from transformers.core_model_loading import rename_source_key
 
-        transforms = get_model_conversion_mapping(self.model)
-        renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
-        converters = [each for each in transforms if isinstance(each, WeightConverter)]
+        renamings, converters = self._transforms()
         known, prefix = self.model.state_dict(), self.model.base_model_prefix
         found: dict[str, list[str]] = {}
         for name in stored:
@@ -85,6 +83,30 @@ class Skeleton:
             if memory in known and converted is None:
                 found.setdefault(memory, []).append(name)
         return found
+
+    @property
+    def converts(self) -> bool:
+        """Whether transformers may join or split tensors of such a model while it loads them."""
+        return bool(self._transforms()[1])
+
+    def _transforms(self) -> tuple[list[Any], list[Any]]:
+        """What transformers does while it loads such a model: renamings, and conversions of values."""
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightConverter, WeightRenaming
+
+        transforms = get_model_conversion_mapping(self.model)
+        kinds = (WeightRenaming, WeightConverter)
+        renamings, converters = ([each for each in transforms if isinstance(each, kind)] for kind in kinds)
+        return renamings, converters
+
+    def missing(self, found: Collection[str]) -> list[str]:
+        """Parameters that none of the names in memory that are `found` stands for, tied ones by any of theirs."""
+        names: dict[int, list[str]] = {}
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
+        may = getattr(self.model, "_keys_to_ignore_on_load_missing", None) or ()
+        lacking = [those[0] for those in names.values() if not any(name in found for name in those)]
+        return [name for name in lacking if not any(re.search(pattern, name) for pattern in may)]
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Put real tensors in the place of parameters, wherever in the model these stand."""

@@ -13,12 +13,13 @@ from ..journal import lock
 MIB = 2**20
 
 
-def check_target(to: Path, source: Path) -> Path:
-    """Where a folder that is made from `source` can be put: `to`, its links followed.
+def check_target(to: Path, source: Path | None) -> Path:
+    """Where a folder that is made from the folder `source` can be put: `to`, its links followed.
 
     Raises InputError where something is there already (an empty folder will do), and where it would lie in the source.
     """
-    target, origin = Path(os.path.realpath(to)), Path(os.path.realpath(source))
+    target = Path(os.path.realpath(to))
+    origin = None if source is None else Path(os.path.realpath(source))
     if target == origin or origin in target.parents:
         raise InputError(f"{to} {'is' if target == origin else 'lies in'} the base model's own folder; give another one with --to.")
     if target.exists() and not target.is_dir():

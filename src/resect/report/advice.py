@@ -1,6 +1,5 @@
 """What a comparison says in one sentence, and what to type next. Knows numbers and recipes, no terminal."""
 
-import dataclasses
 import os
 import shlex
 import shutil
@@ -87,19 +86,7 @@ def command(recipe: Recipe, folder: Path, **changes: Any) -> str:
     folder = folder.resolve()  # "." has no name
     name = "-".join((folder.name, *changes)).replace("_", "-")
     wanted = recipe.with_settings(**changes, output=near(str(folder.with_name(name))))
-    words = [program(), wanted.method, near(wanted.model), near(wanted.task)]
-    for field in dataclasses.fields(Recipe):
-        value = getattr(wanted, field.name)
-        if field.name in ("method", "model", "task") or value == field.default:
-            continue
-        flag = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, tuple):
-            words += [flag, *map(near, value)]
-        else:
-            words += [flag, near(str(value))]
-    return shlex.join(words)
+    return shlex.join([program(), *wanted.to_words(near)])
 
 
 def program() -> str:

@@ -135,6 +135,8 @@ def _splits(reading: Reading) -> list[str]:
     if comparison:
         groups = count(comparison["n_groups"], "groups")
         told.append(f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them.")
+        if comparison["n_groups"] < 6:
+            told.append("Fewer than six groups give no interval: the range of their means stands in for it.")
     return [*told, f"At most {recipe.limit:,} examples in all." if recipe.limit is not None else ""]
 
 

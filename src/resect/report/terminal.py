@@ -259,7 +259,9 @@ def _number(value: float | None) -> str:
 def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
     counts = [(what, comparison[f"n_{what}"]) for what in ("examples", "groups", "instructions")]
-    return "on held-out data: " + ", ".join(f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts)
+    few = "; with fewer than six groups there is no interval, and their range stands in for it"
+    told = ", ".join(f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts)
+    return f"on held-out data: {told}{few if comparison['n_groups'] < 6 else ''}"
 
 
 def _optional(heading: str, part: RenderableType | None) -> list[RenderableType]:
