@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from ..card import card, front_matter
 from ..errors import Failure
 from ..files import write_text
 from ..loading import usable
@@ -18,6 +17,7 @@ from ..plan import Plan
 from ..store import Run
 from ..work import Progress, silent
 from . import proof
+from .card import card, front_matter
 from .checkpoint import CARD, PLAN, Checkpoint
 from .original import Original
 from .rewriting import Files, rewriting

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from .address import ROLES, STACKS, Site
-from .card_numbers import ROWS_SHOWN, numbers
+from ..address import ROLES, STACKS, Site
+from ..recipe import Recipe
 from .markdown import escaped, fenced, table, without_folders
-from .recipe import Recipe
+from .numbers import ROWS_SHOWN, numbers
 
 #: What of a base's front matter holds for its edited copy too.
 KEPT = ("library_name", "license", "license_name", "license_link", "language", "pipeline_tag")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from resect.card import LIMIT, card, command, front_matter
-from resect.markdown import escaped, fenced, without_folders
+from resect.export.card import LIMIT, card, command, front_matter
+from resect.export.markdown import escaped, fenced, without_folders
 from resect.plan import Plan
 from resect.recipe import Recipe
 
