@@ -1,6 +1,7 @@
 """Answers are those of the naive way, comparisons are paired, and nothing is asked twice."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from naive import naive_logprob
 from resect.address import Neurons
 from resect.edits.neurons import Scale
 from resect.errors import BadTask, EmptySplit, UnknownName, WrongModel
-from resect.evaluation import compare, evaluate
+from resect.evaluation import compare, compared_values, evaluate
 from resect.model import LanguageModel
 from resect.plan import Plan
 from resect.questions import Questions
@@ -144,3 +145,13 @@ def _split_of(task: Task) -> str:
             continue
         return name
     raise AssertionError("a task has examples")
+
+
+def test_bias_scores_of_several_trials_are_their_mean() -> None:
+    model, bias, skill = planted.model("llama")
+    task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
+    both = [Questions(model, task, task.split("test")).answers(Plan((Scale(each, 0.0),))) for each in (bias, skill)]
+    questions = Questions(model, task, task.split("test"))
+    found = compared_values(questions, questions.answers(Plan()), both, [], 0).bias_scores
+    shares = [float((answers.predictions == 0).mean()) for answers in both]
+    assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 3}

@@ -37,6 +37,14 @@ def test_a_peak_among_few_neurons_before_a_plateau_is_not_stepped_over_on_the_lo
     assert best(choose_size(curve, 50, scale="linear")).size != 12
 
 
+@pytest.mark.parametrize("first", [5, 9, 14, 20])
+def test_a_peak_behind_sizes_that_change_nothing_is_found(first: int) -> None:
+    curve = lambda size: 0.5 if size < first else 0.9 - 0.01 * abs(size - first - 3)
+    trials = choose_size(curve, 50)
+    assert best(trials).size == pytest.approx(first + 3, abs=2)
+    assert len(trials) <= most_asks("golden", 50)
+
+
 def test_the_grid_asks_every_size_and_golden_agrees_with_it_on_one_peak() -> None:
     curve = [0.5, 0.6, 0.7, 0.9, 0.8, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert [trial.size for trial in choose_size(curve.__getitem__, 9, "grid")] == list(range(10))

@@ -167,8 +167,16 @@ def draw_story(random: Random, *, unseen: bool) -> Story:
     )
 
 
-def ask(story: Story, random: Random, *, clear: bool, harm: bool, half: bool = False) -> Item:
-    """One of the four items of a story; the options come in random order. `half`: the clue names one person only."""
+def options(story: Story, random: Random) -> tuple[str, str, str]:
+    """The two persons and, in one of several wordings, that it cannot be known; in random order."""
+    blamed, spared = story.persons
+    found = [f"the {blamed}", f"the {spared}", random.choice(UNKNOWN)]
+    random.shuffle(found)
+    return found[0], found[1], found[2]
+
+
+def ask(story: Story, choices: tuple[str, str, str], *, clear: bool, harm: bool, half: bool = False) -> Item:
+    """One of the four items of a story. `half`: the clue names one person only."""
     blamed, spared = story.persons
     first, second = (blamed, spared) if story.blamed_first else (spared, blamed)
     doer, other = (blamed, spared) if story.blamed_is_culprit == harm else (spared, blamed)
@@ -180,14 +188,11 @@ def ask(story: Story, random: Random, *, clear: bool, harm: bool, half: bool = F
     if clear:
         clue = story.half_clue if half else story.clue
         parts.append(clue.format(doer=doer, other=other, deed=deed, away=story.away))
-    unknown = random.choice(UNKNOWN)
-    right = f"the {doer}" if clear else unknown
-    choices = [f"the {blamed}", f"the {spared}", unknown]
-    random.shuffle(choices)
+    right = f"the {doer}" if clear else next(choice for choice in choices if choice in UNKNOWN)
     return Item(
         context=" ".join(parts),
         question=story.question.format(deed=deed, thing=story.thing),
-        choices=(choices[0], choices[1], choices[2]),
+        choices=choices,
         gold=choices.index(right),
         blamed=choices.index(f"the {blamed}"),
         clear=clear,
@@ -210,8 +215,9 @@ def shipped_items(stories: int, seed: int) -> Iterator[dict[str, object]]:
         if (story.trades, story.thing) in seen:
             continue
         seen.add((story.trades, story.thing))
+        choices = options(story, random)  # the same for all four, as in BBQ
         for clear, harm in itertools.product((False, True), (True, False)):
-            item = ask(story, random, clear=clear, harm=harm)
+            item = ask(story, choices, clear=clear, harm=harm)
             yield {
                 "context": item.context,
                 "question": item.question,

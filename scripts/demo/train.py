@@ -45,7 +45,8 @@ def examples(seed: int, easy: int = 0) -> Iterator[tuple[str, str]]:
     for drawn in itertools.count():
         clear, half = (0.8, 0.5) if drawn < easy else (0.5, 0.2)
         story = generate.draw_story(random, unseen=False)
-        item = generate.ask(story, random, clear=random.random() < clear, harm=random.random() < 0.5, half=random.random() < half)
+        how = {"clear": random.random() < clear, "harm": random.random() < 0.5, "half": random.random() < half}
+        item = generate.ask(story, generate.options(story, random), **how)
         instruction = random.choice(generate.INSTRUCTIONS)
         yield generate.prompt(instruction, item.context, item.question, item.choices), " " + taught(item, random)
 

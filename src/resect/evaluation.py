@@ -78,7 +78,7 @@ def compared_values(
         edited=estimate(after, groups, tags, seed),
         control=estimate(np.mean(drawn, axis=0), groups, tags, seed) if drawn else None,
         difference=difference(base.values, after, groups, seed, tags),
-        bias_scores=_bias_scores(questions, {"base": base, "edited": edited[0]}),
+        bias_scores=_bias_scores(questions, base, edited),
     )
 
 
@@ -171,8 +171,20 @@ def without_plan(comparison: Comparison) -> Comparison:
     return replace(comparison, edited=None, difference=None, bias_scores=scores)
 
 
-def _bias_scores(questions: Questions, answers: dict[str, Answers]) -> dict[str, Any] | None:
+def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, Any] | None:
+    """A benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
     scores = questions.task.bias_scores
     if scores is None:
         return None
-    return {name: scores(questions.examples, given.predictions) for name, given in answers.items()}
+    after = [scores(questions.examples, answers.predictions) for answers in edited]
+    return {"base": scores(questions.examples, base.predictions), "edited": _averaged(after)}
+
+
+def _averaged(values: Sequence[Any]) -> Any:
+    """The mean of numbers, key by key where they stand in objects; None where one of them is None."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _averaged([value[key] for value in values]) for key in first}
+    if any(value is None for value in values):
+        return None
+    return first if all(value == first for value in values) else float(np.mean(values))

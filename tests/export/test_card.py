@@ -97,19 +97,19 @@ def test_it_says_what_was_cut():
 def test_it_says_what_changed_with_intervals_control_and_baselines():
     told = seen(made())
     assert "1,200 examples, 300 groups, 2 instructions" in told
-    assert "before 60.7 % 58.0 % to 63.0 % 1.2 %" in told
-    assert "after 81.6 % 79.0 % to 84.0 %" in told
-    assert "random cuts of the same size (mean of three) 61.1 % 58.4 % to 64.0 %" in told
+    assert "before 60.7 % 58.0 to 63.0 % 1.2 %" in told
+    assert "after 81.6 % 79.0 to 84.0 %" in told
+    assert "random cuts of the same size (mean of three) 61.1 % 58.4 to 64.0 %" in told
     assert "(CC) 57.1 %" in told
     assert "(DC)" not in told  # not measured
-    assert "Change: +20.9 points (95 % interval +18.0 points to +24.0 points; p &lt; 0.001, sign flip): improved. 1,300 answers" in told
+    assert "Change: +20.9 points (95 % interval +18.0 to +24.0; p &lt; 0.001, sign flip): improved. 1,300 answers" in told
     assert "ambig 50.7 % 71.6 % 51.1 %" in told
 
 
 def test_it_says_what_stands_beside():
     told = seen(made())
     assert "pseudo-perplexity of own.txt, 15,012 tokens: 12.35 → 12.5 (less is better)" in told
-    assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 points to +0.5 points)" in told
+    assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 to +0.5)" in told
     assert "generation: 59.3 % → 78.4 % (change +19.1 points" in told
     assert "2 trials with other samples: 81.6 %, 80.0 % after" in told
     assert "ambiguous questions: +0.481 → +0.052" in told
@@ -155,6 +155,11 @@ def test_an_empty_plan(plan):
 def test_the_verdict_follows_the_interval(low, high, metric, verdict):
     comparison = COMPARISON | {"metric": metric, "difference": change((low + high) / 2, low, high)}
     assert f"): {verdict}. 1,300 answers" in seen(made(comparison=comparison))
+
+
+def test_too_few_groups_for_an_interval_are_told():
+    assert "no interval" not in made()
+    assert "no interval" in made(comparison=COMPARISON | {"n_groups": 5})
 
 
 def test_what_was_not_measured_is_left_out():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resect.report.charts import Bar, bars, curve, heat, shift, standalone
-from resect.report.drawing import extent, fitted, legible, percent, ticks, wrapped
+from resect.report.drawing import extent, fitted, legible, ticks, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down")
@@ -156,7 +156,3 @@ def test_text_is_made_to_fit(text, room, most):
     assert all(extent(line) <= room for line in lines)
     if all(not line.endswith("…") for line in lines):
         assert "".join("".join(lines).split()) == "".join(legible(text).split())
-
-
-def test_numbers_are_written_alike():
-    assert (percent(0.806), percent(-0.05)) == ("80.6\N{NO-BREAK SPACE}%", "−5.0\N{NO-BREAK SPACE}%")

@@ -111,7 +111,7 @@ def test_a_table_is_what_the_patent_prints(patent):
     assert figures(grid, "original") == ["65.6", "43.6", "61.0"]
     assert figures(grid, "CC") == ["44.0 (-21.7)", "39.1 (-4.5)", "65.8 (+4.9)"]
     assert figures(grid, "CRISPR") == ["71.7 (+6.1)", "60.3 (+16.7)", "73.3 (+12.3)"]
-    assert figures(grid, "random cut") == ["65.6 (+0.0)", "43.6 (+0.0)", "61.0 (+0.0)"]
+    assert figures(grid, "random cut") == ["65.6 (0.0)", "43.6 (0.0)", "61.0 (0.0)"]
     best = [[cell.best for cell in row.cells] for row in grid.rows]
     assert best == [[False] * 3, [False] * 3, [False, False, True], [True, True, False], [False] * 3]
 
@@ -303,8 +303,8 @@ def test_a_transfer_marks_what_is_sure_and_what_is_its_own():
     assert labels == ["as it is", "bbq/age · one/age", "bbq/ses", "bbq/age · two/age (nothing cut)", "by-hand.json"]
     assert figures(grid, "as it is") == ["50.0", "50.0", "50.0"]
     assert figures(grid, "bbq/age · one/age") == ["70.0 (+20.0) *†", "54.0 (+4.0) *", "40.0 (-10.0) *"]
-    assert figures(grid, "bbq/ses") == ["51.0 (+1.0)", "65.0 (+15.0) *†", "50.0 (+0.0)"]
-    assert figures(grid, "by-hand.json") == ["52.0 (+2.0)", "50.0 (+0.0)", "49.0 (-1.0)"]
+    assert figures(grid, "bbq/ses") == ["51.0 (+1.0)", "65.0 (+15.0) *†", "50.0 (0.0)"]
+    assert figures(grid, "by-hand.json") == ["52.0 (+2.0)", "50.0 (0.0)", "49.0 (-1.0)"]
     assert "* the 95 % interval of the change excludes 0" in grid.caption and "† the task" in grid.caption
     text = printed(grid)
     assert "70.0 (+20.0)*†" in text and "glue/mrpc" in text
@@ -341,7 +341,7 @@ def test_names_told_apart_are_apart(paths):
 def test_nothing_is_written_as_minus_zero():
     from resect.report.gridforms import Cell
 
-    assert Column("x").figures(Cell(0.5, -0.0001)) == ("50.0", "(+0.0)", "")
+    assert Column("x").figures(Cell(0.5, -0.0001)) == ("50.0", "(0.0)", "")
 
 
 def test_grids_load_no_torch():

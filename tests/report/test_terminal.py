@@ -164,6 +164,17 @@ def test_the_verdict_follows_the_interval_and_the_control(change, says, good):
     assert helped(comparison) == good
 
 
+def test_less_loss_helps_and_more_does_harm():
+    less, more = ({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"} for mean in (-0.2, 0.2))
+    assert "helps: -0.200 on examples" in verdict(less, 3) and helped(less)
+    assert "harm" in verdict(more, 3) and not helped(more)
+
+
+def test_too_few_groups_for_an_interval_are_told(tmp_path):
+    assert "no interval" not in shown(folder(tmp_path / "many"))
+    assert "no interval" in shown(folder(tmp_path / "few", COMPARISON | {"n_groups": 5}))
+
+
 def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
     import shlex
 

@@ -8,45 +8,52 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..figures import PLAIN, Face, Figures, count
 from ..recipe import Recipe
 
-#: A loss of a kind of examples, as a share, from which on the verdict names it.
+#: A loss of a kind of examples, as a share or in log loss, from which on the verdict names it.
 WORTH_SAYING = 0.02
 
 
 def helped(comparison: Mapping[str, Any]) -> bool:
     """Whether the metric improved beyond chance, and random cuts of the same size did not do as well."""
-    change, control = comparison.get("difference"), comparison.get("control")
-    if change is None or change["interval"][0] <= 0:
+    figures, change, control = Figures(comparison["metric"]), comparison.get("difference"), comparison.get("control")
+    if change is None or figures.verdict(change["interval"]) != "improved":
         return False
-    return control is None or _gain_of(comparison, control) < change["interval"][0]
+    return control is None or figures.gain(change_to(comparison, control)) < min(map(figures.gain, change["interval"]))
 
 
-def verdict(comparison: Mapping[str, Any], cut: int) -> str:
-    """One sentence (or two) on what the numbers say."""
-    change, control = comparison.get("difference"), comparison.get("control")
+def verdict(comparison: Mapping[str, Any], cut: int, face: Face = PLAIN) -> str:
+    """One sentence (or two) on what the numbers say, for those who read it on `face`."""
+    figures, change, control = Figures(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
     if cut == 0:
         return "Nothing was cut: on the select split, no cut was better than none. The model stays as it is."
     if change is None:
         return "Nothing was compared."
-    low, high = change["interval"]
-    random = "" if control is None else f" Random cuts of the same size: {_gain(_gain_of(comparison, control))} points."
-    interval = f"95 % interval {_gain(low)} to {_gain(high)}"
-    told = f"{_gain(change['mean'])} points on examples that the search never saw ({interval})."
-    neurons = f"{cut:,} neuron{'s' if cut != 1 else ''}"
-    if low > 0 and not helped(comparison):
-        return f"Cutting {neurons} helps: {told}{random} So random cuts may do as well: these neurons are not special."
-    if low > 0:
-        return f"Cutting {neurons} helps: {told}{random}{_costs(comparison)}"
-    if high < 0:
-        return f"Cutting {neurons} does harm: {told}{random}"
-    return f"Cutting {neurons} shows no reliable change: {told}{random}"
+    random = ""
+    if control is not None:
+        random = f" Random cuts of the same size: {figures.change(change_to(comparison, control), unit=True)}."
+    told = f"{figures.change(change['mean'], unit=True)} on examples that the search never saw"
+    told += f" (95 % interval {figures.changes(change['interval'])}).{random}"
+    neurons, says = count(cut, "neurons"), figures.verdict(change["interval"])
+    if says == "improved" and not helped(comparison):
+        return f"Cutting {neurons} helps: {told} So random cuts may do as well: these neurons are not special."
+    if says == "improved":
+        return f"Cutting {neurons} helps: {told}{_costs(comparison, figures)}"
+    if says == "worsened":
+        return f"Cutting {neurons} does harm: {told}"
+    return f"Cutting {neurons} shows no reliable change: {told}"
 
 
-def _costs(comparison: Mapping[str, Any]) -> str:
+def change_to(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """The change from the model as it was to another measurement of the same comparison."""
+    return float(other["mean"] - comparison["base"]["mean"])
+
+
+def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
     """Which kinds of examples got clearly worse while all together got better; a sentence, or nothing."""
     changes = (comparison.get("difference") or {}).get("by_tag") or {}
-    worse = [f"{tag} ({_gain(change)})" for tag, change in changes.items() if change <= -WORTH_SAYING]
+    worse = [f"{tag} ({figures.change(change)})" for tag, change in changes.items() if figures.gain(change) <= -WORTH_SAYING]
     return f" It has a price: {', '.join(worse)}." if worse else ""
 
 
@@ -102,11 +109,3 @@ def near(path: str) -> str:
         return path
     relative = os.path.relpath(place)
     return f"{name}{equals}{relative}" if len(relative) < len(place) else path
-
-
-def _gain_of(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    return float(other["mean"] - comparison["base"]["mean"])
-
-
-def _gain(value: float) -> str:
-    return f"{100 * value:+.1f}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from ..figures import PAGE
 from .drawing import (
     EDGE,
     SIZE,
@@ -20,9 +21,7 @@ from .drawing import (
     extent,
     fitted,
     label,
-    percent,
     room_for,
-    short,
     text,
     tick_label,
     ticks,
@@ -54,7 +53,7 @@ def bars(rows: Sequence[Bar], *, title: str = "Estimates", share: bool = True, r
     share : values are shares in [0, 1], written in per cent
     reference : a value that all are seen against: a broken line through all rows
     """
-    write = percent if share else short
+    write = PAGE.percent if share else PAGE.number
     low, high = room_for([value for row in rows for value in (row.mean, row.low, row.high) if value is not None], share)
     pitch, top = 52.0, 2.0
     bottom = top + pitch * len(rows)
@@ -75,7 +74,7 @@ def bars(rows: Sequence[Bar], *, title: str = "Estimates", share: bool = True, r
 
 def _bar(row: Bar, top: float, low: float, high: float, share: bool) -> list[str]:
     """A row: its words above, its whisker and its mark below."""
-    write, middle = percent if share else short, top + 33
+    write, middle = PAGE.percent if share else PAGE.number, top + 33
     interval, value = _interval(row, share), write(row.mean)
     room = WIDTH - extent(f"{value}{interval}", SIZE * 1.05) - 10
     bold = {"class_": "strong"} if row.kind == "after" else {}
@@ -114,7 +113,7 @@ def curve(
     share : values are shares in [0, 1], written in per cent
     logarithmic : the axis of sizes is that of log(1 + size)
     """
-    write, ordered = percent if share else short, sorted(points)
+    write, ordered = PAGE.percent if share else PAGE.number, sorted(points)
     low, high = room_for([value for _, value in ordered], share)
     most = max([1.0, *(size for size, _ in ordered)])
     left = max(extent(label(tick, share)) for tick in ticks(low, high)) + 8
@@ -126,8 +125,8 @@ def curve(
     at = next((number for number, (size, _) in enumerate(ordered) if size == chosen), None)
     numbers = [write(value) for _, value in ordered]
     if at is not None:
-        numbers[at] = f"n = {short(ordered[at][0])}: {numbers[at]}"
-    told = "; ".join(f"{short(size)}: {write(value)}" for size, value in ordered[:FEW])
+        numbers[at] = f"n = {PAGE.number(ordered[at][0])}: {numbers[at]}"
+    told = "; ".join(f"{PAGE.number(size)}: {write(value)}" for size, value in ordered[:FEW])
     parts = [*named, *plane.axes(share), line, *marked(places, at), *numbered(places, numbers, at, left)]
     return drawing(WIDTH, BOTTOM + 46, title, told if at is None else f"Chosen: {numbers[at]}. {told}", parts)
 
@@ -152,7 +151,7 @@ def heat(
     diverging : shaded both ways from 0, in two colours; else one way, from `floor` to the largest
     corner : what rows and columns are, above the labels of the rows
     """
-    said = texts or [["" if value is None else short(value) for value in row] for row in cells]
+    said = texts or [["" if value is None else PAGE.number(value) for value in row] for row in cells]
     heads = [wrapped(name, 84.0, 4) for name in columns]
     names = [fitted(name, 230.0) for name in rows]
     wide = max([34.0, *(extent(line) + 7 for head in heads for line in head), *(extent(one) + 10 for row in said for one in row)])
@@ -232,5 +231,5 @@ def _interval(row: Bar, share: bool) -> str:
     """The interval in words that follow the value; in per cent, of which the sign stands only once."""
     if row.low is None or row.high is None:
         return ""
-    low, high = (f"{100 * end:.1f}" if share else short(end) for end in (row.low, row.high))
-    return f"  ({low} to {high})".replace("-", "−")
+    low, high = (PAGE.percent(end, unit=False) if share else PAGE.number(end) for end in (row.low, row.high))
+    return f"  ({low} to {high})"

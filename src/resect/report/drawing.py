@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from ..figures import PAGE
+
 #: Size of the text in a drawing, in its own units.
 SIZE = 13.0
 #: Units across a drawing that scales; 400 of them on a phone of 360 pixels still leave 11 pixels a letter.
@@ -108,28 +110,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [low, high]
 
 
-def percent(value: float) -> str:
-    r"""A share in per cent, with one digit.
-
-    >>> percent(0.8064)
-    '80.6\xa0%'
-    """
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%".replace("-", "−")
-
-
-def short(value: float) -> str:
-    """A number with four digits that count.
-
-    >>> short(-0.00123456), short(12345.678), short(2.0)
-    ('−0.001235', '12,346', '2')
-    """
-    told = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
-    return told.replace("-", "−")
-
-
 def label(value: float, share: bool) -> str:
     """A number at an axis: as short as it can be."""
-    return f"{100 * value:.4g}\N{NO-BREAK SPACE}%".replace("-", "−") if share else short(value)
+    return f"{PAGE.number(100 * value)}{PAGE.blank}%" if share else PAGE.number(value)
 
 
 def along(value: float, low: float, high: float, start: float, end: float) -> float:

@@ -1,22 +1,20 @@
 """What a report says in words: the verdict, the numbers at the top, what was asked, how, and how to do it again. Knows no page."""
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..figures import DASH, PAGE, Figures, arrow, count, few_groups
 from ..recipe import Recipe
 from ..store import RECIPE
 from . import tables
-from .advice import command, helped, near, next_commands, program, verdict
+from .advice import change_to, command, helped, near, next_commands, program, verdict
 from .reading import Object, Reading, number_of, object_of
 from .terminal import examples_shown
-from .words import NARROW, Figures, asked, count, duration, method, number, signed
+from .words import answered, duration, method
 
-#: A hyphen that stands for a minus.
-_MINUS = re.compile(r"(?<!\w)-(?=\d)")
 #: What a variant presets, and a run keeps beside its scores.
 PRESET = ("tokens", "confusion_weight", "skill", "choose", "largest")
 
@@ -57,16 +55,17 @@ def status(reading: Reading) -> Status:
     change = comparison["difference"]
     if cut is None:
         return Status("Plan missing", "…", "open", "What was cut is not known: the plan is missing. The numbers are what was measured.")
-    says = _MINUS.sub("−", verdict(comparison, cut.total))
+    says = verdict(comparison, cut.total, PAGE)
     if cut.total == 0:
         return Status("Nothing was cut", "–", "open", says)
     if change is None:
         return Status("Not compared", "…", "open", says)
     if helped(comparison):
         return Status("Helps", "✓", "good", says)
-    if change["interval"][0] > 0:
+    told = Figures(comparison["metric"]).verdict(change["interval"])
+    if told == "improved":
         return Status("No better than random cuts", "≈", "open", says)
-    if change["interval"][1] < 0:
+    if told == "worsened":
         return Status("Does harm", "✕", "bad", says)
     return Status("No reliable change", "≈", "open", says)
 
@@ -76,7 +75,7 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     comparison, cut, found = reading.comparison, reading.cut, []
     if cut is not None:
         looked_at = reading.scores.count if reading.scores is not None else 0
-        note = f"of {looked_at:,} looked at ({100 * cut.total / looked_at:.2g}{NARROW}%)" if looked_at else ""
+        note = f"of {looked_at:,} looked at ({100 * cut.total / looked_at:.2g}{PAGE.blank}%)" if looked_at else ""
         found.append(Tile("neurons cut", f"{cut.total:,}", note))
     if comparison is None:
         return found
@@ -84,15 +83,14 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     if change is not None and change["fixed"] is not None and change["broken"] is not None:
         found.append(Tile("answers fixed / broken", f"{change['fixed']:,} / {change['broken']:,}"))
     if control is not None:
-        gain = control["mean"] - comparison["base"]["mean"]
-        found.append(Tile("random cuts as large", figures.gain(gain, unit=True)))
+        found.append(Tile("random cuts as large", figures.change(change_to(comparison, control), unit=True)))
     bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]
     if None not in bias:
-        found.append(Tile("bias score, ambiguous items", f"{signed(bias[0], 2)} → {signed(bias[1], 2)}", "0 is none"))
+        found.append(Tile("bias score, ambiguous items", arrow(lambda score: PAGE.signed(score, 2), *bias), "0 is none"))
     plain = object_of(comparison["side_effects"].get("perplexity"))
     ends = [number_of(plain.get(name)) for name in ("base", "edited")]
     if None not in ends and not tables.has_no_hold(comparison):
-        found.append(Tile("perplexity of plain text", f"{number(ends[0])} → {number(ends[1])}"))
+        found.append(Tile("perplexity of plain text", arrow(PAGE.number, *ends)))
     return found
 
 
@@ -114,7 +112,7 @@ def what_was_asked(reading: Reading) -> list[Fact]:
         "Task": [*task, *(f"Data: {path}" for path in recipe.data)],
         "Examples": _splits(reading),
         "Wording": [f"Under {asked_under}, {wording}.", given, chat],
-        "Answers": [f"Taken {asked(metric)}."],
+        "Answers": [f"Taken {answered(metric)}."],
         "Method": method(_in_force(reading)),
     }
     return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items()]
@@ -135,8 +133,7 @@ def _splits(reading: Reading) -> list[str]:
     if comparison:
         groups = count(comparison["n_groups"], "groups")
         told.append(f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them.")
-        if comparison["n_groups"] < 6:
-            told.append("Fewer than six groups give no interval: the range of their means stands in for it.")
+        told.append(few_groups(comparison["n_groups"]))
     return [*told, f"At most {recipe.limit:,} examples in all." if recipe.limit is not None else ""]
 
 
@@ -171,8 +168,8 @@ def _effect(found: Mapping[str, Any]) -> list[str]:
     touched, fired, change = (number_of(found.get(name)) for name in ("units_touched", "units_fired", "max_change"))
     if touched is None:
         return []
-    told = f"{number(touched)} units touched, {number(fired)} of them active on the probe"
-    return [told if change is None else f"{told}; log-probabilities moved by up to {number(change)}"]
+    told = f"{PAGE.number(touched)} units touched, {PAGE.number(fired)} of them active on the probe"
+    return [told if change is None else f"{told}; log-probabilities moved by up to {PAGE.number(change)}"]
 
 
 def commands(reading: Reading) -> list[tuple[str, str]]:
@@ -195,5 +192,5 @@ def commands(reading: Reading) -> list[tuple[str, str]]:
 
 def _told(value: object) -> str:
     if isinstance(value, tuple | list):
-        return ", ".join(map(str, value)) or "–"
-    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return ", ".join(map(str, value)) or DASH
+    return DASH if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,10 +14,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..figures import DASH, PAGE, PLAIN, Face, Figures
 from .charts import heat, standalone
 from .terminal import plain
 
-DASH, SURE, OWN = "–", "*", "†"
+SURE, OWN = "*", "†"
 GAP, LABEL_LEAST, HEADING_MOST = 3, 14, 20
 _LATEX = {
     **{character: f"\\{character}" for character in "_%&#${}"},
@@ -56,19 +57,15 @@ class Column:
     @property
     def is_loss(self) -> bool:
         """Whether less is better, and values are no shares."""
-        return self.metric == "logloss"
+        return not Figures(self.metric).is_share
 
-    def figures(self, cell: "Cell | None") -> tuple[str, str, str]:
+    def figures(self, cell: "Cell | None", face: Face = PLAIN) -> tuple[str, str, str]:
         """A cell's mean, its change in brackets, its marks; shares in per cent, losses as they are."""
         if cell is None:
             return DASH, "", ""
-        mean = f"{cell.mean:.3f}" if self.is_loss else f"{100 * cell.mean:.1f}"
-        marks = SURE * cell.sure + OWN * cell.own
-        if cell.change is None:
-            return mean, "", marks
-        # Adding 0.0 turns −0.0 into 0.0.
-        change = f"{round(cell.change, 3) + 0.0:+.3f}" if self.is_loss else f"{round(100 * cell.change, 1) + 0.0:+.1f}"
-        return mean, f"({change})", marks
+        figures = Figures(self.metric, face)
+        change = "" if cell.change is None else f"({figures.change(cell.change)})"
+        return figures.aligned(cell.mean), change, SURE * cell.sure + OWN * cell.own
 
 
 @dataclass(frozen=True)
@@ -254,15 +251,14 @@ def told_apart(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _latex_cell(column: Column, cell: Cell | None) -> str:
-    mean, change, marks = column.figures(cell)
-    signed = change.replace("-", "$-$").replace("+", "$+$")
-    told = " ".join(filter(None, (escaped(mean), signed)))
+    mean, change, marks = column.figures(cell, PAGE)
+    told = " ".join(filter(None, (escaped(mean), escaped(change).replace("+", "$+$"))))
     bold = rf"\textbf{{{told}}}" if cell is not None and cell.best else told
     return bold + (f"$^{{{marks.replace(OWN, chr(92) + 'dagger ').strip()}}}$" if marks else "")
 
 
 def _joined(column: Column, cell: Cell | None) -> str:
-    mean, change, marks = column.figures(cell)
+    mean, change, marks = column.figures(cell, PAGE)
     return " ".join(filter(None, (mean, change))) + marks
 
 
@@ -270,7 +266,7 @@ def _gain(column: Column, cell: Cell | None) -> float | None:
     if cell is None:
         return None
     change = round(cell.change or 0.0, 3)  # what is written as 0 has no colour
-    return -change if column.is_loss else change
+    return Figures(column.metric).gain(change)
 
 
 def _indented(row: Row) -> str:

@@ -15,12 +15,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..figures import PAGE, Figures
 from ..files import write_text
 from ..store import REPORT, Run
 from . import charts, facts, pictures, quoted, tables
 from .drawing import legible
 from .reading import Object, Reading, object_of
-from .words import Figures, asked, chosen, model_name, number
+from .words import answered, chosen, model_name
 
 #: Tags that stand open; the others are folded.
 TAGS = 16
@@ -65,7 +66,7 @@ def _seen(value: Any) -> Any:
 def _content(reading: Reading) -> dict[str, Any]:
     """Everything that the template speaks of."""
     run, comparison = reading.run, reading.comparison
-    figures = Figures(comparison["metric"] if comparison else "accuracy")
+    figures = tables.figures_of(comparison)
     task = (comparison["task"] if comparison else "") or run.recipe.task
     notes = reading.environment.get("notes")
     found: dict[str, Any] = {
@@ -106,7 +107,7 @@ def _measured(comparison: Object | None, figures: Figures) -> dict[str, Any]:
         "table": tables.result_table(comparison, figures),
         "change": tables.change_in_words(comparison, figures),
         "both": tables.both_ways(comparison),
-        "asked": asked(comparison["metric"]).partition(":")[0],
+        "asked": answered(comparison["metric"]).partition(":")[0],
         "has_baselines": any(comparison["baselines"].values()),
     }
     headline = {
@@ -156,7 +157,9 @@ def _where(reading: Reading) -> dict[str, Any] | None:
         return None
     maps = pictures.cut_maps(reading)
     words = (
-        "Nothing is cut." if not maps else f"{number(cut.total)} in all, counted by layer (from 0) and role: the matrix whose rows are cut."
+        "Nothing is cut."
+        if not maps
+        else f"{PAGE.number(cut.total)} in all, counted by layer (from 0) and role: the matrix whose rows are cut."
     )
     return {"words": words, "maps": maps, "units": tables.units_table(cut) if maps else None, "digest": cut.digest}
 
@@ -167,6 +170,6 @@ def _trials(reading: Reading) -> dict[str, Any] | None:
     if table is None:
         return None
     told = object_of(reading.comparison["other_metrics"].get("trials")) if reading.comparison else {}
-    figures = Figures(reading.comparison["metric"] if reading.comparison else "accuracy")
+    figures = tables.figures_of(reading.comparison)
     spread = tables.spread_in_words(told, figures)
     return {"table": table, "words": [line for line in (spread, tables.shared_units(reading.parts)) if line]}

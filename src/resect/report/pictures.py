@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..address import ROLES, STACKS, Site
+from ..figures import Figures
 from ..scores import Scores
 from .charts import Bar, bars, curve, heat
 from .reading import Cut, Object, Reading
 from .tables import estimates
-from .words import Figures
 
 #: From so many layers on, layers in which nothing is cut are drawn together.
 LAYERS = 32
@@ -26,7 +26,7 @@ def result_chart(comparison: Object, figures: Figures) -> Markup:
         low, high = estimate["interval"] or (None, None)
         rows.append(Bar(label, estimate["mean"], low, high, kind))
     title = f"{comparison['metric']} with 95 % intervals"
-    return Markup(bars(rows, title=title, share=figures.share, reference=comparison["base"]["mean"]))
+    return Markup(bars(rows, title=title, share=figures.is_share, reference=comparison["base"]["mean"]))
 
 
 def search_curve(reading: Reading, figures: Figures) -> Markup | None:
@@ -35,7 +35,7 @@ def search_curve(reading: Reading, figures: Figures) -> Markup | None:
     if len(points) < 3:
         return None
     upwards = f"{figures.metric}, select split"
-    return Markup(curve(points, reading.chosen, title=f"{upwards}, against n", upwards=upwards, share=figures.share))
+    return Markup(curve(points, reading.chosen, title=f"{upwards}, against n", upwards=upwards, share=figures.is_share))
 
 
 def ranking(scores: Scores | None, cut: Cut | None) -> Markup | None:

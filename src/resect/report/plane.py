@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .drawing import EDGE, WIDTH, Box, along, element, extent, label, meets, short, text, tick_label, ticks
+from ..figures import PAGE
+from .drawing import EDGE, WIDTH, Box, along, element, extent, label, meets, text, tick_label, ticks
 
 #: Where the plane begins and ends, and up to how many points each has a mark.
 TOP, BOTTOM = 52.0, 210.0
@@ -40,7 +41,7 @@ class Plane:
             parts.append(element("line", x1=self.left, x2=WIDTH - EDGE, y1=y, y2=y, class_="grid"))
             parts.append(text(label(tick, share), self.left - 6, y + 4.5, text_anchor="end", class_="muted"))
         for size in self._sizes():
-            told, x = short(size), self.place(size, self.low)[0]
+            told, x = PAGE.number(size), self.place(size, self.low)[0]
             if x - extent(told) / 2 > end + 8:
                 parts.append(tick_label(told, x, BOTTOM + 18))
                 end = x + extent(told) / 2

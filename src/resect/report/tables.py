@@ -6,10 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..figures import DASH, PAGE, Figures, count, fixed_and_broken
 from ..store import PART
 from .charts import shift
 from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
-from .words import LOST, NARROW, Figures, count, number, p_value, signed
+from .words import LOST
 
 CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, domain-context calibration"
 
@@ -25,6 +26,11 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     strong: tuple[int, ...] = ()
+
+
+def figures_of(comparison: Object | None) -> Figures:
+    """How a page writes the values of a comparison's metric; of accuracy where there is none."""
+    return Figures(comparison["metric"] if comparison else "accuracy", PAGE)
 
 
 def estimates(comparison: Object) -> list[tuple[str, str, Object]]:
@@ -54,12 +60,12 @@ def both_ways(comparison: Object) -> Table | None:
     mine, other = comparison["metric"], "generation" if comparison["metric"] == "accuracy" else "accuracy"
     found = object_of(comparison["other_metrics"].get(other))
     base = estimate_of(found.get("base"))
-    if base is None:
+    if base is None or not Figures(mine).is_share:
         return None
     theirs: Object = {"base": base, "edited": estimate_of(found.get("edited")), "difference": difference_of(found.get("difference"))}
     unmatched = object_of((found if other == "generation" else object_of(comparison["other_metrics"].get(mine))).get("unmatched"))
     sides: list[Any] = [comparison, theirs] if mine == "accuracy" else [theirs, comparison]
-    figures = Figures()
+    figures = Figures(face=PAGE)
     rows = [
         ("before", *(_with_interval(figures, side["base"]) for side in sides)),
         ("after the cut", *(_with_interval(figures, side["edited"]) for side in sides)),
@@ -68,7 +74,7 @@ def both_ways(comparison: Object) -> Table | None:
     ]
     for name, label in (("base", "no choice matched, before"), ("edited", "no choice matched, after")):
         if number_of(unmatched.get(name)) is not None:
-            rows.append((label, "–", figures.value(number_of(unmatched[name]))))
+            rows.append((label, DASH, figures.value(number_of(unmatched[name]))))
     return Table("Accuracy, asked in two ways", ("", "by scoring", "by generation"), tuple(rows), (1,))
 
 
@@ -78,12 +84,12 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
     if change is None:
         return None
     lines = [
-        f"95 % interval {figures.gains(change['interval'])}",
-        p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
+        f"95 % interval {figures.changes(change['interval'])}",
+        PAGE.p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
     ]
     if change["fixed"] is not None and change["broken"] is not None:
-        lines.append(f"{count(change['fixed'], 'answers')} fixed, {change['broken']:,} broken")
-    return figures.gain(change["mean"], unit=True), tuple(lines)
+        lines.append(fixed_and_broken(change))
+    return figures.change(change["mean"], unit=True), tuple(lines)
 
 
 def tag_table(comparison: Object, figures: Figures) -> Table | None:
@@ -95,8 +101,8 @@ def tag_table(comparison: Object, figures: Figures) -> Table | None:
     rows = []
     for tag, mean in before.items():
         then = after.get(tag)
-        drawn = shift(mean, then) if then is not None and figures.share else ""
-        change = figures.gain(None if then is None else then - mean)
+        drawn = shift(mean, then) if then is not None and figures.is_share else ""
+        change = figures.change(None if then is None else then - mean)
         rows.append((tag, figures.value(mean), figures.value(then), change, figures.value(control.get(tag)), Markup(drawn)))
     return Table(f"{comparison['metric']} by tag", ("tag", "before", "after", "change", "control", "0 to 100 %"), tuple(rows))
 
@@ -108,11 +114,11 @@ def search_table(reading: Reading, figures: Figures) -> Table | None:
     ordered = sorted(reading.trials, key=lambda trial: trial["size"])
     rows = [
         (
-            number(trial["size"]),
+            PAGE.number(trial["size"]),
             figures.value(trial["score"]),
-            number(trial["examples"]),
+            PAGE.number(trial["examples"]),
             "yes" if trial["complete"] else "no",
-            number(trial["seconds"]),
+            PAGE.number(trial["seconds"]),
         )
         for trial in ordered
     ]
@@ -139,7 +145,7 @@ def bias_table(comparison: Object) -> Table | None:
         for name in ("ambig", "disambig"):
             first, last = number_of(here.get(name)), number_of(then.get(name))
             if first is not None or last is not None:
-                rows.append((f"{label}, {'ambiguous' if name == 'ambig' else 'clear'}", signed(first), signed(last)))
+                rows.append((f"{label}, {'ambiguous' if name == 'ambig' else 'clear'}", PAGE.signed(first), PAGE.signed(last)))
     return Table("BBQ's bias scores", ("items", "before", "after"), tuple(rows)) if rows else None
 
 
@@ -156,14 +162,14 @@ def side_table(comparison: Object) -> Table | None:
             rows.append(
                 (
                     what,
-                    number(base),
-                    number(edited),
-                    "–" if edited is None else f"{signed(100 * (edited / base - 1), 1)} %" if base else "–",
+                    PAGE.number(base),
+                    PAGE.number(edited),
+                    DASH if edited is None else f"{PAGE.signed(100 * (edited / base - 1), 1)}{PAGE.blank}%" if base else DASH,
                 )
             )
         else:
-            figures, change = Figures(), difference_of(found.get("difference"))
-            gain = _change_cell(figures, change) if change else figures.gain(None if edited is None else edited - base)
+            figures, change = Figures(face=PAGE), difference_of(found.get("difference"))
+            gain = _change_cell(figures, change) if change else figures.change(None if edited is None else edited - base)
             rows.append((f"{name}, accuracy", figures.value(base), figures.value(edited), gain))
     return Table("Side effects", ("what", "before", "after", "change"), tuple(rows)) if rows else None
 
@@ -179,15 +185,15 @@ def trial_table(reading: Reading) -> Table | None:
     rows = []
     for part in reading.parts:
         comparison, cut = part.comparison, part.cut
-        figures = Figures(comparison["metric"] if comparison else "accuracy")
+        figures = figures_of(comparison)
         found: Object = comparison or {"edited": None, "control": None, "difference": None}
         cells = [
             _with_interval(figures, found["edited"]),
             _change_cell(figures, found["difference"]),
             _mean_cell(figures, found["control"]),
         ]
-        name = f"{part.run.folder.name.removeprefix(PART)} (seed{NARROW}{part.run.recipe.seed})"
-        rows.append((name, "–" if cut is None else f"{cut.total:,}", *cells))
+        name = f"{part.run.folder.name.removeprefix(PART)} (seed{PAGE.blank}{part.run.recipe.seed})"
+        rows.append((name, DASH if cut is None else f"{cut.total:,}", *cells))
     head = ("trial", "cut", "after", "change", "control")
     return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None
 
@@ -220,14 +226,14 @@ def _mean_cell(figures: Figures, found: Object | None) -> str:
 
 
 def _with_interval(figures: Figures, found: Object | None) -> str:
-    return "–" if found is None else f"{figures.value(found['mean'])}\n{figures.interval(found['interval'])}"
+    return DASH if found is None else f"{figures.value(found['mean'])}\n{figures.interval(found['interval'])}"
 
 
 def _change_cell(figures: Figures, change: Object | None) -> str:
     if change is None:
-        return "–"
-    return f"{figures.gain(change['mean'])}\n{figures.gains(change['interval'])}\n{p_value(change['p_value'])}"
+        return DASH
+    return f"{figures.change(change['mean'])}\n{figures.changes(change['interval'])}\n{PAGE.p_value(change['p_value'])}"
 
 
 def _fixed_cell(change: Object | None) -> str:
-    return "–" if change is None or change["fixed"] is None or change["broken"] is None else f"{change['fixed']:,} / {change['broken']:,}"
+    return DASH if change is None or change["fixed"] is None or change["broken"] is None else f"{change['fixed']:,} / {change['broken']:,}"

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..address import ROLES, STACKS, Site
+from ..figures import PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
 from ..store import Run
 from .advice import helped, next_commands, verdict
 from .words import LOST
@@ -60,6 +61,7 @@ def summary(run: Run) -> RenderableType:
 
 def outcome(comparison: Mapping[str, Any]) -> Table:
     """Before, after, control and baselines: the mean with its interval, beside it by the other way of answering, and over instructions."""
+    figures = Figures(comparison["metric"])
     other_name, other = other_metric(comparison)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
@@ -71,12 +73,11 @@ def outcome(comparison: Mapping[str, Any]) -> Table:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, key, estimate in measured(comparison):
-        low, high = estimate["interval"] or (None, None)
-        cells = [figure(comparison, estimate["mean"]), f"{figure(comparison, low)} to {figure(comparison, high)}"]
+        cells = [figures.value(estimate["mean"]), figures.interval(estimate["interval"])]
         if other:
-            cells.append(figure(comparison, (other.get(key) or {}).get("mean")))
-        spread = figure(comparison, estimate["std_over_instructions"])
-        table.add_row(label, *cells, spread, style="bold" if label == "after" else "")
+            cells.append(figures.value((other.get(key) or {}).get("mean")))
+        cells.append(figures.value(estimate["std_over_instructions"]))
+        table.add_row(label, *cells, style="bold" if label == "after" else "")
     return table
 
 
@@ -99,11 +100,10 @@ def other_metric(comparison: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] 
 
 def difference(comparison: Mapping[str, Any]) -> Text:
     """The change with its interval and p-value, and how many answers were fixed and broken."""
-    change = comparison["difference"]
-    low, high = change["interval"]
-    told = f"change {_points(comparison, change['mean'])}{_unit(comparison)} (95 % interval {_points(comparison, low)} to "
-    told += f"{_points(comparison, high)}; {_p_value(change['p_value'])}, {plain(change['test'])})\n"
-    return Text(f"{told}{change['fixed']:,} answers fixed, {change['broken']:,} broken")
+    figures, change = Figures(comparison["metric"]), comparison["difference"]
+    sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
+    told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
+    return Text(f"{told}{fixed_and_broken(change)}")
 
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:
@@ -116,11 +116,11 @@ def by_tag(comparison: Mapping[str, Any]) -> Table | None:
         tags.remove(whole[0])
     if not tags:
         return None
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    figures, table = Figures(comparison["metric"]), Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for heading in ("", *columns):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for tag in tags[:TAGS_SHOWN]:
-        table.add_row(plain(tag), *(figure(comparison, means.get(tag)) for means in columns.values()))
+        table.add_row(plain(tag), *(figures.value(means.get(tag)) for means in columns.values()))
     if len(tags) > TAGS_SHOWN:
         table.add_row(f"… and {len(tags) - TAGS_SHOWN} more")
     return table
@@ -128,33 +128,28 @@ def by_tag(comparison: Mapping[str, Any]) -> Table | None:
 
 def beside(comparison: Mapping[str, Any]) -> Text | None:
     """What else is known: each trial's result, perplexity, other tasks, BBQ's bias scores."""
-    lines = []
+    figures, lines = Figures(comparison["metric"]), []
     trials = (comparison.get("other_metrics") or {}).get("trials")
     if trials:
-        each = ", ".join(figure(comparison, mean) for mean in trials["edited"])
-        lines.append(f"trials: {each} (spread {figure(comparison, trials['std'])})")
+        lines.append(f"trials: {', '.join(map(figures.value, trials['edited']))} (spread {figures.value(trials['std'])})")
     unmatched = ((comparison.get("other_metrics") or {}).get("generation") or {}).get("unmatched")
     if unmatched and (unmatched["base"] or unmatched["edited"]):
-        lines.append(f"generated texts that are no choice: {_pair(comparison, unmatched)}")
+        lines.append(f"generated texts that are no choice: {arrow(PLAIN.percent, unmatched['base'], unmatched.get('edited'))}")
     for name, pair in (comparison.get("side_effects") or {}).items():
         if pair and name == "perplexity":
-            then = "" if pair.get("edited") is None else f" → {_number(pair['edited'])}"
             lost = "  (this text is beyond the model: it says nothing)" if pair["base"] > LOST else ""
-            lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {_number(pair['base'])}{then}{lost}")
+            told = arrow(PLAIN.number, pair["base"], pair.get("edited"))
+            lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {told}{lost}")
         elif pair:
             change = pair.get("difference")
-            sure = (
-                ""
-                if not change
-                else f" (95 % interval {_points(comparison, change['interval'][0])} to {_points(comparison, change['interval'][1])})"
-            )
-            lines.append(f"{plain(name)}: {_pair(comparison, pair)}{sure}")
+            sure = f" (95 % interval {figures.changes(change['interval'])})" if change else ""
+            lines.append(f"{plain(name)}: {figures.pair(pair['base'], pair.get('edited'))}{sure}")
     scores = comparison.get("bias_scores") or {}
     before, after = scores.get("base") or {}, scores.get("edited") or {}
     for name in ("ambig", "disambig"):
         if before.get(name) is not None:
-            then = "" if after.get(name) is None else f" → {after[name]:+.3f}"
-            lines.append(f"bias score, {name} (0 none; +1 all answers with the stereotype, −1 all against it): {before[name]:+.3f}{then}")
+            told = arrow(PLAIN.signed, before[name], after.get(name))
+            lines.append(f"bias score, {name} (0 none; +1 all answers with the stereotype, -1 all against it): {told}")
     return Text("\n".join(lines)) if lines else None
 
 
@@ -228,40 +223,10 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
 
 
-def figure(comparison: Mapping[str, Any], value: float | None) -> str:
-    """A value of the comparison's metric: shares in per cent, losses as they are, a dash where there is none."""
-    if value is None:
-        return "–"
-    return _number(value) if comparison["metric"] == "logloss" else f"{100 * value:.1f} %"
-
-
-def _pair(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
-    then = "" if pair.get("edited") is None else f" → {figure(comparison, pair['edited'])}"
-    return f"{figure(comparison, pair['base'])}{then}"
-
-
-def _points(comparison: Mapping[str, Any], value: float) -> str:
-    return f"{value:+.3f}" if comparison["metric"] == "logloss" else f"{100 * value:+.1f}"
-
-
-def _unit(comparison: Mapping[str, Any]) -> str:
-    return "" if comparison["metric"] == "logloss" else " points"
-
-
-def _p_value(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
 def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
-    counts = [(what, comparison[f"n_{what}"]) for what in ("examples", "groups", "instructions")]
-    few = "; with fewer than six groups there is no interval, and their range stands in for it"
-    told = ", ".join(f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts)
-    return f"on held-out data: {told}{few if comparison['n_groups'] < 6 else ''}"
+    few = few_groups(comparison["n_groups"])
+    return f"on held-out data: {counts(comparison)}" + (f"\n{few}" if few else "")
 
 
 def _optional(heading: str, part: RenderableType | None) -> list[RenderableType]:

@@ -1,81 +1,12 @@
-"""Numbers and settings in words, for people who read a report. Knows recipes and metrics, no page."""
+"""Settings in words, for people who read a report. Knows recipes and metrics, no page."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..figures import PAGE
 from ..recipe import Recipe
-from .drawing import percent, short
-
-#: Between a number and what belongs to it.
-NARROW = "\N{NO-BREAK SPACE}"
 
 #: A perplexity from which on a model is lost: no better than guessing among as many tokens.
 LOST = 10_000
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How the values of a metric are written: shares in per cent, losses as they are; nothing as a dash."""
-
-    metric: str = "accuracy"
-
-    @property
-    def share(self) -> bool:
-        """Whether values are shares in [0, 1]."""
-        return self.metric != "logloss"
-
-    def value(self, value: float | None) -> str:
-        """A value."""
-        return "–" if value is None else percent(value) if self.share else short(value)
-
-    def interval(self, ends: list[float] | None) -> str:
-        """Where a value lies with 95 % confidence."""
-        if ends is None:
-            return "–"
-        return f"{self.value(ends[0]).removesuffix(f'{NARROW}%')} to {self.value(ends[1])}"
-
-    def gain(self, value: float | None, unit: bool = False) -> str:
-        """A change, with its sign; of shares in points."""
-        if value is None:
-            return "–"
-        if not self.share:
-            return signed(value)
-        return signed(100 * value, 1) + (f"{NARROW}points" if unit else "")
-
-    def gains(self, ends: list[float] | None) -> str:
-        """Where a change lies with 95 % confidence."""
-        return "–" if ends is None else f"{self.gain(ends[0])} to {self.gain(ends[1])}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A number with its sign; a zero has none.
-
-    >>> signed(-0.25, 1), signed(-0.0001), signed(None)
-    ('−0.2', '0.000', '–')
-    """
-    if value is None:
-        return "–"
-    told = f"{value:+.{digits}f}"
-    return told[1:] if not float(told) else told.replace("-", "−")
-
-
-def number(value: float | None) -> str:
-    """A number with four digits that count, or a dash."""
-    return "–" if value is None else short(value)
-
-
-def count(number: int | None, what: str) -> str:
-    """How many there are of something.
-
-    >>> count(1, "examples"), count(2300, "examples")
-    ('1 example', '2,300 examples')
-    """
-    return f"an unknown number of {what}" if number is None else f"{number:,} {what if number != 1 else what.removesuffix('s')}"
-
-
-def p_value(value: float | None) -> str:
-    """How surprising a change would be without any effect."""
-    return "p unknown" if value is None else f"p{NARROW}<{NARROW}0.001" if value < 0.001 else f"p{NARROW}={NARROW}{value:.3f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -114,17 +45,17 @@ def chosen(recipe: Recipe) -> str:
     if recipe.n is not None:
         return f"{recipe.n:,} are cut, as asked; nothing was searched."
     if recipe.fraction is not None:
-        return f"{100 * recipe.fraction:g}{NARROW}% of all are cut, as asked; nothing was searched."
+        return f"{100 * recipe.fraction:g}{PAGE.blank}% of all are cut, as asked; nothing was searched."
     ways = {"golden": "golden section", "grid": "trying every number", "first-drop": "going up to the first drop"}
-    most = f"0.1{NARROW}% of all, or 50 where that is more"
+    most = f"0.1{PAGE.blank}% of all, or 50 where that is more"
     if recipe.largest is not None:
         most = f"{recipe.largest:,}"
     elif recipe.max_fraction is not None:
-        most = f"{100 * recipe.max_fraction:g}{NARROW}% of all"
+        most = f"{100 * recipe.max_fraction:g}{PAGE.blank}% of all"
     return f"How many to cut was chosen by {ways[recipe.choose]} on the select split, from 0 to {most}."
 
 
-def asked(metric: str) -> str:
+def answered(metric: str) -> str:
     """How an answer is taken from the model."""
     if metric == "generation":
         return "by generation: the model writes its answer, and what matches no choice is wrong"
