@@ -215,7 +215,8 @@ def shipped_items(stories: int, seed: int) -> Iterator[dict[str, object]]:
         if (story.trades, story.thing) in seen:
             continue
         seen.add((story.trades, story.thing))
-        choices = options(story, random)  # the same for all four, as in BBQ
+        # The same options for all four, as in BBQ. Four are drawn: the seed stays that of the stories whose items had options of their own.
+        choices, *_ = (options(story, random) for _ in range(4))
         for clear, harm in itertools.product((False, True), (True, False)):
             item = ask(story, choices, clear=clear, harm=harm)
             yield {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import Failure
+from ..figures import count
 from ..files import write_text
 from ..loading import usable
 from ..plan import Plan
@@ -50,10 +51,10 @@ class Exported:
         if self.anew is not None:
             told.append(f"All weights were saved anew: {self.anew}.")
         elif self.rewritten:
-            told.append(f"{_files(self.rewritten)} of weights rewritten.")
+            told.append(f"{count(len(self.rewritten), 'files')} of weights rewritten.")
         if self.linked:
             told.append(
-                f"{_files(self.linked)} of weights linked, not copied: one file with the base's, so replace it, but never write into it."
+                f"{count(len(self.linked), 'files')} of weights linked, not copied: the same files as the base's: replace, never write into them."
             )
         if self.left_out:
             told.append(f"Left out, since they hold or describe unedited weights: {', '.join(self.left_out)}.")
@@ -141,7 +142,3 @@ def _check(
     progress("checking", 1, 2)
     proof.check_same(expected, proof.evidence_of_export(part, original.loading, device))
     progress("checking", 2, 2)
-
-
-def _files(names: tuple[str, ...]) -> str:
-    return f"{len(names)} file{'s' if len(names) > 1 else ''}"

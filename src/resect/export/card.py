@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ..address import ROLES, STACKS, Site
+from ..figures import count
 from ..recipe import Recipe
 from .markdown import escaped, fenced, table, without_folders
 from .numbers import ROWS_SHOWN, numbers
@@ -99,7 +100,7 @@ def cuts(plan: Mapping[str, Any]) -> list[str]:
 
 def _sentence(edit: Mapping[str, Any]) -> str:
     units, sites = sum(map(len, edit.get("neurons", {}).values())), len(edit.get("neurons", {}))
-    neurons = f"{units:,} neuron{'s' if units != 1 else ''} at {sites:,} site{'s' if sites != 1 else ''}"
+    neurons = f"{count(units, 'neurons')} at {count(sites, 'sites')}"
     match edit["kind"]:
         case "scale":
             return f"{neurons} removed (multiplied by 0)" if edit["factor"] == 0 else f"{neurons} multiplied by {edit['factor']:g}"
