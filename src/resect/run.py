@@ -89,7 +89,7 @@ def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, 
             run.keep_examples(first.compared.changed)
             run.keep_comparison(comparison.to_json())
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
-        run.note(notes=list(first.notes), **_environment(model, before + time.monotonic() - started))
+        run.note(notes=list(first.notes), seconds=round(before + time.monotonic() - started, 1), **_circumstances(model))
         return Outcome(run.folder, first.found.plan, comparison)
 
 
@@ -127,7 +127,7 @@ def _one(run: Run, method: Crispr, model: LanguageModel, task: Task, beside: Bes
     comparison, missed = beside.measure(compared.comparison, compared.questions, [found.plan], seed=method.seed, **work)
     run.keep_comparison(comparison.to_json())
     notes = (*found.notes, *missed)
-    run.note(notes=list(notes), effect=dataclasses.asdict(effect))
+    run.note(notes=list(notes), effect=dataclasses.asdict(effect), **_circumstances(model))
     return _Result(found, compared, comparison, notes)
 
 
@@ -201,13 +201,12 @@ def _probe(model: LanguageModel, task: Task, method: Crispr) -> Any:
     return lambda: questions.flat_logprobs(0)
 
 
-def _environment(model: LanguageModel, seconds: float) -> dict[str, Any]:
+def _circumstances(model: LanguageModel) -> dict[str, Any]:
     return {
         "device": str(model.forward.device),
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "batch_sizes": dict(model.batches.sizes),
-        "seconds": round(seconds, 1),
     }
 
 

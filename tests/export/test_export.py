@@ -241,6 +241,29 @@ def test_a_runs_numbers_are_told_where_the_plan_is_its_own(llama, tmp_path):
     assert not any(told in card for told in ("81.2 %", "--seed") for card in (other, unfinished))
 
 
+def test_of_several_trials_the_card_tells_the_one_that_found_the_plan(llama, tmp_path):
+    base, _, plan = llama
+    told = lambda mean: {
+        "schema": 1,
+        "task": "ages",
+        "metric": "accuracy",
+        "n_examples": 9, "n_instructions": 1, "n_groups": 9,
+        "base": {"mean": mean, "interval": [0.0, 1.0], "std_over_instructions": 0.0, "by_tag": {}},
+    }
+    with Run.open(tmp_path / "run", Recipe(model=str(base), task="bbq/age", trials=2)) as run:
+        for number, found, mean in ((1, plan, 0.4375), (2, Plan(), 0.5625)):
+            with run.part(number, Recipe(model=str(base), task="bbq/age", seed=number)) as part:
+                part.keep_plan(found)
+                part.keep_comparison(told(mean))
+        run.keep_plan(plan)
+        run.keep_comparison(told(0.8125))
+        export(plan, str(base), tmp_path / "out", run=run, verify=False)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "43.8 %" in card
+    assert "--seed 1" in card
+    assert "81.2 %" not in card
+
+
 def test_no_path_of_this_machine_is_in_what_is_written(llama, tmp_path):
     base, _, plan = llama
     done = export(plan, str(base), tmp_path / "out", verify=False)

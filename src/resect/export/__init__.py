@@ -53,9 +53,8 @@ class Exported:
         elif self.rewritten:
             told.append(f"{count(len(self.rewritten), 'files')} of weights rewritten.")
         if self.linked:
-            told.append(
-                f"{count(len(self.linked), 'files')} of weights linked, not copied: the same files as the base's: replace, never write into them."
-            )
+            linked = count(len(self.linked), "files")
+            told.append(f"{linked} of weights linked, not copied: one file with the base's, so replace it, but never write into it.")
         if self.left_out:
             told.append(f"Left out, since they hold or describe unedited weights: {', '.join(self.left_out)}.")
         if self.verified:
@@ -119,16 +118,22 @@ def export(
 def _describe(part: Path, plan: Plan, original: Original, run: Run | None, base_model: str) -> None:
     """Write the plan and the card. A run's numbers are told where its plan is this one. Raises StorageFailure."""
     plan.save(part / PLAN)
-    is_its_own = run is not None and run.is_finished and Plan.from_json(run.plan_json()).digest == plan.digest
+    told_by = None if run is None else _run_of(plan, run)
     told = card(
         plan.to_json(),
         base_model=base_model,
         base_front_matter=front_matter(original.checkpoint.folder / CARD),
-        recipe=run.recipe if run is not None and is_its_own else None,
-        comparison=run.comparison() if run is not None and is_its_own else None,
-        environment=run.environment() if run is not None and is_its_own else None,
+        recipe=None if told_by is None else told_by.recipe,
+        comparison=None if told_by is None else told_by.comparison(),
+        environment=None if told_by is None else told_by.environment(),
     )
     write_text(part / CARD, told)
+
+
+def _run_of(plan: Plan, run: Run) -> Run | None:
+    """The finished run whose numbers are those of this very plan: of several trials the one that found it, for on top stand their means."""
+    runs = [each for each in (*run.parts(), run) if each.is_finished]
+    return next((each for each in runs if Plan.from_json(each.plan_json()).digest == plan.digest), None)
 
 
 def _check(
