@@ -25,7 +25,7 @@ TEXTS = ("some plain text to read", "and another one, which is longer than that"
 def compared(kind: str, seed: int = 0) -> tuple[Compared, Plan]:
     model, bias, _ = planted.model(kind, seed)
     plan = Plan((Scale(bias, 0.0),))
-    return compare(model, plan, planted.task()), plan
+    return compare(model, plan, planted.task(24)), plan
 
 
 def measured(found: Compared, plans: list[Plan], **wanted: object) -> Comparison:
@@ -45,7 +45,7 @@ def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
 def test_answers_by_generation_stand_beside_those_by_scoring() -> None:
     found, plan = compared("llama")
     both = measured(found, [plan], generation=True).other_metrics["generation"]
-    alone = evaluate(found.questions.model, plan, planted.task(), metric="generation")
+    alone = evaluate(found.questions.model, plan, planted.task(24), metric="generation")
     assert both["base"] == alone.base.to_json()
     assert both["edited"] == alone.edited.to_json()
     assert both["difference"] == alone.difference.to_json()
@@ -69,7 +69,7 @@ def test_perplexity_is_that_of_the_model_with_and_without_the_plan(kind: str) ->
 
 def test_another_task_is_compared_on_its_own_test_split() -> None:
     found, plan = compared("llama")
-    other = dataclasses.replace(planted.task(50), name="other", instructions=("Name it:",))
+    other = dataclasses.replace(planted.task(20), name="other", instructions=("Name it:",))
     effect = measured(found, [plan], tasks=(other,)).side_effects["other"]
     alone = evaluate(found.questions.model, plan, other)
     assert (effect["base"], effect["edited"]) == (alone.base.mean, alone.edited.mean)
@@ -96,7 +96,7 @@ def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
     model = LanguageModel.of(pico.build("gptj", dtype=torch.float64), pico.tokenizer("gptj"))
     with torch.no_grad():  # the content-free answer "b" becomes impossible
         model.model.lm_head.bias[model.tokens("a:", "b").label_ids[-1]] = -torch.inf
-    found = compare(model, Plan(), planted.task())
+    found = compare(model, Plan(), planted.task(24))
     beside = Beside(calibrate=("cc",), texts=("",))
     comparison, notes = beside.measure(found.comparison, found.questions, [Plan()])
     assert comparison.baselines["cc"] is None

@@ -41,7 +41,7 @@ def some(groups: int = 40) -> Task:
 def test_answers_are_those_of_the_formula_computed_by_hand(name: str, kind: str) -> None:
     model = LanguageModel.of(pico.build(name, dtype=torch.float64), pico.tokenizer(name))
     task = some()
-    examples = task.split("test")[:4]
+    examples = task.split("test")[:2]
     answers = calibrated(Questions(model, task, examples), kind, seed=3)
     fillings = [each for each in content_free(kind, task, 3) if not model.mask_token or model.mask_token not in each["story"]]
     for e, example in enumerate(examples):

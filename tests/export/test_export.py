@@ -247,7 +247,9 @@ def test_of_several_trials_the_card_tells_the_one_that_found_the_plan(llama, tmp
         "schema": 1,
         "task": "ages",
         "metric": "accuracy",
-        "n_examples": 9, "n_instructions": 1, "n_groups": 9,
+        "n_examples": 9,
+        "n_instructions": 1,
+        "n_groups": 9,
         "base": {"mean": mean, "interval": [0.0, 1.0], "std_over_instructions": 0.0, "by_tag": {}},
     }
     with Run.open(tmp_path / "run", Recipe(model=str(base), task="bbq/age", trials=2)) as run:
