@@ -11,6 +11,8 @@ from typing import Any
 DASH = "–"
 #: With fewer groups there is no 95 % interval (see `comparison.estimate`).
 FEWEST_GROUPS = 6
+#: A perplexity from which on a model is lost: no better than guessing among as many tokens.
+LOST = 10_000
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,10 @@ class Questions:
         places = range(len(self.task.instructions))
         keys = [f"answers/{self.digest}/{plan.digest}/{place}" for place in places]
         work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal, **told}
-        if all(journal.recall(key) is not None for key in keys):
-            return list(map_once(self._entry, places, keys, **work))
+        held = [journal.recall(key) for key in keys]
+        known = [entry for entry in held if entry is not None]
+        if len(known) == len(held):  # nothing to do, and nothing to tell
+            return known
         with plan.applied(self.model, allow_other_model=allow_other_model):
             return list(map_once(self._entry, places, keys, **work))
 

@@ -89,7 +89,7 @@ def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, 
             run.keep_examples(first.compared.changed)
             run.keep_comparison(comparison.to_json())
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
-        run.note(notes=list(first.notes), seconds=round(before + time.monotonic() - started, 1), **_circumstances(model))
+        run.note(notes=[*first.notes, *_alike(results)], seconds=round(before + time.monotonic() - started, 1), **_circumstances(model))
         return Outcome(run.folder, first.found.plan, comparison)
 
 
@@ -199,6 +199,14 @@ class _KeptSizes(UserDict[str, int]):
 def _probe(model: LanguageModel, task: Task, method: Crispr) -> Any:
     questions = Questions(model, task, method.draw(task)[:PROBES])
     return lambda: questions.flat_logprobs(0)
+
+
+def _alike(results: Sequence[_Result]) -> list[str]:
+    """A sentence where the trials say nothing of the samples, since these are the same."""
+    looked_at = [str(result.found.scores.provenance.get("examples")) for result in results if result.found.scores is not None]
+    if len(results) == 1 or len(set(looked_at)) > 1:
+        return []
+    return ["All trials looked at the same examples, since there are no more: that they agree says nothing. Give more data."]
 
 
 def _circumstances(model: LanguageModel) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def _evaluate(command: Parser) -> None:
         "--calibrate",
         action="extend",
         nargs="+",
-        choices=("cc", "dc"),
-        help="Contextual (cc) and domain-context (dc) calibration of the model as it is.",
+        choices=("cc", "dc", "none"),
+        help="Contextual (cc) and domain-context (dc) calibration of the model as it is (default: none).",
     )
     add_settings(group, ("generation", "text"))
     add_settings(command.add_argument_group("the model"), MODEL_FLAGS)

@@ -1,5 +1,6 @@
 """The commands that only show what is there: anatomy, list, table, report."""
 
+import warnings
 from argparse import Namespace
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def what_there_is(options: Namespace) -> None:
 def table(options: Namespace) -> None:
     """Finished runs side by side."""
     check_picture(options)
-    runs = [Run.load(folder) for folder in options.runs]
+    other = [folder for folder in options.runs if not Run.is_run(folder)]
+    if len(other) == len(options.runs):
+        Run.load(other[0])  # says what is wrong with it
+    for folder in other:  # `runs/*` takes in what lies beside the runs
+        warnings.warn(f"{folder} is no run folder, and was left out.", stacklevel=1)
+    runs = [Run.load(folder) for folder in options.runs if folder not in other]
 
     from ..report.grids import table as grid_of
 

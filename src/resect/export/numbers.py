@@ -6,7 +6,7 @@ Reads the object of comparison.json, and measures nothing. What was not measured
 from collections.abc import Mapping
 from typing import Any
 
-from ..figures import PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
+from ..figures import LOST, PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
 from .markdown import escaped, table, without_folders
 
 ROWS_SHOWN = 120
@@ -81,7 +81,8 @@ def _effects(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
             of = f" of {escaped(without_folders(held['text']))}" if held.get("text") else ""
             tokens = f", {held['tokens']:,} tokens" if held.get("tokens") else ""
             change = arrow(PLAIN.number, held["base"], held.get("edited"))
-            told.append(f"- {escaped(held.get('kind') or name)}{of}{tokens}: {change} (less is better)")
+            says = "less is better" if held["base"] <= LOST else "this text is beyond the model, before and after: it says nothing"
+            told.append(f"- {escaped(held.get('kind') or name)}{of}{tokens}: {change} ({says})")
         else:
             told.append(f"- {escaped(name)}: {figures.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), figures)}")
     return told

@@ -37,12 +37,10 @@ def verdict(comparison: Mapping[str, Any], cut: int, face: Face = PLAIN) -> str:
     told += f" (95 % interval {figures.changes(change['interval'])}).{random}"
     neurons, says = count(cut, "neurons"), figures.verdict(change["interval"])
     if says == "improved" and not helped(comparison):
-        return f"Cutting {neurons} helps: {told} So random cuts may do as well: these neurons are not special."
-    if says == "improved":
-        return f"Cutting {neurons} helps: {told}{_costs(comparison, figures)}"
-    if says == "worsened":
-        return f"Cutting {neurons} does harm: {told}"
-    return f"Cutting {neurons} shows no reliable change: {told}"
+        told += " So random cuts may do as well: these neurons are not special."
+    told += _costs(comparison, figures) + _against_calibration(comparison, figures)
+    words = {"improved": "helps", "worsened": "does harm", "no clear change": "shows no reliable change"}
+    return f"Cutting {neurons} {words[says]}: {told}"
 
 
 def change_to(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -51,10 +49,22 @@ def change_to(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 
 def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
-    """Which kinds of examples got clearly worse while all together got better; a sentence, or nothing."""
+    """Which kinds of examples got clearly worse, whatever became of all together; a sentence, or nothing."""
     changes = (comparison.get("difference") or {}).get("by_tag") or {}
     worse = [f"{tag} ({figures.change(change)})" for tag, change in changes.items() if figures.gain(change) <= -WORTH_SAYING]
     return f" It has a price: {', '.join(worse)}." if worse else ""
+
+
+def _against_calibration(comparison: Mapping[str, Any], figures: Figures) -> str:
+    """Whether calibrating the model as it is does as well; a sentence, or nothing where it was not measured. Baselines are accuracies."""
+    found = {name.upper(): each["mean"] for name, each in (comparison.get("baselines") or {}).items() if each is not None}
+    if not found or comparison.get("edited") is None or comparison["metric"] != "accuracy":
+        return ""
+    better = {name: mean for name, mean in found.items() if mean >= comparison["edited"]["mean"]}
+    named = ", ".join(f"{name} {figures.value(mean)}" for name, mean in (better or found).items())
+    if better:
+        return f" Calibration of the model as it is does as well, or better, without a cut: {named}."
+    return f" Calibration instead of a cut does less: {named}."
 
 
 def next_commands(

@@ -6,11 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..figures import DASH, PAGE, Figures, count, fixed_and_broken
+from ..figures import DASH, LOST, PAGE, Figures, count, fixed_and_broken
 from ..store import PART
 from .charts import shift
 from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
-from .words import LOST
 
 CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, domain-context calibration"
 
@@ -93,9 +92,10 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
 
 
 def tag_table(comparison: Object, figures: Figures) -> Table | None:
-    """Before, after, control and the change for each tag, with a small drawing of it."""
+    """Before, after, the change, control and baselines for each tag, with a small drawing of the change."""
     before, after = comparison["base"]["by_tag"], (comparison["edited"] or {"by_tag": {}})["by_tag"]
-    control = (comparison["control"] or {"by_tag": {}})["by_tag"]
+    others = {"control": comparison["control"], **{name.upper(): each for name, each in comparison["baselines"].items()}}
+    beside = {name: each["by_tag"] for name, each in others.items() if each}
     if not before:
         return None
     rows = []
@@ -103,8 +103,9 @@ def tag_table(comparison: Object, figures: Figures) -> Table | None:
         then = after.get(tag)
         drawn = shift(mean, then) if then is not None and figures.is_share else ""
         change = figures.change(None if then is None else then - mean)
-        rows.append((tag, figures.value(mean), figures.value(then), change, figures.value(control.get(tag)), Markup(drawn)))
-    return Table(f"{comparison['metric']} by tag", ("tag", "before", "after", "change", "control", "0 to 100 %"), tuple(rows))
+        told = (figures.value(means.get(tag)) for means in beside.values())
+        rows.append((tag, figures.value(mean), figures.value(then), change, *told, Markup(drawn)))
+    return Table(f"{comparison['metric']} by tag", ("tag", "before", "after", "change", *beside, "0 to 100 %"), tuple(rows))
 
 
 def search_table(reading: Reading, figures: Figures) -> Table | None:

@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..address import ROLES, STACKS, Site
-from ..figures import PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
+from ..figures import LOST, PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
 from ..store import Run
 from .advice import helped, next_commands, verdict
-from .words import LOST
 
 #: The two ways of answering: the choice of highest probability, and what is generated.
 METRIC_WORDS = {"accuracy": "scored", "generation": "generated"}
@@ -107,9 +106,9 @@ def difference(comparison: Mapping[str, Any]) -> Text:
 
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:
-    """Before, after and control for each tag of the examples; what was not measured has no column."""
-    estimates = {"before": comparison["base"], "after": comparison.get("edited"), "control": comparison.get("control")}
-    columns = {heading: estimate.get("by_tag") or {} for heading, estimate in estimates.items() if estimate is not None}
+    """Before, after, control, CC and DC for each tag of the examples; what was not measured has no column."""
+    estimates = {label: estimate for label, _, estimate in measured(comparison)}
+    columns = {label: estimate.get("by_tag") or {} for label, estimate in estimates.items()}
     tags = list(columns["before"])
     whole = [tag for tag in tags if all(means.get(tag) == estimates[heading]["mean"] for heading, means in columns.items())]
     if len(whole) == 1:  # a tag that all examples carry says nothing that the total does not
@@ -142,7 +141,7 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
             lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {told}{lost}")
         elif pair:
             change = pair.get("difference")
-            sure = f" (95 % interval {figures.changes(change['interval'])})" if change else ""
+            sure = f" (95 % interval of the change {figures.changes(change['interval'])})" if change else ""
             lines.append(f"{plain(name)}: {figures.pair(pair['base'], pair.get('edited'))}{sure}")
     scores = comparison.get("bias_scores") or {}
     before, after = scores.get("base") or {}, scores.get("edited") or {}

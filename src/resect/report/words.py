@@ -5,9 +5,6 @@ from pathlib import Path
 from ..figures import PAGE
 from ..recipe import Recipe
 
-#: A perplexity from which on a model is lost: no better than guessing among as many tokens.
-LOST = 10_000
-
 
 def duration(seconds: float | None) -> str:
     """A time as people say it."""
