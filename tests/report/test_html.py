@@ -85,7 +85,7 @@ def test_lone_surrogates_do_not_stop_the_page(tmp_path):
     run = finished(tmp_path / "run")
     with (run.folder / "examples.jsonl").open("a") as file:
         file.write(json.dumps(example(99, "\ud800", prompt="\udcff")) + "\n")
-    write(run).read_text(encoding="utf-8")
+    assert write(run).read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
 def test_the_page_is_whole_by_itself(tmp_path):
