@@ -1,5 +1,6 @@
 """The command line: what it refuses, how it says so, with what code it ends. What it computes is tested elsewhere."""
 
+import errno
 import json
 import os
 import re
@@ -211,13 +212,28 @@ def test_no_colour_where_there_is_no_terminal(flan_t5_base):
 
 
 def test_an_interrupt_is_code_130_and_says_what_is_kept(flan_t5_base):
-    """The child waits at a pipe that it reads its configuration from, and is interrupted there."""
-    (flan_t5_base / "config.json").unlink()
-    os.mkfifo(flan_t5_base / "recipe.toml")
-    command = [sys.executable, "-m", "resect", "run", str(flan_t5_base / "recipe.toml")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
-        time.sleep(1.5)
-        child.send_signal(signal.SIGINT)
-        _, told = child.communicate(timeout=60)
+    """The child waits at a pipe that it reads its recipe from, and is interrupted there."""
+    recipe = flan_t5_base / "recipe.toml"
+    os.mkfifo(recipe)
+    with subprocess.Popen([sys.executable, "-m", "resect", "run", str(recipe)], stderr=subprocess.PIPE, text=True) as child:
+        try:
+            end = opened_by_a_reader(recipe)
+            child.send_signal(signal.SIGINT)
+            _, told = child.communicate(timeout=60)
+            os.close(end)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert re.fullmatch(r"resect: interrupted\. .*kept.*\n", told)
+
+
+def opened_by_a_reader(pipe, seconds=60):
+    """The writing end of a named pipe, once somebody has opened it to read: however busy the machine is, he is there then."""
+    for _ in range(20 * seconds):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        time.sleep(0.05)
+    raise TimeoutError(f"nobody reads {pipe}")
