@@ -71,6 +71,9 @@ def repeat(run: Run, output: str | None = None, progress: Progress = silent) -> 
     if isinstance(held.get("threads"), int):
         torch.set_num_threads(held["threads"])
     recipe = run.recipe.with_settings(output=str(second))
+    other = Run.load(second).recipe.differs(recipe) if Run.is_run(second) else ()
+    if other:  # a finished repetition is made anew, and nothing else is
+        raise RunMismatch(f"{second} holds a run of other settings ({', '.join(other)}); give another folder with --output.")
     done = Run.is_run(second) and Run.load(second).is_finished
     jobs.crispr(recipe, progress, fresh=done, batch_sizes=held.get("batch_sizes"))
     again = Run.load(second)

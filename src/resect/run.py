@@ -22,6 +22,7 @@ from .effect import named_units, verify_effect
 from .errors import InputError
 from .evaluation import Compared, compare, compared_values
 from .inputs import beside_of, model_of, task_of, weights_digest
+from .loading import load_config
 from .methods.base import Found
 from .methods.crispr import Crispr
 from .model import LanguageModel
@@ -64,8 +65,10 @@ def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, 
     Raises RunMismatch for a folder of other settings, and what loading, locating, searching and comparing raise.
     """
     started = time.monotonic()
+    method, beside = method_of(recipe), beside_of(recipe)
+    task_of(recipe)  # wrong input is refused before a folder is started anew
+    load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
-        method, beside = method_of(recipe), beside_of(recipe)
         if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
             run.journal.keep(BATCH_SIZES, dict(batch_sizes))
         model, task = prepare(recipe, method, run)

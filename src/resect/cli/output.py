@@ -27,12 +27,13 @@ def emit(options: Namespace, value: Any, for_people: Callable[[], Any]) -> None:
 
 def emit_grid(options: Namespace, value: Any, grid: Any) -> None:
     """Print a table in the form that the options say, and draw it where they name a file."""
-    if options.picture:
-        write_text(Path(options.picture), grid.picture())
     if options.format == "text" or options.json:
         emit(options, value, grid.text)
     else:
         sys.stdout.write(grid.csv() if options.format == "csv" else grid.latex())
+    if options.picture:  # last: a picture that cannot be written takes no number away
+        sys.stdout.flush()
+        write_text(Path(options.picture), grid.picture())
 
 
 def check_picture(options: Namespace) -> None:

@@ -126,6 +126,8 @@ def logits(model: LanguageModel) -> list[Tensor]:
 
 
 def _evidence(model: Any, tokenizer: Any) -> Evidence:
+    for parameter in model.parameters():  # files align tensors differently, and the last bit of a sum depends on it
+        parameter.data = parameter.data.clone()
     tensors = [*model.named_parameters(), *model.named_buffers()]
     digests = {name: _digest(tensor) for name, tensor in tensors}
     ids = tuple(tuple(tokenizer(text)["input_ids"]) for probe in PROBES for text in probe)

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..errors import InputError
 from ..figures import PAGE, Figures
 from ..files import write_text
 from ..store import REPORT, Run
@@ -40,8 +41,13 @@ def page(run: Run) -> str:
 
 
 def write(run: Run, to: Path | None = None) -> Path:
-    """Write the page, whole or not at all, and say where: by default report.html in the run folder. Raises StorageFailure."""
+    """Write the page, whole or not at all, and say where: by default report.html in the run folder.
+
+    Raises InputError for a file of another kind, which would be lost, and StorageFailure.
+    """
     path = run.folder / REPORT if to is None else to
+    if path.suffix.lower() not in (".html", ".htm") or (path.exists() and not path.is_file()):
+        raise InputError(f"The report cannot be written to {path}; give a file whose name ends in .html.")
     write_text(path, page(run))
     return path
 
