@@ -25,34 +25,31 @@ def describe(recipe: Recipe) -> list[str]:
     located, select, test = len(method.draw(task)), task.split("select") if asks else (), task.split("test")
     wordings = len(task.instructions)
     by_trial = located * GRADIENT_COST + asks * len(select) + (1 + CONTROL_DRAWS) * len(test)
-    questions = Questions(model, task, test)
-    answers = wordings * (recipe.trials * by_trial + len(test) + _asked_beside(recipe, questions))
+    beside, asked_beside = _beside(recipe, Questions(model, task, test))
+    answers = wordings * (recipe.trials * by_trial + len(test) + asked_beside)
     anatomy = model.anatomy
     return [
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
         f"Task: {task.name}, {len(task.examples)} examples under {wordings} instructions: {len(select)} to select, {len(test)} to test.",
         f"Find neurons at {len(method.sites_of(model))} sites with {located} examples; then ask about {asks} cuts on the select split.",
         f"Compare on the test split: as it is, cut, and {CONTROL_DRAWS} random cuts of the same size.",
-        *_beside(recipe, questions),
+        *beside,
         *anatomy.cannot,
         f"This takes about {_duration(answers * _seconds_an_answer(Questions(model, task, test[:TIMED])))} on {model.forward.device}.",
         f"{_folder(recipe)} Nothing was done yet.",
     ]
 
 
-def _beside(recipe: Recipe, questions: Questions) -> list[str]:
-    """What is measured beside the comparison, in a sentence."""
-    kinds = [f"{KINDS[kind]} ({asks(questions, kind):,} questions without content)" for kind in beside_of(recipe).calibrate]
-    parts = [*kinds, *(["generated text"] if recipe.generation else []), f"perplexity on {text_name(recipe.text)}", *recipe.beside]
-    return [f"Beside that: {', '.join(parts)}."]
-
-
-def _asked_beside(recipe: Recipe, questions: Questions) -> int:
-    """The answers under each instruction that stand beside the comparison; DC draws anew in each trial."""
+def _beside(recipe: Recipe, questions: Questions) -> tuple[list[str], int]:
+    """What is measured beside the comparison, in a sentence, and the answers under each instruction that it takes."""
     beside, plans = beside_of(recipe), 1 + recipe.trials
-    calibrated = sum(asks(questions, kind) * (recipe.trials if kind == "dc" else 1) for kind in beside.calibrate)
+    without = {kind: asks(questions, kind) for kind in beside.calibrate}
+    kinds = [f"{KINDS[kind]} ({number:,} questions without content)" for kind, number in without.items()]
+    parts = [*kinds, *(["generated text"] if recipe.generation else []), f"perplexity on {text_name(recipe.text)}", *recipe.beside]
+    calibrated = sum(number * (recipe.trials if kind == "dc" else 1) for kind, number in without.items())  # DC draws anew in each trial
     generated = GENERATION_COST * plans * len(questions.examples) * beside.generation
-    return calibrated + generated + sum(plans * len(task.split("test")) for task in beside.tasks)
+    asked = calibrated + generated + sum(plans * len(task.split("test")) for task in beside.tasks)
+    return [f"Beside that: {', '.join(parts)}."], asked
 
 
 def _folder(recipe: Recipe) -> str:
