@@ -50,7 +50,7 @@ def column(options: argparse.Namespace, task: str, settings: dict[str, object]) 
         folder = Path(options.output) / f"{Path(os.path.abspath(options.model)).name}-{Path(task).stem}" / name.replace(" ", "-")
         given = {**settings, **BARE, **changes, "model": options.model, "task": task, "output": str(folder)}
         with told(quiet=options.quiet) as progress:
-            comparison = run.crispr(Recipe.from_settings(given), progress).comparison
+            comparison = run.job(Recipe.from_settings(given), progress).comparison
         sizes = (comparison.other_metrics.get("trials") or {}).get("sizes") or [cut(folder)]
         cells[name] = f"{shown(comparison.edited)}, n = {', '.join(map(str, sizes))}"
         if name == "full":

@@ -87,7 +87,7 @@ def some_edits(anatomy):
     reduced = {site.role: site for site in matrices}  # of two stacks, the second
     found += [ReduceRank(site, 0.3) for site in reduced.values()]
     up, down = (next(site for site in matrices if site.role == role) for role in ("up", "down"))
-    found += [ReduceRank(up, 0.29, "smallest"), ReduceRank(up, 0.0)]
+    found += [ReduceRank(up, 0.29, "smallest"), ReduceRank(up, 0.0), ReduceRank(down, 0.3, variant="official", seed=5)]
     return [*found, PruneWeights(matrices[1], 0.4), PruneWeights(down, 0.4), PruneWeights(up, 0.5, "random", seed=7)]
 
 

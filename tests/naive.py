@@ -27,3 +27,27 @@ def naive_logprob(model: LanguageModel, tokens: Tokens) -> Tensor:
     """log P of the label, a sum over its tokens."""
     logprobs = torch.log_softmax(naive_logits(model, tokens), dim=-1)
     return sum((logprobs[place, token] for place, token in enumerate(tokens.label_ids)), torch.zeros(()))
+
+
+def naive_text(model: LanguageModel, prompt: str, steps: int) -> str:
+    """What is said greedily after one prompt, one whole run a token; what a masked model puts in so many masks."""
+    if model.kind == "masked":
+        filled = naive_logits(model, model.encoder.masked(prompt, steps)).argmax(dim=-1)
+        return str(model.tokenizer.decode(filled, skip_special_tokens=True))
+    (prompt_ids,) = model.encoder.prompt_ids([prompt])
+    label: list[int] = []
+    forced = getattr(model.model.generation_config, "forced_eos_token_id", None)
+    for step in range(steps):
+        token = int(naive_logits(model, Tokens(prompt_ids, (*label, 0)))[-1].argmax())
+        label.append(forced if forced is not None and step == steps - 1 else token)
+        if label[-1] == model.tokenizer.eos_token_id:
+            break
+    return str(model.tokenizer.decode(label, skip_special_tokens=True))
+
+
+def naive_rank(model: LanguageModel, prompt: str, answer: str) -> tuple[int, str]:
+    """The place of an answer's first token among all tokens, the most probable first, and the most probable one as text."""
+    tokens = model.tokens(prompt, answer)
+    before = len(model.encoder.prefix) if model.kind == "encoder-decoder" else 0
+    order = naive_logits(model, tokens)[before].sort(descending=True, stable=True).indices.tolist()
+    return order.index(tokens.label_ids[before]), str(model.tokenizer.decode(order[:1]))

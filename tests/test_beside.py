@@ -9,14 +9,16 @@ import torch
 import pico
 import planted
 from resect.address import Neurons
-from resect.beside import Beside
+from resect.beside import CHUNK, Beside
 from resect.calibration import calibrated
 from resect.comparison import Comparison
 from resect.edits.neurons import Scale
-from resect.errors import PromptTooLong
+from resect.errors import BadTask, InputError, PromptTooLong
 from resect.evaluation import Compared, compare, evaluate
 from resect.model import LanguageModel
 from resect.plan import Plan
+from resect.questions import Questions
+from resect.tasks.base import Task
 from resect.work import InMemory
 
 TEXTS = ("some plain text to read", "and another one, which is longer than that")
@@ -102,8 +104,8 @@ def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
     assert comparison.baselines["cc"] is None
     assert comparison.side_effects["perplexity"] is None or math.isfinite(comparison.side_effects["perplexity"]["base"])
     assert "probability 0" in notes[0]
-    with pytest.raises(Exception, match="probability 0"):
-        dataclasses.replace(beside, must=True).measure(found.comparison, found.questions, [Plan()])
+    again, said = dataclasses.replace(beside, must=True).measure(found.comparison, found.questions, [Plan()])
+    assert (again, said) == (comparison, notes)  # what is not finite costs nothing that was measured before
 
 
 def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
@@ -127,6 +129,103 @@ def test_what_the_journal_holds_is_not_asked_again() -> None:
     again, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal, progress=lambda *told: stages.append(told))
     assert again == first
     assert len(journal._entries) == kept
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept(kind: str) -> None:
+    found, _ = compared(kind)
+    model = found.questions.model
+    site = model.anatomy.sites[-1]
+    lost = Plan((Scale(Neurons({site: range(model.anatomy.shape(site)[0])}), 1e300),))
+    comparison, notes = Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [lost])
+    effect = comparison.side_effects["perplexity"]
+    assert effect["base"] == pytest.approx(model.perplexity(TEXTS))
+    assert effect["edited"] is None
+    assert len(notes) == 1
+    assert "edited model" in notes[0]
+    assert comparison.base == found.comparison.base
+
+
+def test_plain_text_is_read_in_parts_that_are_kept() -> None:
+    found, _ = compared("bert")
+    texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
+    journal, told = InMemory(), []
+    said, _ = Beside(texts=texts).measure(found.comparison, found.questions, [], journal=journal, progress=lambda *each: told.append(each))
+    parts = [key for key in journal._entries if key.startswith("text/")]
+    assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (CHUNK // 274)) == 2
+    assert told == [("reading plain text", done, 2) for done in range(3)]
+    assert said.side_effects["perplexity"]["base"] == pytest.approx(found.questions.model.perplexity(texts))
+
+
+def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
+    other = dataclasses.replace(planted.task(20), name="other")
+    with pytest.raises(InputError, match="'other' stands there twice"):
+        Beside(tasks=(other, other))
+    with pytest.raises(InputError, match="'perplexity'"):
+        Beside(tasks=(dataclasses.replace(other, name="perplexity"),))
+
+
+def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
+    model, bias, _ = planted.model("llama")
+    found = compare(model, Plan((Scale(bias, 0.0),)), planted.task(24), metric="generation")
+    comparison, notes = Beside(calibrate=("cc",)).measure(found.comparison, found.questions, [Plan((Scale(bias, 0.0),))])
+    assert comparison.baselines == {"cc": None, "dc": None}
+    accuracy = comparison.other_metrics["accuracy"]
+    assert accuracy["baselines"]["cc"]["mean"] == pytest.approx(calibrated(found.questions, "cc").mean)
+    assert accuracy["base"]["mean"] == pytest.approx(found.questions.by("accuracy").answers(Plan()).mean)
+    assert "by scoring" in notes[0]
+    assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def free(metric: str) -> Task:
+    task = planted.task(24)
+    examples = tuple(dataclasses.replace(example, choices=(), gold="n or more") for example in task.examples)
+    return dataclasses.replace(task, name="told", examples=examples, metric=metric, matching="contains", answer_tokens=2)
+
+
+def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
+    model, bias, _ = planted.model("llama")
+    plan = Plan((Scale(bias, 0.0),))
+    found = compare(model, plan, free("generation"))
+    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [plan])
+    assert set(comparison.other_metrics) == {"logloss"}
+    assert comparison.other_metrics["logloss"]["base"] == evaluate(model, None, free("logloss")).base.to_json()
+    assert notes == ()
+    asked = Beside(calibrate=("cc",), must=True)
+    with pytest.raises(BadTask, match="two choices"):
+        asked.check(found.questions)
+    lossy = compare(model, plan, free("logloss"))
+    texts, _ = Beside(generation=True).measure(lossy.comparison, lossy.questions, [plan])
+    assert "unmatched" not in texts.other_metrics["generation"]
+
+
+def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> None:
+    model, bias, _ = planted.model("llama")
+    plan = Plan((Scale(bias, 0.0),))
+    found = compare(model, plan, free("top10"))
+    comparison, notes = Beside().measure(found.comparison, found.questions, [plan])
+    assert set(comparison.other_metrics) == {"top1", "top5", "logloss"}
+    means = [comparison.other_metrics[metric]["base"]["mean"] for metric in ("top1", "top5")]
+    assert means == sorted(means)
+    assert means[-1] <= comparison.base.mean
+    n = found.comparison.n_examples
+    assert f"{n} of {n} golden answers" in notes[0]
+
+
+def test_another_task_is_compared_by_its_own_metric() -> None:
+    found, plan = compared("llama")
+    effect = measured(found, [plan], tasks=(free("logloss"),)).side_effects["told"]
+    assert effect["metric"] == "logloss"
+    assert effect["base"] == pytest.approx(evaluate(found.questions.model, None, free("logloss")).base.mean)
+
+
+def test_what_cannot_be_asked_beside_is_refused_before_anything_is_asked() -> None:
+    found, _ = compared("llama")
+    bare = dataclasses.replace(found.questions.task, template="{{ instruction }}")
+    questions = Questions(found.questions.model, bare, bare.examples)
+    Beside(calibrate=("cc",)).check(questions)
+    with pytest.raises(BadTask, match="no text field"):
+        Beside(calibrate=("cc",), must=True).check(questions)
 
 
 def test_a_plan_that_cannot_be_applied_is_never_hidden_in_a_note() -> None:

@@ -35,6 +35,7 @@ def test_every_control_is_of_the_plans_size_and_kind(name):
                     assert sorted(random.values_at(site)) == sorted(edit.values_at(site))
             if isinstance(edit, ReduceRank):
                 assert (random.site.role, random.rho, random.keep) == (edit.site.role, edit.rho, edit.keep)
+                assert (random.variant, random.seed) == (edit.variant, edit.seed)
                 assert random.site.layer != edit.site.layer
             if isinstance(edit, PruneWeights):
                 assert (random.site, random.fraction, random.select) == (edit.site, edit.fraction, "random")

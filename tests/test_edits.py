@@ -137,6 +137,25 @@ def test_pruning_drops_the_share_that_it_says_and_the_smallest_first():
     assert one != elsewhere
 
 
+@pytest.mark.parametrize("name", pico.PICO)
+def test_pruning_is_the_same_whatever_the_layout_and_the_dtype(name):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        anatomy = Anatomy.of(pico.build(name, dtype=dtype))
+        for site in {site.role: site for site in anatomy.sites}.values():
+            weight = anatomy.weight(site).clone()
+            flat = weight.double().flatten().numpy()
+            count = share(0.37, len(flat))
+            wanted = flat.copy()
+            wanted[np.argsort(np.abs(flat), kind="stable")[:count]] = 0
+            with PruneWeights(site, 0.37).applied(anatomy):
+                pruned = anatomy.weight(site).clone()
+            assert pruned.dtype == dtype
+            np.testing.assert_array_equal(pruned.double().flatten().numpy(), wanted)
+            with PruneWeights(site, 0.37, "random", seed=3).applied(anatomy):
+                assert int((anatomy.weight(site) == 0).sum()) >= count
+            assert torch.equal(anatomy.weight(site), weight)
+
+
 def test_zero_times_infinity_is_zero():
     model = pico.build("llama")
     model.model.layers[0].mlp.up_proj.weight.data[3] = torch.inf

@@ -155,3 +155,74 @@ def test_bias_scores_of_several_trials_are_their_mean() -> None:
     found = compared_values(questions, questions.answers(Plan()), both, [], 0).bias_scores
     shares = [float((answers.predictions == 0).mean()) for answers in both]
     assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 3}
+
+
+def told(n: int = 60) -> Task:
+    """The planted questions without choices; as it is the model says "n", and once its bias is cut something else."""
+    task = planted.task(n)
+    examples = [replace(example, choices=(), gold="n" if place % 3 else "q") for place, example in enumerate(task.examples)]
+    return replace(task, examples=tuple(examples), matching="contains", answer_tokens=2, metric="generation")
+
+
+def test_a_task_is_compared_by_its_own_metric_and_texts_that_changed_are_listed() -> None:
+    model, bias, _ = planted.model("llama")
+    plan, task = Plan((Scale(bias, 0.0),)), told()
+    result = compare(model, plan, task)
+    comparison, change = result.comparison, result.comparison.difference
+    assert comparison.metric == "generation"
+    assert change is not None
+    assert (change.fixed, change.broken) == (0, round(comparison.base.mean * 2 * comparison.n_examples))
+    assert len(result.changed) == 2 * comparison.n_examples  # those that were wrong before and after said another text
+    for row in result.changed:
+        assert row["base"] != row["edited"]
+        assert row["right"] == {"base": row["gold"] in row["base"], "edited": False}
+    assert sum(row["right"]["base"] for row in result.changed) == change.broken
+    assert compare(model, Plan(), task).changed == ()
+    json.dumps(result.changed)
+
+
+def test_of_a_log_loss_what_fell_was_fixed_and_no_text_changed() -> None:
+    model, bias, _ = planted.model("llama")
+    result = compare(model, Plan((Scale(bias, 0.0),)), told(), metric="logloss")
+    change = result.comparison.difference
+    assert change is not None
+    assert change.fixed == int((result.edited.values < result.base.values).sum())
+    assert change.broken == int((result.edited.values > result.base.values).sum())
+    assert change.fixed + change.broken > 0
+    assert result.changed == ()
+
+
+def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of_it() -> None:
+    model, bias, _ = planted.model("llama")
+    task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": 0.5})
+    result = compare(model, Plan((Scale(bias, 0.0),)), task, metric="top1")
+    assert result.comparison.bias_scores is None
+    assert result.base.texts is not None
+    assert {row["base"] for row in result.changed} <= {text for row in result.base.texts for text in row}
+    assert any(row["base"] == "n" for row in result.changed)
+    assert all(row["right"] == {"base": False, "edited": False} for row in result.changed)
+
+
+@pytest.mark.parametrize("wordings", [2, 3])
+def test_facts_are_right_where_all_of_their_wordings_are(wordings: int) -> None:
+    model, bias, _ = planted.model("llama")
+    task = told(60)
+    examples = [
+        replace(
+            each, fields={**each.fields, "fact": str(i // wordings)}, group=str(i // wordings), tags=("paraphrase",) * (i % wordings > 0)
+        )
+        for i, each in enumerate(task.examples)
+    ]
+    asked = replace(task, examples=tuple(examples))
+    found = evaluate(model, Plan((Scale(bias, 0.0),)), asked, examples=asked.examples).other_metrics["paraphrases"]
+    facts = [examples[start : start + wordings] for start in range(0, 60, wordings)]
+    assert found["n_facts"] == len(facts)
+    assert found["per_fact"] == wordings
+    said = np.array(Questions(model, asked, asked.examples, "generation").answers(Plan()).values)
+    by_fact = said.reshape(len(facts), wordings, 2).min(axis=1)
+    assert found["base"] == pytest.approx(by_fact.mean())
+    assert found["edited"] == 0
+    assert found["difference"]["broken"] == round(found["base"] * len(facts) * 2)
+    alone = evaluate(model, None, asked, examples=asked.examples).other_metrics["paraphrases"]
+    assert alone == {**found, "edited": None, "difference": None}
+    assert "paraphrases" not in evaluate(model, None, asked, examples=asked.examples, metric="logloss").other_metrics

@@ -20,7 +20,7 @@ def read(told, face=PLAIN):
     return float(told.replace(face.minus, "-").split(face.blank)[0].replace(",", ""))
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "generation", "logloss"])
+@pytest.mark.parametrize("metric", ["accuracy", "generation", "logloss", "top10"])
 @pytest.mark.parametrize("face", FACES)
 def test_nothing_is_a_dash(metric, face):
     figures = Figures(metric, face)
@@ -107,6 +107,12 @@ def test_things_are_counted_in_their_number():
     ]
     assert counts({"n_examples": 1, "n_groups": 2, "n_instructions": 10}) == "1 example, 2 groups, 10 instructions"
     assert fixed_and_broken({"fixed": 1, "broken": 2000}) == "1 answer fixed, 2,000 broken"
+
+
+def test_what_became_better_is_told_in_the_words_of_the_metric():
+    change = {"fixed": 1, "broken": 2000}
+    assert Figures("top5").turned(change) == fixed_and_broken(change)
+    assert Figures("logloss").turned(change) == "1 golden answer became more probable, 2,000 less probable"
 
 
 def test_too_few_groups_are_said():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import pico
-from naive import naive_logits, naive_logprob
+from naive import naive_logprob, naive_text
 from resect.errors import InputError, NotFinite, OutOfMemory, PromptTooLong
-from resect.model import LanguageModel
+from resect.model import LanguageModel, perplexity_of
 
 PROMPTS = ["Who was it, the boy or the girl?", "x", "A longer prompt, for padding in front "]
 CHOICES = ["the boy", "a", "not known"]
@@ -48,25 +48,12 @@ def test_rows_with_gradients_give_the_same_logprobs(name: str) -> None:
     assert ((found - wanted).abs() / lengths).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "t5", "bart"])
-def test_batched_generation_equals_greedy_decoding_by_hand(name: str) -> None:
-    model = load(name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "t5", "bart", "bert", "modernbert"])
+def test_batched_generation_equals_greedy_decoding_by_hand(name: str, dtype: torch.dtype) -> None:
+    model = LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
     said = model.generate(PROMPTS, max_new_tokens=5)
-    assert said == [greedy(model, prompt, 5) for prompt in PROMPTS]
-
-
-def greedy(model: LanguageModel, prompt: str, steps: int) -> str:
-    (prompt_ids,) = model.encoder.prompt_ids([prompt])
-    label: list[int] = []
-    forced = getattr(model.model.generation_config, "forced_eos_token_id", None)
-    for step in range(steps):
-        row = model.tokens("x", "y").__class__(prompt_ids, (*label, 0))
-        with torch.no_grad():
-            token = int(naive_logits(model, row)[-1].argmax())
-        label.append(forced if forced is not None and step == steps - 1 else token)
-        if label[-1] == model.tokenizer.eos_token_id:
-            break
-    return str(model.tokenizer.decode(label, skip_special_tokens=True))
+    assert said == [naive_text(model, prompt, 5) for prompt in PROMPTS]
 
 
 def test_equal_prompts_are_run_once() -> None:
@@ -125,6 +112,26 @@ def test_nan_is_an_error_that_names_the_way_out() -> None:
         model.model.get_input_embeddings().weight[:] = math.nan
     with pytest.raises(NotFinite, match="--dtype float32"):
         model.logprobs(["a"], ["b"])
+    with pytest.raises(NotFinite, match="--dtype float32"):
+        model.generate(["a"])
+    with pytest.raises(NotFinite, match="--dtype float32"):
+        model.first_ranks(model.speech.first_tokens(["a", "b"], ["c", "d"])[0])
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "bert"])
+def test_text_read_in_parts_is_text_read_at_once(name: str) -> None:
+    model = load(name)
+    rows = model.text_rows(["some text", "more of it, and longer", "and a third"], window=8)
+    total, tokens = model.text_logprob(["some text", "more of it, and longer", "and a third"], window=8)
+    assert model.rows_logprob(rows[:3]) + model.rows_logprob(rows[3:]) == pytest.approx(total)
+    assert tokens == sum(len(row.label_ids) for row in rows)
+    assert [model.fed(row) for row in rows] == sorted(map(model.fed, rows), reverse=True)
+
+
+def test_a_perplexity_beyond_all_numbers_is_not_finite() -> None:
+    assert perplexity_of(-2.0, 2) == pytest.approx(math.e)
+    with pytest.raises(NotFinite, match=r"exp\(1000\)"):
+        perplexity_of(-2000.0, 2)
 
 
 def test_a_batch_that_memory_cannot_hold_is_halved() -> None:

@@ -27,7 +27,7 @@ def finished(where: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibrate=("cc",),
         text=(str(where / "text.txt"),),
     )
-    run.crispr(recipe)
+    run.job(recipe)
     return folder
 
 

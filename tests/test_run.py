@@ -33,7 +33,7 @@ def recipe_of(where: Path, output: Path, **settings: object) -> Recipe:
 @pytest.fixture(scope="module")
 def finished(where: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Outcome:
     """An undisturbed run."""
-    return run.crispr(recipe_of(where, tmp_path_factory.mktemp("finished") / "run"))
+    return run.job(recipe_of(where, tmp_path_factory.mktemp("finished") / "run"))
 
 
 def test_a_run_leaves_all_that_the_contract_names(finished: run.Outcome) -> None:
@@ -66,7 +66,7 @@ def test_neither_time_nor_path_is_in_the_plan(finished: run.Outcome, where: Path
 
 
 def test_same_seed_same_bytes(where: Path, finished: run.Outcome, tmp_path: Path) -> None:
-    again = run.crispr(recipe_of(where, tmp_path / "run"))
+    again = run.job(recipe_of(where, tmp_path / "run"))
     for name in ("plan.json", "comparison.json", "examples.jsonl"):
         assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
@@ -75,7 +75,7 @@ def test_the_same_command_again_asks_nothing(where: Path, finished: run.Outcome,
     shutil.copytree(finished.folder, tmp_path / "run")
     (tmp_path / "run" / "plan.json").unlink()
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "run" / "journal").iterdir())
-    again = run.crispr(recipe_of(where, tmp_path / "run"))
+    again = run.job(recipe_of(where, tmp_path / "run"))
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "run" / "journal").iterdir()) == before
     assert (again.folder / "plan.json").read_bytes() == (finished.folder / "plan.json").read_bytes()
 
@@ -92,7 +92,7 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(where: Path, finished: run.
         process.send_signal(signal.SIGKILL)
         process.wait()
     (tmp_path / "run" / "trials.jsonl").write_bytes(b'{"size": 0, "sco')
-    outcome = run.crispr(recipe)
+    outcome = run.job(recipe)
     assert (outcome.folder / "plan.json").read_bytes() == (finished.folder / "plan.json").read_bytes()
     assert (outcome.folder / "comparison.json").read_bytes() == (finished.folder / "comparison.json").read_bytes()
 
@@ -100,24 +100,24 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(where: Path, finished: run.
 def test_other_settings_data_or_weights_are_refused(where: Path, finished: run.Outcome, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
     with pytest.raises(RunMismatch, match=r"samples.*--fresh"):
-        run.crispr(recipe_of(where, tmp_path / "run", samples=6))
+        run.job(recipe_of(where, tmp_path / "run", samples=6))
     shutil.copytree(where, tmp_path / "inputs")
-    run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "other"))
+    run.job(recipe_of(tmp_path / "inputs", tmp_path / "other"))
     items = (tmp_path / "inputs" / "items.jsonl").read_text()
     (tmp_path / "inputs" / "items.jsonl").write_text(items.replace("question", "Question"))
     with pytest.raises(RunMismatch, match="data or wording"):
-        run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "other"))
-    run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "other"), fresh=True)
+        run.job(recipe_of(tmp_path / "inputs", tmp_path / "other"))
+    run.job(recipe_of(tmp_path / "inputs", tmp_path / "other"), fresh=True)
 
 
 def test_one_weight_that_has_changed_is_another_model(where: Path, tmp_path: Path) -> None:
     shutil.copytree(where, tmp_path / "inputs")
-    run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "run", n=1))
+    run.job(recipe_of(tmp_path / "inputs", tmp_path / "run", n=1))
     weights = load_file(tmp_path / "inputs" / "model" / "model.safetensors")
     weights["model.layers.1.self_attn.v_proj.weight"][0, 0] += 1
     save_file(weights, tmp_path / "inputs" / "model" / "model.safetensors", {"format": "pt"})
     with pytest.raises(RunMismatch, match="another weights"):
-        run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "run", n=1))
+        run.job(recipe_of(tmp_path / "inputs", tmp_path / "run", n=1))
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_what_cannot_be_asked_of_the_test_split_is_refused_before_any_work(
     (tmp_path / "inputs" / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     stages: list[str] = []
     with pytest.raises(InputError, match=message):
-        run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "run"), lambda stage, done, total: stages.append(stage))
+        run.job(recipe_of(tmp_path / "inputs", tmp_path / "run"), lambda stage, done, total: stages.append(stage))
     assert stages == []
     assert not (tmp_path / "run").exists()
 
 
 def test_several_trials_have_a_folder_each_and_a_mean_on_top(where: Path, tmp_path: Path) -> None:
-    outcome = run.crispr(recipe_of(where, tmp_path / "run", trials=2))
+    outcome = run.job(recipe_of(where, tmp_path / "run", trials=2))
     first, second = (Run.load(outcome.folder / f"trial-{number}") for number in (1, 2))
     assert first.recipe.seed + 1 == second.recipe.seed
     assert (outcome.folder / "plan.json").read_bytes() == first.plan_path.read_bytes()
@@ -156,7 +156,7 @@ def test_several_trials_have_a_folder_each_and_a_mean_on_top(where: Path, tmp_pa
 
 
 def test_official_averages_its_trials_into_one_ranking(where: Path, tmp_path: Path) -> None:
-    outcome = run.crispr(recipe_of(where, tmp_path / "run", trials=2, variant="official", metric="accuracy", largest=6))
+    outcome = run.job(recipe_of(where, tmp_path / "run", trials=2, variant="official", metric="accuracy", largest=6))
     assert not list(outcome.folder.glob("trial-*"))
     assert len(Run.load(outcome.folder).scores().provenance["examples"]) == 2
 
@@ -165,7 +165,7 @@ def test_where_nothing_helps_the_plan_is_empty_and_there_is_no_control(where: Pa
     shutil.copytree(where, tmp_path / "inputs")
     rows = [json.loads(line) for line in (where / "items.jsonl").read_text().splitlines()]
     (tmp_path / "inputs" / "items.jsonl").write_text("".join(json.dumps(row | {"gold": 1 - row["gold"]}) + "\n" for row in rows))
-    outcome = run.crispr(recipe_of(tmp_path / "inputs", tmp_path / "run"))
+    outcome = run.job(recipe_of(tmp_path / "inputs", tmp_path / "run"))
     assert outcome.plan.edits == ()
     assert outcome.comparison.control is None
     assert outcome.comparison.difference is not None
@@ -181,7 +181,7 @@ def test_a_dry_run_says_how_long_and_leaves_nothing(where: Path, tmp_path: Path)
 
 def test_more_neurons_than_there_are_cannot_be_cut(where: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are 0 to"):
-        run.crispr(recipe_of(where, tmp_path / "run", n=10**6))
+        run.job(recipe_of(where, tmp_path / "run", n=10**6))
     assert not (tmp_path / "run").exists()
 
 
@@ -191,7 +191,7 @@ def test_beside_the_comparison_stands_what_the_recipe_asks_for(where: Path, tmp_
         (where / "task.toml").read_text().replace('"planted"', '"other"').replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
     )
     wanted = {"calibrate": ("cc", "dc"), "generation": True, "beside": (str(other),), "trials": 2, "n": 3}
-    outcome = run.crispr(recipe_of(where, tmp_path / "run", **wanted))
+    outcome = run.job(recipe_of(where, tmp_path / "run", **wanted))
     for folder in (outcome.folder, outcome.folder / "trial-1", outcome.folder / "trial-2"):
         found = Run.load(folder).comparison()
         assert found["baselines"]["cc"]["mean"] <= 1
@@ -207,6 +207,6 @@ def test_what_stands_beside_is_refused_before_any_work(where: Path, tmp_path: Pa
     stages: list[str] = []
     for wrong in ({"text": (str(tmp_path / "nothing.txt"),)}, {"beside": ("no-such-task",)}):
         with pytest.raises(InputError, match=r"nothing\.txt|no-such-task"):
-            run.crispr(recipe_of(where, tmp_path / "run", **wrong), lambda stage, done, total: stages.append(stage))
+            run.job(recipe_of(where, tmp_path / "run", **wrong), lambda stage, done, total: stages.append(stage))
     assert stages == []
     assert not (tmp_path / "run").exists()

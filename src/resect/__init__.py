@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .evaluation import evaluate as evaluate
     from .loading import load_model as load_model
     from .methods.crispr import Crispr as Crispr
+    from .methods.laser import Laser as Laser
     from .model import LanguageModel as LanguageModel
     from .plan import Plan as Plan
     from .recipe import Recipe as Recipe
@@ -66,6 +67,7 @@ _NAMES = {
     "UnknownName WrongModel",
     "evaluation": "evaluate",
     "methods.crispr": "Crispr",
+    "methods.laser": "Laser",
     "loading": "load_model",
     "model": "LanguageModel",
     "plan": "Plan",

@@ -172,8 +172,12 @@ class Anatomy:
         flat = blocks.flat and site.role in ("gate", "up", "down", *MOMENT_ROLES)
         return Tap(self._path(site, path), "input" if site.role == "post" else "output", part, flat)
 
+    def block(self, stack: Stack, layer: int) -> str:
+        """The path of a whole block, seen from the model's root."""
+        return f"{self._prefix}{self._blocks[stack].at}.{layer}"
+
     def _path(self, site: Site, path: str) -> str:
-        return f"{self._prefix}{self._blocks[site.stack].at}.{site.layer}.{path}"
+        return f"{self.block(site.stack, site.layer)}.{path}"
 
     def _matrix(self, site: Site | str) -> Site:
         site = self.check(site)

@@ -4,6 +4,7 @@ With a folder to keep finished work in, what a kill interrupts goes on from ther
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from .errors import InputError
 from .evaluation import compare, compared_values, without_plan
 from .inputs import task_named, text_name, texts_of, weights_digest
 from .journal import FolderJournal
+from .metrics import main
 from .model import LanguageModel
 from .plan import Plan
 from .questions import Questions
-from .tasks.base import Task
 from .work import Entry, InMemory, Journal, Progress, silent
 
 
@@ -49,10 +50,12 @@ def evaluate(
     settings : those of a recipe that were given: data, template, instructions, split_by, limit, seed, metric, calibrate, generation, text
     keep : a folder in which finished work is kept
 
+    Without a metric each task is compared by its own; "topk" is top10, with top1 and top5 beside it. What could not be measured beside a
+    comparison is told by a warning.
     Raises what loading tasks, asking and calibrating raise; whatever can be refused is, before the first question.
     """
-    metric, seed = settings.get("metric") or "accuracy", settings.get("seed") or 0
-    asked = _asked(model, tasks, settings, metric)
+    seed = settings.get("seed") or 0
+    asked = _asked(model, tasks, settings)
     texts = settings.get("text") or ()
     beside = Beside(
         calibrate=tuple(kind for kind in settings.get("calibrate") or () if kind != "none"),
@@ -62,12 +65,17 @@ def evaluate(
         must=True,
     )
     work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
+    for questions in asked:
+        beside.check(questions)
     found = {}
-    for task in asked:
-        compared = compare(model, plan or Plan(), task, metric=metric, seed=seed, **work)
+    for questions in asked:
+        task = questions.task
+        compared = compare(model, plan or Plan(), task, metric=questions.metric, seed=seed, **work)
         comparison = compared.comparison if plan is not None else without_plan(compared.comparison)
         plans = [] if plan is None else [plan]
-        found[task.name], _ = beside.measure(comparison, compared.questions, plans, seed=seed, **work)
+        found[task.name], notes = beside.measure(comparison, compared.questions, plans, seed=seed, **work)
+        for note in notes:
+            warnings.warn(f"{task.name}: {note}", stacklevel=2)
     return found
 
 
@@ -84,19 +92,20 @@ def transfer(
     """What plans that were found on some tasks do to others: plans × tasks, each against the model as it is, on the test splits.
 
     Returns a JSON object: `tasks`, `plans` (name, found_on, cut), `metric`, `base` {task: estimate}, and `results`, a row a plan and in it
-    for each task `edited` and `difference`. Parameters and errors as of `evaluate`.
+    for each task `edited` and `difference`. Where tasks are compared by metrics that differ, `metric` is None. `metrics`: that of each
+    task. Parameters and errors as of `evaluate`.
 
     Source: Yang et al. 2024 (US 2025/0259059 A1, FIG. 5).
     """
-    metric, seed = settings.get("metric") or "accuracy", settings.get("seed") or 0
-    asked = _asked(model, tasks, settings, metric)
+    seed = settings.get("seed") or 0
+    asked = _asked(model, tasks, settings)
     for carried in plans:
         carried.plan.forms_for(model, allow_other_model=allow_other_model)
     work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
     base: dict[str, Any] = {}
     results: list[list[dict[str, Any]]] = [[] for _ in plans]
-    for task in asked:
-        questions = Questions(model, task, task.split("test"), metric)
+    for questions in asked:
+        task = questions.task
         before = questions.answers(Plan(), stage=f"{task.name}, as it is", **work)
         for row, carried in zip(results, plans, strict=True):
             after = before if carried.plan.is_empty else questions.answers(carried.plan, stage=f"{task.name}, {carried.name}", **work)
@@ -104,11 +113,12 @@ def transfer(
             base[task.name] = compared["base"]
             row.append({"edited": compared["edited"], "difference": compared["difference"]})
     return {
-        "tasks": [task.name for task in asked],
+        "tasks": [questions.task.name for questions in asked],
         "plans": [
             {"name": carried.name, "found_on": carried.found_on, "cut": named_units(carried.plan, model.anatomy).count} for carried in plans
         ],
-        "metric": metric,
+        "metric": asked[0].metric if len({questions.metric for questions in asked}) == 1 else None,
+        "metrics": {questions.task.name: questions.metric for questions in asked},
         "base": base,
         "results": results,
     }
@@ -125,15 +135,16 @@ def try_plan(
     return list(zip(prompts, before, after, strict=True))
 
 
-def _asked(model: LanguageModel, tasks: Sequence[str], settings: Mapping[str, Any], metric: str) -> list[Task]:
-    """The tasks, each worded and encoded once, so that the last is refused before the first is asked."""
-    found: dict[str, Task] = {}
+def _asked(model: LanguageModel, tasks: Sequence[str], settings: Mapping[str, Any]) -> list[Questions]:
+    """The questions of each task, worded and encoded once, so that the last is refused before the first is asked."""
+    found: dict[str, Questions] = {}
     for name in tasks:
         task = task_named(name, tasks, settings)
-        Questions(model, task, task.split("test"), metric).check()
+        questions = Questions(model, task, task.split("test"), main(settings.get("metric") or task.metric))
+        questions.check()
         if task.name in found:
             raise InputError(f"Two of the tasks are called {task.name!r}; give each once, or another `name` in a task file.")
-        found[task.name] = task
+        found[task.name] = questions
     return list(found.values())
 
 

@@ -51,8 +51,8 @@ class Batches:
         `length(place)` in tokens; the first place has the greatest. `rows`: how many rows a place has. Raises OutOfMemory where a single
         place does not fit.
         """
-        if places and purpose not in self.sizes:
-            self.sizes[purpose] = self._found(length(places[0]), purpose, rows)
+        if places:
+            self.size(length(places[0]), purpose, rows)
         done = 0
         while done < len(places):
             part = places[done : done + self.sizes[purpose]]
@@ -73,6 +73,17 @@ class Batches:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether sizes are found here, not given."""
+        return self._given == "auto"
+
+    def size(self, tokens: int, purpose: Purpose = "answers", rows: int = 1) -> int:
+        """Places run at once for a purpose; found from the longest place's tokens where it is not known yet."""
+        if purpose not in self.sizes:
+            self.sizes[purpose] = self._found(tokens, purpose, rows)
+        return self.sizes[purpose]
 
     def _found(self, tokens: int, purpose: Purpose, rows: int) -> int:
         """Places of `rows` rows of `tokens` tokens whose activations fit."""

@@ -26,7 +26,7 @@ def like(plan: Plan, model: Any, seed: int, draws: int = 3) -> tuple[Plan, ...]:
     """Random plans of the same size and kind as `plan`, none of them with an identity.
 
     Scale: the same number of units at each site. Clamp and Shift: likewise, the values permuted over the drawn units.
-    ReduceRank: another matrix of that role, same ρ. PruneWeights: as many weights of the same matrix, at random. Units
+    ReduceRank: another matrix of that role, everything else the same. PruneWeights: as many weights of the same matrix, at random. Units
     that are the same in two edits of the plan are the same in two edits of a control, and others are others.
 
     The plan's own units are never drawn (a control that holds a part of the plan would show a part of its effect),

@@ -3,6 +3,7 @@
 Knows questions and plans; knows no method, and no split but the one that it is handed.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +12,15 @@ import numpy as np
 
 from .comparison import Comparison, difference, estimate
 from .errors import InputError
+from .metrics import TOP, all_right
 from .model import LanguageModel
 from .plan import Plan
 from .questions import Answers, Questions
 from .tasks.base import Example, Task
 from .work import Engine, Journal, Progress, silent
+
+#: The tag of examples that say the same as another of their group in other words.
+PARAPHRASE = "paraphrase"
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Compared:
     """Answers side by side, on the same examples.
 
     `controls`: the answers under each random plan. `changed`: the pairs of example and instruction whose answer changed, as rows of
-    examples.jsonl.
+    examples.jsonl: another choice, or where the answer is free text (or top-k) another text or another correctness. The log-loss of a
+    free text changes no answer.
     """
 
     questions: Questions
@@ -40,11 +46,20 @@ class Compared:
     @property
     def changed(self) -> tuple[dict[str, Any], ...]:
         """One row for each pair that changed, with its texts, so that a report needs neither model nor data."""
-        where = zip(*np.nonzero(self.base.predictions != self.edited.predictions), strict=True)
-        return tuple(self._row(int(e), int(i)) for e, i in where)
+        pairs = np.ndindex(self.base.predictions.shape)
+        return tuple(self._row(e, i) for e, i in pairs if self._differs(e, i))
+
+    def _differs(self, e: int, i: int) -> bool:
+        """Whether another choice was taken, or where the model speaks for itself another text."""
+        if self.base.predictions[e, i] != self.edited.predictions[e, i]:
+            return True
+        return self.questions.speaks(e) and self.questions.said(self.base, e, i) != self.questions.said(self.edited, e, i)
 
     def _row(self, e: int, i: int) -> dict[str, Any]:
+        """`right` only where no text can tell whether the answer is: what the model says is seldom the golden text itself."""
         example, instruction = self.questions.examples[e], self.questions.task.instructions[i]
+        both = {"base": self.base, "edited": self.edited}
+        right = {name: bool(answers.values[e, i] == 1) for name, answers in both.items()} if self.questions.speaks(e) else None
         return {
             "id": example.id,
             "instruction": instruction,
@@ -53,6 +68,7 @@ class Compared:
             "base": self.questions.said(self.base, e, i),
             "edited": self.questions.said(self.edited, e, i),
             "tags": list(example.tags),
+            **({} if right is None else {"right": right}),
         }
 
 
@@ -68,6 +84,10 @@ def compared_values(
     tags = [example.tags for example in questions.examples]
     after = np.mean([answers.values for answers in edited], axis=0)
     drawn = [answers.values for trial in controls for answers in trial]
+    change = difference(base.values, after, groups, seed, tags)
+    if questions.less_is_better:  # what fell was fixed
+        change = replace(change, fixed=change.broken, broken=change.fixed)
+    facts = _paraphrases(questions, base, edited, seed)
     return Comparison(
         task=questions.task.name,
         metric=questions.metric,
@@ -77,7 +97,8 @@ def compared_values(
         base=estimate(base.values, groups, tags, seed),
         edited=estimate(after, groups, tags, seed),
         control=estimate(np.mean(drawn, axis=0), groups, tags, seed) if drawn else None,
-        difference=difference(base.values, after, groups, seed, tags),
+        difference=change,
+        other_metrics={} if facts is None else {"paraphrases": facts},
         bias_scores=_bias_scores(questions, base, edited),
     )
 
@@ -89,8 +110,9 @@ def compare(
     *,
     examples: Sequence[Example] | None = None,
     controls: Sequence[Plan] = (),
-    metric: str = "accuracy",
+    metric: str | None = None,
     seed: int = 0,
+    search_prompt: bool = False,
     allow_other_model: bool = False,
     engine: Engine | None = None,
     journal: Journal | None = None,
@@ -102,12 +124,15 @@ def compare(
     ----------
     examples : default: the *test* split
     controls : random plans of the same size and kind; their mean is reported
+    metric : a name of `resect.metrics.METRICS`; default: the one that the task is reported by
     seed : of the resampling behind intervals and tests
+    search_prompt : see `Questions`
 
     Raises EmptySplit, WrongModel, NotWritable, NotFinite, OutOfMemory.
     """
     plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
-    questions = Questions(model, task, task.split("test") if examples is None else examples, metric)
+    examples = task.split("test") if examples is None else examples
+    questions = Questions(model, task, examples, metric or task.metric, search_prompt=search_prompt)
     common: dict[str, Any] = {"engine": engine, "journal": journal, "progress": progress}
     common["allow_other_model"] = allow_other_model
     base = questions.answers(Plan(), stage="asking the model as it is", **common)
@@ -126,8 +151,9 @@ def evaluate(
     *,
     examples: Sequence[Example] | None = None,
     controls: Sequence[Plan] = (),
-    metric: str = "accuracy",
+    metric: str | None = None,
     seed: int = 0,
+    search_prompt: bool = False,
     allow_other_model: bool = False,
     engine: Engine | None = None,
     journal: Journal | None = None,
@@ -140,8 +166,10 @@ def evaluate(
     plan : None measures the model as it is; the comparison's `edited` and `difference` are None then
     examples : default: the *test* split
     controls : random plans of the same size and kind, as `resect.control.like(plan, model, seed)` makes them; their mean is reported
-    metric : "accuracy", "generation" or "logloss"
+    metric : a name of `resect.metrics.METRICS` ("accuracy", "generation", "logloss", "top10", …); default: the one that the task is
+        reported by
     seed : of the resampling behind intervals and tests
+    search_prompt : whether a generated text is right too where the prompt holds the answer (see `Questions`)
     allow_other_model : let a plan pass that was made for another model of the same shape
     engine, journal, progress : who does the work, what keeps it, and who is told
 
@@ -157,6 +185,7 @@ def evaluate(
         controls=controls,
         metric=metric,
         seed=seed,
+        search_prompt=search_prompt,
         allow_other_model=allow_other_model,
         engine=engine,
         journal=journal,
@@ -168,13 +197,38 @@ def evaluate(
 def without_plan(comparison: Comparison) -> Comparison:
     """The comparison of a model that was measured as it is: nothing was edited, and nothing differs."""
     scores = None if comparison.bias_scores is None else {"base": comparison.bias_scores["base"]}
-    return replace(comparison, edited=None, difference=None, bias_scores=scores)
+    others = {name: {**found, "edited": None, "difference": None} for name, found in comparison.other_metrics.items()}
+    return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others)
+
+
+def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers], seed: int) -> dict[str, Any] | None:
+    """Facts that are answered rightly in all of their wordings; None where there are no paraphrases, or nothing is right or wrong.
+
+    A fact is a group of several examples that tell a `fact`, and of which one carries the tag "paraphrase"; its wordings are all of them.
+    """
+    told = [example for example in questions.examples if "fact" in example.fields]
+    sizes = Counter(example.group for example in told)
+    known = {example.group for example in told if PARAPHRASE in example.tags and sizes[example.group] > 1}
+    rows = [place for place, example in enumerate(questions.examples) if example.group in known]
+    groups = [str(questions.examples[place].group) for place in rows]
+    if not rows or questions.less_is_better:
+        return None
+    facts = list(dict.fromkeys(groups))
+    before = all_right(base.values[rows], groups)
+    after = np.mean([all_right(answers.values[rows], groups) for answers in edited], axis=0)
+    return {
+        "n_facts": len(facts),
+        "per_fact": len(rows) / len(facts),
+        "base": float(before.mean()),
+        "edited": float(after.mean()),
+        "difference": difference(before, after, facts, seed).to_json(),
+    }
 
 
 def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, Any] | None:
     """A benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
     scores = questions.task.bias_scores
-    if scores is None:
+    if scores is None or questions.metric in TOP:  # the most probable token is none of the choices
         return None
     after = [scores(questions.examples, answers.predictions) for answers in edited]
     return {"base": scores(questions.examples, base.predictions), "edited": _averaged(after)}

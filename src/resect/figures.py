@@ -139,6 +139,19 @@ class Figures:
         """How much better a change makes it: above 0 is better, whatever the metric."""
         return change if self.is_share else -change
 
+    def turned(self, change: Mapping[str, Any]) -> str:
+        """How many answers became better, and how many worse, of a difference in comparison.json.
+
+        >>> told = {"fixed": 1300, "broken": 1}
+        >>> Figures().turned(told)
+        '1,300 answers fixed, 1 broken'
+        >>> Figures("logloss").turned(told)
+        '1,300 golden answers became more probable, 1 less probable'
+        """
+        if self.is_share:
+            return fixed_and_broken(change)
+        return f"{count(change['fixed'], 'golden answers')} became more probable, {change['broken']:,} less probable"
+
     def verdict(self, ends: Sequence[float]) -> str:
         """What the interval of a change says: "improved", "worsened" or "no clear change".
 

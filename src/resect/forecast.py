@@ -1,43 +1,107 @@
 """What a job would do, before any of it is done: what the model cannot do, and about how long it takes. Keeps nothing, prints nothing."""
 
 import time
+from collections.abc import Sequence
 
+from .address import Site
 from .calibration import KINDS, asks
-from .inputs import beside_of, text_name
+from .edits.decomposition import Decomposition
+from .inputs import beside_of, model_of, task_of, text_name, texts_of
+from .methods.crispr import Crispr
+from .methods.denoising import Denoising
+from .methods.laser import Laser
+from .model import LanguageModel
+from .passages import Passages
 from .questions import Questions
 from .recipe import Recipe
-from .run import CONTROL_DRAWS, method_of, prepare
+from .run import method_of, metric_of, prepare
 from .store import Run
+from .tasks.base import Task
+from .workplace import CONTROL_DRAWS
 
 #: What one example costs with its gradients, in passes of one example without: two rows, forward and backward, kept for all layers.
 GRADIENT_COST = 8
 #: What one generated answer costs, in answers by scoring.
 GENERATION_COST = 4
+#: What a candidate of a sweep costs, in full passes: half by the layers that are not run again, half by being given up.
+ASKED_SHARE = 0.3
 #: Examples of the batch that is timed.
 TIMED = 8
 
 
 def describe(recipe: Recipe) -> list[str]:
-    """Sentences for people; the model is loaded, and one batch is timed. Raises what `prepare` raises."""
+    """Sentences for people; the model is loaded, and one batch is timed. Raises what preparing the job raises."""
+    if recipe.task_free:
+        return _task_free(recipe)
     method = method_of(recipe)
-    model, task = prepare(recipe, method)
-    asks = method.asks(model)
-    located, select, test = len(method.draw(task)), task.split("select") if asks else (), task.split("test")
-    wordings = len(task.instructions)
-    by_trial = located * GRADIENT_COST + asks * len(select) + (1 + CONTROL_DRAWS) * len(test)
-    beside, asked_beside = _beside(recipe, Questions(model, task, test))
+    task = method.asked(task_of(recipe))
+    model = prepare(recipe, method, task)
+    test, wordings = task.split("test"), len(task.instructions)
+    searched, by_trial, extra = _crispr(method, model, task) if isinstance(method, Crispr) else _laser(method, model, task)
+    by_trial += (1 + CONTROL_DRAWS) * len(test)
+    metric = metric_of(method, task)
+    beside, asked_beside = _beside(recipe, Questions(model, task, test, metric))
     answers = wordings * (recipe.trials * by_trial + len(test) + asked_beside)
+    seconds = answers * _seconds_an_answer(Questions(model, task, test[:TIMED], metric)) + extra
     anatomy = model.anatomy
     return [
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
-        f"Task: {task.name}, {len(task.examples)} examples under {wordings} instructions: {len(select)} to select, {len(test)} to test.",
-        f"Find neurons at {len(method.sites_of(model))} sites with {located} examples; then ask about {asks} cuts on the select split.",
-        f"Compare on the test split: as it is, cut, and {CONTROL_DRAWS} random cuts of the same size.",
+        f"Task: {task.name}, {len(task.examples)} examples under {wordings} instructions: {len(test)} to test.",
+        searched,
+        f"Compare on the test split: as it is, edited, and {CONTROL_DRAWS} random edits of the same size.",
         *beside,
         *anatomy.cannot,
-        f"This takes about {_duration(answers * _seconds_an_answer(Questions(model, task, test[:TIMED])))} on {model.forward.device}.",
+        f"This takes about {_duration(seconds)} on {model.forward.device}.",
         f"{_folder(recipe)} Nothing was done yet.",
     ]
+
+
+def _task_free(recipe: Recipe) -> list[str]:
+    """The same of a job without a task, of which nothing is timed but a decomposition."""
+    model, method = model_of(recipe), Denoising(recipe.sites, recipe.rise)
+    sites, passages = method.sites_of(model), Passages(model, texts_of(recipe.text))
+    seconds = _decomposing(model, sites)
+    anatomy = model.anatomy
+    return [
+        f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
+        f"Text: {text_name(recipe.text)}, {passages.pairs} passages of {passages.tokens:,} tokens, half to accept by, half to report on.",
+        f"Reduce {len(sites)} matrices to the edge of noise, one after the other, while the perplexity rises by {recipe.rise:.1%} at most.",
+        *anatomy.cannot,
+        f"The decompositions take about {_duration(seconds)} on {model.forward.device}, and each matrix one reading of half the text.",
+        f"{_folder(recipe)} Nothing was done yet.",
+    ]
+
+
+def _crispr(method: Crispr, model: LanguageModel, task: Task) -> tuple[str, float, float]:
+    """What CRISPR would search, the answers under each instruction that it takes, and seconds beyond these."""
+    asks = method.asks(model)
+    located, select = len(method.draw(task)), task.split("select") if asks else ()
+    told = (
+        f"Find neurons at {len(method.sites_of(model))} sites with {located} examples; then ask about {asks} cuts on {len(select)} others."
+    )
+    return told, located * GRADIENT_COST + asks * len(select), 0.0
+
+
+def _laser(method: Laser, model: LanguageModel, task: Task) -> tuple[str, float, float]:
+    """The same of LASER. Layers below a matrix are not run again, and most candidates are given up early."""
+    select = task.split("select")
+    if method.published:
+        return f"Take the paper's choice for this model and task, and ask it on {len(select)} examples.", len(select), 0.0
+    sites = method.sites_of(model)
+    named = f"{min(method.screened, len(sites))} of {len(sites)}" if method.screen else str(len(sites))
+    kept = sites[: method.screened] if method.screen else sites
+    candidates = sum(len(method.edits(model, site)) for site in kept)
+    decompositions = _decomposing(model, sites)
+    way = "one after the other, as long as it helps" if method.compose else "and the best of them"
+    told = f"Try {candidates} reductions of {named} matrices on {len(select)} examples, {way}."
+    return told, len(select) * (2 + candidates * ASKED_SHARE), decompositions
+
+
+def _decomposing(model: LanguageModel, sites: Sequence[Site]) -> float:
+    """Seconds that decomposing these matrices takes, by one of them."""
+    start = time.monotonic()
+    Decomposition.of(model.anatomy.weight(sites[-1]))
+    return (time.monotonic() - start) * len(sites)
 
 
 def _beside(recipe: Recipe, questions: Questions) -> tuple[list[str], int]:

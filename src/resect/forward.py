@@ -7,7 +7,8 @@ prompts that share their work with several labels are padded in front, so that e
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,8 @@ class Forward:
 
     def __init__(self, model: Any, kind: Kind, pad: int, start: int | None) -> None:
         self.model, self.kind, self.pad, self.start = model, kind, pad, start
+        #: Entered around a call of which only these columns [rows, scored] of the main stack are looked at.
+        self.focus: Callable[[Tensor], AbstractContextManager[object]] = lambda columns: nullcontext()
         self._takes = frozenset(inspect.signature(model.forward).parameters)
 
     @property
@@ -95,12 +98,13 @@ class Forward:
         if rows.label_columns is None:
             logits: Tensor = self.model(**rows.inputs, use_cache=False).logits
             return logits
-        if self.kind == "masked":
-            logits = self.model(**rows.inputs).logits
-        else:
-            keep = rows.mask.shape[1] - int(rows.label_columns.min())
-            positions = self._positions(rows.mask)
-            logits = self.model(**rows.inputs, **positions, use_cache=False, **self._head_columns(keep)).logits
+        with self.focus(rows.label_columns):
+            if self.kind == "masked":
+                logits = self.model(**rows.inputs).logits
+            else:
+                keep = rows.mask.shape[1] - int(rows.label_columns.min())
+                positions = self._positions(rows.mask)
+                logits = self.model(**rows.inputs, **positions, use_cache=False, **self._head_columns(keep)).logits
         columns = rows.label_columns - (rows.mask.shape[1] - logits.shape[1])
         return logits[torch.arange(len(columns), device=logits.device)[:, None], columns.to(logits.device)]
 
@@ -137,12 +141,30 @@ class Forward:
         logprobs = torch.log_softmax(_exact(self._label_logits(rows)), dim=-1)
         return [[float(logprobs[row, range(len(label)), label].sum()) for label in those] for row, those in enumerate(labels)]
 
+    @torch.inference_mode()
+    def first_token_ranks(self, tokens: Sequence[Tokens]) -> tuple[list[int], list[int]]:
+        """The rank of each row's last label token (0: the most probable; of equals the lower id first), and the most probable token's id.
+
+        A row whose logits hold NaN has rank −1.
+        """
+        rows = self.rows(tokens)
+        last = torch.tensor([len(row.label_ids) - 1 for row in tokens])
+        logits = self._label_logits(rows)
+        logits = _exact(logits[torch.arange(len(tokens), device=logits.device), last.to(logits.device)])
+        wanted = rows.labels.to(logits.device).gather(1, last.to(logits.device)[:, None])
+        own = logits.gather(1, wanted)
+        before = torch.arange(logits.shape[1], device=logits.device) < wanted
+        ranks = ((logits > own) | ((logits == own) & before)).sum(dim=1)
+        ranks = torch.where(logits.isnan().any(dim=1), -1, ranks)
+        return ranks.tolist(), logits.argmax(dim=1).tolist()
+
     def _primed(self, prompts: Sequence[Ids]) -> tuple[Tensor, Any, Tensor, dict[str, Tensor]]:
         """Run the prompts: logits of the first label token [rows, vocabulary], the memory, its mask, what else goes on."""
         if self.kind == "causal":
             ids, mask = self.padded(prompts, left=True)
             inputs = {"input_ids": ids, "attention_mask": mask} | self._positions(mask)
-            out = self.model(**inputs, use_cache=True, **self._head_columns(1))
+            with self.focus(torch.full((len(prompts), 1), ids.shape[1] - 1, device=ids.device)):
+                out = self.model(**inputs, use_cache=True, **self._head_columns(1))
             return out.logits[:, -1], out.past_key_values, mask, {}
         ids, mask = self.padded(prompts)
         hidden = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -169,8 +191,13 @@ class Forward:
 
     # Small parts.
 
+    @property
+    def chooses_logits(self) -> bool:
+        """Whether the model can be told how many of the last positions its head is needed for."""
+        return "logits_to_keep" in self._takes
+
     def _head_columns(self, width: int) -> dict[str, int]:
-        return {"logits_to_keep": width} if "logits_to_keep" in self._takes else {}
+        return {"logits_to_keep": width} if self.chooses_logits else {}
 
     def _positions(self, mask: Tensor) -> dict[str, Tensor]:
         """Positions that count real tokens only. A family that takes none (ALiBi) counts its mask by itself."""

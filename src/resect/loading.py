@@ -6,14 +6,17 @@ Knows files and classes of transformers; knows nothing of what is done with the 
 import os
 import textwrap
 from pathlib import Path
+from pickle import UnpicklingError  # the error alone; transformers loads .bin files with weights_only=True, which raises it
 from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from .anatomy import Anatomy
 from .errors import BadModel, InputError
+from .factored import Factoring, settle
 from .families import family_named
 from .model import LanguageModel
 
@@ -24,9 +27,12 @@ CLASSES = {
     "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
     "masked": transformers.AutoModelForMaskedLM,
 }
+#: What transformers raises where a configuration says what cannot be, or files hold something else than weights.
+_ODD = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+_UNPICKLED = "a .bin file is empty or damaged, or holds more than tensors, which is not run"
 _WAYS_OUT = {
     "configuration": "Mend config.json, or get the model again.",
-    "weights": "Where files are missing or cut short, get them again.",
+    "weights": "Where files are missing or cut short, get them again; where they are whole, config.json does not fit them.",
     "tokenizer": "Get tokenizer.json again, beside config.json; where a model comes without one: pip install 'resect[sentencepiece]'.",
 }
 
@@ -40,7 +46,7 @@ def load_config(path: str, *, revision: str | None = None, trust_remote_code: bo
         raise BadModel(f"There is no folder {path}; give the folder of a model, or a Hub id such as google/flan-t5-base.")
     try:
         return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (*_ODD, StrictDataclassError) as error:
         family = _stated_family(path, revision)
         if family is not None:
             family_named(family)  # what transformers does not know either is refused in our words
@@ -50,14 +56,16 @@ def load_config(path: str, *, revision: str | None = None, trust_remote_code: bo
 def load_parts(
     path: str, *, dtype: str = "auto", device_map: Any = None, revision: str | None = None, trust_remote_code: bool = False
 ) -> tuple[Any, Any]:
-    """The Hugging Face model and its tokenizer. Raises BadModel, UnknownFamily, NotYet, InputError."""
+    """The Hugging Face model and its tokenizer; of a factored export too. Raises BadModel, UnknownFamily, NotYet, InputError."""
     if dtype not in DTYPES:
         raise InputError(f"The dtype {dtype!r} is not known; it is one of {', '.join(DTYPES)}.")
     config = load_config(path, revision=revision, trust_remote_code=trust_remote_code)
     kind = Anatomy.of_config(config).kind  # before gigabytes are read for a family that is not known
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    factoring = Factoring.find(path, getattr(config, "_commit_hash", None) or revision)
     try:
-        model, info = CLASSES[kind].from_pretrained(
+        loader, plain = (CLASSES[kind], None) if factoring is None else factoring.loader(CLASSES[kind], config, trust_remote_code)
+        model, info = loader.from_pretrained(
             path,
             config=config,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -65,7 +73,9 @@ def load_parts(
             output_loading_info=True,
             **common,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except (EOFError, UnpicklingError) as error:
+        raise BadModel(_cause(path, "weights", _UNPICKLED)) from error
+    except (*_ODD, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
         raise BadModel(_cause(path, "weights", error)) from error
     missing = sorted(info.get("missing_keys") or ())
     if missing:
@@ -78,7 +88,7 @@ def load_parts(
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **common)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BadModel(_cause(path, "tokenizer", error)) from error
-    return model, tokenizer
+    return model if plain is None else settle(model, plain), tokenizer
 
 
 def load_model(
@@ -96,7 +106,7 @@ def load_model(
 
     Parameters
     ----------
-    path : folder, or Hub id
+    path : folder, or Hub id; of an export in factors too (`resect export --format factored`), whose matrices are computed with as factors
     dtype : "auto" (as it is stored), "float32", "bfloat16", "float16", "float64"
     device : "cpu", "cuda", …; None takes a GPU where there is one
     device_map : handed to transformers (needs the `accelerate` extra); excludes `device`
@@ -130,12 +140,12 @@ def _stated_family(path: str, revision: str | None) -> str | None:
     """The model_type that a configuration says, whether or not transformers knows it."""
     try:
         stated = transformers.PretrainedConfig.get_config_dict(path, revision=revision)[0].get("model_type")
-    except (OSError, ValueError):
+    except _ODD:
         return None
     return stated if isinstance(stated, str) else None
 
 
-def _cause(path: str, part: str, error: Exception) -> str:
+def _cause(path: str, part: str, error: Exception | str) -> str:
     reason = textwrap.shorten(str(error) or type(error).__name__, 240, placeholder=" …").rstrip(".")
     if os.path.isdir(path):
         return f"The {part} of the folder {path} could not be loaded: {reason}. {_WAYS_OUT[part]}"

@@ -4,12 +4,10 @@ How probable is this continuation? What would the model say? How surprised is it
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from .address import Site
@@ -18,28 +16,10 @@ from .batches import Batches
 from .errors import InputError, NotFinite, PromptTooLong
 from .families import Kind
 from .forward import Forward
-from .tokens import Encoder, Ids, Tokens
+from .requests import Requests, texts_of, whole
+from .speech import Speech
+from .tokens import Encoder, Tokens
 from .windows import WINDOW, scored_rows
-
-
-@dataclass(frozen=True)
-class Requests:
-    """Pairs of prompt and continuation, encoded once, so that many plans can be asked the same.
-
-    `prompts` are distinct, `labels[p]` the distinct labels asked of prompt p, `where[i] = (p, label)` finds pair i again.
-    """
-
-    prompts: tuple[Ids, ...]
-    labels: tuple[tuple[Tokens, ...], ...]
-    where: tuple[tuple[int, int], ...]
-
-    def __len__(self) -> int:
-        return len(self.where)
-
-    @property
-    def tokens(self) -> list[Tokens]:
-        """The tokens of each pair, in the order in which they were asked for."""
-        return [self.labels[prompt][label] for prompt, label in self.where]
 
 
 class LanguageModel:
@@ -52,6 +32,7 @@ class LanguageModel:
     model, tokenizer : as they were given
     anatomy : Anatomy
     kind : "causal", "encoder-decoder" or "masked"
+    speech : how it is made to say something
     batches : how much is run at once
     name : what people call it: Hub id or the folder's last part
     """
@@ -66,6 +47,7 @@ class LanguageModel:
         config = model.config
         pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
         self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None))
+        self.speech = Speech(model, tokenizer, self.kind, self.encoder, self.forward)
         self.batches = Batches(model, self.anatomy, batch_size)
         model.eval()
 
@@ -114,24 +96,16 @@ class LanguageModel:
 
     def tokens(self, prompt: str, continuation: str) -> Tokens:
         """What is fed (`input_ids`) and what is scored (`label_ids`) for one pair. Raises InputError where no token is left."""
-        return self.encoder.encode(*_texts(prompts=[prompt], continuations=[continuation]))[0]
+        return self.encoder.encode(*texts_of(prompts=[prompt], continuations=[continuation]))[0]
 
     def requests(self, prompts: Sequence[str], continuations: Sequence[str]) -> Requests:
         """Encode pairs, to be scored any number of times. Equal prompts share their work.
 
         Raises InputError for a continuation that becomes no token, PromptTooLong with the number of pairs that do not fit.
         """
-        encoded = self.encoder.encode(*_texts(prompts=prompts, continuations=continuations))
-        self.refuse_too_long(map(self._fed, encoded))
-        places: dict[Ids, int] = {}
-        labels: list[dict[Tokens, int]] = []
-        where = []
-        for tokens in encoded:
-            prompt = places.setdefault(tokens.input_ids, len(places))
-            if prompt == len(labels):
-                labels.append({})
-            where.append((prompt, labels[prompt].setdefault(tokens, len(labels[prompt]))))
-        return Requests(tuple(places), tuple(map(tuple, labels)), tuple(where))
+        encoded = self.encoder.encode(*texts_of(prompts=prompts, continuations=continuations))
+        self.refuse_too_long(map(self.fed, encoded))
+        return Requests.of(encoded)
 
     def score(self, requests: Requests) -> Float64[np.ndarray, " pairs"]:
         """Total log-probability (natural logarithm) of each pair's continuation. Raises NotFinite, OutOfMemory."""
@@ -141,13 +115,12 @@ class LanguageModel:
         for part, found in self.batches.run(order, lambda part: self._scored(requests, part), lambda place: len(requests.prompts[place])):
             for place, values in zip(part, found, strict=True):
                 totals[place] = values
-        scores = np.array([totals[prompt][label] for prompt, label in requests.where], dtype=np.float64)
-        if np.isnan(scores).any():
-            raise NotFinite(
-                f"{int(np.isnan(scores).sum())} of {len(scores)} log-probabilities are NaN. The weights or the dtype are at fault: "
-                "try --dtype float32, and look for NaN in the checkpoint."
-            )
-        return scores
+        return requests.gathered(totals)
+
+    def score_batch(self, requests: Requests) -> Float64[np.ndarray, " pairs"]:
+        """The same in one batch, whatever memory says: the same sequence of forward calls each time. Raises NotFinite, OutOfMemory."""
+        with whole(len(requests.prompts), max(map(len, requests.prompts), default=0)):
+            return requests.gathered(self._scored(requests, range(len(requests.prompts))))
 
     def logprobs(self, prompts: Sequence[str], continuations: Sequence[str]) -> Float64[np.ndarray, " pairs"]:
         """Total log-probability (natural logarithm, in (-inf, 0]) of each continuation after its prompt.
@@ -167,9 +140,10 @@ class LanguageModel:
 
     def lengths(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[int]:
         """How many tokens each pair is fed as. Raises InputError for a continuation that becomes no token."""
-        return [self._fed(tokens) for tokens in self.encoder.encode(prompts, continuations)]
+        return [self.fed(tokens) for tokens in self.encoder.encode(prompts, continuations)]
 
-    def _fed(self, tokens: Tokens) -> int:
+    def fed(self, tokens: Tokens) -> int:
+        """How many tokens one pair is fed as."""
         return len(tokens.input_ids) + (len(tokens.label_ids) - 1 if self.kind == "causal" else 0)
 
     def refuse_too_long(self, fed: Iterable[int], what: str = "prompts with their choices") -> None:
@@ -188,36 +162,38 @@ class LanguageModel:
         """What the model says after each prompt: greedy, special tokens left out, in the order of the prompts.
 
         A masked model fills `max_new_tokens` masks, each with its most probable token. `settings` go to `generate` of transformers
-        (repetition_penalty=1.1, …). Raises PromptTooLong, OutOfMemory.
+        (repetition_penalty=1.1, …). Raises PromptTooLong, NotFinite, OutOfMemory.
         """
-        (prompts,) = _texts(prompts=prompts)
-        if self.kind == "masked":
-            return [self._filled(prompt, max_new_tokens) for prompt in prompts]
-        ids = self.encoder.prompt_ids(prompts)
-        lengths = [self._fed(Tokens(row, (0,) * (max_new_tokens + 1))) for row in ids]
+        return self.say(self.openings(prompts, max_new_tokens), max_new_tokens, **settings)
+
+    def openings(self, prompts: Sequence[str], max_new_tokens: int) -> list[Tokens]:
+        """Encode prompts, to be gone on from any number of times. Raises PromptTooLong with the number of those that do not fit."""
+        openings = self.speech.openings(texts_of(prompts=prompts)[0], max_new_tokens)
+        room = max_new_tokens if self.kind == "causal" else 0
+        lengths = [len(opening.input_ids) + room for opening in openings]
         self.refuse_too_long(lengths, f"prompts with up to {max_new_tokens} new tokens")
-        said = [""] * len(prompts)
-        order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-        work = lambda part: self._said([ids[place] for place in part], max_new_tokens, settings)
-        for part, texts in self.batches.run(order, work, lambda place: len(ids[place]) + max_new_tokens):
-            for place, text in zip(part, texts, strict=True):
-                said[place] = text
-        return said
+        return openings
 
-    @torch.inference_mode()
-    def _said(self, prompts: Sequence[Ids], max_new_tokens: int, settings: dict[str, Any]) -> list[str]:
-        rows, mask = self.forward.padded(prompts, left=self.kind == "causal")
-        greedy = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None, "pad_token_id": self.forward.pad}
-        out = self.model.generate(input_ids=rows, attention_mask=mask, max_new_tokens=max_new_tokens, **(greedy | settings))
-        new = out[:, rows.shape[1] :] if self.kind == "causal" else out
-        return [str(text) for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+    def say(self, openings: Sequence[Tokens], max_new_tokens: int, **settings: Any) -> list[str]:
+        """`generate` after prompts that are encoded already."""
+        return self._in_batches(openings, lambda part: self.speech.said(part, max_new_tokens, settings), max_new_tokens)
 
-    @torch.inference_mode()
-    def _filled(self, prompt: str, masks: int) -> str:
-        place_holder = self.encoder.masked(prompt, masks)
-        rows = self.forward.rows([place_holder])
-        logits = self.model(**rows.inputs).logits[0, list(place_holder.label_positions)]
-        return str(self.tokenizer.decode(logits.argmax(dim=-1), skip_special_tokens=True))
+    def first_ranks(self, rows: Sequence[Tokens]) -> list[tuple[int, str]]:
+        """For each row of `speech.first_tokens` the rank of its token from 0, and the most probable token.
+
+        Raises NotFinite, OutOfMemory.
+        """
+        return self._in_batches(rows, self.speech.ranks)
+
+    def _in_batches(self, rows: Sequence[Tokens], ask: Callable[[Sequence[Tokens]], list[Any]], more: int = 0) -> list[Any]:
+        """What is answered to each row, the longest first, in the order of the rows."""
+        found: list[Any] = [None] * len(rows)
+        order = sorted(range(len(rows)), key=lambda place: -len(rows[place].input_ids))
+        work = lambda part: ask([rows[place] for place in part])
+        for part, answers in self.batches.run(order, work, lambda place: len(rows[place].input_ids) + more):
+            for place, answer in zip(part, answers, strict=True):
+                found[place] = answer
+        return found
 
     # How surprised is it?
 
@@ -231,11 +207,15 @@ class LanguageModel:
 
         Raises InputError where the texts hold nothing to score, NotFinite, OutOfMemory.
         """
-        total, tokens = self.text_logprob(texts, window)
-        return math.exp(-total / tokens)
+        return perplexity_of(*self.text_logprob(texts, window))
 
     def text_logprob(self, texts: Sequence[str], window: int | None = None) -> tuple[float, int]:
         """Total log-probability (natural logarithm) of `texts`, and the number of tokens that were scored. Raises as `perplexity`."""
+        rows = self.text_rows(texts, window)
+        return self.rows_logprob(rows), sum(len(row.label_ids) for row in rows)
+
+    def text_rows(self, texts: Sequence[str], window: int | None = None) -> list[Tokens]:
+        """The rows that the texts are scored in, the longest first. Raises InputError where the texts hold nothing to score."""
         limit = min(window or WINDOW, self.context or WINDOW)
         if limit < 2:
             raise InputError(f"A window of {limit} tokens leaves nothing to score; it needs 2 or more.")
@@ -243,25 +223,25 @@ class LanguageModel:
         rows = list(scored_rows(self.encoder.document_ids(texts), limit, self.kind, mask, special))
         if not rows:
             raise InputError("The text for the perplexity has no document of two tokens or more; nothing can be scored.")
-        rows.sort(key=self._fed, reverse=True)
+        return sorted(rows, key=self.fed, reverse=True)
+
+    def rows_logprob(self, rows: Sequence[Tokens]) -> float:
+        """Total log-probability of the labels of rows of text, the longest first. Raises NotFinite, OutOfMemory."""
         scored = self.batches.run(
             range(len(rows)),
             lambda part: sum(self.forward.row_logprobs([rows[place] for place in part])),
-            lambda place: self._fed(rows[place]),
+            lambda place: self.fed(rows[place]),
             purpose="text",
         )
         total = sum(found for _, found in scored)
         if not math.isfinite(total):
             raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
-        return total, sum(len(row.label_ids) for row in rows)
+        return total
 
 
-def _texts(**named: Sequence[str]) -> list[Sequence[str]]:
-    """Lists of texts, equally many in each. Raises InputError: one text instead of a list would be taken for a list of letters."""
-    for name, texts in named.items():
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{name} is a list of texts, not {texts!r:.60}.")
-    counts = {name: len(texts) for name, texts in named.items()}
-    if len(set(counts.values())) > 1:
-        raise InputError(f"There are as many of each: {', '.join(f'{count} {name}' for name, count in counts.items())}.")
-    return list(named.values())
+def perplexity_of(logprob: float, tokens: int) -> float:
+    """Exponential of the mean negative log-probability of a token. Raises NotFinite where it is beyond a float."""
+    try:
+        return math.exp(-logprob / tokens)
+    except OverflowError as error:
+        raise NotFinite(f"The perplexity is beyond all numbers: exp({-logprob / tokens:.0f}). The model is lost on this text.") from error

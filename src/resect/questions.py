@@ -4,7 +4,6 @@ Knows tasks, metrics and plans; knows no method, no split, and nothing of compar
 """
 
 import hashlib
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from . import metrics
+from .bundles import Bundle, Judge, Judged
 from .errors import BadTask, InputError, UnknownName
-from .model import LanguageModel, Requests
+from .model import LanguageModel
 from .plan import Plan
 from .tasks.base import Example, Task
 from .tokens import Tokens
+from .ways import Ranking, Scoring, by_pair, flat
 from .work import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
 
 
@@ -27,8 +28,9 @@ from .work import Engine, Entry, InMemory, InProcess, Journal, Progress, map_onc
 class Answers:
     """What a model answered: every example under every instruction.
 
-    `predictions` [examples, instructions]: index of the choice, −1 for a text that is no choice. `values`, same shape: the metric.
-    `texts[e][i]`: what was generated (metric "generation" only).
+    `predictions` [examples, instructions]: index of the choice, −1 for a text that is no choice; where the answer is free text 0 for a
+    right one, −1 else. `values`, same shape: the metric. `texts[e][i]`: what was generated (metric "generation"), or the most probable
+    first token (top-k).
     """
 
     predictions: Int64[np.ndarray, "examples instructions"]
@@ -46,25 +48,31 @@ class Questions:
 
     Parameters
     ----------
-    examples : each with two choices or more, and an index as gold
+    examples : with choices and an index as gold, or a gold text; for the accuracy each with two choices or more
     metric : a name of `metrics.METRICS`
+    search_prompt : whether a generated text is right too where the prompt contains the answer (LASER's authors do so for GPT-J and
+        Llama); for tasks with the matching "contains"
 
-    Raises BadTask for an example without choices, UnknownName for a metric that does not exist.
+    `free[e]`: whether the answer to example e is free text; `choices[e]` is then the golden text alone.
+    Raises BadTask for an example that the metric cannot be asked of, UnknownName for a metric that does not exist.
     """
 
-    def __init__(self, model: LanguageModel, task: Task, examples: Sequence[Example], metric: str = "accuracy") -> None:
+    def __init__(
+        self, model: LanguageModel, task: Task, examples: Sequence[Example], metric: str = "accuracy", *, search_prompt: bool = False
+    ) -> None:
         if metric not in metrics.METRICS:
             raise UnknownName("metric", metric, metrics.METRICS)
         self.model, self.task, self.examples, self.metric = model, task, tuple(examples), metric
-        self.choices = [choices_of(example) for example in self.examples]
-        self.gold = np.array([example.gold for example in self.examples], dtype=np.int64)
-        self._requests = cache(self._encoded)
+        self.choices = [choices_of(example, metric) for example in self.examples]
+        self.free = tuple(isinstance(example.gold, str) for example in self.examples)
+        self.gold = np.array([example.gold if isinstance(example.gold, int) else 0 for example in self.examples], dtype=np.int64)
+        self.judge = Judge(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
+        self._scored, self._columns, self._lengths = cache(self._scoring), cache(self._column), cache(self._column_lengths)
 
     @property
     def digest(self) -> str:
-        """What the answers depend on, apart from the model and the plan: a short hash."""
-        how = "generation" if self.metric == "generation" else "scoring"
-        content = [self.task.digest, how, [example.id for example in self.examples]]
+        """What the answers depend on, apart from the model and the plan: a short hash. Metrics that are asked alike share it."""
+        content = [self.task.digest, self.judge.digest, [example.id for example in self.examples]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def answers(
@@ -92,16 +100,18 @@ class Questions:
     ) -> list[list[Float64[np.ndarray, " _"]]]:
         """Log-probabilities of the choices under `plan`, by instruction and example; one work item an instruction, shared with `answers`.
 
-        Raises InputError for questions that are answered by generating; else as `answers`.
+        Raises InputError for questions that are not answered by scoring; else as `answers`.
         """
-        if self.metric == "generation":
-            raise InputError("Generated answers have no log-probabilities of choices; ask with the metric accuracy or logloss.")
+        if metrics.how_asked(self.metric) != "scoring":
+            raise InputError(f"Answers by {self.metric} have no log-probabilities of choices; ask with the metric accuracy or logloss.")
         entries = self._entries(plan, engine=engine, journal=journal, progress=progress, stage=stage)
-        return [self._by_example(np.asarray(entry["logprobs"], dtype=np.float64)) for entry in entries]
+        return [by_pair(entry, self.choices) for entry in entries]
 
     def by(self, metric: str) -> "Questions":
-        """The same questions under another metric; those that are answered alike share their answers in a journal."""
-        return self if metric == self.metric else Questions(self.model, self.task, self.examples, metric)
+        """The same questions under another metric; those that are asked alike share their answers in a journal. Raises as the class."""
+        if metric == self.metric:
+            return self
+        return Questions(self.model, self.task, self.examples, metric, search_prompt=self.judge.search_prompt)
 
     def _entries(
         self, plan: Plan, *, engine: Engine | None, journal: Journal | None, allow_other_model: bool = False, **told: Any
@@ -115,32 +125,85 @@ class Questions:
         if len(known) == len(held):  # nothing to do, and nothing to tell
             return known
         with plan.applied(self.model, allow_other_model=allow_other_model):
-            return list(map_once(self._entry, places, keys, **work))
+            return list(map_once(lambda place: self._columns(place).way.entry(), places, keys, **work))
+
+    # Pairs, to be asked again and again.
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of example and instruction there are; pair p is example p // instructions under instruction p % instructions."""
+        return len(self.examples) * len(self.task.instructions)
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value of the metric is the better one."""
+        return self.metric in metrics.LESS_IS_BETTER
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value that a pair can have."""
+        return 0.0 if self.less_is_better else 1.0
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a pair is asked in a fixed sequence of forward calls; generating several tokens one by one is none."""
+        return self.metric != "generation" or self.model.kind == "masked" or self.judge.new_tokens == 1
+
+    @property
+    def longer(self) -> int:
+        """How many golden answers have more tokens than the first, which is what top-k asks about (0 for other metrics)."""
+        ways = [self._columns(place).way for place in range(len(self.task.instructions))]
+        return max(way.longer if isinstance(way, Ranking) else 0 for way in ways)
+
+    def length(self, pair: int) -> int:
+        """Tokens of a pair's prompt. Raises as `check`."""
+        e, place = divmod(pair, len(self.task.instructions))
+        return self._lengths(place)[e]
+
+    def bundle(self, pairs: Sequence[int]) -> Bundle:
+        """These pairs, worded and encoded once, to be asked at once any number of times with the model as it is then.
+
+        Raises InputError for a pair that does not exist, and as `check`.
+        """
+        outside = [pair for pair in pairs if not 0 <= pair < self.pairs]
+        if outside or not pairs:
+            raise InputError(f"A bundle holds one pair or more of 0 to {self.pairs - 1}, not {outside or 'none'}.")
+        where = [divmod(pair, len(self.task.instructions)) for pair in pairs]
+        prompts = tuple(self.prompt(self.examples[e], self.task.instructions[place]) for e, place in where)
+        choices, gold = tuple(self.choices[e] for e, _ in where), self.gold[[e for e, _ in where]]
+        way = self.judge.way(self.model, prompts, choices, gold.tolist())
+        return Bundle(tuple(pairs), prompts, choices, gold, self.judge, lambda: way)
+
+    # Choices, scored with the model as it is now, whatever the metric.
 
     def logprobs(self, place: int) -> list[Float64[np.ndarray, " _"]]:
         """Log-probabilities of each example's choices under one instruction, with the model as it is now."""
-        return self._by_example(self.flat_logprobs(place))
+        return by_pair(self._scored(place).entry(), self.choices)
 
     def tokens(self, place: int) -> list[list[Tokens]]:
         """The tokens of each example's choices under one instruction: what `logprobs` scores."""
-        flat = iter(self._requests(place).tokens)
-        return [list(itertools.islice(flat, len(choices))) for choices in self.choices]
+        return self._scored(place).tokens
 
     def flat_logprobs(self, place: int) -> Float64[np.ndarray, " _"]:
-        """The same, one example after the other in one array."""
-        return self.model.score(self._requests(place))
+        """The same as `logprobs`, one example after the other in one array."""
+        return np.asarray(self._scored(place).entry()["logprobs"], dtype=np.float64)
 
-    def _by_example(self, flat: Float64[np.ndarray, " _"]) -> list[Float64[np.ndarray, " _"]]:
-        return np.split(flat, np.cumsum([len(choices) for choices in self.choices])[:-1])
+    # Words.
 
     def prompt(self, example: Example, instruction: str) -> str:
         """The text that the model is given."""
         return self.task.prompt(example, instruction, answer=self.model.mask_token)
 
     def said(self, answers: Answers, e: int, i: int) -> str:
-        """What example e under instruction i was answered with, as text."""
+        """What example e under instruction i was answered with, as text; nothing where nothing was said (the log-loss of a text)."""
         index = int(answers.predictions[e, i])
-        return str(self.choices[e][index] if index >= 0 or answers.texts is None else answers.texts[e][i])
+        if answers.texts is not None and (index < 0 or self.speaks(e)):
+            return answers.texts[e][i]
+        return "" if self.free[e] else self.choices[e][index]
+
+    def speaks(self, e: int) -> bool:
+        """Whether the answer to example e is what the model says by itself, not one of the choices."""
+        return self.free[e] or self.metric in metrics.TOP
 
     def check(self) -> None:
         """Word and encode everything, and ask nothing: what cannot be asked is refused before any work.
@@ -148,48 +211,51 @@ class Questions:
         Raises BadTask, InputError for a choice that becomes no token, PromptTooLong with the number of pairs that do not fit.
         """
         places = range(len(self.task.instructions))
+        if metrics.how_asked(self.metric) == "generation":
+            self.model.openings([prompt for place in places for prompt in self._prompts(place)], self.judge.new_tokens)
+            return
         self.model.refuse_too_long([length for place in places for length in self.model.lengths(*self._worded(place))])
+
+    def _prompts(self, place: int) -> tuple[str, ...]:
+        return tuple(self.prompt(example, self.task.instructions[place]) for example in self.examples)
 
     def _worded(self, place: int) -> tuple[list[str], list[str]]:
         """All pairs of prompt and choice under one instruction."""
-        prompts: list[str] = []
-        continuations: list[str] = []
-        for example, choices in zip(self.examples, self.choices, strict=True):
-            prompts.extend([self.prompt(example, self.task.instructions[place])] * len(choices))
-            continuations.extend(choices)
-        return prompts, continuations
+        return flat(self._prompts(place), self.choices)
 
-    def _encoded(self, place: int) -> Requests:
-        return self.model.requests(*self._worded(place))
+    def _scoring(self, place: int) -> Scoring:
+        way = self._columns(place).way if metrics.how_asked(self.metric) == "scoring" else None
+        return way if isinstance(way, Scoring) else Scoring.of(self.model, self._prompts(place), self.choices)
 
-    def _entry(self, place: int) -> Entry:
-        if self.metric == "generation":
-            prompts = [self.prompt(example, self.task.instructions[place]) for example in self.examples]
-            return {"texts": list(self.model.generate(prompts, metrics.ANSWER_TOKENS))}
-        return {"logprobs": self.flat_logprobs(place)}
+    def _column(self, place: int) -> Bundle:
+        """All examples under one instruction."""
+        pairs = tuple(range(place, self.pairs, len(self.task.instructions)))
+        prompts, choices = self._prompts(place), tuple(self.choices)
+        way = cache(lambda: self.judge.way(self.model, prompts, choices, self.gold.tolist()))
+        return Bundle(pairs, prompts, choices, self.gold, self.judge, way)
+
+    def _column_lengths(self, place: int) -> list[int]:
+        return self._columns(place).way.lengths
 
     def _read(self, entries: Sequence[Entry]) -> Answers:
-        if self.metric == "generation":
-            texts = [[str(text) for text in _list(entry["texts"])] for entry in entries]
-            chosen = [[metrics.matched(t, c) for t, c in zip(column, self.choices, strict=True)] for column in texts]
-            predictions = np.array(chosen, dtype=np.int64).T
-            return Answers(predictions, metrics.correct(predictions, self.gold), tuple(zip(*texts, strict=True)))
-        split = [self._by_example(np.asarray(entry["logprobs"], dtype=np.float64)) for entry in entries]
-        predictions = np.stack([metrics.most_probable(rows) for rows in split], axis=1)
-        if self.metric == "logloss":
-            return Answers(predictions, np.stack([metrics.log_loss(rows, self.gold) for rows in split], axis=1))
-        return Answers(predictions, metrics.correct(predictions, self.gold))
-
-
-def choices_of(example: Example) -> tuple[str, ...]:
-    """An example's choices. Raises BadTask where it has fewer than two, or no golden one among them."""
-    if len(example.choices) < 2 or not isinstance(example.gold, int):
-        raise BadTask(
-            f"The example {example.id} has {len(example.choices)} choices and gold {example.gold!r}; to choose, a model needs two "
-            "choices or more and the index of the right one."
+        columns: list[Judged] = [self._columns(place).judged(entry) for place, entry in enumerate(entries)]
+        texts = [column.texts for column in columns if column.texts is not None]
+        return Answers(
+            np.stack([column.predictions for column in columns], axis=1),
+            np.stack([column.values for column in columns], axis=1),
+            tuple(zip(*texts, strict=True)) if texts else None,
         )
-    return tuple(example.choices)
 
 
-def _list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def choices_of(example: Example, metric: str = "accuracy") -> tuple[str, ...]:
+    """An example's choices; the golden text alone where it has none. Raises BadTask where the metric needs two choices or more."""
+    if isinstance(example.gold, str):
+        if metric != "accuracy":
+            return (example.gold,)
+    elif len(example.choices) > 1:
+        return tuple(example.choices)
+    raise BadTask(
+        f"The example {example.id} has {len(example.choices)} choices and gold {example.gold!r}; to choose, a model needs two "
+        "choices or more and the index of the right one. Answers that are free text can be asked with the metrics "
+        f"{', '.join(name for name in metrics.METRICS if name != 'accuracy')}."
+    )

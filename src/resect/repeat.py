@@ -75,7 +75,7 @@ def repeat(run: Run, output: str | None = None, progress: Progress = silent) -> 
     if other:  # a finished repetition is made anew, and nothing else is
         raise RunMismatch(f"{second} holds a run of other settings ({', '.join(other)}); give another folder with --output.")
     done = Run.is_run(second) and Run.load(second).is_finished
-    jobs.crispr(recipe, progress, fresh=done, batch_sizes=held.get("batch_sizes"))
+    jobs.job(recipe, progress, fresh=done, batch_sizes=held.get("batch_sizes"))
     again = Run.load(second)
     return Repeated(
         run.folder,

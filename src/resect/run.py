@@ -6,25 +6,22 @@ Whatever a kill interrupts goes on from the journal of the folder: an entry that
 import dataclasses
 import statistics
 import time
-from collections import UserDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from . import control
+from . import control, task_free
 from .beside import Beside
 from .comparison import Comparison
 from .effect import named_units, verify_effect
-from .errors import InputError
 from .evaluation import Compared, compare, compared_values
-from .inputs import beside_of, model_of, task_of, weights_digest
+from .inputs import beside_of, task_of, weights_digest
 from .loading import load_config
 from .methods.base import Found
 from .methods.crispr import Crispr
+from .methods.laser import Laser
 from .model import LanguageModel
 from .plan import Plan
 from .questions import Questions
@@ -32,22 +29,13 @@ from .recipe import Recipe
 from .store import BATCH_SIZES, Run
 from .tasks.base import Task
 from .work import Journal, Progress, silent
+from .workplace import CONTROL_DRAWS, Outcome, circumstances, factors_of, load, state_memory_of
 
-#: Random plans behind the control of a report.
-CONTROL_DRAWS = 3
 #: Examples, of those that found the neurons, that show whether the final plan does anything.
 PROBES = 4
+Method = Crispr | Laser
 #: What the demo looks at: ambiguous items, since its model's few errors on clear ones have other reasons.
 DEMO_SETTINGS: dict[str, Any] = {"locate_on": ("ambig",)}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job left: its folder, the plan and the comparison in it."""
-
-    folder: Path
-    plan: Plan
-    comparison: Comparison
 
 
 def demo(progress: Progress = silent, output: str | None = None) -> Outcome:
@@ -55,28 +43,30 @@ def demo(progress: Progress = silent, output: str | None = None) -> Outcome:
     inside = Path(str(resources.files("resect") / "demo_data"))
     folder = output or str(_free_folder())
     recipe = Recipe(model=str(inside / "hill-and-river"), task=str(inside / "task.toml"), output=folder, **DEMO_SETTINGS)
-    return crispr(recipe, progress, fresh=True)
+    return job(recipe, progress, fresh=True)
 
 
-def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
-    """CRISPR from the recipe to the comparison, in the recipe's run folder; goes on where an earlier call stopped.
+def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+    """From the recipe to the comparison, by whatever method, in the recipe's run folder; goes on where an earlier call stopped.
 
     `batch_sizes`: those of another run of this recipe, to compute in the same batches.
     Raises RunMismatch for a folder of other settings, and what loading, locating, searching and comparing raise.
     """
+    if recipe.task_free:
+        return task_free.job(recipe, progress, fresh=fresh, batch_sizes=batch_sizes)
     started = time.monotonic()
     method, beside = method_of(recipe), beside_of(recipe)
-    task_of(recipe)  # wrong input is refused before a folder is started anew
+    task = method.asked(task_of(recipe))  # wrong input is refused before a folder is started anew
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
         if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
             run.journal.keep(BATCH_SIZES, dict(batch_sizes))
-        model, task = prepare(recipe, method, run)
+        model = prepare(recipe, method, task, run)
         for other in beside.tasks:
             Questions(model, other, other.split("test")).check()
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
-        parts = _parts(run, recipe, method)
-        results = [_one(part, trial, model, task, beside, run.journal, progress) for part, trial in parts]
+        work = _Work(recipe, model, task, beside, run.journal, progress)
+        results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
         first = results[0]
         comparison = first.comparison
         if len(results) > 1:
@@ -92,13 +82,13 @@ def crispr(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, 
             run.keep_examples(first.compared.changed)
             run.keep_comparison(comparison.to_json())
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
-        run.note(notes=[*first.notes, *_alike(results)], seconds=round(before + time.monotonic() - started, 1), **_circumstances(model))
+        run.note(notes=[*first.notes, *_alike(results)], seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
         return Outcome(run.folder, first.found.plan, comparison)
 
 
-def _parts(run: Run, recipe: Recipe, method: Crispr) -> list[tuple[Run, Crispr]]:
+def _parts(run: Run, recipe: Recipe, method: Method) -> list[tuple[Run, Method]]:
     """The folder and the settings of each trial. `official` averages the scores of its draws into one ranking instead."""
-    if recipe.trials == 1 or method.draws > 1:
+    if recipe.trials == 1 or (isinstance(method, Crispr) and method.draws > 1):
         return [(run, method)]
     seeds = [recipe.seed + trial for trial in range(recipe.trials)]
     return [
@@ -117,27 +107,65 @@ class _Result:
     notes: tuple[str, ...]
 
 
-def _one(run: Run, method: Crispr, model: LanguageModel, task: Task, beside: Beside, journal: Journal, progress: Progress) -> _Result:
-    """One trial, kept in its folder. Trials share a journal, since its keys name all that an entry depends on."""
-    work: dict[str, Any] = {"journal": journal, "progress": progress}
-    found = method.search(model, task, **work)
-    _keep(run, found)
-    effect = verify_effect(found.plan, model, _probe(model, task, method))
-    controls = control.like(found.plan, model, method.seed, draws=CONTROL_DRAWS) if found.plan.edits else ()
-    metric = method.metric or "accuracy"
-    compared = compare(model, found.plan, task, controls=controls, metric=metric, seed=method.seed, **work)
-    run.keep_examples(compared.changed)
-    comparison, missed = beside.measure(compared.comparison, compared.questions, [found.plan], seed=method.seed, **work)
-    run.keep_comparison(comparison.to_json())
-    notes = (*found.notes, *missed)
-    run.note(notes=list(notes), effect=dataclasses.asdict(effect), **_circumstances(model))
-    return _Result(found, compared, comparison, notes)
+@dataclass(frozen=True)
+class _Work:
+    """What all trials of a job have in common. They share a journal, since its keys name all that an entry depends on."""
+
+    recipe: Recipe
+    model: LanguageModel
+    task: Task
+    beside: Beside
+    journal: Journal
+    progress: Progress
+
+    def one(self, run: Run, method: Method) -> _Result:
+        """One trial, kept in its folder."""
+        model = self.model
+        work: dict[str, Any] = {"journal": self.journal, "progress": self.progress}
+        found = self._search(method)
+        _keep(run, found)
+        effect = verify_effect(found.plan, model, self._probe(method))
+        controls = control.like(found.plan, model, method.seed, draws=CONTROL_DRAWS) if found.plan.edits else ()
+        metric = metric_of(method, self.task)
+        compared = compare(model, found.plan, self.task, controls=controls, metric=metric, seed=method.seed, **work)
+        run.keep_examples(compared.changed)
+        plans = [found.plan]
+        comparison, missed = self.beside.measure(compared.comparison, compared.questions, plans, seed=method.seed, **work)
+        facts = {**comparison.other_metrics, **self._facts(found, compared)}
+        comparison = dataclasses.replace(comparison, other_metrics=facts)
+        run.keep_comparison(comparison.to_json())
+        notes = (*found.notes, *missed)
+        run.note(notes=list(notes), effect=dataclasses.asdict(effect), **circumstances(model))
+        return _Result(found, compared, comparison, notes)
+
+    def _search(self, method: Method) -> Found:
+        work: dict[str, Any] = {"journal": self.journal, "progress": self.progress}
+        if isinstance(method, Crispr):
+            return method.search(self.model, self.task, **work)
+        factors, memory = factors_of(self.recipe, self.model), state_memory_of(self.recipe)
+        return method.search(self.model, self.task, texts=self.beside.texts, factors=factors, state_memory=memory, **work)
+
+    def _facts(self, found: Found, compared: Compared) -> dict[str, Any]:
+        """What the search has to tell; a composition step by step on the *test* split too, of which the search knew nothing."""
+        if "composition" not in found.facts:
+            return dict(found.facts)
+        edits, curve = found.plan.edits, []
+        for step, point in enumerate(found.facts["composition"]):
+            told: dict[str, Any] = {"journal": self.journal, "progress": self.progress, "stage": f"composition, {step} of {len(edits)}"}
+            curve.append({**point, "test": compared.questions.answers(Plan(edits[:step]), **told).mean})
+        return {**found.facts, "composition": curve}
+
+    def _probe(self, method: Method) -> Any:
+        """Examples that the search saw, to see whether the final plan does anything."""
+        seen = method.draw(self.task) if isinstance(method, Crispr) else self.task.split("select")
+        metric = "accuracy" if isinstance(method, Crispr) else "logloss"
+        questions = Questions(self.model, self.task, seen[:PROBES], metric)
+        return lambda: questions.flat_logprobs(0)
 
 
 def _keep(run: Run, found: Found) -> None:
-    if found.scores is None:
-        raise InputError("This method saw no scores.")
-    run.keep_scores(found.scores)
+    if found.scores is not None:
+        run.keep_scores(found.scores)
     run.write_trials(found.trials)
     run.keep_plan(found.plan)
 
@@ -156,52 +184,35 @@ def _over_trials(results: Sequence[_Result]) -> Comparison:
     return dataclasses.replace(together, other_metrics={**together.other_metrics, "trials": trials})
 
 
-def prepare(recipe: Recipe, method: Crispr, run: Run | None = None) -> tuple[LanguageModel, Task]:
-    """The model and the task of a job, once nothing is left that could be refused hours later.
+def prepare(recipe: Recipe, method: Method, task: Task, run: Run | None = None) -> LanguageModel:
+    """The model of a job, once nothing is left that could be refused hours later. `task` as the method asks it.
 
     Raises what loading, drawing and wording raise, and EmptySplit, PromptTooLong.
     """
-    task = method.asked(task_of(recipe))
-    method.draw(task)  # before gigabytes are read for a task that will not do
+    if isinstance(method, Crispr):
+        method.draw(task)  # before gigabytes are read for a task that will not do
+    else:
+        task.split("select")
     task.split("test")
     model = load(recipe, run)
     method.check(model, task)
-    Questions(model, task, task.examples).check()
-    return model, task
-
-
-def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
-    """The model of a recipe. In a run folder, batch sizes that were found before are used again."""
-    model = model_of(recipe)
-    if run is not None:
-        model.batches.sizes = _KeptSizes(run.journal)
+    Questions(model, task, task.examples, metric_of(method, task)).check()
     return model
 
 
-def method_of(recipe: Recipe) -> Crispr:
-    """The settings of CRISPR that a recipe holds."""
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    settings = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Crispr) if field.name in known}
+def method_of(recipe: Recipe) -> Method:
+    """The method of a recipe, with its settings."""
+    if recipe.method == "laser":
+        settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Laser) if hasattr(recipe, f.name)}
+        return Laser(**{**settings, "rhos": recipe.rho, "metric": "top10" if recipe.metric == "topk" else recipe.metric})
+    settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Crispr) if hasattr(recipe, f.name)}
     draws = recipe.trials if recipe.variant == "official" else 1
-    return Crispr(**settings, draws=draws)
+    return Crispr(**{**settings, "sites": recipe.sites or "*", "draws": draws})
 
 
-class _KeptSizes(UserDict[str, int]):
-    """Batch sizes by purpose that outlive a kill, so that a run that goes on computes in the same batches."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-        self.data.update({name: int(str(size)) for name, size in (journal.recall(BATCH_SIZES) or {}).items()})
-
-    def __setitem__(self, purpose: str, size: int) -> None:
-        super().__setitem__(purpose, size)
-        self._journal.keep(BATCH_SIZES, dict(self.data))
-
-
-def _probe(model: LanguageModel, task: Task, method: Crispr) -> Any:
-    questions = Questions(model, task, method.draw(task)[:PROBES])
-    return lambda: questions.flat_logprobs(0)
+def metric_of(method: Method, task: Task) -> str:
+    """By what a job chooses and compares: as its settings say; else CRISPR by the most probable choice, LASER as the task is reported."""
+    return method.metric or ("accuracy" if isinstance(method, Crispr) else task.metric)
 
 
 def _alike(results: Sequence[_Result]) -> list[str]:
@@ -210,15 +221,6 @@ def _alike(results: Sequence[_Result]) -> list[str]:
     if len(results) == 1 or len(set(looked_at)) > 1:
         return []
     return ["All trials looked at the same examples, since there are no more: that they agree says nothing. Give more data."]
-
-
-def _circumstances(model: LanguageModel) -> dict[str, Any]:
-    return {
-        "device": str(model.forward.device),
-        "dtype": str(model.model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "batch_sizes": dict(model.batches.sizes),
-    }
 
 
 def _free_folder() -> Path:

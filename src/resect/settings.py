@@ -22,10 +22,14 @@ def setting(
     changes_result: bool = True,
     path: bool = False,
     metavar: str | None = None,
+    of: str | None = None,
 ) -> Any:
-    """A field of a recipe: its default, its sentence, its bounds, and whether another value may give another result."""
+    """A field of a recipe: its default, its sentence, its bounds, whether another value may give another result, and whose it is.
+
+    `of`: the one method that has this setting; None: all of them.
+    """
     facts = {"sentence": sentence, "least": least, "most": most, "changes_result": changes_result}
-    return dataclasses.field(default=default, metadata={**facts, "path": path, "metavar": metavar})
+    return dataclasses.field(default=default, metadata={**facts, "path": path, "metavar": metavar, "of": of})
 
 
 def check_bounds(recipe: Any) -> None:
@@ -67,6 +71,11 @@ def _fitted(name: str, value: Any, hint: Any) -> Any:
         elif option is types.NoneType:
             if value is None:
                 return None
+        elif option == tuple[float, ...]:
+            numbers = value if isinstance(value, list | tuple) else (value,)
+            if all(isinstance(item, int | float) and not isinstance(item, bool) for item in numbers):
+                return tuple(map(float, numbers))
+            wanted.append("a list of numbers")
         elif typing.get_origin(option) is tuple:
             held = (value,) if isinstance(value, str) else value
             if isinstance(held, list | tuple) and all(isinstance(item, str) for item in held):

@@ -1,6 +1,9 @@
 """A folder appears under its name when it is whole, and not before."""
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -82,3 +85,56 @@ def test_a_target_is_followed_to_where_it_is(tmp_path):
     with pytest.raises(InputError, match="own folder"):
         check_target(tmp_path / "back" / "x", tmp_path / "base")
     assert os.listdir(tmp_path / "base") == []
+
+
+#: Puts a file into `out` while it is a mount point: of a file system of its own, or of a folder beside it.
+MOUNTED = """
+import subprocess, sys
+from pathlib import Path
+from resect.export.staging import check_target, refuse_too_little_room, staged
+out, kind = Path(sys.argv[1]), sys.argv[2]
+mount = ["-t", "tmpfs", "none"] if kind == "disk" else ["--bind", str(out.with_name("real"))]
+subprocess.run(["mount", *mount, str(out)], check=True)
+(out / ".resect.part").mkdir() if kind == "disk" else None  # as a kill may leave it
+(out / "lost+found").mkdir() if kind == "disk" else None
+target = check_target(out, None)
+asked = []
+refuse_too_little_room(target, lambda disk: asked.append(disk) or 1)
+assert asked == [out.stat().st_dev]
+with staged(target) as part:
+    (part / "config.json").write_text("1")
+    (part / "sub").mkdir()
+    (part / "sub" / "a").write_text("2")
+    assert not (out / "config.json").exists()
+try:
+    with staged(Path(sys.argv[1])) as part:
+        raise ValueError
+except ValueError:
+    pass
+print(sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.name != "lost+found"))
+"""
+
+
+@pytest.mark.parametrize("kind", ["disk", "folder"])
+def test_a_mount_point_is_filled_from_within(tmp_path, kind):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "real").mkdir()
+    alone = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    command = [*alone, sys.executable, "-c", MOUNTED, tmp_path / "out", kind]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "['config.json', 'sub', 'sub/a']\n"), done.stderr
+    assert names(tmp_path) == ["out", "real"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_whose_parent_cannot_be_written_is_filled_from_within(tmp_path):
+    (tmp_path / "locked" / "out").mkdir(parents=True)
+    (tmp_path / "locked").chmod(0o555)
+    try:
+        with staged(check_target(tmp_path / "locked" / "out", None)) as part:
+            (part / "a").write_text("1")
+        assert names(tmp_path / "locked" / "out") == ["a"]
+    finally:
+        (tmp_path / "locked").chmod(0o755)

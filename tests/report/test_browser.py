@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from report.matrix_folder import analyses, composed, reduced
 from report.run_folder import COMPARISON, RECIPE, example, finished, measured, with_trials
-from resect.report import charts
+from resect.report import charts, heatmap
 from resect.report.html import write
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -179,7 +180,8 @@ def reports(folder):
     ]
     told = {**COMPARISON, "task": wide, "base": measured(0.6, 0.55, 0.65) | {"by_tag": {wide: 0.5}}}
     recipe = RECIPE.with_settings(model=wide.replace("/", ""), locate_on=[wide])
-    return [write(run) for run in (whole, several, broken, finished(folder / "hostile", told, examples=rows, recipe=recipe))]
+    laser = reduced(folder / "laser", analysed=analyses()), composed(folder / "composed")
+    return [write(run) for run in (whole, several, broken, *laser, finished(folder / "hostile", told, examples=rows, recipe=recipe))]
 
 
 def test_the_report_opens_without_a_complaint_and_fits(tmp_path, browser):
@@ -227,7 +229,7 @@ def test_drawings_stand_alone(tmp_path, browser):
     drawn = {
         "bars": charts.bars([charts.Bar("control: random cuts of the same size", 0.6, 0.5, 0.7)]),
         "curve": charts.curve([(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)], 11),
-        "heat": charts.heat(labels, labels, cells, [[f"{100 * value:+.1f}" for value in row] for row in cells], True, corner="found on"),
+        "heat": heatmap.heat(labels, labels, cells, [[f"{100 * value:+.1f}" for value in row] for row in cells], True, corner="found on"),
     }
     for name, svg in drawn.items():
         path = tmp_path / f"{name}.svg"

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resect.report.charts import Bar, bars, curve, heat, shift, standalone
+from resect.report.categories import Series, columns, lines
+from resect.report.charts import Bar, bars, curve, shift, standalone
 from resect.report.drawing import extent, fitted, legible, ticks, wrapped
+from resect.report.heatmap import Shade, heat
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down")
@@ -121,6 +123,69 @@ def test_strength_follows_the_value_and_nothing_is_no_zero():
     assert float(strong[0]) < float(strong[1]) and strong[2:] == [None, None]
     assert said(svg)[-3:] == ["1", "2", "0"]
     assert said(heat(["row"], ["a"], [[0.7]], floor=0.7))[-1] == "0.7"
+
+
+def test_bounds_are_hatched_and_have_no_colour():
+    svg = heat(["row"], ["a", "b", "c"], [[0.2, 0.1, -0.1]], [["70", "≤60", "40"]], True, bounds={(0, 1)}, chosen={(0, 0)}, dense=True)
+    assert [rect.get("class") for rect in parsed(svg).iter(f"{SVG}rect")] == ["cell up", "cell chosen", "cell bound", "cell down"]
+    (hatch,) = [path for path in parsed(svg).iter(f"{SVG}path") if path.get("class") == "hatch"]
+    left, right = 0.0, float(parsed(svg).get("width"))
+    points = [tuple(map(float, point.split())) for point in re.split("[ML]", hatch.get("d")) if point]
+    assert len(points) % 2 == 0 and all(left < x < right and 0 < y < float(parsed(svg).get("height")) for x, y in points)
+
+
+def test_drawings_that_share_a_shade_can_be_compared():
+    shade = Shade.of([[0.5, -0.1]], diverging=True)
+    (alone,), (shared,) = (
+        [rect.get("fill-opacity") for rect in parsed(svg).iter(f"{SVG}rect")]
+        for svg in (heat(["row"], ["a"], [[0.1]], diverging=True), heat(["row"], ["a"], [[0.1]], shade=shade))
+    )
+    assert float(shared) < float(alone)
+
+
+def test_lines_have_a_mark_for_each_value_and_none_for_a_hole():
+    svg = lines(
+        ["0", "1", "2"], [Series("select", [0.5, None, 0.7], "base"), Series("test", [0.5, 0.6, 0.6])], title="t", across="a", upwards="u"
+    )
+    dots = [mark.get("class") for mark in parsed(svg).iter(f"{SVG}circle")]
+    assert (dots.count("dot base"), dots.count("dot main")) == (2, 3)
+    assert {"select", "test", "50.0", "70.0"} <= set(said(svg))
+    assert "select: 0 50.0" in parsed(svg)[1].text
+
+
+def test_what_stands_apart_is_on_no_line():
+    svg = lines(["1", "0", "block"], [Series("loss", [1.0, 2.0, 3.0], apart=1)], title="t", across="a", upwards="u", share=False, chosen=1)
+    (line,) = parsed(svg).iter(f"{SVG}polyline")
+    assert len(line.get("points").split()) == 2 and len(list(parsed(svg).iter(f"{SVG}circle"))) == 3
+    assert "block" in said(svg)
+
+
+def test_columns_grow_from_0_and_mirrored_ones_downwards():
+    series = [Series("gained", [2, 1]), Series("lost", [0, 4], "second")]
+    svg = columns(["a", "b"], series, title="t", across="a", upwards="u", share=False, mirrored=True)
+    (axis,) = [line for line in parsed(svg).iter(f"{SVG}line") if line.get("class") == "axis"]
+    zero = float(axis.get("y1"))
+    drawn = [rect for rect in parsed(svg).iter(f"{SVG}rect") if rect.get("width") != "12"]  # that of the legend
+    assert len(drawn) == 4
+    for rect in drawn:
+        top, tall = float(rect.get("y")), float(rect.get("height"))
+        assert (top if "second" in rect.get("class") else top + tall) == pytest.approx(zero, abs=0.6)
+
+
+@given(values=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), share=st.booleans())
+def test_any_values_can_be_drawn_over_places(values, share):
+    names = [str(number) for number in range(len(values))]
+    for draw in (lines, columns):
+        root = parsed(draw(names, [Series("x", values)], title="t", across="a", upwards="u", share=share))
+        for mark in root.iter():
+            x, y = mark.get("cx") or mark.get("x"), mark.get("cy") or mark.get("y")
+            assert x is None or -1 <= float(x) <= 400
+            assert y is None or -1 <= float(y) <= float(root.get("height"))
+
+
+def test_a_logarithmic_axis_has_round_numbers():
+    svg = curve([(n, 100 / (1 + n)) for n in range(100)], decimal=True, share=False, logarithmic=False, level=("edge", 5.0))
+    assert {"1", "10", "100", "edge"} <= set(said(svg)) or {"3", "10", "30"} <= set(said(svg))
 
 
 def test_a_shift_goes_the_way_of_the_values():

@@ -13,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from report.matrix_folder import COMPARISON as REDUCED
+from report.matrix_folder import RECIPE as LASER
+from report.matrix_folder import reduced
 from resect.errors import InputError
 from resect.recipe import Recipe
 from resect.report.gridforms import Column, clean, escaped, told_apart
@@ -218,8 +221,9 @@ def assert_is_latex(latex):
     bare = re.sub(r"\\[_%&#${}\\]", "", latex)
     assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
     assert not re.search(r"[#~]|(?<!^)%", bare, re.MULTILINE)
-    (layout,) = re.findall(r"\\begin\{tabular\}\{(.*)\}", latex)
-    assert {re.sub(r"\\&", "", row).count("&") for row in rows_of(latex)} == {len(layout) - 1}
+    for part in latex.split(r"\begin{tabular}")[1:]:
+        layout = re.match(r"\{(.*)\}", part)[1]
+        assert {re.sub(r"\\&", "", row).count("&") for row in rows_of(part)} == {len(layout) - 1}
     assert not any(row.lstrip().startswith(("[", "*")) for row in rows_of(latex))
 
 
@@ -228,7 +232,7 @@ def test_latex_escapes_names_and_keeps_its_columns(tmp_path, patent):
     latex = grid.latex()
     assert_is_latex(latex)
     assert r"a\_b 100\% \& \#1 \$x\textasciicircum{}2\textasciitilde{} \textbackslash{}cmd\{y\} {[}red]no" in latex
-    assert r"\textbf{71.7 ($+$6.1)}" in latex and latex.count(r"\midrule") == 2
+    assert r"\textbf{71.7 ($+$6.1)}" in latex and latex.count(r"\midrule") == 3
     assert_is_latex(transferred(found()).latex())
 
 
@@ -281,6 +285,48 @@ def test_a_picture_is_a_file_of_its_own(tmp_path):
         assert "\x1b" not in picture and "<b>" not in picture
         addresses = set(re.findall(r"https?://[^\"' ]+", picture))
         assert addresses <= {"http://www.w3.org/2000/svg"}
+
+
+def test_what_each_run_cut_is_listed_by_model_and_task(tmp_path):
+    reductions = {"counterfact": ("decoder.27.gate", 0.01), "hotpotqa": ("decoder.26.down", 0.1), "fever": None}
+    runs = [
+        reduced(tmp_path / task, {**REDUCED, "task": task}, plan_of(found), recipe=LASER.with_settings(task=task))
+        for task, found in reductions.items()
+    ]
+    runs.append(finished(tmp_path / "crispr", compared("bbq/age")))
+    grid = table(runs)
+    assert [(each.task, each.method, each.what) for each in grid.done] == [
+        ("counterfact", "LASER", "decoder.27.gate ρ 0.01"),
+        ("hotpotqa", "LASER", "decoder.26.down ρ 0.1"),
+        ("fever", "LASER", "nothing"),
+        ("bbq/age", "CRISPR", "3 neurons"),
+    ]
+    assert {row.label for row in grid.rows} == {"original", "LASER", "CRISPR", "random cut, as CRISPR", "other matrices, as LASER"}
+    text = printed(grid, 60)
+    assert "what was cut" in text and "decoder.27.gate ρ 0.01" in text and "reduced as far" in " ".join(text.split())
+    latex = grid.latex()
+    assert_is_latex(latex)
+    assert r"tiny & counterfact & LASER & decoder.27.gate ρ 0.01 \\" in latex
+    assert {row["cut"] for row in records(grid)} >= {"decoder.26.down ρ 0.1", "3 neurons", ""}
+    assert len(grid.to_json()["cuts"]) == 4
+
+
+def plan_of(found):
+    edits = [] if found is None else [{"kind": "reduce_rank", "site": found[0], "rho": found[1], "keep": "largest"}]
+    return {"schema": 1, "model": None, "edits": edits}
+
+
+def test_a_damaged_plan_is_named(tmp_path):
+    run = finished(tmp_path / "torn", compared())
+    (run.folder / "plan.json").write_text('{"edits": [{"kind": "reduce_rank", "site": "decoder.0.up", "rho": "x"}]}')
+    with pytest.raises(InputError, match=r"torn.*damaged"):
+        table([run])
+
+
+def test_tasks_of_a_transfer_may_have_metrics_of_their_own():
+    grid = transferred(found(metric=None, metrics={"bbq/age": "accuracy", "bbq/ses": "generation", "glue/mrpc": "top10"}))
+    assert [column.label for column in grid.columns] == ["bbq/age", "bbq/ses (generation)", "glue/mrpc (top10)"]
+    assert "heading says top" in grid.caption
 
 
 def found(**changes):

@@ -12,7 +12,7 @@ import pytest
 
 from report.run_folder import COMPARISON, HOSTILE, PLAN, RECIPE, Page, changed, example, finished, measured, shown
 from resect.figures import PAGE, Figures
-from resect.report import charts
+from resect.report import charts, heatmap
 from resect.report.facts import tiles
 from resect.report.html import page, write
 from resect.report.reading import Reading
@@ -128,7 +128,7 @@ def test_colours_can_be_told_from_what_they_stand_on(scheme):
     values = {name: [int(code[place : place + 2], 16) / 255 for place in (1, 3, 5)] for name, code in colours.items()}
     for name in ("accent", "bad"):  # the strongest cell of a heat map
         values[f"{name} cell"] = [
-            charts.STRONGEST * top + (1 - charts.STRONGEST) * under for top, under in zip(values[name], values["paper"], strict=True)
+            heatmap.STRONGEST * top + (1 - heatmap.STRONGEST) * under for top, under in zip(values[name], values["paper"], strict=True)
         ]
 
     def light(colour):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from report.run_folder import COMPARISON, EXAMPLES, HOSTILE, PLAN, RECIPE, TRIALS, finished, shown, with_trials
 from resect.errors import RunMismatch
 from resect.report.html import page
-from resect.report.reading import Reading
+from resect.report.reading import Reading, opened
 from resect.store import Run
 
 
@@ -61,6 +61,57 @@ def test_a_run_that_has_just_begun_is_shown(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunMismatch):
         page(Run.load(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage", ["=", "", 'method = "crispr"\nmodel = "models/tiny"\ntask = [', 'method = "vanished"\nmodel = "models/tiny"']
+)
+def test_a_damaged_recipe_leaves_the_rest_to_be_shown(tmp_path, damage):
+    folder = finished(tmp_path / "run").folder
+    (folder / "recipe.toml").write_text(damage)
+    with pytest.raises(RunMismatch):
+        Run.load(folder)
+    run = opened(folder)
+    text = shown(run).text
+    for expected in (
+        "The recipe.",
+        "damaged",
+        "on bbq/age",
+        "81.6 %",
+        "Fixed: 30 answers",
+        "Not known: the recipe is damaged.",
+        "3 in all",
+    ):
+        assert expected in text, expected
+    assert ("tiny on bbq/age" in text) == ("models/tiny" in damage)
+    assert "20 examples" not in text and "golden section" not in text and "No command can be given" in text  # no setting is made up
+
+
+def test_a_sound_recipe_opens_as_ever_and_a_folder_that_is_no_run_not_at_all(tmp_path):
+    run = finished(tmp_path / "run")
+    assert opened(run.folder).recipe == run.recipe
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "recipe.toml").write_text("=")
+    for folder in (tmp_path / "other", tmp_path / "nowhere"):
+        with pytest.raises(RunMismatch):
+            opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"size": -1, "score": 0.5}, "of row 2, its size is -1; it is a count, 0 or more"),
+        ({"size": 3}, "of row 2, its score is None, which is no number"),
+        ({"size": "x", "score": 0.5}, "its size is 'x'"),
+        ({"score": 0.5}, "it has neither a size nor a site that there can be"),
+        ({"site": "nowhere.3", "score": 0.5}, "it has neither a size nor a site"),
+        ({"site": "decoder.3.up", "rho": 7, "score": 0.5}, "its rho is 7; ρ is a share from 0 to 1"),
+    ],
+)
+def test_a_damaged_candidate_is_told_and_the_others_are_shown(tmp_path, row, says):
+    run = finished(tmp_path / "run", trials=[TRIALS[0], row, *TRIALS[1:]])
+    text = shown(run).text
+    assert "1 of the candidates that were tried." in text and says in text and "n = 3: 66.0 %" in text
 
 
 JUNK = st.sampled_from([None, "x", [], {}, [1], {"a": None}, -1, 10**400, 1e308, float("inf"), float("nan"), True, HOSTILE])

@@ -8,6 +8,7 @@ import pytest
 
 from resect.recipe import Recipe
 from resect.report.advice import helped, near, verdict
+from resect.report.surgery import Surgery
 from resect.report.terminal import console, cut_count, plain, shortened, show, summary, where
 from resect.store import Run
 
@@ -160,14 +161,14 @@ def test_a_cut_that_found_nothing_says_so_and_what_to_try(tmp_path):
 )
 def test_the_verdict_follows_the_interval_and_the_control(change, says, good):
     comparison = with_change(*change)
-    assert says in verdict(comparison, 3)
+    assert says in verdict(comparison, Surgery(3))
     assert helped(comparison) == good
 
 
 def test_less_loss_helps_and_more_does_harm():
     less, more = ({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"} for mean in (-0.2, 0.2))
-    assert "helps: -0.200 on examples" in verdict(less, 3) and helped(less)
-    assert "harm" in verdict(more, 3) and not helped(more)
+    assert "helps: -0.200 on examples" in verdict(less, Surgery(3)) and helped(less)
+    assert "harm" in verdict(more, Surgery(3)) and not helped(more)
 
 
 def test_too_few_groups_for_an_interval_are_told(tmp_path):
@@ -191,7 +192,7 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
         seed=4,
         max_fraction=0.01,
     ).anchored()
-    for _, command in next_commands(recipe, tmp_path / "runs" / "x", with_change(0, 0, 0), 0):
+    for _, command in next_commands(recipe, tmp_path / "runs" / "x", with_change(0, 0, 0), Surgery()):
         words = shlex.split(command)
         assert Path(words[0]).name == "resect"
         typed = Recipe.from_settings({"method": words[1], **settings_of(parse(words[1:]))})

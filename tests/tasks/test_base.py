@@ -177,6 +177,30 @@ def test_other_words_leave_the_examples():
     assert found.with_wording() == found
 
 
+def test_how_answers_are_judged():
+    plain = task([example()])
+    assert (plain.metric, plain.tokens_for("llama"), plain.matching) == ("accuracy", 16, "choice")
+    asked = task([example()], metric="generation", answer_tokens=1, answer_tokens_by={"llama": 10}, matching="contains")
+    assert [asked.tokens_for(family) for family in ("llama", "gptj")] == [10, 1]
+    assert asked.digest == plain.digest, "the same is asked"
+    assert asked.limited(1).tokens_for("llama") == 10
+    assert hash(asked) == hash(task([example()], metric="generation", answer_tokens=1, matching="contains"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"metric": "acuracy"}, UnknownName, "Did you mean 'accuracy'"),
+        ({"answer_tokens": 0}, BadTask, "generates 0 tokens"),
+        ({"answer_tokens": True}, BadTask, "generates True tokens"),
+        ({"answer_tokens_by": {"llama": -1}}, BadTask, "generates -1 tokens"),
+    ],
+)
+def test_a_way_to_judge_that_does_not_exist_is_refused(changed, error, says):
+    with pytest.raises(error, match=says):
+        task([example()], **changed)
+
+
 def test_the_digest_is_of_what_is_asked():
     found = many(4)
     assert found.digest == many(4).digest

@@ -97,6 +97,21 @@ def test_choices_that_are_fixed_or_absent(write):
     assert free.examples[1].gold == "q1"
 
 
+def test_how_answers_are_judged(write):
+    chosen = load_task(write())
+    assert (chosen.metric, chosen.answer_tokens, chosen.matching) == ("accuracy", 16, "choice")
+    without = TOML.replace('choices = "options"', "").replace('"label"', '"question"').replace("{{ choices | join('/') }}", "")
+    free = load_task(write(without))
+    assert (free.metric, free.answer_tokens, free.matching) == ("generation", 16, "contains")
+    said = load_task(write(TOML + 'metric = "logloss"\ntokens = 3\nmatching = "contains"\n'))
+    assert (said.metric, said.answer_tokens, said.matching) == ("logloss", 3, "contains")
+
+
+def test_a_json_file_may_hold_the_items(write, tmp_path):
+    (tmp_path / "items.json").write_text(json.dumps(ITEMS), encoding="utf-8")
+    assert load_task(write(TOML.replace("items.jsonl", "items.json"))).digest == load_task(write()).digest
+
+
 def test_csv(write):
     text = '\ufeffq,a,b,label,hard\r\n"one, two",x,y,1,yes\r\n"line\nbreak",x,y,x,\r\n\r\n'
     found = load_task(write(csv_toml(tags=["hard"]), items_csv=text))
@@ -140,6 +155,10 @@ def test_the_split_field_and_other_groups(write):
         (TOML.replace('["Answer.", "Choose."]', "[1]"), "task.toml:6: instructions"),
         (TOML.replace('["Answer.", "Choose."]', '"no.txt"'), "task.toml:6: .*no.txt"),
         (TOML.replace("{{ question }}", "{{ qestion }}"), "task.toml: .*'qestion' is undefined"),
+        (TOML + 'metric = "acuracy"\n', r"task.toml:11: metric is 'acuracy'; one of accuracy, generation, .* is wanted"),
+        (TOML + "tokens = 0\n", "task.toml:11: tokens is 0; a whole number"),
+        (TOML + "tokens = true\n", "task.toml:11: tokens is True; a whole number"),
+        (TOML + 'matching = "equal"\n', "task.toml:11: matching is 'equal'; one of choice, contains"),
         (TOML + "[options]\n", "task.toml:11: unknown key 'options'"),
         (TOML + 'split = "kind"\n', "items.jsonl:1: the field 'kind'"),
     ],

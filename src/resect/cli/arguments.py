@@ -17,6 +17,10 @@ CRISPR_FLAGS = (
     *("samples", "locate_on", "variant", "sites", "n", "fraction", "choose", "max_fraction", "trials"),
     *("tokens", "confusion_weight", "skill", "gradient", "pooling", "skill_batch", "metric", "authors_task", "largest"),
 )
+LASER_FLAGS = (
+    *("rho", "sites", "keep", "compose", "published", "screen", "screened", "task_free", "rise", "variant", "metric"),
+    *("decomposition", "authors_task", "state_memory", "cache", "cache_size"),
+)
 BESIDE_FLAGS = ("calibrate", "generation", "text", "beside")
 RUN_FLAGS = ("output", "engine")
 #: What each command is for; `resect --help` shows them in this order.
@@ -24,6 +28,7 @@ SENTENCES = {
     "demo": "The main job on the model and the task inside the package: no network, no arguments.",
     "anatomy": "What a model is made of: family, sites, neurons. A folder with config.json alone will do.",
     "crispr": "Find bias neurons, cut them, and see on held-out examples what changed.",
+    "laser": "Find the weight matrix that does better at a lower rank, and see on held-out examples what changed.",
     "try": "The answer to a prompt before and after a plan, side by side.",
     "evaluate": "How well a model does on tasks, with and without a plan, and after calibration.",
     "transfer": "What cuts that were found on some tasks do to others: plans × tasks.",
@@ -147,6 +152,16 @@ def _crispr(command: Parser) -> None:
     _job(command)
 
 
+def _laser(command: Parser) -> None:
+    _model(command)
+    command.add_argument("task", metavar="TASK", nargs="?", default=argparse.SUPPRESS, help=f"{Recipe.sentence('task')} Not with --task-free.")
+    add_settings(command.add_argument_group("the method"), LASER_FLAGS)
+    add_settings(command.add_argument_group("the task"), TASK_FLAGS)
+    add_settings(command.add_argument_group("beside the comparison"), BESIDE_FLAGS)
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    _job(command)
+
+
 def _try(command: Parser) -> None:
     _model(command)
     _plan(command, required=True)
@@ -235,6 +250,7 @@ _BUILDERS = {
     "demo": _demo,
     "anatomy": _anatomy,
     "crispr": _crispr,
+    "laser": _laser,
     "try": _try,
     "evaluate": _evaluate,
     "transfer": _transfer,

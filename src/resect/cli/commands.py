@@ -8,7 +8,8 @@ from . import asking, jobs, showing
 COMMANDS: Mapping[str, Callable[[Namespace], None]] = {
     "demo": jobs.demo,
     "anatomy": showing.anatomy,
-    "crispr": jobs.crispr,
+    "crispr": jobs.job,
+    "laser": jobs.job,
     "try": asking.try_plan,
     "evaluate": asking.evaluate,
     "transfer": asking.transfer,

@@ -39,8 +39,8 @@ def add_settings(group: Any, names: Iterable[str]) -> None:
             facts |= {"action": "store_true"}
         elif options == [bool]:
             facts |= {"action": argparse.BooleanOptionalAction}
-        elif options == [tuple[str, ...]]:
-            facts |= {"action": "extend", "nargs": "+"}
+        elif options in ([tuple[str, ...]], [tuple[float, ...]]):
+            facts |= {"action": "extend", "nargs": "+", "type": typing.get_args(options[0])[0]}
         elif name == "batch_size":
             facts |= {"type": _batch_size}
         elif typing.get_origin(options[0]) is Literal:
@@ -55,7 +55,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 
 def _shown(default: Any) -> str:
-    return " ".join(default) if isinstance(default, tuple) else "yes" if default is True else str(default)
+    return " ".join(map(str, default)) if isinstance(default, tuple) else "yes" if default is True else str(default)
 
 
 def _batch_size(text: str) -> str | int:

@@ -23,9 +23,9 @@ def demo(options: Namespace) -> None:
     _show_run(outcome.folder, options)
 
 
-def crispr(options: Namespace) -> None:
-    """The whole job: locate, search, compare."""
-    _job(Recipe.from_settings({"method": "crispr", **settings_of(options)}), options)
+def job(options: Namespace) -> None:
+    """The whole job of a method: locate, search, compare."""
+    _job(Recipe.from_settings({"method": options.command, **settings_of(options)}), options)
 
 
 def from_recipe(options: Namespace) -> None:
@@ -91,7 +91,7 @@ def _job(recipe: Recipe, options: Namespace) -> None:
         emit(options, {"run": str(recipe.folder), "dry_run": sentences}, lambda: "\n".join(sentences))
         return
     with told(options.quiet) as progress:
-        outcome = run.crispr(recipe, progress, fresh=options.fresh)
+        outcome = run.job(recipe, progress, fresh=options.fresh)
     _show_run(outcome.folder, options)
 
 

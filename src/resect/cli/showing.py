@@ -9,7 +9,10 @@ from ..store import Run
 from .arguments import settings_of
 from .output import check_picture, emit, emit_grid
 
-METHOD_SENTENCES = {"crispr": "Bias neurons (Yang et al. 2024, arXiv:2311.09627): found by attribution, set to 0."}
+METHOD_SENTENCES = {
+    "crispr": "Bias neurons (Yang et al. 2024, arXiv:2311.09627): found by attribution, set to 0.",
+    "laser": "Layer-selective rank reduction (Sharma et al. 2024, arXiv:2312.13558): one matrix, or several, replaced by low-rank ones.",
+}
 
 
 def anatomy(options: Namespace) -> None:

@@ -3,10 +3,8 @@
 Know linear algebra and one matrix. Both have a weight form only: without the weights there is nothing to decompose.
 """
 
-import math
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,48 +15,12 @@ from ..address import MATRIX_ROLES, ROLES, STACKS, Site
 from ..anatomy import Anatomy
 from ..errors import BadAddress, InputError, NotFinite, UnknownName
 from .base import Edit, Touch, finite, wide
+from .decomposition import Decomposition as Decomposition
+from .decomposition import Keep, check_finite, official_matrix, official_rank
+from .decomposition import share as share
 
-Keep = Literal["largest", "smallest"]
+Variant = Literal["exact", "official"]
 Select = Literal["smallest", "random"]
-
-
-def share(fraction: float, of: int) -> int:
-    """⌊fraction · of⌋ for the fraction that was written, not for its neighbour among the floats.
-
-    >>> share(0.29, 100), int(0.29 * 100)
-    (29, 28)
-    """
-    return math.floor(Fraction(repr(float(fraction))) * of)
-
-
-@dataclass(frozen=True)
-class Decomposition:
-    """A matrix W [out, in] = left · diag(values) · right, values falling; in float32 or better."""
-
-    left: Float[Tensor, "out k"]
-    values: Float[Tensor, " k"]
-    right: Float[Tensor, "k inside"]
-
-    @classmethod
-    def of(cls, weight: Float[Tensor, "out inside"]) -> "Decomposition":
-        """The exact singular value decomposition, k = min(out, in), O(out · in · k). Raises NotFinite."""
-        exact = wide(weight)
-        if not bool(torch.isfinite(exact).all()):
-            raise NotFinite(
-                f"A matrix of shape {list(weight.shape)} holds NaN or infinity and cannot be decomposed; look at the checkpoint."
-            )
-        return cls(*torch.linalg.svd(exact, full_matrices=False))
-
-    def factors(self, rank: int, keep: Keep = "largest") -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank inside"]]:
-        """Two matrices: their product is the best approximation of that rank, or the smallest components' sum."""
-        chosen = slice(0, rank) if keep == "largest" else slice(len(self.values) - rank, None)
-        roots = self.values[chosen].sqrt()
-        return self.left[:, chosen] * roots, roots[:, None] * self.right[chosen]
-
-    def matrix(self, rank: int, keep: Keep = "largest") -> Float[Tensor, "out inside"]:
-        """The product of `factors`; rank 0 is the zero matrix."""
-        chosen = slice(0, rank) if keep == "largest" else slice(len(self.values) - rank, None)
-        return (self.left[:, chosen] * self.values[chosen]) @ self.right[chosen]
 
 
 @dataclass(frozen=True)
@@ -102,18 +64,23 @@ class ReduceRank(OfMatrix):
     site : a matrix
     rho : in [0, 1); rank 0 zeroes the matrix (not its bias)
     keep : "largest": the approximation. "smallest": as many components, those of the smallest singular values
+    variant : "exact", or "official": the approximation and the rank of the authors' code, `largest` only
+    seed : not negative; given with "official", and only there. The same seed gives the same matrix, on the same kind of device
 
-    The decomposition is exact, in float32 or better whatever the weights' dtype. Done twice it is what it is done once,
-    for "largest". Raises InputError, UnknownName; applying it NotFinite. Source: LASER (arXiv:2312.13558), the operator
-    (τ, ℓ, ρ). Differs from the source in: nothing (the authors' code approximates; that is `official`'s).
+    The exact decomposition is in float32 or better whatever the weights' dtype (`decomposition` says how exact). Done twice it is
+    what it is done once, for "largest". Raises InputError, UnknownName; applying it NotFinite, NotWritable. Source: LASER
+    (arXiv:2312.13558), the operator (τ, ℓ, ρ). Differs from the source in: nothing ("exact"; the authors' code approximates); the seed,
+    which theirs has not ("official").
     """
 
     kind: ClassVar[str] = "reduce_rank"
     rho: float
     keep: Keep = "largest"
+    variant: Variant = "exact"
+    seed: int | None = None
 
-    def __init__(self, site: Site | str, rho: float, keep: Keep = "largest") -> None:
-        self._set(site=site, rho=rho, keep=keep)
+    def __init__(self, site: Site | str, rho: float, keep: Keep = "largest", variant: Variant = "exact", seed: int | None = None) -> None:
+        self._set(site=site, rho=rho, keep=keep, variant=variant, seed=seed)
 
     def _judge(self) -> None:
         super()._judge()
@@ -121,6 +88,10 @@ class ReduceRank(OfMatrix):
         if not 0 <= self.rho < 1:
             raise InputError(f"The rho of a reduce_rank is in [0, 1), the share of the rank that stays, not {self.rho!r}.")
         _one_of("keep", self.keep, get_args(Keep))
+        _one_of("variant", self.variant, get_args(Variant))
+        if self.variant == "official" and self.keep != "largest":
+            raise InputError("A reduce_rank with variant='official' keeps the largest components; only variant='exact' finds the smallest.")
+        _check_seed(f"A reduce_rank with variant={self.variant!r}", self.seed, wanted=self.variant == "official")
 
     def rank(self, shape: tuple[int, int]) -> int:
         """The rank that a matrix of this shape is left with.
@@ -128,15 +99,31 @@ class ReduceRank(OfMatrix):
         >>> ReduceRank("decoder.3.up", 0.29).rank((100, 400))
         29
         """
-        return share(self.rho, min(shape))
+        return official_rank(self.rho, shape) if self.variant == "official" else share(self.rho, min(shape))
 
-    def reduced(self, weight: Float[Tensor, "out inside"]) -> Float[Tensor, "out inside"]:
-        """What becomes of a matrix, in its own dtype. Raises NotFinite."""
+    def reduced(self, weight: Float[Tensor, "out inside"], family: str = "") -> Float[Tensor, "out inside"]:
+        """What becomes of a matrix, in its own dtype; of the model's family it depends for "official" only. Raises NotFinite."""
+        return self.of_factors(weight, Decomposition.of(weight, str(self.site)) if self.variant == "exact" else None, family)
+
+    def of_factors(
+        self, weight: Float[Tensor, "out inside"], factors: Decomposition | None, family: str = ""
+    ) -> Float[Tensor, "out inside"]:
+        """The same to the last bit as `reduced`, given the matrix' decomposition: one serves all ρ. "official" asks for none."""
         rank = self.rank((weight.shape[0], weight.shape[1]))
-        return Decomposition.of(weight).matrix(rank, self.keep).to(weight.dtype)
+        if self.variant == "official":
+            check_finite(weight, str(self.site))
+            return official_matrix(weight, rank, self.seed or 0, family).to(weight.dtype)
+        if factors is None:
+            raise ValueError("An exact reduction needs the matrix' decomposition.")
+        return factors.matrix(rank, self.keep).to(weight.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: `kind`, and the fields that are set; the variant only where it is not "exact"."""
+        value = super().to_json()
+        return {name: entry for name, entry in value.items() if (name, entry) != ("variant", "exact")}
 
     def _write(self, anatomy: Anatomy) -> None:
-        anatomy.write(self.site, None, self.reduced(anatomy.weight(self.site)))
+        anatomy.write(self.site, None, self.reduced(anatomy.weight(self.site), anatomy.family))
 
 
 @dataclass(frozen=True)
@@ -152,7 +139,7 @@ class PruneWeights(OfMatrix):
     another site
 
     Raises InputError, UnknownName; applying it NotFinite. Source: absolute pruning of LASER (arXiv:2312.13558). Differs from
-    the source in: nothing.
+    the source in: nothing (the authors' code drops one weight more, and all that are as large as it).
     """
 
     kind: ClassVar[str] = "prune_weights"
@@ -169,12 +156,7 @@ class PruneWeights(OfMatrix):
         if not 0 <= self.fraction <= 1:
             raise InputError(f"The fraction of a prune_weights is in [0, 1], the share that is dropped, not {self.fraction!r}.")
         _one_of("select", self.select, get_args(Select))
-        if (self.select == "random") != (self.seed is not None):
-            raise InputError(
-                f"A prune_weights with select={self.select!r} has {'a' if self.select == 'random' else 'no'} seed, not seed={self.seed!r}."
-            )
-        if self.seed is not None and (not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0):
-            raise InputError(f"A seed is an integer from 0 on, not {self.seed!r}.")
+        _check_seed(f"A prune_weights with select={self.select!r}", self.seed, wanted=self.select == "random")
 
     def dropped(self, weight: Float[Tensor, "out inside"]) -> Tensor:
         """Flat positions (row · in + column) of the weights that go. Raises NotFinite."""
@@ -202,3 +184,10 @@ class PruneWeights(OfMatrix):
 def _one_of(what: str, given: object, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
         raise UnknownName(what, str(given), allowed)
+
+
+def _check_seed(what: str, seed: object, *, wanted: bool) -> None:
+    if wanted != (seed is not None):
+        raise InputError(f"{what} has {'a' if wanted else 'no'} seed, not seed={seed!r}.")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise InputError(f"A seed is an integer from 0 on, not {seed!r}.")

@@ -1,28 +1,36 @@
 """Plan to checkpoint: a folder that plain transformers loads, with the plan in its weights, its card beside them, and a proof.
 
 Where names in memory and on disk map one to one, only the bytes that change are written, and the model is never loaded whole; else all is
-loaded and saved anew, and that is said. One file a part of the work; knows no command line and prints nothing.
+loaded and saved anew, and that is said. As "factored", matrices whose rank a plan reduces are kept as two factors, and the folder is loaded
+by `resect.load_model` alone. One file a part of the work; knows no command line and prints nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
-from ..errors import Failure
+from ..errors import Failure, InputError, UnknownName
+from ..factored import INDEX, SINGLE, Factoring
 from ..figures import count
 from ..files import write_text
 from ..loading import usable
 from ..plan import Plan
 from ..store import Run
 from ..work import Progress, silent
-from . import proof
-from .card import card, front_matter
+from . import nearness, proof
 from .checkpoint import CARD, PLAN, Checkpoint
+from .factoring import Choice, Saving
+from .nearness import Nearness
 from .original import Original
 from .rewriting import Files, rewriting
 from .staging import check_target, refuse_too_little_room, staged, writing
+from .telling import Told
+
+#: What may be written: a checkpoint that plain transformers loads, or one that keeps matrices of reduced rank as factors.
+Format = Literal["checkpoint", "factored"]
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Exported:
 
     `rewritten`: weights of which something changed; `linked`: weights that are one file with the base's; `copied`: other files;
     `left_out`: what the base has and the export has not. `anew`: why all weights were saved anew, or None. `verified`: None where that was
-    not asked for. `is_copy`: the plan was empty.
+    not asked for. `is_copy`: the plan was empty. `saving`: what is kept as factors, and `nearness`: how near the check found these; None
+    elsewhere.
     """
 
     folder: Path
@@ -42,6 +51,8 @@ class Exported:
     anew: str | None
     verified: bool | None
     is_copy: bool
+    saving: Saving | None = None
+    nearness: Nearness | None = None
 
     def sentences(self) -> list[str]:
         """What people should know of it."""
@@ -57,7 +68,11 @@ class Exported:
             told.append(f"{linked} of weights linked, not copied: one file with the base's, so replace it, but never write into it.")
         if self.left_out:
             told.append(f"Left out, since they hold or describe unedited weights: {', '.join(self.left_out)}.")
-        if self.verified:
+        if self.saving is not None:
+            told += _of_factors(self.folder, self.saving)
+        if self.nearness is not None:
+            told.append(self.nearness.sentence())
+        elif self.verified:
             told.append("Checked: loaded again, its weights and logits equal those of the base with the plan applied, to the last bit.")
         else:
             told.append("It was not loaded again to be checked.")
@@ -66,7 +81,11 @@ class Exported:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the names above."""
         files = {name: list(getattr(self, name)) for name in ("rewritten", "linked", "copied", "left_out")}
-        return {"folder": str(self.folder), **files, "anew": self.anew, "verified": self.verified, "is_copy": self.is_copy}
+        factored = None if self.saving is None else self.saving.to_json()
+        if factored is not None and self.nearness is not None:
+            factored["nearness"] = asdict(self.nearness)
+        told = {"format": "checkpoint" if self.saving is None else "factored", "factored": factored}
+        return {"folder": str(self.folder), **files, "anew": self.anew, "verified": self.verified, "is_copy": self.is_copy, **told}
 
 
 def export(
@@ -74,6 +93,7 @@ def export(
     source: str,
     to: str | Path,
     *,
+    as_format: Format = "checkpoint",
     run: Run | None = None,
     base_model: str | None = None,
     revision: str | None = None,
@@ -88,62 +108,83 @@ def export(
     Parameters
     ----------
     source : the base model: a folder, or a Hub id
-    to : the new folder; it appears when all is written and checked, and not before
+    to : the new folder; it appears when all is written and checked, and not before. "~" is the home folder
+    as_format : "checkpoint", which plain transformers loads; or "factored": each matrix whose rank the plan reduces, where no later edit
+        changes it and that saves numbers, is kept as U·diag(S) and Vᵀ; `resect.load_model(to)` loads it, plain transformers does not
     run : where the plan comes from; its numbers go into the card where its plan is this one
     base_model : the base's Hub id, for the card; default: `source`, of a folder only its own name
     trust_remote_code : run code that comes with the model. Dangerous: only for models whose code you have read.
     device : where the check computes its logits; None takes a GPU where there is one
-    verify : load base and export, one after the other, and compare weights, logits and tokenizer to the last bit
+    verify : load base and export, in turn, and compare weights, logits and tokenizer: to the last bit; factors as `nearness` says
     allow_other_model : let a model pass whose values are not those that the plan was made for, but whose shapes are
 
-    Raises before anything is written: InputError for `to`, BadModel, UnknownFamily, NotYet, WrongModel, UnknownName, NotWritable, Conflict.
-    Then StorageFailure for a disk that is full, and NoEffect, NotFinite, Failure where the check finds fault; nothing is left under the
-    name `to` in any of these cases.
+    Raises before anything is written: InputError for `to`, and for a plan of which nothing can be kept as factors, BadModel, UnknownFamily,
+    NotYet, WrongModel, UnknownName, NotWritable, Conflict, RunMismatch for a run whose numbers are damaged. Then StorageFailure for a disk
+    that is full, and NoEffect, NotFinite, Failure where the check finds fault; nothing is left under the name `to` in any of these cases.
     """
-    target = check_target(Path(to), Path(source) if Path(source).is_dir() else None)
+    if as_format not in get_args(Format):
+        raise UnknownName("format of an export", str(as_format), get_args(Format))
+    target = check_target(_at_home(to), Path(source) if Path(source).is_dir() else None)
     where = usable(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     original = Original.open(source, revision, trust_remote_code)
-    waiting = rewriting(original, plan, allow_other_model)
+    told = Told.of(plan, original.checkpoint.folder / CARD, run, base_model or original.name)
+    choice = Choice.of(plan, original.checked(plan, allow_other_model)) if as_format == "factored" else None
+    waiting = rewriting(original, plan, allow_other_model, choice)
     refuse_too_little_room(target, waiting.room)
     with staged(target) as part:
         with writing(target):
             files = waiting.put(part, progress)
-        _describe(part, plan, original, run, base_model or original.name)
-        if where is not None:
-            _check(part, plan, original, files, where, allow_other_model, progress)
+        saving = None if choice is None else _describe_factors(part, choice, original)
+        plan.save(part / PLAN)
+        write_text(part / CARD, told.card(None if saving is None else saving.to_json()))
+        near = None if where is None else _check(part, plan, original, files, where, allow_other_model, progress, choice)
     named = (tuple(files.rewritten), tuple(files.linked), tuple(files.copied), original.checkpoint.left_out)
-    return Exported(Path(to), *named, files.anew, None if where is None else True, plan.is_empty)
+    return Exported(_at_home(to), *named, files.anew, None if where is None else True, plan.is_empty, saving, near)
 
 
-def _describe(part: Path, plan: Plan, original: Original, run: Run | None, base_model: str) -> None:
-    """Write the plan and the card. A run's numbers are told where its plan is this one. Raises StorageFailure."""
-    plan.save(part / PLAN)
-    told_by = None if run is None else _run_of(plan, run)
-    told = card(
-        plan.to_json(),
-        base_model=base_model,
-        base_front_matter=front_matter(original.checkpoint.folder / CARD),
-        recipe=None if told_by is None else told_by.recipe,
-        comparison=None if told_by is None else told_by.comparison(),
-        environment=None if told_by is None else told_by.environment(),
-    )
-    write_text(part / CARD, told)
+def _at_home(to: str | Path) -> Path:
+    """The path with the home folder in place of "~", which a shell leaves alone after an equals sign. Raises InputError."""
+    try:
+        return Path(to).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"The folder {to} names a home folder that cannot be found; write it out.") from error
 
 
-def _run_of(plan: Plan, run: Run) -> Run | None:
-    """The finished run whose numbers are those of this very plan: of several trials the one that found it, for on top stand their means."""
-    runs = [each for each in (*run.parts(), run) if each.is_finished]
-    return next((each for each in runs if Plan.from_json(each.plan_json()).digest == plan.digest), None)
+def _describe_factors(part: Path, choice: Choice, original: Original) -> Saving:
+    """Write down which matrices are factors. Raises StorageFailure."""
+    weights = INDEX if (part / INDEX).exists() else SINGLE
+    Factoring(weights, choice.matrices).save(part)
+    return Saving.of(choice, original, Checkpoint.of(part, weights))
+
+
+def _of_factors(folder: Path, saving: Saving) -> list[str]:
+    """What people should know of an export with factors."""
+    (dense, kept), (before, after) = saving.matrices, saving.weights
+    return [
+        f"{count(len(saving.kept), 'pairs')} of factors in the place of matrices: {kept / MIB:,.2f} instead of {dense / MIB:,.2f} MiB.",
+        f"All weights: {after / MIB:,.2f} instead of {before / MIB:,.2f} MiB.",
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in saving.dense),
+        f"Load it with resect.load_model({str(folder)!r}); plain transformers finds no weights in it.",
+    ]
 
 
 def _check(
-    part: Path, plan: Plan, original: Original, files: Files, device: torch.device, allow_other_model: bool, progress: Progress
-) -> None:
+    part: Path, plan: Plan, original: Original, files: Files, device: torch.device, allow_other_model: bool, progress: Progress,
+    choice: Choice | None,
+) -> Nearness | None:  # fmt: skip
     """Raises Failure where the export is not the base with the plan applied; NoEffect, NotFinite."""
     progress("checking", 0, 2)
-    if files.anew is None and Checkpoint.of(part).tensors != original.checkpoint.tensors:
+    if choice is None and files.anew is None and Checkpoint.of(part).tensors != original.checkpoint.tensors:
         raise Failure("The names, shapes or places of the tensors on disk are not the base's any more; nothing was left.")
-    expected = proof.evidence_of_base(original.checkpoint.folder, plan, original.loading, device, allow_other_model)
-    progress("checking", 1, 2)
-    proof.check_same(expected, proof.evidence_of_export(part, original.loading, device))
+    given = (original.checkpoint.folder, plan, original.loading, device, allow_other_model)
+    near = None
+    if choice is None:
+        expected = proof.evidence_of_base(*given)
+        progress("checking", 1, 2)
+        proof.check_same(expected, proof.evidence_of_export(part, original.loading, device))
+    else:
+        base = nearness.evidence_of_base(*given, choice.matrices)
+        progress("checking", 1, 2)
+        near = nearness.check_near(base, part, original.loading, device, choice.matrices)
     progress("checking", 2, 2)
+    return near

@@ -28,6 +28,19 @@ PACKAGES = ("resect", "torch", "transformers", "python")
 ABOUT = """\
 with some of its weights changed, and without any training; [plan.json](plan.json) says which. Architecture, names, shapes and number types
 are the base's, so that it is loaded as the base is."""
+ABOUT_FACTORS = """\
+with some of its weights changed, and without any training; [plan.json](plan.json) says which. Some of its matrices are kept as two factors
+each, so that **plain transformers cannot load it**: see below."""
+LOADING = """\
+`model.model` is the Hugging Face model, with two thin layers in the place of each of these matrices, and `model.tokenizer` its tokenizer;
+`model.model.save_pretrained(folder)` writes it with the matrices multiplied out, as a checkpoint that plain transformers loads. Here,
+`AutoModel….from_pretrained` stops with an error that says that there is no file named model.safetensors: the weights have other names
+on purpose, since in place of the factors it would fill in random numbers."""
+LIMIT_OF_RANK = """\
+A better number here means that this model answers **these examples, asked in this way**, better than its base does. What else the
+components that were taken away were good for was looked at only as far as the side effects above say: other facts, other wordings,
+languages and uses may be answered worse. The matrices were chosen among many by how well they did; what stands above is of examples that
+had no say in that choice. Measure again on your own data before you rely on it."""
 LIMIT = """\
 A better number here means that this model answers **these examples, asked in this way**, better than its base does. It does not mean that
 the model is unbiased, safe or fair. Bias that the examples do not ask for, in other wordings, languages, groups or uses, was not looked at
@@ -44,6 +57,7 @@ def card(
     recipe: Recipe | None = None,
     comparison: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
+    factored: Mapping[str, Any] | None = None,
 ) -> str:
     """README.md of an exported model.
 
@@ -55,15 +69,19 @@ def card(
     recipe : how the plan was found; None: that is not known
     comparison : the object of comparison.json; None: nothing was measured
     environment : the object of environment.json
+    factored : which matrices are kept as factors, and what that saved (`Saving.to_json`); None: none are
     """
     base = without_folders(" ".join(base_model.split()))
     kept = {name: value for name, value in (base_front_matter or {}).items() if name in KEPT and _is_text(value)}
     head = {"base_model": base, "library_name": "transformers", "tags": ["resect", "model-surgery"], **kept}
+    if factored is not None:
+        head["library_name"] = "resect"
     sections = {
-        f"# {escaped(base)} after surgery": [f"This is {escaped(base)} {ABOUT}"],
+        f"# {escaped(base)} after surgery": [f"This is {escaped(base)} {ABOUT if factored is None else ABOUT_FACTORS}"],
+        **({} if factored is None else {"## How to load it": loading(factored)}),
         "## What was cut": cuts(plan),
         "## What changed": ["Nothing was measured with this plan."] if comparison is None else numbers(comparison),
-        "## What this does not show": [LIMIT],
+        "## What this does not show": [LIMIT_OF_RANK if recipe is not None and recipe.method == "laser" else LIMIT],
         "## How it was found": origin(recipe, environment or {}),
         "## Licence": [licence(kept)],
     }
@@ -110,7 +128,8 @@ def _sentence(edit: Mapping[str, Any]) -> str:
             return f"constants added to {neurons}"
         case "reduce_rank":
             which = "its largest" if edit.get("keep", "largest") == "largest" else "its smallest"
-            return f"`{Site.parse(edit['site'])}` reduced to {which} singular components, {edit['rho']:.4g} of its rank"
+            how = ", by the approximation of the authors' code" if edit.get("variant", "exact") == "official" else ""
+            return f"`{Site.parse(edit['site'])}` reduced to {which} singular components, {edit['rho']:.4g} of its rank{how}"
         case "prune_weights":
             which = "smallest" if edit.get("select", "smallest") == "smallest" else "randomly drawn"
             return f"the {which} {100 * edit['fraction']:.4g} % of the weights of `{Site.parse(edit['site'])}` set to 0"
@@ -129,6 +148,40 @@ def _by_layer(counts: Counter[Site]) -> list[str]:
     rows = [[f"{STACKS[stack]} {layer}", *(f"{held[stack, layer][role] or '·'}" for role in roles)] for stack, layer in layers]
     more = [] if len(rows) <= ROWS_SHOWN else [f"… and {len(rows) - ROWS_SHOWN:,} layers more; plan.json has all."]
     return ["Neurons by layer and role:", table(["layer", *(f"`{role}`" for role in roles)], rows[:ROWS_SHOWN]), *more]
+
+
+# -- how it is loaded --------------------------------------------------------------------------------------------------
+
+
+def loading(factored: Mapping[str, Any]) -> list[str]:
+    """The one call that loads an export with factors, what these saved, and which matrices have them."""
+    call = 'import resect\n\nmodel = resect.load_model("this folder, or its Hub id")'
+    matrices, weights = factored["bytes"]["matrices"], factored["bytes"]["weights"]
+    saved = (
+        f"As factors, these matrices take {_bytes(matrices['after'])} instead of {_bytes(matrices['before'])}, and all weights "
+        f"{_bytes(weights['after'])} instead of {_bytes(weights['before'])}. Of each, `left` is U·diag(S) [out, rank] and `right` is "
+        "Vᵀ [rank, in]; their product is the matrix to within two roundings of its number type, where the matrix would be rounded once:"
+    )
+    rows = [
+        [f"`{Site.parse(each['site'])}`", f"{each['shape'][0]:,} × {each['shape'][1]:,}", f"{each['rank']:,}"]
+        for each in factored["matrices"]
+    ]
+    more = [] if len(rows) <= ROWS_SHOWN else [f"… and {len(rows) - ROWS_SHOWN:,} matrices more; factored.json has all."]
+    dense = ["\n".join(f"- {sentence}" for sentence in factored["dense"][:ROWS_SHOWN])] if factored["dense"] else []
+    how = ["With `pip install resect`:", f"```python\n{call}\n```", LOADING]
+    return [*how, saved, table(["matrix", "out × in", "rank"], rows[:ROWS_SHOWN]), *more, *dense]
+
+
+def _bytes(size: int) -> str:
+    """A size as people read it.
+
+    >>> _bytes(999), _bytes(4_721_040), _bytes(15_000_000_000)
+    ('999 bytes', '4.72 MB', '15 GB')
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:,} bytes"
 
 
 # -- how it was found --------------------------------------------------------------------------------------------------

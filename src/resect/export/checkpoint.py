@@ -107,6 +107,16 @@ def refuse_adapter(folder: Path) -> None:
         )
 
 
+def refuse_no_files(folder: Path) -> None:
+    """Raises BadModel where something in a folder is neither file nor folder: reading a pipe waits for ever, a link may lead nowhere."""
+    for root, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".") and name != "__pycache__"]
+        for path in (Path(root, name) for name in sorted(names) if Path(root) != folder or not name.startswith(".")):
+            if not path.is_file():
+                what = "a link that leads nowhere" if path.is_symlink() else "no regular file (a pipe, a socket or a device)"
+                raise BadModel(f"{path} is {what}; take it away, or get the model again.")
+
+
 def fetched(model: str, revision: str | None, weights: str | None = None) -> Path:
     """The folder of a Hub id: configuration, tokenizer, and the weights that transformers would load, no others.
 

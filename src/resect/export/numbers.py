@@ -22,7 +22,7 @@ def numbers(comparison: Mapping[str, Any]) -> list[str]:
     told = [asked, _estimates(comparison, figures), *filter(None, [few_groups(comparison["n_groups"])])]
     if comparison.get("difference"):
         told.append(_difference(comparison["difference"], figures))
-    told += _tags(comparison, figures)
+    told += _tags(comparison, figures) + _composition(comparison, figures)
     effects = _effects(comparison, figures)
     lists = {"Asked in another way:": _others(comparison), "BBQ's bias scores:": _bias(comparison), "Side effects:": effects}
     for title, lines in lists.items():
@@ -65,11 +65,31 @@ def _others(comparison: Mapping[str, Any]) -> list[str]:
             told.append(
                 f"- {len(held['edited'])} trials with other samples: {means} after (standard deviation {figures.value(held['std'])})"
             )
-        elif held and held.get("base"):
+        elif held and name == "select":
+            figures = Figures(str(held["metric"]))
+            told.append(
+                f"- {escaped(figures.metric)} on the examples that the plan was chosen by: {figures.pair(held['base'], held['chosen'])}"
+            )
+        elif isinstance(held, Mapping) and isinstance(held.get("base"), Mapping):
             figures = Figures(name)
             after = (held.get("edited") or {}).get("mean")
             told.append(f"- {escaped(name)}: {figures.pair(held['base']['mean'], after)}{_sure(held.get('difference'), figures)}")
     return told
+
+
+def _composition(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
+    """How the numbers went while matrix after matrix was added."""
+    steps = (comparison.get("other_metrics") or {}).get("composition") or []
+    if len(steps) < 2:
+        return []
+    rows = []
+    for step in steps[:ROWS_SHOWN]:
+        site, rho, rank = step.get("site"), step.get("rho"), step.get("rank")
+        name = "none (base)" if site is None else f"`{escaped(site)}`"
+        numbers = ["" if rho is None else f"{rho:g}", "" if rank is None else f"{rank:,}"]
+        rows.append([name, *numbers, figures.value(step.get("select")), figures.value(step.get("test"))])
+    head = ["matrix added", "ρ", "rank", f"{escaped(figures.metric)} on select", "on test"]
+    return ["Matrix after matrix, each on what the earlier ones left:", table(head, rows)]
 
 
 def _effects(comparison: Mapping[str, Any], figures: Figures) -> list[str]:

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..anatomy import Anatomy
 from ..errors import BadModel, NotWritable
+from ..factored import DESCRIPTION, Factoring
 from ..loading import load_config
 from ..plan import Plan
 from ..storage import PLAIN_DTYPES
-from .checkpoint import Checkpoint, fetched, refuse_adapter
+from .checkpoint import Checkpoint, fetched, refuse_adapter, refuse_no_files
 from .proof import Loading
 from .skeleton import Skeleton
 
@@ -52,10 +54,12 @@ class Original:
         local = Path(source)
         if local.is_dir():
             refuse_adapter(local)
+            refuse_no_files(local)
         config = load_config(source, revision=revision, trust_remote_code=trust_remote_code)
         _refuse_quantised(source, config)
         weights = getattr(config, "transformers_weights", None)
         folder = local if local.is_dir() else fetched(source, getattr(config, "_commit_hash", None) or revision, weights)
+        _refuse_factored(folder)
         checkpoint = Checkpoint.of(folder, weights)
         skeleton = Skeleton.of(config, trust_remote_code)
         forms = forms_of(checkpoint)
@@ -72,6 +76,11 @@ class Original:
         name = local.resolve().name if local.is_dir() else source
         return cls(name, checkpoint, skeleton, forms, names, Loading(widest, stored, trust_remote_code))
 
+    def checked(self, plan: Plan, allow_other_model: bool = False) -> Anatomy:
+        """The anatomy, of a model that a plan fits as far as can be told without weights. Raises WrongModel, UnknownName."""
+        self.skeleton.check(plan, allow_other_model)
+        return self.skeleton.anatomy
+
     def why_anew(self, plan: Plan) -> str | None:
         """Why a plan cannot be written into the base's own files; None where it can."""
         if self.checkpoint.pickled:
@@ -82,6 +91,29 @@ class Original:
             if not alone or self.forms[held[0]][1] != tuple(self.skeleton.parameter(name).shape):
                 return f"{name} is not one tensor of that shape in the base's files ({', '.join(held) or 'none of that name'})"
         return None
+
+    def why_factors_anew(self, factoring: Factoring) -> str | None:
+        """Why factors cannot stand in the base's own files beside the names that these have; None where they can."""
+        twin = Skeleton.of(self.skeleton.model.config, self.loading.trust_remote_code)
+        names: dict[str, str] = {}
+        for path in factoring.install(twin.model):
+            inner = [name for name, _ in twin.model.get_submodule(path).named_parameters() if name != "bias"]
+            names |= {self._beside(f"{path}.weight", name): f"{path}.{name}" for name in inner}
+        found = twin.names_of(names)
+        other = [disk for disk, memory in names.items() if found.get(memory) != [disk]]
+        return f"transformers would not load {other[0]} into the factor of that name" if other else None
+
+    def on_disk(self, replaced: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Parameters and the tensors that stand in their place, all by name in memory: the same by name on disk."""
+        found = {}
+        for name, tensors in replaced.items():
+            path = name.removesuffix("weight")
+            found[self.names[name][0]] = {self._beside(name, new.removeprefix(path)): tensor for new, tensor in tensors.items()}
+        return found
+
+    def _beside(self, weight: str, name: str) -> str:
+        """The name on disk of what stands in the place of a weight, and is called `name` in its module."""
+        return self.names[weight][0].removesuffix("weight") + name
 
     def tensor(self, name: str) -> Tensor:
         """What is loaded into a parameter that `why_anew` finds alone on disk, as a private view of its file: what is written into it
@@ -107,10 +139,21 @@ def forms_of(checkpoint: Checkpoint) -> dict[str, Form]:
         try:
             tensors = torch.load(path, map_location="meta", weights_only=True)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:160].rstrip(".")
+            code = isinstance(error, UnpicklingError)  # whose own text is a page on how to run it
+            reason = "what is no tensor is not run" if code else " ".join(str(error).split())[:160].rstrip(".") or "it is empty"
             raise BadModel(f"{path} is damaged, cut short, or holds more than weights ({reason}); get it again.") from error
+        if not isinstance(tensors, Mapping):
+            raise BadModel(f"{path} holds a {type(tensors).__name__}, not tensors by name; get it again.")
         found |= {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     return found
+
+
+def _refuse_factored(folder: Path) -> None:
+    if (folder / DESCRIPTION).is_file():
+        raise NotWritable(
+            f"{folder} keeps some matrices as factors ({DESCRIPTION}), and a checkpoint is made of the base model, whose name is in its "
+            "card: give that one with --model, and the plan.json of this folder as the plan."
+        )
 
 
 def _refuse_quantised(source: str, config: Any) -> None:

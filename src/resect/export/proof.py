@@ -76,8 +76,8 @@ def write_as_stored(plan: Plan, model: Any, loading: Loading, allow_other_model:
     return before
 
 
-def evidence_of_base(folder: Path, plan: Plan, loading: Loading, device: torch.device, allow_other_model: bool) -> Evidence:
-    """What the base model with the plan applied says. Raises NoEffect, NotFinite where the plan does nothing, or ruin."""
+def edited_base(folder: Path, plan: Plan, loading: Loading, allow_other_model: bool) -> tuple[Any, Any]:
+    """The base model with the plan applied, and its tokenizer. Raises NoEffect, NotFinite where the plan does nothing, or ruin."""
     model, tokenizer = loading.parts(folder)
     language_model = LanguageModel.of(model, tokenizer)
     fitting = replace(plan, model=None) if allow_other_model else plan
@@ -88,29 +88,42 @@ def evidence_of_base(folder: Path, plan: Plan, loading: Loading, device: torch.d
     for name, dtype in before.items():
         parameter = model.get_parameter(name)
         parameter.data = parameter.data.to(dtype)
-    return _evidence(model.to(device), tokenizer)
+    return model, tokenizer
+
+
+def evidence_of_base(folder: Path, plan: Plan, loading: Loading, device: torch.device, allow_other_model: bool) -> Evidence:
+    """What the base model with the plan applied says. Raises as `edited_base`."""
+    model, tokenizer = edited_base(folder, plan, loading, allow_other_model)
+    return evidence_of(model.to(device), tokenizer)
 
 
 def evidence_of_export(folder: Path, loading: Loading, device: torch.device) -> Evidence:
     """What an exported checkpoint says, loaded by the plain classes of transformers."""
     gc.collect()  # the base may be held in a cycle, and two models may be more than there is room for
     model, tokenizer = loading.parts(folder)
-    return _evidence(model.to(device), tokenizer)
+    return evidence_of(model.to(device), tokenizer)
 
 
 def check_same(base: Evidence, export: Evidence) -> None:
     """Raises Failure where an export is not the base with the plan applied, to the last bit."""
+    check_same_tensors(base, export)
+    if not all(torch.equal(mine, theirs) for mine, theirs in zip(base.logits, export.logits, strict=True)):
+        raise refused("its logits are not those of the base with the plan applied")
+
+
+def check_same_tensors(base: Evidence, export: Evidence) -> None:
+    """Raises Failure where tensors or tokens differ by a single bit."""
     names = base.digests.keys() | export.digests.keys()
     other = sorted(name for name in names if base.digests.get(name) != export.digests.get(name))
     if other:
-        told = f"{len(other)} of its {len(names)} tensors are not those of the base with the plan applied, {other[0]} among them"
-    elif base.ids != export.ids:
-        told = "its tokenizer encodes texts in another way than the base's"
-    elif not all(torch.equal(mine, theirs) for mine, theirs in zip(base.logits, export.logits, strict=True)):
-        told = "its logits are not those of the base with the plan applied"
-    else:
-        return
-    raise Failure(
+        raise refused(f"{len(other)} of its {len(names)} tensors are not those of the base with the plan applied, {other[0]} among them")
+    if base.ids != export.ids:
+        raise refused("its tokenizer encodes texts in another way than the base's")
+
+
+def refused(told: str) -> Failure:
+    """The error of an export that is not what it is to be, `told` why."""
+    return Failure(
         f"The export was written, loaded again, and refused: {told}. Nothing was left. On a GPU try --device cpu; else this is a fault of "
         "resect or of this version of transformers."
     )
@@ -125,7 +138,8 @@ def logits(model: LanguageModel) -> list[Tensor]:
     return [model.model(**model.forward.rows([each]).inputs).logits.cpu() for each in tokens]
 
 
-def _evidence(model: Any, tokenizer: Any) -> Evidence:
+def evidence_of(model: Any, tokenizer: Any) -> Evidence:
+    """What a model says, where it is."""
     for parameter in model.parameters():  # files align tensors differently, and the last bit of a sum depends on it
         parameter.data = parameter.data.clone()
     tensors = [*model.named_parameters(), *model.named_buffers()]

@@ -1,6 +1,7 @@
 """Two ways to put an edited model into files: into copies of the base's own, only the bytes that change; or all anew.
 
-Both do the arithmetic in the dtype that is stored, before anything is written. Know no card and no check.
+Both do the arithmetic in the dtype that is stored, before anything is written; either can keep matrices as factors. Know no card and no
+check.
 """
 
 import contextlib
@@ -16,12 +17,19 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..anatomy import Anatomy
 from ..errors import Failure, StorageFailure
+from ..factored import INDEX as FACTORED_INDEX
+from ..factored import SINGLE as FACTORED_SINGLE
+from ..factored import Factoring
+from ..files import write_json
 from ..plan import Plan
 from ..work import Progress
-from .checkpoint import INDEX, Checkpoint, Stored
+from . import factoring
+from .checkpoint import INDEX, SINGLE, Checkpoint, Stored
+from .factoring import Choice
 from .original import Original, forms_of
-from .proof import write_as_stored
+from .rebuilding import bytes_of, rebuild
 
 #: Bytes that are written at once.
 CHUNK = 2**25
@@ -45,13 +53,14 @@ class Files:
             copy_file(source / name, target / name)
             self.copied.append(name)
 
-    def link(self, name: str, source: Path, target: Path) -> None:
-        """Give a file a second name, or copy it where that cannot be."""
+    def link(self, source: Path, target: Path, name: str) -> None:
+        """Give a file a second name, in the folder `target`, or copy it where that cannot be."""
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link((source / name).resolve(), target / name)  # resolved: the files of the Hub's cache are symbolic links
+            os.link(source.resolve(), target / name)  # resolved: the files of the Hub's cache are symbolic links
         except OSError:
-            self.copy([name], source, target)
+            copy_file(source, target / name)
+            self.copied.append(name)
         else:
             self.linked.append(name)
 
@@ -66,30 +75,34 @@ class Rewriting(Protocol):
         """Write it into an empty folder, with the base's other files, and let go of it. Raises OSError, StorageFailure, Failure."""
 
 
-def rewriting(original: Original, plan: Plan, allow_other_model: bool = False) -> Rewriting:
-    """The base with the plan applied, in place where that is possible.
+def rewriting(original: Original, plan: Plan, allow_other_model: bool = False, choice: Choice | None = None) -> Rewriting:
+    """The base with the plan applied, in place where that is possible. `choice`: the matrices that are kept as factors.
 
     Raises WrongModel, UnknownName, NotWritable, Conflict, BadModel.
     """
     original.skeleton.check(plan, allow_other_model)
     reason = original.why_anew(plan)
+    if choice is not None and reason is None:
+        reason = original.why_factors_anew(Factoring("", choice.matrices))
     if reason is None:
-        return InPlace.of(original, plan, allow_other_model)
-    return Anew.of(original, plan, reason, allow_other_model)
+        return InPlace.of(original, plan, allow_other_model, choice)
+    return Anew.of(original, plan, reason, allow_other_model, choice)
 
 
 @dataclass(frozen=True)
 class InPlace:
     """The few tensors that a plan is about, edited: private copies of pages of the base's mapped files.
 
-    `patches`: file to where in it a parameter is stored, its name in memory, and the positions on its first axis that change.
+    `patches`: file to where in it a parameter is stored, its name in memory, and the positions on its first axis that change. `replaced`:
+    names on disk to the tensors, by name on disk, that stand there instead: factors.
     """
 
     original: Original
     patches: Mapping[str, Sequence[tuple[Stored, str, Sequence[range]]]]
+    replaced: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, original: Original, plan: Plan, allow_other_model: bool = False) -> "InPlace":
+    def of(cls, original: Original, plan: Plan, allow_other_model: bool = False, choice: Choice | None = None) -> "InPlace":
         """Write the plan into the tensors that it is about. Raises WrongModel, NotWritable, Conflict."""
         skeleton, checkpoint = original.skeleton, original.checkpoint
         skeleton.fill({name: original.tensor(name) for name in skeleton.needs(plan)})
@@ -99,63 +112,111 @@ class InPlace:
             values = skeleton.parameter(name).data
             for run in runs:  # makes these pages private, one tensor after the other: pages that are only read may be counted by the MiB
                 values[run.start : run.stop] = values[run.start : run.stop].clone()
-        replace(plan, model=None).write(skeleton.anatomy)
+        replaced = {}
+        if choice is None:
+            replace(plan, model=None).write(skeleton.anatomy)
+        else:
+            factors = factoring.write(replace(plan, model=None), skeleton.anatomy, choice)
+            replaced = original.on_disk(factoring.by_parameter(skeleton.model, factors))
         patches: dict[str, list[tuple[Stored, str, Sequence[range]]]] = {}
         for name, runs in written.items():
-            held = checkpoint.tensors[original.names[name][0]]
-            patches.setdefault(held.file, []).append((held, name, runs))
-        return cls(original, patches)
+            disk = original.names[name][0]
+            if disk not in replaced:
+                held = checkpoint.tensors[disk]
+                patches.setdefault(held.file, []).append((held, name, runs))
+        return cls(original, patches, replaced)
 
     def room(self, device: int) -> int:
         """Bytes that writing it takes on the disk of that number."""
         checkpoint = self.original.checkpoint
-        shards = [file for file in checkpoint.shards if file in self.patches or (checkpoint.folder / file).stat().st_dev != device]
-        return sum(map(checkpoint.size, (*shards, *checkpoint.others)))
+        shards = [file for file in checkpoint.shards if self._changes(file) or (checkpoint.folder / file).stat().st_dev != device]
+        fewer = sum(checkpoint.tensors[name].stop - checkpoint.tensors[name].start - bytes_of(new) for name, new in self.replaced.items())
+        return sum(map(checkpoint.size, (*shards, *checkpoint.others))) - fewer
 
     def put(self, folder: Path, progress: Progress) -> Files:
         """Copy the files that change and overwrite the bytes that do, link the others, copy what stands beside. Raises OSError."""
         files, checkpoint = Files(), self.original.checkpoint
         progress(STAGE, 0, len(checkpoint.shards))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            written = {shard: pool.submit(self._rewrite, shard, folder) for shard in checkpoint.shards if shard in self.patches}
+            written = {shard: pool.submit(self._rewrite, shard, folder) for shard in checkpoint.shards if self._changes(shard)}
             try:
                 for done, shard in enumerate(checkpoint.shards, start=1):
                     if shard in written:
                         written[shard].result()
-                        files.rewritten.append(shard)
-                        self.original.skeleton.empty(name for _, name, _ in self.patches[shard])
+                        files.rewritten.append(self._called(shard))
+                        self.original.skeleton.empty(name for _, name, _ in self.patches.get(shard, ()))
                     else:
-                        files.link(shard, checkpoint.folder, folder)
+                        files.link(checkpoint.folder / shard, folder, self._called(shard))
                     progress(STAGE, done, len(checkpoint.shards))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        files.copy(([checkpoint.index] if checkpoint.index else []) + list(checkpoint.others), checkpoint.folder, folder)
+        files.copy(checkpoint.others, checkpoint.folder, folder)
+        if checkpoint.index and not self.replaced:
+            files.copy([checkpoint.index], checkpoint.folder, folder)
+        elif checkpoint.index:
+            self._write_index(folder)
+            files.rewritten.append(FACTORED_INDEX)
         return files
 
+    def _changes(self, shard: str) -> bool:
+        return shard in self.patches or any(self.original.checkpoint.tensors[name].file == shard for name in self.replaced)
+
+    def _called(self, shard: str) -> str:
+        """The name of a file in the export: with factors, none that transformers looks for."""
+        if not self.replaced:
+            return shard
+        if self.original.checkpoint.index is None:
+            return FACTORED_SINGLE
+        return f"factored-{shard}" if shard == SINGLE else shard
+
     def _rewrite(self, shard: str, folder: Path) -> None:
-        copy_file(self.original.checkpoint.folder / shard, folder / shard)
-        with (folder / shard).open("r+b") as file:
-            for held, name, runs in self.patches[shard]:
-                overwrite(file, held, self.original.skeleton.parameter(name).data, runs)
+        source, target = self.original.checkpoint.folder / shard, folder / self._called(shard)
+        patches = self.patches.get(shard, ())
+        held = {name: place for name, place in self.original.checkpoint.tensors.items() if place.file == shard}
+        if held.keys() & self.replaced.keys():
+            moved = rebuild(source, held, self.replaced, target)
+            now = {place: moved[name] for name, place in held.items() if name in moved}
+            patches = [(now[place], name, runs) for place, name, runs in patches]
+        else:
+            copy_file(source, target)
+        with target.open("r+b") as file:
+            for place, name, runs in patches:
+                overwrite(file, place, self.original.skeleton.parameter(name).data, runs)
             file.flush()
             os.fsync(file.fileno())  # now, while the next file is being copied
+
+    def _write_index(self, folder: Path) -> None:
+        """The list of the files' tensors, by the name under which a factored export has it. Raises StorageFailure."""
+        listed: dict[str, str] = {}
+        for name, place in self.original.checkpoint.tensors.items():
+            listed |= dict.fromkeys(self.replaced.get(name, (name,)), self._called(place.file))
+        size = sum(place.stop - place.start for name, place in self.original.checkpoint.tensors.items() if name not in self.replaced)
+        size += sum(map(bytes_of, self.replaced.values()))
+        write_json(folder / FACTORED_INDEX, {"metadata": {"total_size": size}, "weight_map": dict(sorted(listed.items()))})
 
 
 @dataclass
 class Anew:
-    """The whole edited model, to be saved as transformers saves it."""
+    """The whole edited model, to be saved as transformers saves it. `is_factored`: some of its modules hold factors."""
 
     original: Original
     reason: str
     model: Any
+    is_factored: bool = False
 
     @classmethod
-    def of(cls, original: Original, plan: Plan, reason: str, allow_other_model: bool = False) -> "Anew":
+    def of(cls, original: Original, plan: Plan, reason: str, allow_other_model: bool = False, choice: Choice | None = None) -> "Anew":
         """Load the base and write the plan into it. Raises BadModel, WrongModel, NotWritable, Conflict."""
         model, _ = original.loading.parts(original.checkpoint.folder)
-        write_as_stored(plan, model, original.loading, allow_other_model)
-        return cls(original, reason, model)
+        original.loading.narrow(model)
+        if choice is None:
+            plan.write(model, allow_other_model)
+        else:
+            plan.forms_for(model, "weights", allow_other_model)
+            factors = factoring.write(replace(plan, model=None), Anatomy.of(model), choice)
+            factoring.fill(model, Factoring("", choice.matrices), factors)
+        return cls(original, reason, model, choice is not None)
 
     def room(self, device: int) -> int:
         """Bytes that writing it takes."""
@@ -182,7 +243,11 @@ class Anew:
             elif path.name != INDEX:
                 path.unlink()  # the base's own configuration is passed on, as it is
         files.copy(checkpoint.others, checkpoint.folder, folder)
-        files.anew = self.reason + self._what_differs(Checkpoint.of(folder))
+        files.anew = self.reason + ("" if self.is_factored else self._what_differs(Checkpoint.of(folder)))
+        for name, factored in ((SINGLE, FACTORED_SINGLE), (INDEX, FACTORED_INDEX)) if self.is_factored else ():
+            if (folder / name).exists():
+                (folder / name).rename(folder / factored)
+                files.rewritten = [factored if file == name else file for file in files.rewritten]
         progress(STAGE, 1, 1)
         return files
 

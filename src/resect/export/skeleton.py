@@ -38,7 +38,7 @@ class Skeleton:
         try:
             with torch.device("meta"):
                 return cls(CLASSES[kind].from_config(config, trust_remote_code=trust_remote_code).eval())
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
             raise BadModel(f"No {kind} language model can be made from this configuration of a {config.model_type}: {error}") from error
 
     def check(self, plan: Plan, allow_other_model: bool = False) -> None:

@@ -1,6 +1,11 @@
-"""A folder that appears under its name when it is whole, and not before. Knows nothing of what is in it."""
+"""A folder that appears under its name when it is whole, and not before. Knows nothing of what is in it.
+
+Where a folder cannot take that name by being renamed (an empty one is there already and is a mount point, or its parent cannot be written),
+the work is done inside of it, and what was made is moved up when all of it is there, `config.json` last: without it, it is no model.
+"""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +16,9 @@ from ..errors import InputError, RunMismatch, StorageFailure
 from ..journal import lock
 
 MIB = 2**20
+#: What is in the folder itself while work is done inside of it; and what file systems put into their roots.
+_PART, _LOCK, _FOREIGN = ".resect.part", ".resect.lock", "lost+found"
+_LAST = "config.json"
 
 
 def check_target(to: Path, source: Path | None) -> Path:
@@ -24,7 +32,7 @@ def check_target(to: Path, source: Path | None) -> Path:
         raise InputError(f"{to} {'is' if target == origin else 'lies in'} the base model's own folder; give another one with --to.")
     if target.exists() and not target.is_dir():
         raise InputError(f"{to} is a file; give a new folder with --to.")
-    held = sorted(path.name for path in target.iterdir()) if target.exists() else []
+    held = _held(target)
     if held:
         some = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
         raise InputError(f"{to} is not empty (it holds {some}); give a new folder with --to, or empty this one.")
@@ -37,10 +45,11 @@ def staged(target: Path) -> Iterator[Path]:
 
     What a kill left of an earlier attempt is deleted first. Raises InputError where another process is at it, StorageFailure.
     """
-    part = target.with_name(f".{target.name}.part")
+    inside = _must_stay(target)
+    part = target / _PART if inside else target.with_name(f".{target.name}.part")
+    guard = target / _LOCK if inside else target.with_name(f".{target.name}.lock")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    guard = target.with_name(f".{target.name}.lock")
     try:
         handle = lock(guard)
         if not os.fstat(handle).st_nlink:  # its name was taken away by another process that has just finished
@@ -57,9 +66,10 @@ def staged(target: Path) -> Iterator[Path]:
         yield part
         with writing(target):
             _settle(part)
-            if target.exists():  # empty, or this fails
-                target.rmdir()
-            part.rename(target)
+            if inside:
+                _move_up(part, target)
+            else:
+                _rename(part, target)
     finally:
         with contextlib.suppress(OSError):  # the error that led here says more
             _remove(part)
@@ -81,13 +91,50 @@ def writing(target: Path) -> Iterator[None]:
 
 def refuse_too_little_room(target: Path, room: Callable[[int], int]) -> None:
     """Raises StorageFailure where there is less left for `target`, which need not exist, than `room` bytes of that disk (its st_dev)."""
-    there = next(parent for parent in target.parents if parent.exists())
+    there = next(folder for folder in (target, *target.parents) if folder.exists())
     needed, free = room(there.stat().st_dev), shutil.disk_usage(there).free
     if free < needed:
         raise StorageFailure(
             f"{target} needs {needed / MIB:,.0f} MiB, and {free / MIB:,.0f} MiB are free there; make room, or give a folder on another "
             "disk with --to."
         )
+
+
+def _must_stay(target: Path) -> bool:
+    """Whether a folder is there that no other can take the place of."""
+    return target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
+
+
+def _held(target: Path) -> list[str]:
+    """What is in a folder, but for what an attempt inside of it may have left."""
+    ours = {_PART, _LOCK, _FOREIGN} if _must_stay(target) else set()
+    return sorted(path.name for path in target.iterdir() if path.name not in ours) if target.exists() else []
+
+
+def _rename(part: Path, target: Path) -> None:
+    try:
+        if target.exists():  # empty, or this fails
+            target.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        _move_up(part, target)  # mounted from the same disk, which does not show
+    else:
+        part.rename(target)
+
+
+def _move_up(part: Path, target: Path) -> None:
+    if _held(target):
+        raise OSError(errno.ENOTEMPTY, "it was filled meanwhile")
+    moved = []
+    try:
+        for path in sorted(part.iterdir(), key=lambda path: (path.name == _LAST, path.name)):
+            moved.append(target / path.name)
+            shutil.move(path, moved[-1])
+    except BaseException:
+        for path in moved:
+            _remove(path)
+        raise
 
 
 def _settle(folder: Path) -> None:

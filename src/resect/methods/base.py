@@ -1,6 +1,7 @@
 """What every method gives back. Knows no method."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..plan import Plan
@@ -15,9 +16,11 @@ class Found:
     scores : what the method saw, where it saw units
     trials : one JSON object for each candidate, in the order in which they were asked: the lines of trials.jsonl
     notes : sentences that people should read: what was taken, what was not covered
+    facts : what comparison.json tells of the search itself, under `other_metrics`
     """
 
     plan: Plan
     scores: Scores | None
     trials: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..figures import PLAIN, Face, Figures, count
+from ..figures import PLAIN, Face, Figures
 from ..recipe import Recipe
+from .surgery import OF_MATRICES, Surgery
 
 #: A loss of a kind of examples, as a share or in log loss, from which on the verdict names it.
 WORTH_SAYING = 0.02
+#: Where and how far else to reduce, where the search found nothing: globs, and ρ between those that are searched by default.
+ATTENTION, FINER = ("*.{q,k,v,o}",), (0.95, 0.85, 0.7, 0.5, 0.3)
 
 
 def helped(comparison: Mapping[str, Any]) -> bool:
@@ -23,24 +26,25 @@ def helped(comparison: Mapping[str, Any]) -> bool:
     return control is None or figures.gain(change_to(comparison, control)) < min(map(figures.gain, change["interval"]))
 
 
-def verdict(comparison: Mapping[str, Any], cut: int, face: Face = PLAIN) -> str:
+def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN) -> str:
     """One sentence (or two) on what the numbers say, for those who read it on `face`."""
     figures, change, control = Figures(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
-    if cut == 0:
-        return "Nothing was cut: on the select split, no cut was better than none. The model stays as it is."
+    noun = surgery.noun
+    if surgery.total == 0:
+        return f"Nothing was {surgery.past}: on the select split, no {noun} was better than none. The model stays as it is."
     if change is None:
         return "Nothing was compared."
     random = ""
     if control is not None:
-        random = f" Random cuts of the same size: {figures.change(change_to(comparison, control), unit=True)}."
+        random = f" {surgery.random}: {figures.change(change_to(comparison, control), unit=True)}."
     told = f"{figures.change(change['mean'], unit=True)} on examples that the search never saw"
     told += f" (95 % interval {figures.changes(change['interval'])}).{random}"
-    neurons, says = count(cut, "neurons"), figures.verdict(change["interval"])
+    says = figures.verdict(change["interval"])
     if says == "improved" and not helped(comparison):
-        told += " So random cuts may do as well: these neurons are not special."
-    told += _costs(comparison, figures) + _against_calibration(comparison, figures)
+        told += f" So {'others' if surgery.is_of_matrices else 'random cuts'} may do as well: {surgery.these} not special."
+    told += _costs(comparison, figures) + _against_calibration(comparison, figures, noun)
     words = {"improved": "helps", "worsened": "does harm", "no clear change": "shows no reliable change"}
-    return f"Cutting {neurons} {words[says]}: {told}"
+    return f"{surgery.doing(face)} {words[says]}: {told}"
 
 
 def change_to(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -55,7 +59,7 @@ def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
     return f" It has a price: {', '.join(worse)}." if worse else ""
 
 
-def _against_calibration(comparison: Mapping[str, Any], figures: Figures) -> str:
+def _against_calibration(comparison: Mapping[str, Any], figures: Figures, noun: str) -> str:
     """Whether calibrating the model as it is does as well; a sentence, or nothing where it was not measured. Baselines are accuracies."""
     found = {name.upper(): each["mean"] for name, each in (comparison.get("baselines") or {}).items() if each is not None}
     if not found or comparison.get("edited") is None or comparison["metric"] != "accuracy":
@@ -63,27 +67,46 @@ def _against_calibration(comparison: Mapping[str, Any], figures: Figures) -> str
     better = {name: mean for name, mean in found.items() if mean >= comparison["edited"]["mean"]}
     named = ", ".join(f"{name} {figures.value(mean)}" for name, mean in (better or found).items())
     if better:
-        return f" Calibration of the model as it is does as well, or better, without a cut: {named}."
-    return f" Calibration instead of a cut does less: {named}."
+        return f" Calibration of the model as it is does as well, or better, without a {noun}: {named}."
+    return f" Calibration instead of a {noun} does less: {named}."
 
 
 def next_commands(
-    recipe: Recipe, folder: Path, comparison: Mapping[str, Any], cut: int, prompt: str = "…", short: bool = False
+    recipe: Recipe, folder: Path, comparison: Mapping[str, Any], surgery: Surgery, prompt: str = "…", short: bool = False
 ) -> list[tuple[str, str]]:
     """What to do now: pairs of a reason and a command.
 
-    `prompt`: one whose answer the cut changed, to be tried. `short`: all the examples that there are were looked at.
+    `prompt`: one whose answer the edit changed, to be tried. `short`: all the examples that there are were looked at.
     """
-    plan = shlex.quote(near(str(folder / "plan.json")))
-    if cut and helped(comparison):
-        model = shlex.quote(near(recipe.model))
-        run, name = shlex.quote(near(str(folder))), shlex.quote(f"{Path(recipe.model).name}-{recipe.method}")
-        return [
-            ("ask the model before and after:", f"{program()} try {model} --plan {plan} --prompt {shlex.quote(prompt)}"),
-            ("write the cut model as a checkpoint:", f"{program()} export {run} --to {name}"),
-        ]
+    if surgery.total and helped(comparison):
+        return _use(recipe, folder, surgery, prompt)
+    tries = (_of_matrices if recipe.method in OF_MATRICES else _of_neurons)(recipe, comparison, short)
+    return [(reason, command(recipe, folder, **changes)) for reason, changes in tries]
+
+
+def _use(recipe: Recipe, folder: Path, surgery: Surgery, prompt: str) -> list[tuple[str, str]]:
+    """What to do with an edit that helps."""
+    model, plan = shlex.quote(near(recipe.model)), shlex.quote(near(str(folder / "plan.json")))
+    run, name = shlex.quote(near(str(folder))), f"{Path(recipe.model).name}-{recipe.method}"
+    export = f"{program()} export {run} --to"
+    found = [
+        ("ask the model before and after:", f"{program()} try {model} --plan {plan} --prompt {shlex.quote(prompt)}"),
+        (f"write the {surgery.past} model as a checkpoint:", f"{export} {shlex.quote(name)}"),
+    ]
+    if surgery.reductions:
+        found.append(("look closer: the loss of every reduction, spectra, what the small components say:", f"{program()} analyse {run}"))
+        smaller = f"{export} {shlex.quote(f'{name}-factored')} --format factored"
+        found.append(("write it smaller, as two thin factors for each reduced matrix:", smaller))
+    return found
+
+
+Tries = list[tuple[str, dict[str, Any]]]
+
+
+def _of_neurons(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> Tries:
+    """What to change where cutting neurons did not help."""
     tags = list(comparison["base"].get("by_tag") or {})
-    tries: list[tuple[str, dict[str, Any]]] = []
+    tries: Tries = []
     if tags and not recipe.locate_on:
         first = "ambig" if "ambig" in tags else tags[0]
         tries.append((f"look only at examples tagged {first}:", {"locate_on": (first,)}))
@@ -91,11 +114,31 @@ def next_commands(
         tries.append(("look at more examples:", {"samples": 3 * recipe.samples}))
     elif recipe.limit is not None:
         tries.append(("look at more examples, without the limit:", {"limit": None}))
-    if recipe.sites == ("*",):
+    if recipe.sites in ((), ("*",)):
         tries.append(("look in the feed-forward blocks only:", {"sites": ("*.{gate,up,down}",)}))
     else:
-        tries.append(("look everywhere:", {"sites": ("*",)}))
-    return [(reason, command(recipe, folder, **changes)) for reason, changes in tries]
+        tries.append(("look everywhere:", {"sites": ()}))
+    return tries
+
+
+def _of_matrices(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> Tries:
+    """What to change where reducing matrices did not help."""
+    if recipe.published:
+        return [("search, instead of taking the published choice:", {"published": False})]
+    tries: Tries = []
+    if recipe.screen is not None:
+        tries.append(("search every matrix, without the screening:", {"screen": None}))
+    if recipe.task_free:
+        return tries
+    if not recipe.compose:
+        tries.append(("reduce several matrices, one after the other:", {"compose": True}))
+    if recipe.limit is not None:
+        tries.append(("choose on more examples, without the limit:", {"limit": None}))
+    if recipe.sites != ATTENTION:
+        tries.append(("look at the attention's matrices instead:", {"sites": ATTENTION}))
+    if not set(FINER) & set(recipe.rho):
+        tries.append(("try other steps of ρ:", {"rho": FINER}))
+    return tries
 
 
 def command(recipe: Recipe, folder: Path, **changes: Any) -> str:

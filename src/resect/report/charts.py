@@ -1,9 +1,10 @@
-"""Small SVG drawings from plain numbers: estimates on one axis, a curve, a heat map. Knows no run and no task.
+"""Small SVG drawings from plain numbers: estimates on one axis, a curve, a shift. Knows no run and no task.
 
 Colours are classes, and charts.css gives them theirs: one page, or a file of its own, themes light, dark and print. Widths
-are such that the text stays readable where a drawing is scaled to the width of a phone; a heat map keeps its own size.
+are such that the text stays readable where a drawing is scaled to the width of a phone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,13 +26,8 @@ from .drawing import (
     text,
     tick_label,
     ticks,
-    wrapped,
 )
-from .plane import BOTTOM, FEW, Plane, marked, numbered
-
-LINE = 17.0
-#: How opaque the strongest colour of a heat map is: text stays readable on it, in light and in dark.
-STRONGEST = 0.5
+from .plane import BOTTOM, FEW, Plane, decades, marked, numbered
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,9 @@ def curve(
     upwards: str = "accuracy",
     share: bool = True,
     logarithmic: bool = True,
+    decimal: bool = False,
+    named: str = "n",
+    level: tuple[str, float] | None = None,
 ) -> str:
     """Values against a size, with the chosen size marked, and numbers at as many points as there is room for.
 
@@ -112,91 +111,30 @@ def curve(
     across, upwards : what the axes say
     share : values are shares in [0, 1], written in per cent
     logarithmic : the axis of sizes is that of log(1 + size)
+    decimal : the axis of values is that of log10(value); values are above 0
+    named : what the chosen size is called
+    level : a value that all are seen against, and what it is called: a broken line
     """
     write, ordered = PAGE.percent if share else PAGE.number, sorted(points)
-    low, high = room_for([value for _, value in ordered], share)
-    most = max([1.0, *(size for size, _ in ordered)])
-    left = max(extent(label(tick, share)) for tick in ticks(low, high)) + 8
+    bend = math.log10 if decimal else float
+    seen = [bend(value) for _, value in ordered] + ([] if level is None else [bend(level[1])])
+    low, high = room_for(seen, share)
+    rounds = decades(low, high) if decimal else [(tick, label(tick, share)) for tick in ticks(low, high)]
+    most = max([1.0 if logarithmic else 0.0, *(size for size, _ in ordered)]) or 1.0
+    left = max([extent(told) for _, told in rounds], default=0.0) + 8
     plane = Plane(left, low, high, most, logarithmic)
-    places = [plane.place(*point) for point in ordered]
+    places = [plane.place(size, bend(value)) for size, value in ordered]
     line = element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places), class_="curve")
-    named = [text(fitted(upwards, WIDTH), 0, 16, class_="muted")]
-    named.append(text(fitted(across, WIDTH - left - EDGE), (left + WIDTH - EDGE) / 2, BOTTOM + 38, text_anchor="middle", class_="muted"))
+    heads = [text(fitted(upwards, WIDTH), 0, 16, class_="muted")]
+    heads.append(text(fitted(across, WIDTH - left - EDGE), (left + WIDTH - EDGE) / 2, BOTTOM + 38, text_anchor="middle", class_="muted"))
     at = next((number for number, (size, _) in enumerate(ordered) if size == chosen), None)
     numbers = [write(value) for _, value in ordered]
     if at is not None:
-        numbers[at] = f"n = {PAGE.number(ordered[at][0])}: {numbers[at]}"
+        numbers[at] = f"{named} = {PAGE.number(ordered[at][0])}: {numbers[at]}"
     told = "; ".join(f"{PAGE.number(size)}: {write(value)}" for size, value in ordered[:FEW])
-    parts = [*named, *plane.axes(share), line, *marked(places, at), *numbered(places, numbers, at, left)]
+    lines = [] if level is None else plane.level(level[0], bend(level[1]))
+    parts = [*heads, *plane.axes(rounds), *lines, line, *marked(places, at), *numbered(places, numbers, at, left)]
     return drawing(WIDTH, BOTTOM + 46, title, told if at is None else f"Chosen: {numbers[at]}. {told}", parts)
-
-
-def heat(
-    rows: Sequence[str],
-    columns: Sequence[str],
-    cells: Sequence[Sequence[float | None]],
-    texts: Sequence[Sequence[str]] | None = None,
-    diverging: bool = False,
-    *,
-    title: str = "Heat map",
-    floor: float = 0.0,
-    corner: str = "",
-) -> str:
-    """A table as colours, with the text of each cell in it. It has a size of its own, by its labels: let it scroll.
-
-    Parameters
-    ----------
-    cells : [rows, columns]; None: nothing there
-    texts : what the cells say; by default their numbers
-    diverging : shaded both ways from 0, in two colours; else one way, from `floor` to the largest
-    corner : what rows and columns are, above the labels of the rows
-    """
-    said = texts or [["" if value is None else PAGE.number(value) for value in row] for row in cells]
-    heads = [wrapped(name, 84.0, 4) for name in columns]
-    names = [fitted(name, 230.0) for name in rows]
-    wide = max([34.0, *(extent(line) + 7 for head in heads for line in head), *(extent(one) + 10 for row in said for one in row)])
-    tall = 27.0 if len(rows) <= 20 else 22.0
-    left = max(extent(name) for name in (*names, fitted(corner, 230.0))) + 12
-    top = LINE * max((len(head) for head in heads), default=1) + 10
-    parts = [text(fitted(corner, 230.0), 2, top - 9, class_="muted")] if corner else []
-    for number, (name, head) in enumerate(zip(columns, heads, strict=True)):
-        lines = [
-            text(line, left + wide * (number + 0.5), top - 9 - LINE * back, text_anchor="middle")
-            for back, line in enumerate(reversed(head))
-        ]
-        parts.append(element("g", element("title", escaped(name)), *lines))
-    shade = _Shade.of(cells, diverging, floor)
-    for number, (name, row, told) in enumerate(zip(rows, cells, said, strict=True)):
-        y = top + tall * number
-        parts.append(element("g", element("title", escaped(name)), text(names[number], left - 10, y + tall / 2 + 4.5, text_anchor="end")))
-        for place, (value, content) in enumerate(zip(row, told, strict=True)):
-            x = left + wide * place
-            parts.append(element("rect", x=x + 1, y=y + 1, width=wide - 2, height=tall - 2, rx=3, **shade.look(value)))
-            if content:
-                parts.append(text(content, x + wide / 2, y + tall / 2 + 4.5, text_anchor="middle", class_=None if value else "muted"))
-    told = "; ".join(
-        f"{name}: {_row_in_words(columns, row, texts)}" for name, row, texts in zip(rows, cells, said, strict=True) if any(row)
-    )
-    return drawing(left + wide * len(columns) + 4, top + tall * len(rows) + 4, title, told, parts)
-
-
-@dataclass(frozen=True)
-class _Shade:
-    """How strong the colour of a value is. Never so strong that text on it would be hard to read."""
-
-    floor: float
-    most: float
-
-    @classmethod
-    def of(cls, cells: Sequence[Sequence[float | None]], diverging: bool, floor: float) -> "_Shade":
-        base = 0.0 if diverging else floor
-        return cls(base, max((abs(value - base) for row in cells for value in row if value is not None), default=0.0))
-
-    def look(self, value: float | None) -> dict[str, object]:
-        if value is None or not self.most or value == self.floor:
-            return {"class_": "cell empty"}
-        strength = 0.1 + (STRONGEST - 0.1) * min(abs(value - self.floor) / self.most, 1.0)
-        return {"class_": "cell up" if value > self.floor else "cell down", "fill_opacity": strength}
 
 
 def shift(before: float, after: float) -> str:
@@ -221,10 +159,6 @@ def standalone(svg: str) -> str:
 def style() -> str:
     """The colours and the classes of all drawings, as CSS."""
     return (resources.files(__package__) / "charts.css").read_text(encoding="utf-8")
-
-
-def _row_in_words(columns: Sequence[str], row: Sequence[float | None], told: Sequence[str]) -> str:
-    return ", ".join(f"{name} {content}" for name, value, content in zip(columns, row, told, strict=True) if value)
 
 
 def _interval(row: Bar, share: bool) -> str:

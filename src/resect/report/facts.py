@@ -11,7 +11,10 @@ from ..recipe import Recipe
 from ..store import RECIPE
 from . import tables
 from .advice import change_to, command, helped, near, next_commands, program, verdict
-from .reading import Object, Reading, number_of, object_of
+from .matrices import Sought
+from .reading import Reading
+from .sound import Object, number_of, object_of
+from .surgery import OF_MATRICES
 from .terminal import examples_shown
 from .words import answered, duration, method
 
@@ -55,16 +58,17 @@ def status(reading: Reading) -> Status:
     change = comparison["difference"]
     if cut is None:
         return Status("Plan missing", "…", "open", "What was cut is not known: the plan is missing. The numbers are what was measured.")
-    says = verdict(comparison, cut.total, PAGE)
+    says = verdict(comparison, cut.surgery, PAGE)
     if cut.total == 0:
-        return Status("Nothing was cut", "–", "open", says)
+        return Status(f"Nothing was {cut.surgery.past}", "–", "open", says)
     if change is None:
         return Status("Not compared", "…", "open", says)
     if helped(comparison):
         return Status("Helps", "✓", "good", says)
     told = Figures(comparison["metric"]).verdict(change["interval"])
     if told == "improved":
-        return Status("No better than random cuts", "≈", "open", says)
+        rivals = "other matrices" if cut.surgery.is_of_matrices else "random cuts"
+        return Status(f"No better than {rivals}", "≈", "open", says)
     if told == "worsened":
         return Status("Does harm", "✕", "bad", says)
     return Status("No reliable change", "≈", "open", says)
@@ -73,7 +77,9 @@ def status(reading: Reading) -> Status:
 def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     """The numbers that stand beside the verdict."""
     comparison, cut, found = reading.comparison, reading.cut, []
-    if cut is not None:
+    if cut is not None and cut.surgery.is_of_matrices:
+        found += _reductions(reading)
+    elif cut is not None:
         looked_at = reading.scores.count if reading.scores is not None else 0
         note = f"of {looked_at:,} looked at ({100 * cut.total / looked_at:.2g}{PAGE.blank}%)" if looked_at else ""
         found.append(Tile("neurons cut", f"{cut.total:,}", note))
@@ -83,7 +89,7 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     if change is not None and change["fixed"] is not None and change["broken"] is not None:
         found.append(Tile("answers fixed / broken", f"{change['fixed']:,} / {change['broken']:,}"))
     if control is not None:
-        found.append(Tile("random cuts as large", figures.change(change_to(comparison, control), unit=True)))
+        found.append(Tile(reading.surgery.control_label, figures.change(change_to(comparison, control), unit=True)))
     bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]
     if None not in bias:
         found.append(Tile("bias score, ambiguous items", arrow(lambda score: PAGE.signed(score, 2), *bias), "0 is none"))
@@ -91,6 +97,24 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     ends = [number_of(plain.get(name)) for name in ("base", "edited")]
     if None not in ends and not tables.has_no_hold(comparison):
         found.append(Tile("perplexity of plain text", arrow(PAGE.number, *ends)))
+    return found
+
+
+def _reductions(reading: Reading) -> list[Tile]:
+    """The numbers of a reduction: what was reduced, and what was looked at."""
+    surgery, sought = reading.surgery, Sought.of(reading.trials, reading.comparison)
+    found = []
+    if len(surgery.reductions) == 1:
+        only = surgery.reductions[0]
+        found.append(Tile("matrix reduced", str(only.site), f"{only.setting}: {only.ranks(PAGE)}"))
+    else:
+        found.append(Tile("matrices reduced", f"{len(surgery.reductions):,}"))
+    if sought is not None and sought.candidates:
+        asked = f"of {len(sought.sites):,} matri{'x' if len(sought.sites) == 1 else 'ces'}"
+        found.append(Tile("reductions tried", f"{len(sought.candidates):,}", asked))
+    if sought is not None and sought.base is not None and surgery.reductions:
+        figures = sought.figures(PAGE)
+        found.append(Tile(f"{sought.metric}, select split", figures.pair(sought.base, sought.chosen), "this chose it: it flatters"))
     return found
 
 
@@ -115,26 +139,43 @@ def what_was_asked(reading: Reading) -> list[Fact]:
         "Answers": [f"Taken {answered(metric)}."],
         "Method": method(_in_force(reading)),
     }
-    return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items()]
+    if reading.recipe is None:  # of its settings only the names of model and task could be saved
+        facts |= {"Examples": _tested(reading), "Wording": [], "Method": ["Not known: the recipe is damaged."]}
+    return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items() if any(lines)]
 
 
 def _splits(reading: Reading) -> list[str]:
     """How many examples each split gave, as far as the run tells."""
     recipe, comparison = reading.run.recipe, reading.comparison
+    if recipe.method in OF_MATRICES:
+        sought = Sought.of(reading.trials, comparison)
+        known = sought is not None and sought.n_examples is not None
+        chose = [f"select: {count(sought.n_examples, 'examples')} chose what is reduced."] if sought is not None and known else []
+        return [*chose, *_tested(reading), _limited(recipe)]
     drawn = reading.scores.provenance.get("examples") if reading.scores is not None else None
     looked_at = len(drawn[0]) if isinstance(drawn, list) and drawn and isinstance(drawn[0], list) else recipe.samples
     tagged = f" with the tag {' and '.join(recipe.locate_on)}" if recipe.locate_on else ""
     told = [f"locate: {count(looked_at, 'examples')}{tagged} found the neurons (seed {recipe.seed})."]
     instructions = comparison["n_instructions"] if comparison else None
-    pairs = max((trial["examples"] or 0 for trial in reading.trials), default=0)
+    pairs = max((trial["examples"] or 0 for trial in reading.trials), default=0.0)
     if pairs:
         size = count(int(pairs), "answers") if not instructions else count(int(pairs) // instructions, "examples")
         told.append(f"select: {size} chose how many are cut.")
-    if comparison:
-        groups = count(comparison["n_groups"], "groups")
-        told.append(f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them.")
-        told.append(few_groups(comparison["n_groups"]))
-    return [*told, f"At most {recipe.limit:,} examples in all." if recipe.limit is not None else ""]
+    return [*told, *_tested(reading), _limited(recipe)]
+
+
+def _tested(reading: Reading) -> list[str]:
+    """How many examples the numbers are of."""
+    comparison = reading.comparison
+    if comparison is None:
+        return []
+    groups = count(comparison["n_groups"], "groups")
+    told = f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them."
+    return [told, few_groups(comparison["n_groups"])]
+
+
+def _limited(recipe: Recipe) -> str:
+    return f"At most {recipe.limit:,} examples in all." if recipe.limit is not None else ""
 
 
 def _in_force(reading: Reading) -> Recipe:
@@ -175,6 +216,8 @@ def _effect(found: Mapping[str, Any]) -> list[str]:
 def commands(reading: Reading) -> list[tuple[str, str]]:
     """Reasons and command lines: the same job again, and what comes next."""
     recipe, cut, place = reading.run.recipe, reading.cut, reading.run.folder.resolve()
+    if reading.recipe is None:
+        return []
     folder, recipe_file = (shlex.quote(near(str(path))) for path in (place, place / RECIPE))
     told = [
         ("Run the recorded recipe once more, and see which digests agree:", f"{program()} repeat {folder}"),
@@ -186,7 +229,7 @@ def commands(reading: Reading) -> list[tuple[str, str]]:
     shown = examples_shown(reading.examples)
     prompt = shown[0]["prompt"] if shown else "…"
     short = bool(reading.environment.get("notes"))
-    following = next_commands(recipe, place, reading.comparison, cut.total, " ".join(prompt.split()), short=short)
+    following = next_commands(recipe, place, reading.comparison, cut.surgery, " ".join(prompt.split()), short=short)
     return [*told, *((f"What to do next: {reason}", line) for reason, line in following)]
 
 

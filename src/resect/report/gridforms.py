@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..figures import DASH, PAGE, PLAIN, Face, Figures
-from .charts import heat, standalone
+from . import gridcuts
+from .charts import standalone
+from .heatmap import heat
 from .terminal import plain
 
 SURE, OWN = "*", "†"
@@ -94,13 +96,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows × columns. `heading` says what the rows' labels are; `records`: every number behind it, as flat objects with the same keys."""
+    """Rows × columns. `heading` says what the rows' labels are; `records`: every number behind it, as flat objects with the same keys.
+
+    `done`: what each run cut, for those who want to see which layer is the best for which task.
+    """
 
     heading: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     caption: str
     records: tuple[Mapping[str, Any], ...]
+    done: tuple[gridcuts.Done, ...] = ()
 
     def text(self) -> RenderableType:
         """For a terminal: as many columns side by side as there is room for, the others below. The best is bold."""
@@ -130,8 +136,9 @@ class Grid:
             before = row.block
         layout = "l" * (len(heads) - len(self.columns)) + "r" * len(self.columns)
         head = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{escaped(self.caption)}}}"]
-        body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-        return "\n".join([*head, *body]) + "\n"
+        body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
+        below = gridcuts.latex(self.done, escaped) if self.done else []
+        return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
 
     def picture(self) -> str:
         """An SVG file: a heat map, coloured by the gain over the original (of losses, by how much less)."""
@@ -153,7 +160,8 @@ class Grid:
             for row in self.rows
         ]
         columns = [{"task": column.task, "metric": column.metric} for column in self.columns]
-        return {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
+        found = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
+        return {**found, "cuts": [dict(vars(each)) for each in self.done]}
 
 
 class _Text:
@@ -166,6 +174,8 @@ class _Text:
         for columns in self._parts(options.max_width):
             yield self._table(columns, options.max_width)
             yield Text("")
+        if self.grid.done:
+            yield gridcuts.text(self.grid.done)
         yield Text(self.grid.caption, style="dim")
 
     def _parts(self, width: int) -> Iterator[list[int]]:

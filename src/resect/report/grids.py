@@ -1,4 +1,4 @@
-"""What is put side by side: models × tasks × methods from run folders, and plans × tasks of a transfer.
+"""What is put side by side: models × tasks × methods from run folders (plans × tasks of a transfer: see transfers.py).
 
 Decides what stands in which cell, and what is said of it; gridforms.py gives it its forms. Measures nothing.
 """
@@ -6,15 +6,17 @@ Decides what stands in which cell, and what is said of it; gridforms.py gives it
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from statistics import mean
 from typing import Any
 
-from ..comparison import Comparison, Difference, Estimate
+from ..comparison import Comparison, Estimate
 from ..errors import InputError
 from ..store import Run
-from .gridforms import OWN, SURE, Cell, Column, Grid, Row, clean, told_apart
-from .terminal import cut_count
+from .gridcuts import Done
+from .gridforms import Cell, Column, Grid, Row, clean, told_apart
+from .gridrecords import changed, spread, unit
+from .surgery import OF_MATRICES, Surgery
+from .transfers import transferred
 
 __all__ = ["Grid", "table", "transferred"]
 
@@ -32,10 +34,18 @@ class _Measured:
     comparison: Comparison
     cut: int | float
     trials: int
+    surgery: Surgery
 
     @property
     def model(self) -> tuple[str, str | None]:
         return self.run.recipe.model, self.run.recipe.revision
+
+    @property
+    def what(self) -> str:
+        """What was cut, on one line."""
+        if self.trials > 1 and not self.surgery.is_of_matrices:
+            return f"{self.cut:g} neurons (mean of {self.trials} trials)"
+        return self.surgery.brief()
 
     @property
     def column(self) -> Column:
@@ -102,7 +112,13 @@ def table(runs: Sequence[Run]) -> Grid:
     numbers = [number for each in read for number in _numbers(each, lines)]
     rows = [row for model in models for row in _block(names[model], [n for n in numbers if n.of.model == model], lines, columns, read)]
     records = tuple(_record(number, names[number.of.model]) for number in numbers)
-    return Grid("method", columns, tuple(rows), _caption(read, numbers, columns, rows), records)
+    done = dict.fromkeys(
+        Done(names[each.model], each.column.label, each.run.recipe.method.upper(), each.what)
+        for model in models
+        for each in sorted(read, key=lambda each: columns.index(each.column))
+        if each.model == model
+    )
+    return Grid("method", columns, tuple(rows), _caption(read, numbers, columns, rows), records, tuple(done))
 
 
 def _read(run: Run) -> _Measured:
@@ -112,8 +128,17 @@ def _read(run: Run) -> _Measured:
     except InputError as error:
         raise InputError(f"The comparison of the run in {run.folder} is damaged: {error}") from error
     trials = comparison.other_metrics.get("trials") or {}
-    sizes = trials.get("sizes") or [cut_count(plan)]
-    return _Measured(run, comparison, mean(sizes), len(trials.get("edited") or [plan]))
+    surgery = _surgery(run, plan)
+    sizes = trials.get("sizes") or [surgery.total]
+    return _Measured(run, comparison, mean(sizes), len(trials.get("edited") or [plan]), surgery)
+
+
+def _surgery(run: Run, plan: Mapping[str, Any]) -> Surgery:
+    """What a run's plan does. Raises InputError where it is damaged."""
+    try:
+        return Surgery.of(plan, run.recipe.method)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The plan of the run in {run.folder} is damaged: {error}") from error
 
 
 def _lines(read: Sequence[_Measured]) -> list[_Line]:
@@ -121,7 +146,8 @@ def _lines(read: Sequence[_Measured]) -> list[_Line]:
     methods = tuple(dict.fromkeys(each.run.recipe.method for each in read))
     lines = [_Line("original", "base"), _Line("CC", "cc"), _Line("DC", "dc")]
     for method in methods:
-        random = "random cut" if len(methods) == 1 else f"random cut, as {method.upper()}"
+        rival = "other matrices" if method in OF_MATRICES else "random cut"
+        random = rival if len(methods) == 1 else f"{rival}, as {method.upper()}"
         lines += [_Line(method.upper(), "edited", method), _Line(random, "control", method)]
     return lines
 
@@ -180,9 +206,10 @@ def _record(number: _Number, model: str) -> dict[str, Any]:
         "method": number.line.label,
         "measured": number.line.name,
         "metric": comparison.metric,
-        **_spread(number.estimate),
-        **_changed(number.change, paired),
+        **spread(number.estimate),
+        **changed(number.change, paired),
         "n_cut": measured.cut if number.line.method else 0,
+        "cut": measured.what if number.line.name == "edited" else "",
         "n_examples": comparison.n_examples,
         "n_instructions": comparison.n_instructions,
         "trials": measured.trials,
@@ -193,12 +220,15 @@ def _record(number: _Number, model: str) -> dict[str, Any]:
 def _caption(read: Sequence[_Measured], numbers: Sequence[_Number], columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """What the numbers are, and what keeps them from being compared."""
     names = {number.line.name for number in numbers}
-    parts = [_unit(columns), "In brackets: the change against the original."]
+    parts = [unit(columns), "In brackets: the change against the original."]
     parts.append("Bold: the best of its model and task, among numbers of the same examples.")
     if names & {"cc", "dc"}:
         parts.append("CC, DC: the original under contextual and domain-context calibration.")
-    if "control" in names:
+    controlled = {number.of.run.recipe.method in OF_MATRICES for number in numbers if number.line.name == "control"}
+    if False in controlled:
         parts.append("Random cut: as many neurons of the same layers and roles, drawn at random.")
+    if True in controlled:
+        parts.append("Other matrices: of the same role, drawn at random, reduced as far.")
     if any(each.trials > 1 for each in read):
         parts.append("Where a run has several trials, the mean over them.")
     if any(cell is None for row in rows for cell in row.cells):
@@ -209,82 +239,6 @@ def _caption(read: Sequence[_Measured], numbers: Sequence[_Number], columns: Seq
         other += ["number of examples"] if len({each.comparison.n_examples for each in asked}) > 1 else []
         if other:
             parts.append(f"The runs on {column.label} differ in {', '.join(other)}: their numbers may not be of the same examples.")
-    return " ".join(parts)
-
-
-def transferred(found: Mapping[str, Any]) -> Grid:
-    """Plans × tasks, from what `asking.transfer` found: the model as it is, then a row a plan, by the task it was found on.
-
-    A cell is the metric after the cut and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
-    the task that the cut was found on. Plans found on one task, or on none that is known, are told apart by their folder.
-
-    Raises InputError where there is no task, or where an estimate is damaged.
-    """
-    metric, tasks, plans = str(found["metric"]), list(found["tasks"]), list(found["plans"])
-    if not tasks:
-        raise InputError("There is no task to show a transfer to; name at least one.")
-    columns = tuple(Column(task, metric) for task in tasks)
-    base = [Estimate.from_json(found["base"][task]) for task in tasks]
-    rows = [Row("", "as it is", tuple(Cell(estimate.mean) for estimate in base))]
-    records = [_transfer_record({}, column, estimate, None) for column, estimate in zip(columns, base, strict=True)]
-    for plan, label, results in zip(plans, _plan_labels(plans), found["results"], strict=True):
-        cells = []
-        for column, result in zip(columns, results, strict=True):
-            edited, change = Estimate.from_json(result["edited"]), Difference.from_json(result["difference"])
-            sure = change.improved or change.worsened
-            cells.append(Cell(edited.mean, change.mean, sure=sure, own=plan["found_on"] == column.task))
-            records.append(_transfer_record(plan, column, edited, change))
-        rows.append(Row("", label, tuple(cells)))
-    parts = (
-        *(_unit(columns), "A row a cut, by the task it was found on. In brackets: the change against the model as it is."),
-        f"{SURE} the 95 % interval of the change excludes 0 (by chance alone, one in twenty does).",
-        f"{OWN} the task that the cut was found on.",
-    )
-    return Grid("found on", columns, tuple(rows), " ".join(parts), tuple(records))
-
-
-def _plan_labels(plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The task that each plan was found on; where that is not known, or not enough, its folder."""
-    folders = [str(PurePath(plan["name"]).parent) if PurePath(plan["name"]).name == "plan.json" else plan["name"] for plan in plans]
-    names, tasks = told_apart(folders), [plan["found_on"] for plan in plans]
-    labels = []
-    for plan, folder, task in zip(plans, folders, tasks, strict=True):
-        label = names[folder] if task is None else task if tasks.count(task) == 1 else f"{task} · {names[folder]}"
-        labels.append(clean(label) + ("" if plan["cut"] else " (nothing cut)"))
-    return labels
-
-
-def _transfer_record(plan: Mapping[str, Any], column: Column, estimate: Estimate, change: Difference | None) -> dict[str, Any]:
-    return {
-        "plan": plan.get("name"),
-        "found_on": plan.get("found_on"),
-        "task": column.task,
-        "measured": "edited" if plan else "base",
-        "metric": column.metric,
-        **_spread(estimate),
-        **_changed(None if change is None else change.mean, change),
-        "n_cut": plan.get("cut", 0),
-    }
-
-
-def _spread(estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.interval
-    return {"mean": estimate.mean, "low": low, "high": high, "std_over_instructions": estimate.std_over_instructions}
-
-
-def _changed(change: float | None, paired: Difference | None) -> dict[str, Any]:
-    low, high, p_value = (None, None, None) if paired is None else (*paired.interval, paired.p_value)
-    return {"change": change, "change_low": low, "change_high": high, "p_value": p_value}
-
-
-def _unit(columns: Sequence[Column]) -> str:
-    """What the numbers of these columns are."""
-    shares, losses = ([column for column in columns if column.is_loss == lossy] for lossy in (False, True))
-    parts = ["Accuracy on held-out examples, mean over the instructions, in per cent; changes in points."] if shares else []
-    if any(column.metric != "accuracy" for column in shares):
-        parts.append("The answer is the most probable choice, or where a heading says generation, the text that is generated.")
-    if losses:
-        parts.append("Log loss on held-out examples where a heading says so: less is better.")
     return " ".join(parts)
 
 

@@ -7,6 +7,7 @@ stands. A run that is not finished, or is damaged, is shown as far as it goes. T
 import base64
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,20 +18,32 @@ from markupsafe import Markup
 
 from ..errors import InputError
 from ..figures import PAGE, Figures
-from ..files import write_text
-from ..store import REPORT, Run
-from . import charts, facts, pictures, quoted, tables
+from ..files import read_text, write_text
+from ..store import RECIPE, REPORT, Run
+from . import charts, facts, findings, pictures, quoted, tables
+from .analyses import Analyses, analyses_of
 from .drawing import legible
-from .reading import Object, Reading, object_of
+from .matrices import Sought
+from .reading import Reading
+from .searchmaps import composition_section, reductions_table, search_section
+from .sections import Section
+from .sound import Object, object_of
+from .surgery import Surgery
 from .words import answered, chosen, model_name
 
 #: Tags that stand open; the others are folded.
 TAGS = 16
 KINDS = {"fixed": "Fixed", "broken": "Broken", "other": "Wrong before and after"}
-#: What may stand in the list of contents: the key that must hold something, the anchor, the name.
+#: What may stand in the list of contents: the key that must hold something, the anchor, the name; "": sections with their own.
 CONTENTS = (
-    *(("result", "result", "Before and after"), ("tags", "tags", "By kind"), ("search", "search", "How many"), ("where", "where", "Where")),
-    *(("result", "beside", "Beside that"), ("trials", "trials", "Trials"), ("examples", "examples", "Changed answers")),
+    *(("result", "result", "Before and after"), ("tags", "tags", "By kind"), ("search", "search", "How many"), ("sought", "", "")),
+    *(
+        ("where", "where", "Where"),
+        ("result", "beside", "Beside that"),
+        ("analysed", "", ""),
+        ("trials", "trials", "Trials"),
+        ("examples", "examples", "Changed answers"),
+    ),
 )
 
 
@@ -75,11 +88,13 @@ def _content(reading: Reading) -> dict[str, Any]:
     figures = tables.figures_of(comparison)
     task = (comparison["task"] if comparison else "") or run.recipe.task
     notes = reading.environment.get("notes")
+    surgery = reading.surgery
     found: dict[str, Any] = {
         "title": f"{model_name(run.recipe)} on {task} – resect report",
         "model": model_name(run.recipe),
         "task": task,
-        "recipe": run.recipe,
+        "method": run.recipe.method if reading.recipe is not None else "",
+        "surgery": surgery,
         "folder": run.folder.resolve().name,
         "gaps": reading.gaps,
         "status": facts.status(reading),
@@ -89,19 +104,54 @@ def _content(reading: Reading) -> dict[str, Any]:
         "several": bool(reading.parts),
         "environment": facts.environment(reading.environment),
         "commands": facts.commands(reading),
-        "recipe_text": run.recipe.to_toml(),
+        "recipe_text": run.recipe.to_toml() if reading.recipe is not None else _raw(run),
         "kind_names": KINDS,
-        **_measured(comparison, figures),
+        **_measured(comparison, surgery, figures),
         **_changed(reading),
         "search": _search(reading, figures),
+        "sought": _sought(reading),
         "where": _where(reading),
+        "analysed": findings.sections(_analysed(reading), surgery),
         "trials": _trials(reading),
     }
-    named = [(anchor, name) for key, anchor, name in CONTENTS if found[key]]
-    return {**found, "contents": [("asked", "What was asked"), *named, ("again", "To do it again"), ("limits", "Limits")]}
+    return {**found, "contents": _contents(found)}
 
 
-def _measured(comparison: Object | None, figures: Figures) -> dict[str, Any]:
+def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The list of contents, in the order of the page."""
+    named: list[tuple[str, str]] = []
+    for key, anchor, name in CONTENTS:
+        held = found[key]
+        named += [(each.anchor, each.name) for each in held] if anchor == "" else [(anchor, name)] if held else []
+    return [("asked", "What was asked"), *named, ("again", "To do it again"), ("limits", "Limits")]
+
+
+def _analysed(reading: Reading) -> Analyses:
+    """What was analysed; of paraphrases, what the comparison itself tells."""
+    told = (reading.comparison or {"other_metrics": {}})["other_metrics"].get("paraphrases")
+    if reading.analyses.paraphrases is not None or told is None:
+        return reading.analyses
+    return dataclasses.replace(reading.analyses, paraphrases=analyses_of({"paraphrases": told})[0].paraphrases)
+
+
+def _raw(run: Run) -> str:
+    """A damaged recipe as it lies there."""
+    try:
+        return read_text(run.folder / RECIPE, "recipe")
+    except InputError as error:
+        return str(error)
+
+
+def _sought(reading: Reading) -> list[Section]:
+    """How a reduction was found."""
+    sought = Sought.of(reading.trials, reading.comparison)
+    if sought is None or reading.recipe is None:
+        return []
+    steps = composition_section(sought)
+    return [search_section(reading.recipe, sought, reading.surgery), *([] if steps is None else [steps])]
+
+
+def _measured(comparison: Object | None, surgery: Surgery, figures: Figures) -> dict[str, Any]:
     """What stands in comparison.json."""
     if comparison is None:
         return dict.fromkeys(("headline", "result", "tags", "more_tags", "bias", "sides", "no_hold"))
@@ -109,10 +159,11 @@ def _measured(comparison: Object | None, figures: Figures) -> dict[str, Any]:
     few = tags and dataclasses.replace(tags, rows=tags.rows[:TAGS])
     more = tags and len(tags.rows) > TAGS and dataclasses.replace(tags, caption="More tags", rows=tags.rows[TAGS:])
     result = {
-        "chart": pictures.result_chart(comparison, figures),
-        "table": tables.result_table(comparison, figures),
+        "chart": pictures.result_chart(comparison, surgery, figures),
+        "table": tables.result_table(comparison, surgery, figures),
         "change": tables.change_in_words(comparison, figures),
-        "both": tables.both_ways(comparison),
+        "both": tables.both_ways(comparison, surgery),
+        "others": tables.other_table(comparison),
         "asked": answered(comparison["metric"]).partition(":")[0],
         "has_baselines": any(comparison["baselines"].values()),
     }
@@ -147,9 +198,9 @@ def _search(reading: Reading, figures: Figures) -> dict[str, Any] | None:
     """How n was chosen."""
     curve, ranking = pictures.search_curve(reading, figures), pictures.ranking(reading.scores, reading.cut)
     table = tables.search_table(reading, figures)
-    if table is None and ranking is None:
+    if (table is None and ranking is None) or reading.surgery.is_of_matrices:
         return None
-    words = chosen(reading.run.recipe)
+    words = chosen(reading.recipe) if reading.recipe is not None else ""
     if table is not None:
         words += f" The {figures.metric} drawn here is that on the select split, which chose n: it flatters, and is not the result."
     meaning = reading.scores.meaning.removeprefix("high: ") if reading.scores is not None else ""
@@ -161,13 +212,18 @@ def _where(reading: Reading) -> dict[str, Any] | None:
     cut = reading.cut
     if cut is None:
         return None
-    maps = pictures.cut_maps(reading)
-    words = (
-        "Nothing is cut."
-        if not maps
-        else f"{PAGE.number(cut.total)} in all, counted by layer (from 0) and role: the matrix whose rows are cut."
-    )
-    return {"words": words, "maps": maps, "units": tables.units_table(cut) if maps else None, "digest": cut.digest}
+    surgery, maps = cut.surgery, pictures.cut_maps(reading)
+    neurons = f"{PAGE.number(surgery.neurons)} in all, counted by layer (from 0) and role: the matrix whose rows are cut."
+    reduced = "Whole matrices: of each, only the largest components stay, up to the rank that is left. Nothing else of the model changes."
+    words = [neurons] if maps else []
+    words += [reduced] if surgery.reductions else []
+    return {
+        "words": " ".join(words) or f"Nothing is {surgery.past}.",
+        "maps": maps,
+        "units": tables.units_table(cut) if maps else None,
+        "reductions": reductions_table(surgery) if surgery.reductions else None,
+        "digest": cut.digest,
+    }
 
 
 def _trials(reading: Reading) -> dict[str, Any] | None:

@@ -7,8 +7,11 @@ from markupsafe import Markup
 from ..address import ROLES, STACKS, Site
 from ..figures import Figures
 from ..scores import Scores
-from .charts import Bar, bars, curve, heat
-from .reading import Cut, Object, Reading
+from .charts import Bar, bars, curve
+from .heatmap import heat
+from .reading import Reading
+from .sound import Cut, Object
+from .surgery import Surgery
 from .tables import estimates
 
 #: From so many layers on, layers in which nothing is cut are drawn together.
@@ -19,10 +22,10 @@ RANKS = (50, 400)
 SNUG = 7
 
 
-def result_chart(comparison: Object, figures: Figures) -> Markup:
+def result_chart(comparison: Object, surgery: Surgery, figures: Figures) -> Markup:
     """All estimates on one axis."""
     rows = []
-    for kind, label, estimate in estimates(comparison):
+    for kind, label, estimate in estimates(comparison, surgery):
         low, high = estimate["interval"] or (None, None)
         rows.append(Bar(label, estimate["mean"], low, high, kind))
     title = f"{comparison['metric']} with 95 % intervals"
@@ -31,7 +34,7 @@ def result_chart(comparison: Object, figures: Figures) -> Markup:
 
 def search_curve(reading: Reading, figures: Figures) -> Markup | None:
     """The score on the select split against n."""
-    points = [(trial["size"], trial["score"]) for trial in reading.trials]
+    points = [(trial["size"], trial["score"]) for trial in reading.trials if "size" in trial]
     if len(points) < 3:
         return None
     upwards = f"{figures.metric}, select split"
@@ -46,8 +49,17 @@ def ranking(scores: Scores | None, cut: Cut | None) -> Markup | None:
     top = scores.top(min(scores.count, max(RANKS[0], min(3 * wanted, RANKS[1]))))
     values = sorted((float(scores[site][unit]) for site, units in top.items() for unit in units), reverse=True)
     points = [(float(place), value) for place, value in enumerate(values, start=1)]
-    told = {"title": "The highest scores of all neurons", "across": "rank", "upwards": "score"}
-    return Markup(curve(points, float(wanted) if wanted else None, share=False, logarithmic=False, **told))
+    return Markup(
+        curve(
+            points,
+            float(wanted) if wanted else None,
+            share=False,
+            logarithmic=False,
+            title="The highest scores of all neurons",
+            across="rank",
+            upwards="score",
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..figures import PAGE
-from .drawing import EDGE, WIDTH, Box, along, element, extent, label, meets, text, tick_label, ticks
+from .drawing import EDGE, WIDTH, Box, along, element, extent, meets, text, tick_label, ticks
 
 #: Where the plane begins and ends, and up to how many points each has a mark.
 TOP, BOTTOM = 52.0, 210.0
@@ -33,13 +33,13 @@ class Plane:
             along(value, self.low, self.high, BOTTOM, TOP),
         )
 
-    def axes(self, share: bool) -> list[str]:
-        """Lines at round values, and round sizes that do not touch each other, the first of them 0."""
+    def axes(self, rounds: Sequence[tuple[float, str]]) -> list[str]:
+        """Lines at round values with their labels, and round sizes that do not touch each other, the first of them 0."""
         parts, end = [], -math.inf
-        for tick in ticks(self.low, self.high):
+        for tick, told in rounds:
             y = self.place(0, tick)[1]
             parts.append(element("line", x1=self.left, x2=WIDTH - EDGE, y1=y, y2=y, class_="grid"))
-            parts.append(text(label(tick, share), self.left - 6, y + 4.5, text_anchor="end", class_="muted"))
+            parts.append(text(told, self.left - 6, y + 4.5, text_anchor="end", class_="muted"))
         for size in self._sizes():
             told, x = PAGE.number(size), self.place(size, self.low)[0]
             if x - extent(told) / 2 > end + 8:
@@ -47,11 +47,33 @@ class Plane:
                 end = x + extent(told) / 2
         return parts
 
+    def level(self, name: str, value: float) -> list[str]:
+        """A broken line at a value, with its name above it, at the right."""
+        y = self.place(0, value)[1]
+        line = element("line", x1=self.left, x2=WIDTH - EDGE, y1=y, y2=y, class_="reference")
+        return [line, text(name, WIDTH - EDGE, y - 5, text_anchor="end", class_="muted")]
+
     def _sizes(self) -> list[float]:
         if not self.logarithmic:
             return ticks(0.0, self.most)
         powers = range(int(math.log10(self.most)) + 1)
         return [0.0, *(float(factor * 10**power) for power in powers for factor in (1, 3) if factor * 10**power <= self.most)]
+
+
+def decades(low: float, high: float) -> list[tuple[float, str]]:
+    """Round values of a logarithmic axis with their labels; `low`, `high` and the values are logarithms to the base 10.
+
+    >>> [told for _, told in decades(-0.2, 2.1)]
+    ['1', '10', '100']
+    """
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        values = [math.log10(factor * 10.0**power) for power in powers for factor in factors]
+        inside = [value for value in values if low <= value <= high]
+        if len(inside) >= 3 or factors[-1] == 5:
+            step = -(-len(inside) // 5) or 1
+            return [(value, PAGE.number(10**value)) for value in inside[::step]]
+    return []
 
 
 def marked(places: Sequence[Place], chosen: int | None) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .sound import is_right
 from .terminal import shortened
 
 #: Entries of a kind that stand open; the others are folded.
@@ -89,7 +90,7 @@ def kinds(rows: Sequence[Mapping[str, Any]], asked: int | None = None, most: int
     every = max(len(numbers), asked or 0)
     by_kind: dict[str, list[Mapping[str, Any]]] = {"fixed": [], "broken": [], "other": []}
     for row in rows:
-        right_after, right_before = row["edited"] == row["gold"], row["base"] == row["gold"]
+        right_after, right_before = is_right(row, "edited"), is_right(row, "base")
         by_kind["fixed" if right_after and not right_before else "broken" if right_before and not right_after else "other"].append(row)
     grouped = {name: _entries(held, numbers, every) for name, held in by_kind.items() if held}
     kept, room = dict.fromkeys(grouped, 0), most

@@ -6,25 +6,28 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..figures import DASH, LOST, PAGE, Figures, count, fixed_and_broken
+from ..figures import DASH, LOST, PAGE, Figures, count
 from ..store import PART
 from .charts import shift
-from .reading import Cut, Object, Reading, difference_of, estimate_of, number_of, object_of, whole_of
+from .reading import Reading
+from .sound import Cut, Object, difference_of, estimate_of, number_of, object_of, whole_of
+from .surgery import Surgery
 
-CONTROL, CC, DC = "control: random cuts", "CC, contextual calibration", "DC, domain-context calibration"
+CC, DC = "CC, contextual calibration", "DC, domain-context calibration"
 
 
 @dataclass(frozen=True)
 class Table:
     """A table for people. The first cell of each row names it; a row whose number is in `strong` stands out.
 
-    What follows a line break in a cell is said more quietly.
+    What follows a line break in a cell is said more quietly. `is_text`: its cells are texts, not numbers.
     """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     strong: tuple[int, ...] = ()
+    is_text: bool = False
 
 
 def figures_of(comparison: Object | None) -> Figures:
@@ -32,29 +35,29 @@ def figures_of(comparison: Object | None) -> Figures:
     return Figures(comparison["metric"] if comparison else "accuracy", PAGE)
 
 
-def estimates(comparison: Object) -> list[tuple[str, str, Object]]:
+def estimates(comparison: Object, surgery: Surgery) -> list[tuple[str, str, Object]]:
     """What was measured: kind, label, estimate."""
-    baselines = comparison["baselines"]
+    baselines, control = comparison["baselines"], "control: other matrices" if surgery.is_of_matrices else "control: random cuts"
     found = [
-        *(("before", "before", comparison["base"]), ("after", "after the cut", comparison["edited"])),
-        *(("control", CONTROL, comparison["control"]), ("cc", CC, baselines["cc"]), ("dc", DC, baselines["dc"])),
+        *(("before", "before", comparison["base"]), ("after", f"after the {surgery.noun}", comparison["edited"])),
+        *(("control", control, comparison["control"]), ("cc", CC, baselines["cc"]), ("dc", DC, baselines["dc"])),
     ]
     return [(kind, label, estimate) for kind, label, estimate in found if estimate is not None]
 
 
-def result_table(comparison: Object, figures: Figures) -> Table:
+def result_table(comparison: Object, surgery: Surgery, figures: Figures) -> Table:
     """The estimates as numbers."""
     rows = [
         (label, figures.value(found["mean"]), figures.interval(found["interval"]), figures.value(found["std_over_instructions"]))
-        for _, label, found in estimates(comparison)
+        for _, label, found in estimates(comparison, surgery)
     ]
-    strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison)) if kind == "after")
+    strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison, surgery)) if kind == "after")
     return Table(
         f"{comparison['metric']} on the test split", ("", comparison["metric"], "95 % interval", "± instructions"), tuple(rows), strong
     )
 
 
-def both_ways(comparison: Object) -> Table | None:
+def both_ways(comparison: Object, surgery: Surgery) -> Table | None:
     """The main metric and the other one side by side: by scoring, by generation."""
     mine, other = comparison["metric"], "generation" if comparison["metric"] == "accuracy" else "accuracy"
     found = object_of(comparison["other_metrics"].get(other))
@@ -67,14 +70,36 @@ def both_ways(comparison: Object) -> Table | None:
     figures = Figures(face=PAGE)
     rows = [
         ("before", *(_with_interval(figures, side["base"]) for side in sides)),
-        ("after the cut", *(_with_interval(figures, side["edited"]) for side in sides)),
+        (f"after the {surgery.noun}", *(_with_interval(figures, side["edited"]) for side in sides)),
         ("change, in points", *(_change_cell(figures, side["difference"]) for side in sides)),
         ("fixed / broken", *(_fixed_cell(side["difference"]) for side in sides)),
     ]
+    calibrated = object_of(object_of(comparison["other_metrics"].get("accuracy")).get("baselines"))
+    for name, label in (("cc", CC), ("dc", DC)):
+        held = estimate_of(calibrated.get(name))
+        if held is not None:
+            rows.append((label, _with_interval(figures, held), DASH))
     for name, label in (("base", "no choice matched, before"), ("edited", "no choice matched, after")):
         if number_of(unmatched.get(name)) is not None:
             rows.append((label, DASH, figures.value(number_of(unmatched[name]))))
     return Table("Accuracy, asked in two ways", ("", "by scoring", "by generation"), tuple(rows), (1,))
+
+
+def other_table(comparison: Object) -> Table | None:
+    """Metrics beside the main one that are not its other way of answering: top-1, top-5, log loss."""
+    pair = {"accuracy", "generation"} if comparison["metric"] in ("accuracy", "generation") else set()
+    rows = []
+    for name, held in comparison["other_metrics"].items():
+        found = object_of(held)
+        base = estimate_of(found.get("base"))
+        if base is None or name in pair:
+            continue
+        figures, edited = Figures(name, PAGE), estimate_of(found.get("edited"))
+        change = difference_of(found.get("difference"))
+        told = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
+        cells = [_with_interval(figures, base), _with_interval(figures, edited), _change_cell(figures, change)]
+        rows.append((told, *cells))
+    return Table("Other metrics on the test split", ("metric", "before", "after", "change"), tuple(rows)) if rows else None
 
 
 def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[str, ...]] | None:
@@ -87,7 +112,7 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
         PAGE.p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
     ]
     if change["fixed"] is not None and change["broken"] is not None:
-        lines.append(fixed_and_broken(change))
+        lines.append(figures.turned(change))
     return figures.change(change["mean"], unit=True), tuple(lines)
 
 
@@ -110,9 +135,10 @@ def tag_table(comparison: Object, figures: Figures) -> Table | None:
 
 def search_table(reading: Reading, figures: Figures) -> Table | None:
     """The candidates as numbers."""
-    if not reading.trials:
+    sizes = [trial for trial in reading.trials if "size" in trial]
+    if not sizes:
         return None
-    ordered = sorted(reading.trials, key=lambda trial: trial["size"])
+    ordered = sorted(sizes, key=lambda trial: trial["size"])
     rows = [
         (
             PAGE.number(trial["size"]),
@@ -134,7 +160,6 @@ def units_table(cut: Cut, most: int = 2000) -> Table:
         told = ", ".join(map(str, units[:left]))
         rows.append((str(site), f"{len(units):,}", told if len(units) <= left else f"{told} … (all of them in plan.json)"))
         left = max(0, left - len(units))
-    rows += [(str(site), "whole matrix", "") for site in cut.counts if site not in cut.units]
     return Table("Units that are cut, counted from 0", ("address", "units", "which"), tuple(rows))
 
 
@@ -169,9 +194,10 @@ def side_table(comparison: Object) -> Table | None:
                 )
             )
         else:
-            figures, change = Figures(face=PAGE), difference_of(found.get("difference"))
+            metric = str(found.get("metric") or "accuracy")
+            figures, change = Figures(metric, PAGE), difference_of(found.get("difference"))
             gain = _change_cell(figures, change) if change else figures.change(None if edited is None else edited - base)
-            rows.append((f"{name}, accuracy", figures.value(base), figures.value(edited), gain))
+            rows.append((f"{name}, {metric}", figures.value(base), figures.value(edited), gain))
     return Table("Side effects", ("what", "before", "after", "change"), tuple(rows)) if rows else None
 
 
@@ -194,7 +220,7 @@ def trial_table(reading: Reading) -> Table | None:
             _mean_cell(figures, found["control"]),
         ]
         name = f"{part.run.folder.name.removeprefix(PART)} (seed{PAGE.blank}{part.run.recipe.seed})"
-        rows.append((name, DASH if cut is None else f"{cut.total:,}", *cells))
+        rows.append((name, DASH if cut is None else f"{cut.total:,}" if not cut.surgery.reductions else cut.surgery.brief(), *cells))
     head = ("trial", "cut", "after", "change", "control")
     return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None
 
@@ -203,13 +229,13 @@ def spread_in_words(trials: Mapping[str, Any], figures: Figures) -> str:
     """How far the trials lie apart."""
     means = [number_of(mean) for mean in trials.get("edited") or ()]
     told = ", ".join(figures.value(mean) for mean in means if mean is not None)
-    return f"After the cut: {told}; standard deviation {figures.value(number_of(trials.get('std')))}." if told else ""
+    return f"After it: {told}; standard deviation {figures.value(number_of(trials.get('std')))}." if told else ""
 
 
 def shared_units(parts: Sequence[Reading]) -> str:
     """How far the trials agree about what to cut, in a sentence."""
     cuts = [part.cut.units for part in parts if part.cut is not None]
-    if len(cuts) < 2:
+    if len(cuts) < 2 or any(part.surgery.is_of_matrices for part in parts):
         return ""
     common, every = cuts[0], cuts[0]
     for units in cuts[1:]:

@@ -16,9 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..address import ROLES, STACKS, Site
-from ..figures import LOST, PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
+from ..figures import DASH, LOST, PLAIN, Figures, arrow, counts, few_groups
 from ..store import Run
 from .advice import helped, next_commands, verdict
+from .matrices import Sought
+from .reductions import reduced, search
+from .sound import is_right, object_of, trial_of
+from .surgery import Surgery
 
 #: The two ways of answering: the choice of highest probability, and what is generated.
 METRIC_WORDS = {"accuracy": "scored", "generation": "generated"}
@@ -39,21 +43,23 @@ def show(found: RenderableType, on: Console | None = None) -> None:
 def summary(run: Run) -> RenderableType:
     """The summary of a finished run. Raises InputError where it is not finished."""
     comparison, plan, recipe = run.comparison(), run.plan_json(), run.recipe
+    examples = run.examples()
     title = Text(f"{recipe.method} · {Path(recipe.model).name} · {plain(comparison['task'])}", style="bold")
+    surgery = Surgery.of(plan, recipe.method, run.trials())
     notes = [Text(plain(note), style="yellow") for note in run.environment().get("notes") or ()]
-    parts: list[RenderableType] = [title, Text(asked(comparison)), *notes, Text(""), outcome(comparison)]
-    cut = cut_count(plan)
-    if cut and comparison.get("difference"):
+    parts: list[RenderableType] = [title, Text(asked(comparison)), *notes, *_searched(run, comparison, surgery), Text("")]
+    parts.append(outcome(comparison))
+    if surgery.total and comparison.get("difference"):
         parts.append(difference(comparison))
     parts += _optional("By tag", by_tag(comparison))
     parts += _optional("Beside that", beside(comparison))
-    parts += _optional("Where the cut is", where(plan))
-    parts += _optional("Answers that changed", changed(run.examples()))
-    says = Text(verdict(comparison, cut), style="bold green" if helped(comparison) else "bold yellow")
+    parts += _optional("Where the cut is", where(plan)) if surgery.neurons else _optional("What was reduced", reduced(surgery))
+    parts += _optional("Answers that changed", changed(examples))
+    says = Text(verdict(comparison, surgery), style="bold green" if helped(comparison) else "bold yellow")
     parts += [Text(""), says, Text(""), Text("Next:", style="bold")]
-    shown = examples_shown(run.examples())
+    shown = examples_shown(examples)
     prompt = plain(shown[0]["prompt"]) if shown else "…"
-    for reason, command in next_commands(recipe, run.folder, comparison, cut, prompt, short=bool(notes)):
+    for reason, command in next_commands(recipe, run.folder, comparison, surgery, prompt, short=bool(notes)):
         parts += [Text(f"  {reason}"), Text(f"    {command}", style="cyan", no_wrap=True, overflow="ignore")]
     return Group(*parts, Text(""), Text(f"Everything is in {run.folder}", style="dim", no_wrap=True, overflow="ignore"))
 
@@ -77,6 +83,9 @@ def outcome(comparison: Mapping[str, Any]) -> Table:
             cells.append(figures.value((other.get(key) or {}).get("mean")))
         cells.append(figures.value(estimate["std_over_instructions"]))
         table.add_row(label, *cells, style="bold" if label == "after" else "")
+    for name, estimate in object_of((other or {}).get("baselines")).items():  # of the accuracy, whatever else is compared
+        if estimate is not None:
+            table.add_row(name.upper(), DASH, DASH, figures.value(estimate["mean"]), DASH)
     return table
 
 
@@ -102,7 +111,7 @@ def difference(comparison: Mapping[str, Any]) -> Text:
     figures, change = Figures(comparison["metric"]), comparison["difference"]
     sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
     told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
-    return Text(f"{told}{fixed_and_broken(change)}")
+    return Text(f"{told}{figures.turned(change)}")
 
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:
@@ -134,15 +143,16 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
     unmatched = ((comparison.get("other_metrics") or {}).get("generation") or {}).get("unmatched")
     if unmatched and (unmatched["base"] or unmatched["edited"]):
         lines.append(f"generated texts that are no choice: {arrow(PLAIN.percent, unmatched['base'], unmatched.get('edited'))}")
+    lines += _other_metrics(comparison)
     for name, pair in (comparison.get("side_effects") or {}).items():
         if pair and name == "perplexity":
             lost = "  (this text is beyond the model: it says nothing)" if pair["base"] > LOST else ""
             told = arrow(PLAIN.number, pair["base"], pair.get("edited"))
             lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {told}{lost}")
         elif pair:
-            change = pair.get("difference")
-            sure = f" (95 % interval of the change {figures.changes(change['interval'])})" if change else ""
-            lines.append(f"{plain(name)}: {figures.pair(pair['base'], pair.get('edited'))}{sure}")
+            change, written = pair.get("difference"), Figures(pair.get("metric") or "accuracy")
+            sure = f" (95 % interval of the change {written.changes(change['interval'])})" if change else ""
+            lines.append(f"{plain(name)}: {written.pair(pair['base'], pair.get('edited'))}{sure}")
     scores = comparison.get("bias_scores") or {}
     before, after = scores.get("base") or {}, scores.get("edited") or {}
     for name in ("ambig", "disambig"):
@@ -152,17 +162,31 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
     return Text("\n".join(lines)) if lines else None
 
 
+def _other_metrics(comparison: Mapping[str, Any]) -> list[str]:
+    """A line for each metric that has no column beside the main one, and for facts that are right in all their wordings."""
+    lines, shown = [], {"accuracy", "generation"} if other_metric(comparison)[1] else set[str]()
+    for name, found in (comparison.get("other_metrics") or {}).items():
+        held = object_of(found)
+        base, edited = object_of(held.get("base")).get("mean"), object_of(held.get("edited")).get("mean")
+        if name not in shown and base is not None:
+            better = " (less is better)" if Figures(name).gain(1.0) < 0 else ""
+            lines.append(f"{plain(name)}{better}: {Figures(name).pair(base, edited)}")
+    facts = object_of((comparison.get("other_metrics") or {}).get("paraphrases"))
+    if facts.get("base") is not None:
+        lines.append(f"facts that are right in every paraphrase: {Figures().pair(facts['base'], facts.get('edited'))}")
+    return lines
+
+
 def cut_count(plan: Mapping[str, Any]) -> int:
     """How many neurons and matrices a plan touches."""
-    units = sum(len(indices) for edit in plan["edits"] for indices in edit.get("neurons", {}).values())
-    return units + sum("site" in edit for edit in plan["edits"])
+    return Surgery.of(plan).total
 
 
 def where(plan: Mapping[str, Any]) -> RenderableType | None:
     """How many neurons are cut in each layer (rows) and role (columns)."""
     counts: Counter[Site] = Counter()
     for edit in plan["edits"]:
-        for address, units in (edit.get("neurons") or {edit.get("site"): [0]}).items():
+        for address, units in (edit.get("neurons") or {}).items():
             counts[Site.parse(address)] += len(units)
     if not counts:
         return None
@@ -187,7 +211,8 @@ def changed(rows: Sequence[Mapping[str, Any]]) -> RenderableType | None:
     """Three answers that changed, each of another example: fixed ones, and a broken one where there is one."""
     parts: list[RenderableType] = []
     for row in examples_shown(rows):
-        mark = "fixed" if row["edited"] == row["gold"] else "broken" if row["base"] == row["gold"] else "changed"
+        before, after = is_right(row, "base"), is_right(row, "edited")
+        mark = "changed" if before == after else "fixed" if after else "broken"
         parts.append(Text(shortened(row["prompt"], row["instruction"]), style="dim"))
         answers = f"{mark}: {plain(row['base'])} → {plain(row['edited'])}   (right: {plain(row['gold'])})"
         parts.append(Padding(Text(answers), (0, 0, 1, 2), expand=False))
@@ -196,9 +221,9 @@ def changed(rows: Sequence[Mapping[str, Any]]) -> RenderableType | None:
 
 def examples_shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows that stand for all: fixed ones, a broken one where there is one, each of another example."""
-    fixed = [row for row in rows if row["edited"] == row["gold"]]
-    broken = [row for row in rows if row["base"] == row["gold"]]
-    other = [row for row in rows if row["gold"] not in (row["base"], row["edited"])]
+    fixed = [row for row in rows if is_right(row, "edited") and not is_right(row, "base")]
+    broken = [row for row in rows if is_right(row, "base") and not is_right(row, "edited")]
+    other = [row for row in rows if is_right(row, "base") == is_right(row, "edited")]
     return _distinct((*fixed[: EXAMPLES_SHOWN - 1], *broken[:1], *fixed, *broken, *other))[:EXAMPLES_SHOWN]
 
 
@@ -226,6 +251,14 @@ def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
     few = few_groups(comparison["n_groups"])
     return f"on held-out data: {counts(comparison)}" + (f"\n{few}" if few else "")
+
+
+def _searched(run: Run, comparison: Mapping[str, Any], surgery: Surgery) -> list[RenderableType]:
+    """What was searched among matrices; nothing for a method that cuts neurons."""
+    if not surgery.is_of_matrices:
+        return []
+    found = search(run.recipe, Sought.of(map(trial_of, run.trials()), comparison), surgery)
+    return [Text(""), *found] if found else []
 
 
 def _optional(heading: str, part: RenderableType | None) -> list[RenderableType]:

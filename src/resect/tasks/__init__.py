@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..errors import UnknownName
@@ -11,16 +12,13 @@ from .wording import read_instructions, read_template
 __all__ = ["Example", "Task", "list_tasks", "load_task"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+#: From data (None: the Hub) and a way to group (None: the task's own) to the task.
+Loader = Callable[[Paths | None, str | None], Task]
 
 
 def list_tasks() -> dict[str, str]:
     """The built-in tasks, each with one sentence."""
-    from .bbq import CATEGORIES
-    from .glue import MEMBERS
-
-    tasks = {"bbq": "BBQ, bias in question answering (Parrish et al. 2022): all categories found in the data."}
-    tasks |= {f"bbq/{short}": f"BBQ, the category {category}." for short, category in CATEGORIES.items()}
-    return tasks | {f"glue/{name}": member.says for name, member in MEMBERS.items()}
+    return {name: says for name, (says, _) in _built_in_tasks().items()}
 
 
 def load_task(
@@ -39,7 +37,8 @@ def load_task(
     data : local data instead of the Hub's (built-in), or instead of what the file names; a file, a folder, or several
     template : Jinja2 text, or the path of a file that holds it
     instructions : texts, or the path of a file with one a line (blank lines do not count)
-    split_by : what a group is: for `bbq` "story" or "template"; for `glue/…` "text" or "example"; for a task file the name of a field
+    split_by : what a group is: for `bbq` "story" or "template"; for `glue/…` "text" or "example"; for `counterfact` "fact" or "subject";
+        for `fever` "page" or "claim"; for `epistemic` "story" or "example"; for a task file the name of a field
 
     Raises UnknownName for a name that does not exist, BadTask for data that cannot be read as the task.
     """
@@ -58,21 +57,40 @@ def load_task(
     )
 
 
-def _built_in(name: str) -> Callable[[Paths | None, str | None], Task]:
-    """The loader of a built-in task. Raises UnknownName."""
-    from .bbq import load_bbq, published_category
-    from .glue import MEMBERS, load_glue
+def _built_in_tasks() -> dict[str, tuple[str, Loader]]:
+    """What each built-in task is, and its loader. The modules are read here, not before: most commands need none of them."""
+    from . import bbq, bios, counterfact, glue, open_questions, statements
 
-    family, _, member = name.strip().lower().partition("/")
-    if family == "bbq":
+    return {
+        "bbq": ("BBQ, bias in question answering (Parrish et al. 2022): all categories found in the data.", partial(bbq.load_bbq, None)),
+        **{f"bbq/{short}": (f"BBQ, the category {name}.", partial(bbq.load_bbq, name)) for short, name in bbq.CATEGORIES.items()},
+        **{f"glue/{name}": (member.says, partial(glue.load_glue, name)) for name, member in glue.MEMBERS.items()},
+        "counterfact": (counterfact.SAYS, counterfact.load_counterfact),
+        "hotpotqa": (open_questions.HOTPOTQA_SAYS, open_questions.load_hotpotqa),
+        "fever": (statements.FEVER_SAYS, statements.load_fever),
+        **{f"bios/{name}": (member.says, partial(bios.load_bios, name)) for name, member in bios.MEMBERS.items()},
+        "truthfulqa": (statements.TRUTHFULQA_SAYS, statements.load_truthfulqa),
+        "epistemic": (statements.EPISTEMIC_SAYS, statements.load_epistemic),
+        "wikidata": (open_questions.WIKIDATA_SAYS, open_questions.load_wikidata),
+    }
+
+
+def _built_in(name: str) -> Loader:
+    """The loader of a built-in task. Raises UnknownName."""
+    from .bbq import CATEGORIES, published_category
+
+    wanted = name.strip().lower()
+    family, _, member = wanted.partition("/")
+    if family == "bbq" and member:
         try:
-            category = published_category(member) if member else None
+            category = published_category(member)
         except UnknownName as error:
             raise _unknown(name, f"bbq/{error.suggestion}" if error.suggestion else name) from error
-        return lambda data, split_by: load_bbq(category, data, split_by)
-    if family == "glue" and member in MEMBERS:
-        return lambda data, split_by: load_glue(member, data, split_by)
-    raise _unknown(name, name)
+        wanted = next(f"bbq/{short}" for short, published in CATEGORIES.items() if published == category)
+    known = _built_in_tasks()
+    if wanted not in known:
+        raise _unknown(name, name)
+    return known[wanted][1]
 
 
 def _unknown(name: str, near: str) -> UnknownName:

@@ -1,66 +1,29 @@
-"""What is asked: examples, the words they are asked in, the three splits. Knows no model, no file, no benchmark."""
+"""What is asked: examples, the words they are asked in, the three splits, how answers are judged. Knows no model, no file, no benchmark."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from ..errors import BadTask, EmptySplit, UnknownName
+from .example import Example
 from .splits import SHARES, SplitName, place_of, quotas, split_of_group
 from .wording import RESERVED, check_template, render, shown
 
+__all__ = ["ANSWER_TOKENS", "MATCHINGS", "METRICS", "BiasScores", "Example", "Matching", "Task", "split_of"]
+
 #: Bias scores of predictions: (Examples, predicted choice [examples] or [examples, instructions]) -> JSON object.
 BiasScores = Callable[[Sequence[Any], Any], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One question.
-
-    Parameters
-    ----------
-    fields : what a template can show, by name
-    choices : the answers to choose from; none where the answer is free text
-    gold : index into `choices` (the text of a choice becomes its index), or the text where there are none
-    id : unique in its task; None: its position
-    group : examples that share a story or a template share a group and never stand in two splits; None: its own group
-    tags : what the example is, for scores apart ("ambig")
-    split : "locate", "select" or "test" where the data says so; None: the hash of the group decides
-
-    Raises BadTask where there is neither a choice nor a gold text, a choice is empty, gold is not one of the choices,
-    or the gold choice stands there twice: no score could tell the right one from its twin.
-    """
-
-    fields: Mapping[str, Any] = field(hash=False)
-    choices: Sequence[str]
-    gold: int | str
-    id: str | None = None
-    group: str | None = None
-    tags: Sequence[str] = ()
-    split: SplitName | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.fields, Mapping) or not all(isinstance(name, str) for name in self.fields):
-            raise BadTask(f"An example's fields are a mapping of names to values, not {self.fields!r}.")
-        if isinstance(self.choices, str):
-            raise BadTask(f"choices is a list of texts, not the one text {self.choices!r}.")
-        object.__setattr__(self, "fields", dict(self.fields))
-        object.__setattr__(self, "choices", tuple(self.choices))
-        object.__setattr__(self, "tags", _tags(self.tags))
-        object.__setattr__(self, "gold", _gold(self.gold, self.choices))
-        for name in ("id", "group"):
-            object.__setattr__(self, name, _name(name, getattr(self, name)))
-        if self.split is not None and self.split not in SHARES:
-            raise UnknownName("split", str(self.split), SHARES)
-
-    @property
-    def gold_text(self) -> str:
-        """The right answer as text."""
-        return self.gold if isinstance(self.gold, str) else self.choices[self.gold]
+#: When a generated text is right: it is the golden choice (stripped, without case and full stop), or it contains the golden text
+#: (lower-cased, stripped).
+Matching = Literal["choice", "contains"]
+#: What a task can be reported by; what each of them is, `resect.metrics` says.
+METRICS = ("accuracy", "generation", "logloss", "top1", "top5", "top10")
+MATCHINGS: tuple[Matching, ...] = ("choice", "contains")
+#: Tokens that are generated for an answer, where a task does not say otherwise (the CRISPR authors' code).
+ANSWER_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -78,9 +41,13 @@ class Task:
     official_template : the template of a paper's authors, where `variant="official"` asks for it
     judged : the fields that hold what is judged, which calibration replaces by text without content; None: the text fields that the
         template shows, save those that repeat a choice
+    metric : what the task is reported by, one of METRICS
+    answer_tokens : how many tokens are generated where answers are generated, 1 or more
+    answer_tokens_by : other numbers, by the family of the model ("llama")
+    matching : when a generated text is right
 
-    Raises BadTask for no examples or instructions, an id given twice, a group that stands in two splits, and a template
-    that is not valid or cannot be rendered for the first example.
+    Raises UnknownName for a metric or a matching that does not exist; BadTask for no examples or instructions, an id given twice, a
+    group that stands in two splits, less than one token, and a template that is not valid or cannot be rendered for the first example.
     """
 
     name: str
@@ -91,11 +58,17 @@ class Task:
     bias_scores: BiasScores | None = field(default=None, compare=False)
     official_template: str | None = None
     judged: Sequence[str] | None = field(default=None, compare=False)
+    metric: str = "accuracy"
+    answer_tokens: int = ANSWER_TOKENS
+    answer_tokens_by: Mapping[str, int] = field(default_factory=dict, hash=False)
+    matching: Matching = "choice"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", _named(self.name, self.examples))
         object.__setattr__(self, "instructions", _instructions(self.name, self.instructions))
+        object.__setattr__(self, "answer_tokens_by", dict(self.answer_tokens_by))
         _check_splits(self.examples)
+        _check_answers(self)
         check_template(self.template)
         self.prompt(self.examples[0], self.instructions[0])
         for name in self.judged or ():
@@ -112,6 +85,10 @@ class Task:
         """
         values = {**example.fields, "instruction": instruction, "choices": list(example.choices), "answer": answer}
         return render(self.template, values, example.id or "")
+
+    def tokens_for(self, family: str) -> int:
+        """How many tokens a model of this family (`model.anatomy.family`) generates for an answer."""
+        return self.answer_tokens_by.get(family, self.answer_tokens)
 
     @property
     def judged_fields(self) -> tuple[str, ...]:
@@ -194,7 +171,7 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of what is asked: examples, instructions, template. Not of the name and the description."""
+        """SHA-256 (hex) of what is asked: examples, instructions, template. Not of the name, the description and how answers are judged."""
         content = [self.template, self.instructions, [_content(example) for example in self.examples]]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -214,44 +191,6 @@ def _content(example: Example) -> list[Any]:
 def _is_judged(example: Example, name: str) -> bool:
     value = example.fields.get(name)
     return isinstance(value, str) and value not in example.choices
-
-
-def _tags(tags: Iterable[str]) -> tuple[str, ...]:
-    found = (tags,) if isinstance(tags, str) else tuple(tags)
-    if not all(isinstance(tag, str) and tag.strip() for tag in found):
-        raise BadTask(f"Tags are texts that are not empty, not {found!r}.")
-    return tuple(dict.fromkeys(found))
-
-
-def _gold(gold: Any, choices: Sequence[str]) -> int | str:
-    for position, choice in enumerate(choices):
-        if not isinstance(choice, str) or not choice.strip():
-            raise BadTask(f"Choice {position} is {choice!r}; a choice is a text that is not empty.")
-    if isinstance(gold, str):
-        if not choices and gold.strip():
-            return gold
-        if gold in choices:
-            return _gold(choices.index(gold), choices)
-        allowed = f"one of the choices {', '.join(map(repr, choices))}" if choices else "a text that is not empty"
-        raise BadTask(f"The gold answer is {gold!r}; it must be {allowed}.")
-    if isinstance(gold, bool) or not isinstance(gold, int | np.integer):
-        raise BadTask(f"The gold answer is {gold!r}; it must be an index into the choices, or a text.")
-    index = int(gold)
-    if not choices:
-        raise BadTask(f"There are no choices, so the gold answer must be its text, not the index {index}.")
-    if not 0 <= index < len(choices):
-        raise BadTask(f"The gold answer is the choice {index}; there are 0 to {len(choices) - 1}.")
-    if choices.count(choices[index]) > 1:
-        raise BadTask(f"The gold choice {choices[index]!r} stands there twice; nothing could tell it from its twin.")
-    return index
-
-
-def _name(what: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
-    raise BadTask(f"An example's {what} is a text or an integer, not {value!r}.")
 
 
 def _named(task: str, examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -278,6 +217,16 @@ def _instructions(task: str, instructions: Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(instruction, str) for instruction in found) or len(set(found)) < len(found):
         raise BadTask(f"The instructions of the task {task!r} must be texts, each once: {found!r}.")
     return found
+
+
+def _check_answers(task: Task) -> None:
+    if task.metric not in METRICS:
+        raise UnknownName("metric", str(task.metric), METRICS)
+    if task.matching not in MATCHINGS:
+        raise UnknownName("matching", str(task.matching), MATCHINGS)
+    for tokens in (task.answer_tokens, *task.answer_tokens_by.values()):
+        if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
+            raise BadTask(f"The task {task.name!r} generates {tokens!r} tokens for an answer; a whole number of 1 or more is wanted.")
 
 
 def _check_splits(examples: Iterable[Example]) -> None:

@@ -15,23 +15,32 @@ id = "id"                          # optional field
 split = "part"                     # optional field: locate, select or test; without it a hash of the group decides
 judged = ["story", "question"]     # optional: the fields that calibration (CC, DC) replaces by text without content; by default the
                                    # text fields that the template shows, save those that repeat a choice
+metric = "accuracy"                # what the task is reported by: accuracy, generation, logloss, top1, top5 or top10; by default
+                                   # accuracy where there are choices, generation where there are none
+tokens = 16                        # how many tokens are generated for an answer
+matching = "choice"                # when a generated text is right: "choice", it is the golden one (the default where there are choices);
+                                   # "contains", it contains the golden text (the default where there are none)
 """
 
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BadTask, InputError
 from ..files import read_text
-from .base import Example, Task
+from .base import ANSWER_TOKENS, MATCHINGS, METRICS, Example, Task
 from .records import Paths, Record, field_of, find_files, make_examples, read_records
 from .splits import SHARES
 from .wording import read_instructions, read_template
 
-KEYS = ("name", "description", "data", "template", "instructions", "choices", "gold", "group", "tags", "id", "split", "judged")
+KEYS = (
+    *("name", "description", "data", "template", "instructions", "choices", "gold", "group", "tags", "id", "split", "judged"),
+    *("metric", "tokens", "matching"),
+)
+Name = TypeVar("Name", bound=str)
 _REQUIRED = ("data", "template", "instructions", "gold")
 
 
@@ -67,6 +76,9 @@ def load_custom(path: Path, data: Paths | None = None, split_by: str | None = No
             template=settings.template(),
             description=settings.text("description", ""),
             judged=settings.texts("judged", "a field, or a list of fields,") if "judged" in keys else None,
+            metric=settings.one_of("metric", METRICS, "accuracy" if "choices" in keys else "generation"),
+            answer_tokens=settings.tokens(),
+            matching=settings.one_of("matching", MATCHINGS, "choice" if "choices" in keys else "contains"),
         )
     except BadTask as error:
         raise BadTask(f"{path}: {error}") from error
@@ -115,6 +127,19 @@ class _Settings:
         if not isinstance(found, list) or not found or not all(isinstance(each, str) and each for each in found):
             raise self.wrong(key, wanted)
         return found
+
+    def one_of(self, key: str, allowed: Sequence[Name], default: Name) -> Name:
+        value = self.text(key, default)
+        found = [name for name in allowed if name == value]
+        if not found:
+            raise self.wrong(key, f"one of {', '.join(allowed)}")
+        return found[0]
+
+    def tokens(self) -> int:
+        value = self.keys.get("tokens", ANSWER_TOKENS)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.wrong("tokens", "a whole number of 1 or more")
+        return value
 
     def data(self) -> list[Path]:
         return [self.folder / name for name in self.texts("data", "a file, or a list of files,")]

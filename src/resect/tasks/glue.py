@@ -1,19 +1,18 @@
 """Three sets of GLUE (Wang et al. 2019, arXiv:1804.07461) that ask one yes-or-no question of two texts. Knows no model."""
 
-import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadTask, InputError, UnknownName
-from ..files import read_text
+from ..errors import BadTask, UnknownName
 from .base import Example, Task
-from .hub import hub_records, published_records
-from .records import Paths, Record, field_of, find_files, make_examples, read_records
+from .hub import hub_records
+from .records import Paths, Record, field_of, find_files, make_examples, text_of
+from .sources import READERS, words_hash
 
 HUB_ID = "nyu-mll/glue"
 SPLIT_BY = ("text", "example")
@@ -167,20 +166,20 @@ def _parts(member: str, data: Paths | None) -> dict[str, Iterable[Record]]:
     except BadTask as error:
         raise BadTask(f"{error} {_accepted(member)}") from error
     if len(files) == 1:
-        return {"": _READERS[files[0].suffix.lower()](files[0])}
-    return {f"{file.stem}/": _READERS[file.suffix.lower()](file) for file in files}
+        return {"": READERS[files[0].suffix.lower()](files[0])}
+    return {f"{file.stem}/": READERS[file.suffix.lower()](file) for file in files}
 
 
 def _files(member: str, data: Paths) -> tuple[Path, ...]:
     named = [Path(name) for name in ((data,) if isinstance(data, str | os.PathLike) else data)]
-    files = find_files([_of_folder(member, path) if path.is_dir() else path for path in named], tuple(_READERS))
+    files = find_files([_of_folder(member, path) if path.is_dir() else path for path in named], tuple(READERS))
     stems = {file.stem for file in files}
     for file in files:
         # Another set's 1 would silently be read as what is 0 here.
         if file.absolute().parent.name.lower() in MEMBERS.keys() - {member}:
             raise BadTask(f"{file} stands in the folder of another set of GLUE, not of {member}.")
-        if file.suffix.lower() not in _READERS:
-            raise BadTask(f"The data file {file} ends in none of {', '.join(_READERS)}.")
+        if file.suffix.lower() not in READERS:
+            raise BadTask(f"The data file {file} ends in none of {', '.join(READERS)}.")
     if len(stems) < len(files):
         raise BadTask(f"Of the files {', '.join(map(str, files))} two have one name, so their ids would not tell them apart; rename one.")
     return files
@@ -189,7 +188,7 @@ def _files(member: str, data: Paths) -> tuple[Path, ...]:
 def _of_folder(member: str, folder: Path) -> Path:
     """The file to take of a folder: of the set's own sub-folder where there is one."""
     folder = next((inside for inside in sorted(folder.iterdir()) if inside.is_dir() and inside.name.lower() == member), folder)
-    files = find_files(folder, tuple(_READERS))
+    files = find_files(folder, tuple(READERS))
     found = [file for file in files if re.split(r"[-.]", file.name.lower())[0] in _TAKEN] or files
     if len(found) > 1:
         raise BadTask(f"The folder {folder} holds {', '.join(file.name for file in found)}: name the one that is meant.")
@@ -200,7 +199,7 @@ def _accepted(member: str) -> str:
     first, second = MEMBERS[member].texts
     zero, one = MEMBERS[member].labels
     return (
-        f"glue/{member} reads {', '.join(_READERS)} files with {first}, {second} and label (0 or {zero}, 1 or {one}), or with "
+        f"glue/{member} reads {', '.join(READERS)} files with {first}, {second} and label (0 or {zero}, 1 or {one}), or with "
         "the columns of GLUE's own files (its test files have no labels); or a folder with a dev or validation file, or with such folders."
     )
 
@@ -215,7 +214,7 @@ def _maker(member: str, prefix: str, by_text: bool) -> Callable[[Record], Exampl
         if member != "mrpc" and "id1" in values:
             raise BadTask(f"a pair of ids is MRPC's; this is no file of {member}.")
         try:
-            fields = {name: _text(values, name) for name in what.texts}
+            fields = {name: text_of(values, name) for name in what.texts}
             label = _label(values, what.labels)
         except BadTask as error:
             raise BadTask(f"{error} {_accepted(member)}") from error
@@ -224,18 +223,12 @@ def _maker(member: str, prefix: str, by_text: bool) -> Callable[[Record], Exampl
             choices=what.choices,
             gold=label,
             id=f"{prefix}{_id(values, position)}",
-            group=f"{member}/{_words_hash(fields[what.shared])}" if by_text else None,
+            # Builds of GLUE differ in stray quotes and blanks, and so do copies of one passage.
+            group=f"{member}/{words_hash(fields[what.shared])}" if by_text else None,
             tags=what.labels[label],
         )
 
     return make
-
-
-def _text(values: Mapping[str, Any], name: str) -> str:
-    text: str = field_of(values, name, str)
-    if not text.strip():
-        raise BadTask(f"the field {name!r} is empty.")
-    return text.strip()
 
 
 def _label(values: Mapping[str, Any], labels: tuple[str, str]) -> int:
@@ -254,36 +247,3 @@ def _id(values: Mapping[str, Any], position: int) -> str:
     if "id1" in values:
         return f"{field_of(values, 'id1', kinds)}-{field_of(values, 'id2', kinds)}"
     return str(field_of(values, "idx", kinds)) if "idx" in values else str(position)
-
-
-def _words_hash(text: str) -> str:
-    """Of the words alone: builds of GLUE differ in stray quotes and blanks, and so do copies of one passage."""
-    words = " ".join(re.findall(r"\w+", text.casefold())) or text
-    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _tsv(path: Path) -> Iterator[Record]:
-    """The rows of a table with tabs and a header, where a quote is a quote and need not be closed."""
-    try:
-        lines = read_text(path, "data file").removeprefix("\ufeff").split("\n")
-    except InputError as error:
-        raise BadTask(str(error)) from error
-    header = lines[0].split("\t")
-    for number, line in enumerate(lines[1:], start=2):
-        cells = line.split("\t")
-        if line and len(cells) != len(header):
-            raise BadTask(f"{path}:{number}: {len(cells)} values for {len(header)} columns (tabs stand between them).")
-        if line:
-            yield Record(f"{path}:{number}", dict(zip(header, cells, strict=True)))
-
-
-def _table(path: Path) -> Iterator[Record]:
-    return published_records(str(path.parent), [path.name])
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    ".jsonl": read_records,
-    ".csv": read_records,
-    ".tsv": _tsv,
-    ".parquet": _table,
-}

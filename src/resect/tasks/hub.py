@@ -16,16 +16,17 @@ from .records import Record, parse_jsonl
 def hub_records(dataset: str, files: Sequence[str], instead: str) -> Iterator[Record]:
     """The records of .jsonl or .parquet files of a data set on the Hub; of the newest copy in the Hub's cache where it cannot be reached.
 
+    `dataset` may name a revision ("owner/name@refs/convert/parquet"), a file be a pattern ("data/dev-*.parquet": names there hold hashes).
     `instead` says how to do without the Hub. HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they always mean.
     Raises BadTask where `datasets` is not installed, or nothing can be fetched.
     """
     try:
         return published_records(f"hf://datasets/{dataset}", files)
     except BadTask as error:
-        kept = _kept_folder(dataset, files)
+        kept = _kept_files(dataset.partition("@")[0], files)
         if kept is None:
             raise BadTask(f"{error} {instead}") from error
-        return published_records(kept, files)
+        return published_records(*kept)
 
 
 def published_records(folder: str, files: Sequence[str]) -> Iterator[Record]:
@@ -65,8 +66,8 @@ def _load(kind: str, paths: Sequence[str], **settings: str) -> Any:
         raise BadTask(f"{what} could not be {done}: {reason[0].rstrip('.')}.") from error
 
 
-def _kept_folder(dataset: str, files: Sequence[str]) -> str | None:
-    """The newest snapshot in the Hub's cache that holds all files; None where there is none."""
+def _kept_files(dataset: str, files: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The newest snapshot in the Hub's cache that holds all files, and their names; None where there is none."""
     import huggingface_hub
     from huggingface_hub.errors import CacheNotFound
 
@@ -74,11 +75,11 @@ def _kept_folder(dataset: str, files: Sequence[str]) -> str | None:
         repositories = huggingface_hub.scan_cache_dir(huggingface_hub.constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return None
-    snapshots = [
-        (revision.last_modified, str(revision.snapshot_path))
-        for repository in repositories
-        if (repository.repo_type, repository.repo_id) == ("dataset", dataset)
-        for revision in repository.revisions
-        if all((revision.snapshot_path / file).is_file() for file in files)
-    ]
-    return max(snapshots)[1] if snapshots else None
+    snapshots = []
+    for repository in repositories:
+        for revision in repository.revisions if (repository.repo_type, repository.repo_id) == ("dataset", dataset) else ():
+            found = [sorted(path for path in revision.snapshot_path.glob(file) if path.is_file()) for file in files]
+            if all(found):
+                names = [path.relative_to(revision.snapshot_path).as_posix() for paths in found for path in paths]
+                snapshots.append((revision.last_modified, str(revision.snapshot_path), names))
+    return max(snapshots)[1:] if snapshots else None

@@ -1,4 +1,4 @@
-"""Files of records: JSON Lines and CSV, each record with the place where it stands. Knows no task and no benchmark."""
+"""Files of records: JSON Lines, JSON and CSV, each record with the place where it stands. Knows no task and no benchmark."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import BadTask, InputError
 from .base import Example
@@ -20,6 +20,17 @@ class Record(NamedTuple):
 
     where: str
     values: dict[str, Any]
+
+
+class Placed(NamedTuple):
+    """A record with its number among all that are read with it, from 0 ("17", "dev/17"): an id where it has none of its own."""
+
+    where: str
+    values: dict[str, Any]
+    place: str
+
+
+AnyRecord = TypeVar("AnyRecord", Record, Placed)
 
 
 def find_files(data: Paths, endings: tuple[str, ...] = (".jsonl",)) -> tuple[Path, ...]:
@@ -42,13 +53,15 @@ def find_files(data: Paths, endings: tuple[str, ...] = (".jsonl",)) -> tuple[Pat
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a .jsonl or .csv file. Raises BadTask with file and line."""
+    """The records of a .jsonl, .json or .csv file. Raises BadTask with file and line."""
     kind = path.suffix.lower()
     if kind in (".jsonl", ".ndjson"):
         return parse_jsonl(_text(path), str(path))
+    if kind == ".json":
+        return _json(path)
     if kind == ".csv":
         return _csv(path)
-    raise BadTask(f"The data file {path} is neither .jsonl (one object a line) nor .csv (with a header).")
+    raise BadTask(f"The data file {path} is neither .jsonl (one object a line), .json (a list of objects) nor .csv (with a header).")
 
 
 def parse_jsonl(text: str, source: str) -> Iterator[Record]:
@@ -71,18 +84,24 @@ def parse_jsonl(text: str, source: str) -> Iterator[Record]:
 
 def make_examples(records: Iterable[Record], make: Callable[[Record], Example]) -> tuple[Example, ...]:
     """`make` of every record. Raises BadTask that says where: what `make` refuses, and an id that was there before."""
+    return make_all(records, lambda record: (make(record),))
+
+
+def make_all(records: Iterable[AnyRecord], make: Callable[[AnyRecord], Iterable[Example]]) -> tuple[Example, ...]:
+    """The same where a record gives any number of examples."""
     seen: dict[str, str] = {}
     examples: list[Example] = []
     for record in records:
         try:
-            example = make(record)
+            made = tuple(make(record))
         except InputError as error:
             raise BadTask(f"{record.where}: {error}") from error
-        if example.id is not None and example.id in seen:
-            raise BadTask(f"{record.where}: the id {example.id!r} stands at {seen[example.id]} too; ids are unique.")
-        if example.id is not None:
-            seen[example.id] = record.where
-        examples.append(example)
+        for example in made:
+            if example.id is not None and example.id in seen:
+                raise BadTask(f"{record.where}: the id {example.id!r} stands at {seen[example.id]} too; ids are unique.")
+            if example.id is not None:
+                seen[example.id] = record.where
+        examples.extend(made)
     return tuple(examples)
 
 
@@ -99,6 +118,14 @@ def field_of(values: Mapping[str, Any], name: str, kind: type | tuple[type, ...]
     return value
 
 
+def text_of(values: Mapping[str, Any], name: str) -> str:
+    """The text in the field `name`, without white space around it. Raises BadTask where it is missing, no text, or empty."""
+    text: str = field_of(values, name, str)
+    if not text.strip():
+        raise BadTask(f"the field {name!r} is empty.")
+    return text.strip()
+
+
 _KINDS = {str: "a text", int: "an integer", list: "a list", dict: "an object"}
 
 
@@ -112,6 +139,34 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise BadTask(f"{path}:{line}: not UTF-8 (byte {error.start} of the file); save the file as UTF-8.") from error
+
+
+def _json(path: Path) -> Iterator[Record]:
+    """The records of a list of objects, of the list `examples` of one object (BIG-bench), or of lines all the same."""
+    text = _text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if _is_object(text.lstrip().partition("\n")[0]):
+            yield from parse_jsonl(text, str(path))
+            return
+        raise BadTask(f"{path}: no JSON: {error}. If the file breaks off there, get it again.") from error
+    if isinstance(content, dict):
+        inside = content.get("examples")
+        content = inside if isinstance(inside, list) else [content]
+    if not isinstance(content, list):
+        raise BadTask(f"{path}: a list of objects is wanted, not {type(content).__name__}.")
+    for number, values in enumerate(content, start=1):
+        if not isinstance(values, dict):
+            raise BadTask(f"{path}: entry {number} is {values!r:.60}; an object is wanted.")
+        yield Record(f"{path}: entry {number}", values)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _csv(path: Path) -> Iterator[Record]:

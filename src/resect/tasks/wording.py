@@ -13,8 +13,16 @@ from ..files import read_text
 #: "answer" (its gold one) can never slip into a prompt.
 RESERVED = ("instruction", "choices", "answer")
 
+#: The end of a template, where the answer goes: the mask of a masked model, and for others nothing, not even a blank.
+ANSWER = "{% if answer %} {{ answer }}{% endif %}"
+
 # What a template can run into beside Jinja2's own errors: `{{ question + 1 }}`, `{{ scores[7] }}`, `{{ 1 / n }}`.
 _RENDERING = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+
+
+def closed(field: str, mark: str = ".") -> str:
+    """The part of a template that shows a field, with `mark` behind it where it ends neither in a full stop nor in a question mark."""
+    return f"{{{{ {field} }}}}{{{{ '' if {field}.endswith(('.', '?')) else '{mark}' }}}}"
 
 
 def check_template(template: str) -> None:

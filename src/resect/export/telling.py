@@ -1,0 +1,60 @@
+"""What an export's card is made from: the plan, the base's own card, and the run that found the plan, looked at before anything is written.
+
+Knows runs and the card; no weights.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunMismatch
+from ..plan import Plan
+from ..store import Run
+from .card import card, front_matter
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the card tells, but for what is only known when the weights are written."""
+
+    plan: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, plan: Plan, base_card: Path, run: Run | None, base_model: str) -> "Told":
+        """Gather it, with a run's numbers where its plan is this one. Raises RunMismatch where these cannot be told, InputError."""
+        settings = {"base_model": base_model, "base_front_matter": front_matter(base_card)}
+        found = None if run is None else _run_of(plan, run)
+        if found is None:
+            return cls(plan.to_json(), settings)
+        try:
+            measured = found.comparison()
+            told = cls(plan.to_json(), settings | {"recipe": found.recipe, "comparison": measured, "environment": found.environment()})
+            told.card()  # now, and not when gigabytes are written
+            damage = "" if _is_finite(measured) else "it holds NaN or infinity"
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            damage = f"it has no {error}" if isinstance(error, KeyError) else f"it holds something else than a run keeps there: {error}"
+        if damage:
+            raise RunMismatch(
+                f"comparison.json of the run in {found.folder} is damaged ({damage}), so that the card cannot tell its numbers. Run it "
+                "again (--fresh), or give a copy of its plan.json outside the run: the card then tells no numbers."
+            )
+        return told
+
+    def card(self, factored: Mapping[str, Any] | None = None) -> str:
+        """The text of README.md. `factored`: as `card` takes it."""
+        return card(self.plan, **self.settings, factored=factored)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, list) else not isinstance(value, float) or math.isfinite(value)
+
+
+def _run_of(plan: Plan, run: Run) -> Run | None:
+    """The finished run whose numbers are those of this very plan: of several trials the one that found it, for on top stand their means."""
+    runs = [each for each in (*run.parts(), run) if each.is_finished]
+    return next((each for each in runs if Plan.from_json(each.plan_json()).digest == plan.digest), None)

@@ -1,0 +1,286 @@
+"""LASER: replace a weight matrix by a low-rank one, search which, and compose several.
+
+Source: Sharma, Ash, Misra 2024, "The Truth is in There: Improving Reasoning in Language Models with Layer-Selective Rank Reduction"
+(arXiv:2312.13558). `variant="paper"` decomposes exactly, `variant="official"` as the authors' code (pratyushasharma/laser) does it: see
+`PRESETS`. Knows no other method, no file and no terminal.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..address import Site, select
+from ..edits.decomposition import Keep
+from ..edits.matrices import ReduceRank
+from ..errors import InputError
+from ..factors import Factors
+from ..model import LanguageModel
+from ..plan import Plan
+from ..questions import Questions
+from ..race import Tally, never, no_better_than, race, winners
+from ..sweep import Sweep
+from ..tasks.base import Task
+from ..texts import shipped
+from ..work import Engine, InMemory, Journal, Progress, silent
+from .base import Found
+from .feed_forward import feed_forward
+from .gradients import screen
+from .published import published
+
+#: The shares of the rank that are tried (the paper's Table 5, and the .4 that its Table 3 reports).
+RHOS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01)
+#: What a variant sets, where a field is left None.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {"decomposition": "exact", "authors_task": False},
+    "official": {"decomposition": "svd_lowrank", "authors_task": True},
+}
+#: The share of the data, from its beginning, that the authors choose by; the rest is reported on.
+AUTHORS_SHARE = 0.2
+#: Matrices that are searched after a screening, if nothing else is said.
+SCREENED = 4
+
+
+@dataclass(frozen=True)
+class Laser:
+    """The settings of LASER.
+
+    Parameters
+    ----------
+    rhos : shares of the rank that are tried, each in [0, 1); rank 0 zeroes a matrix
+    sites : globs of matrices; empty: the first and the last matrix of every feed-forward block ({gate, or up where there is none}, down),
+        the paper's U_in and U_out
+    variant : "paper" or "official"; fills in every setting that is None
+    metric : by which is chosen, on the *select* split; None: the task's own ("accuracy", "generation", "logloss", …)
+    keep : which components stay: the "largest", or the "smallest"
+    compose : reduce one matrix after the other (greedily), not the best one alone
+    published : no search: the paper's choice for this model and task
+    screen : "gradient": search only the `screened` matrices whose singular values the loss wants smaller (`gradients`)
+    screened : how many those are
+    seed : of "svd_lowrank"
+    decomposition : "exact" (Eckart–Young) or "svd_lowrank", the authors' randomised approximation
+    authors_task : built-in tasks in the authors' wording, chosen on their first 20 %, reported on the rest
+    replay, positions, bound, share : what makes the search fast; none changes what is found
+
+    Raises InputError for a setting that does not exist, or two that exclude each other.
+    Differs from the source in: chosen on *select*, reported on *test*, which are disjoint by group ("paper": the first 20 % there).
+        Candidates that score alike: the one that does less harm to plain text, then the smaller rank (unpublished). Composition: the
+        paper's rule; the authors' script never takes a reduction back, which is not offered.
+    """
+
+    rhos: tuple[float, ...] = RHOS
+    sites: str | tuple[str, ...] = ()
+    variant: Literal["paper", "official"] = "paper"
+    metric: str | None = None
+    keep: Keep = "largest"
+    compose: bool = False
+    published: bool = False
+    screen: Literal["gradient"] | None = None
+    screened: int = SCREENED
+    seed: int = 0
+    decomposition: Literal["exact", "svd_lowrank"] | None = None
+    authors_task: bool | None = None
+    replay: bool = True
+    positions: bool = True
+    bound: bool = True
+    share: bool = True
+
+    def __post_init__(self) -> None:
+        if self.variant not in PRESETS:
+            raise InputError(f"The variant of LASER is one of {', '.join(PRESETS)}, not {self.variant!r}.")
+        for name, value in PRESETS[self.variant].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "rhos", tuple(dict.fromkeys(map(float, self.rhos))))
+        if not self.rhos or not all(0 <= rho < 1 for rho in self.rhos):
+            raise InputError(f"rhos are shares of the rank in [0, 1), at least one; not {', '.join(map(str, self.rhos)) or 'none'}.")
+        if self.screen not in (None, "gradient") or self.decomposition not in ("exact", "svd_lowrank") or self.screened < 1:
+            raise InputError('screen is "gradient" or None, screened 1 or more, decomposition "exact" or "svd_lowrank".')
+        if self.published and (self.compose or self.screen):
+            raise InputError("published takes the paper's choice as it is: nothing is searched, composed or screened. Leave these out.")
+        if self.keep == "smallest" and self.decomposition != "exact":
+            raise InputError('The smallest components are found by the exact decomposition only: decomposition="exact".')
+
+    def asked(self, task: Task) -> Task:
+        """The task as this variant asks it: as it is, or in the authors' wording and split where it is built in."""
+        if not self.authors_task or task.official_template is None:
+            return task
+        first = int(AUTHORS_SHARE * len(task.examples))
+        examples = tuple(
+            replace(example, split="select" if place < first else "test", group=f"{example.group}{' (first)' if place < first else ''}")
+            for place, example in enumerate(task.examples)
+        )
+        return replace(task, examples=examples, template=task.official_template)
+
+    def questions(self, model: LanguageModel, task: Task) -> Questions:
+        """What chooses: the *select* split under the metric. Raises BadTask, EmptySplit, UnknownName."""
+        task = self.asked(task)
+        return Questions(model, task, task.split("select"), self.metric or task.metric)
+
+    def check(self, model: LanguageModel, task: Task) -> None:
+        """Look at the settings beside the model and the task, before any work. Raises what `search` would."""
+        if self.published:
+            published(model, task.name)
+        else:
+            self.sites_of(model)
+        self.questions(model, task)
+
+    def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
+        """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for a weight that is not there."""
+        sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
+        for site in sites:
+            model.anatomy.locate(site)
+        return sites
+
+    def edits(self, model: LanguageModel, site: Site) -> list[ReduceRank]:
+        """The candidates at one matrix, each rank once, from the smallest up."""
+        shape = model.anatomy.shape(site)
+        official = self.decomposition == "svd_lowrank"
+        made = [ReduceRank(site, rho, self.keep, "official" if official else "exact", self.seed if official else None) for rho in self.rhos]
+        by_rank = {edit.rank(shape): edit for edit in sorted(made, key=lambda edit: -edit.rho)}
+        return [by_rank[rank] for rank in sorted(by_rank)]
+
+    def search(
+        self,
+        model: LanguageModel,
+        task: Task,
+        *,
+        texts: Sequence[str] | None = None,
+        factors: Factors | None = None,
+        state_memory: int | None = None,
+        engine: Engine | None = None,
+        journal: Journal | None = None,
+        progress: Progress = silent,
+    ) -> Found:
+        """Choose what to reduce on the *select* split. The plan is empty where nothing is better than nothing.
+
+        Parameters
+        ----------
+        texts : plain text that decides between candidates that score alike; None: what ships with resect
+        factors : where decompositions come from and are kept; None: nowhere
+        state_memory : bytes of hidden states that may be held; None: a quarter of what is free
+
+        Never sees the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
+        """
+        questions, factors = self.questions(model, task), factors or Factors(model.anatomy)
+        journal = journal or InMemory()
+        sweep = Sweep(
+            questions,
+            factors,
+            state_memory=state_memory,
+            replay=self.replay,
+            positions=self.positions,
+            share=self.share,
+            journal=journal,
+            progress=progress,
+        )
+        work = _Work(self, model, questions, sweep, journal, progress)
+        if self.published:
+            return work.published(published(model, task.name))
+        sites, notes = self.sites_of(model), list[str]()
+        if self.screen:
+            ranked = screen(model, questions, sites, factors, rhos=self.rhos, journal=journal, progress=progress)
+            best = sorted(sites, key=lambda site: -ranked[site])[: self.screened]
+            notes.append(f"Searched were {len(best)} of {len(sites)} matrices, those that the gradient named: {', '.join(map(str, best))}.")
+            sites = tuple(site for site in sites if site in best)
+        found = work.composed(sites) if self.compose else work.best(sites, shipped() if texts is None else texts)
+        return replace(found, notes=(*notes, *found.notes))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One search, with what it works on."""
+
+    laser: Laser
+    model: LanguageModel
+    questions: Questions
+    sweep: Sweep
+    journal: Journal
+    progress: Progress
+
+    def best(self, sites: Sequence[Site], texts: Sequence[str]) -> Found:
+        """The one reduction that scores highest."""
+        sweep = self.sweep
+        edits = [edit for site in sites for edit in self.laser.edits(self.model, site)]
+        tallies = race(
+            lambda place, tally, enough: sweep.go_on(edits[place], tally, enough),
+            len(edits),
+            sweep.start,
+            sweep.base_total,
+            scout=sweep.scout,
+            bound=self.laser.bound,
+            progress=self.progress,
+        )
+        lines = tuple(self._line(edit, tally) for edit, tally in zip(edits, tallies, strict=True))
+        best = winners(tallies, sweep.base_total)
+        if not best:
+            return self._found((), lines, sweep.base_total)
+        chosen = edits[best[0]] if len(best) == 1 else self._gentlest([edits[place] for place in best], texts)
+        return self._found((chosen,), lines, tallies[best[0]].total)
+
+    def composed(self, sites: Sequence[Site]) -> Found:
+        """One reduction after the other, from the last layer down and the smallest rank up; kept if it helps what was kept before."""
+        sweep, kept = self.sweep, list[ReduceRank]()
+        best, lines, stage = sweep.base_total, [], "composing"
+        curve: list[dict[str, Any]] = [{"site": None, "rho": None, "rank": None, "select": sweep.mean(best)}]
+        order = sorted(sites, key=lambda site: (site.stack == "encoder", -site.layer))
+        self.progress(stage, 0, len(order))
+        with ExitStack() as stack:
+            for done, site in enumerate(order, start=1):
+                for edit in self.laser.edits(self.model, site):
+                    tally = sweep.go_on(edit, sweep.start, no_better_than(best) if self.laser.bound else never, kept)
+                    is_kept = tally.complete and tally.total > best
+                    lines.append({**self._line(edit, tally), "kept": is_kept})
+                    if is_kept:
+                        stack.enter_context(sweep.keeping(edit))
+                        kept.append(edit)
+                        best = tally.total
+                        curve.append({"site": str(site), "rho": edit.rho, "rank": self._rank(edit), "select": sweep.mean(best)})
+                        break
+                self.progress(stage, done, len(order))
+        found = self._found(tuple(kept), tuple(lines), best)
+        return replace(found, facts={**found.facts, "composition": curve})
+
+    def published(self, edit: ReduceRank) -> Found:
+        """The paper's choice, whatever it does here."""
+        tally = self.sweep.go_on(edit, self.sweep.start, never)
+        return self._found((edit,), (self._line(edit, tally),), tally.total)
+
+    def _gentlest(self, edits: Sequence[ReduceRank], texts: Sequence[str]) -> ReduceRank:
+        """Of candidates that score alike, the one under which plain text is the most probable; then the smaller rank, then model order."""
+        harm = []
+        self.progress("reading plain text, to choose between equals", 0, len(edits))
+        for done, edit in enumerate(edits, start=1):
+            key = f"harm/{Plan((edit,)).digest}"
+            held = self.journal.recall(key)
+            if held is None:
+                with self.sweep.keeping(edit):
+                    held = {"logprob": self.model.text_logprob(texts)[0]}
+                self.journal.keep(key, held)
+            harm.append(-float(str(held["logprob"])))
+            self.progress("reading plain text, to choose between equals", done, len(edits))
+        return edits[min(range(len(edits)), key=lambda place: (harm[place], self._rank(edits[place]), place))]
+
+    def _rank(self, edit: ReduceRank) -> int:
+        return edit.rank(self.model.anatomy.shape(edit.site))
+
+    def _line(self, edit: ReduceRank, tally: Tally) -> dict[str, Any]:
+        """A candidate as a line of trials.jsonl; the score of one that was given up is the best that it could still have reached."""
+        return {
+            "site": str(edit.site),
+            "rho": edit.rho,
+            "rank": self._rank(edit),
+            "score": self.sweep.mean(tally.reach),
+            "examples": tally.asked,
+            "complete": tally.complete,
+            "seconds": tally.seconds,
+        }
+
+    def _found(self, edits: Sequence[ReduceRank], lines: tuple[dict[str, Any], ...], total: float) -> Found:
+        means = {"base": self.sweep.mean(self.sweep.base_total), "chosen": self.sweep.mean(total)}
+        counts = {"n_examples": len(self.questions.examples), "n_instructions": len(self.questions.task.instructions)}
+        zeroed = [str(edit.site) for edit in edits if self._rank(edit) == 0]
+        notes = [] if edits else ["No reduction that was tried does better on the select split than the model as it is: the plan is empty."]
+        notes += [f"At its ρ the rank of {site} is 0: the whole matrix is set to zero." for site in zeroed]
+        plan = Plan(tuple(edits)).for_model(self.model) if edits else Plan()
+        return Found(plan, None, lines, tuple(notes), {"select": {"metric": self.questions.metric, **means, **counts}})

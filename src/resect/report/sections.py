@@ -1,0 +1,43 @@
+"""What a section of a page holds, whatever it is about: headings, how to read it, drawings, tables. Knows no run."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from .tables import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing. `form`: "" scales with the page, "snug" only where it must, "natural" keeps its size and scrolls."""
+
+    drawing: Markup
+    label: str
+    form: str = ""
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is folded under a line."""
+
+    summary: str
+    figures: tuple[Figure, ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section: its anchor, its name in the list of contents, its title, how it is read, and what it does not show."""
+
+    anchor: str
+    name: str
+    title: str
+    how: str
+    but: str = ""
+    words: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    table: Table | None = None
+    folds: tuple[Fold, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
+    note: str = ""

@@ -1,0 +1,165 @@
+"""What a run folder holds, made sound: numbers are finite, keys are there or None. Plain values in and out; knows no file, no page."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..address import Neurons, Site
+from ..errors import BadPlan, InputError
+from .surgery import Surgery
+
+Object = dict[str, Any]
+#: No measurement is as large.
+HUGE = 1e15
+
+
+def comparison_of(found: Mapping[str, Any]) -> Object:
+    """A comparison of which every part is as comparison.json has it, or None. Raises InputError where no base is in it."""
+    base = estimate_of(found.get("base"))
+    if base is None:
+        raise InputError("comparison.json is damaged: it holds no accuracy of the model as it was.")
+    baselines, others = object_of(found.get("baselines")), object_of(found.get("other_metrics"))
+    bias = object_of(found.get("bias_scores"))
+    return {
+        "task": str(found.get("task", "")),
+        "metric": str(found.get("metric", "accuracy")),
+        **{name: whole_of(found.get(name)) for name in ("n_examples", "n_groups", "n_instructions")},
+        "base": base,
+        "edited": estimate_of(found.get("edited")),
+        "control": estimate_of(found.get("control")),
+        "baselines": {name: estimate_of(baselines.get(name)) for name in ("cc", "dc")},
+        "difference": difference_of(found.get("difference")),
+        "other_metrics": {str(name): value for name, value in others.items() if isinstance(value, Mapping | list)},
+        "side_effects": {str(name): value for name, value in object_of(found.get("side_effects")).items() if isinstance(value, Mapping)},
+        "bias_scores": {name: object_of(bias.get(name)) for name in ("base", "edited")},
+    }
+
+
+def estimate_of(found: object) -> Object | None:
+    """One measurement, or None where there is none. What is no number in it becomes None."""
+    value = object_of(found)
+    mean = number_of(value.get("mean"))
+    if mean is None:
+        return None
+    spread = number_of(value.get("std_over_instructions"))
+    return {"mean": mean, "interval": interval_of(value), "std_over_instructions": spread, "by_tag": numbers_of(value.get("by_tag"))}
+
+
+def difference_of(found: object) -> Object | None:
+    """A paired difference, or None where its mean or its interval is not there."""
+    value = object_of(found)
+    mean, interval = number_of(value.get("mean")), interval_of(value)
+    if mean is None or interval is None:
+        return None
+    told = {"p_value": number_of(value.get("p_value")), "test": str(value.get("test", "")), "by_tag": numbers_of(value.get("by_tag"))}
+    return {"mean": mean, "interval": interval, "fixed": whole_of(value.get("fixed")), "broken": whole_of(value.get("broken")), **told}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a plan does: units by site, in words, and the digest of the plan (that of `Plan.digest`)."""
+
+    units: Neurons
+    counts: Mapping[Site, int]
+    surgery: Surgery
+    family: str | None
+    digest: str
+
+    @property
+    def total(self) -> int:
+        """How many neurons and matrices."""
+        return self.surgery.total
+
+
+def cut_of(plan: Mapping[str, Any], method: str = "", trials: Iterable[Mapping[str, Any]] = ()) -> Cut:
+    """What a plan, found by `method`, does. Raises InputError, TypeError or KeyError where it is no plan."""
+    edits = plan["edits"]
+    if not isinstance(edits, list):
+        raise BadPlan("plan.json is damaged: it holds no list of edits.")
+    units, counts = Neurons(), Counter[Site]()
+    for edit in edits:
+        held = Neurons.from_json(edit.get("neurons") or {})
+        units = units | held
+        counts.update({site: len(indices) for site, indices in held.items()})
+    canonical = json.dumps(plan, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+    family = object_of(plan.get("model")).get("family")
+    return Cut(units, counts, Surgery.of(plan, method, trials), None if family is None else str(family), digest)
+
+
+def trial_of(row: object) -> Object:
+    """A candidate: a size, or a matrix with its ρ and rank, and the score. Raises InputError that says what is wrong with it."""
+    value = object_of(row)
+    score = number_of(value.get("score"))
+    if score is None:
+        raise InputError(f"its score is {value.get('score')!r}, which is no number")
+    told: Object = {"score": score, "complete": value.get("complete", True) is True}
+    told |= {name: number_of(value.get(name)) for name in ("examples", "seconds")}
+    if value.get("size") is not None:
+        return told | {"size": _at_least_0(value, "size")}
+    try:
+        site = Site.parse(str(value.get("site")))
+    except InputError as error:
+        raise InputError("it has neither a size nor a site that there can be") from error
+    rho, rank, kept = number_of(value.get("rho")), whole_of(value.get("rank")), value.get("kept")
+    if rho is not None and not 0 <= rho <= 1:
+        raise InputError(f"its rho is {rho:g}; ρ is a share from 0 to 1")
+    return told | {"site": str(site), "rho": rho, "rank": rank, "kept": kept if isinstance(kept, bool) else None}
+
+
+def _at_least_0(value: Mapping[str, Any], name: str) -> float:
+    found = number_of(value[name])
+    if found is None or found < 0:
+        raise InputError(f"its {name} is {value[name]!r}; it is a count, 0 or more")
+    return found
+
+
+def example_of(row: object) -> Object:
+    """A changed answer with its texts. Raises InputError that says what is missing."""
+    value = object_of(row)
+    lost = [name for name in ("prompt", "gold", "base", "edited") if name not in value]
+    if lost:
+        raise InputError(f"it has no {', '.join(lost)}")
+    tags = value.get("tags")
+    texts = {name: str(value.get(name, "")) for name in ("id", "instruction", "prompt", "gold", "base", "edited")}
+    right = object_of(value.get("right"))
+    known = {name: right[name] for name in ("base", "edited") if isinstance(right.get(name), bool)}
+    return {**texts, "right": known, "tags": tuple(map(str, tags)) if isinstance(tags, list) else ()}
+
+
+def is_right(row: Mapping[str, Any], which: str) -> bool:
+    """Whether the answer "base" or "edited" of a row of examples.jsonl is right: as the row says, else where it is the golden text."""
+    return bool(object_of(row.get("right")).get(which, row[which] == row["gold"]))
+
+
+def number_of(value: object) -> float | None:
+    """A number, or None where it is none, or so large that nothing was measured there."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if -HUGE < value < HUGE else None
+
+
+def whole_of(value: object) -> int | None:
+    """A whole number, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and -HUGE < value < HUGE else None
+
+
+def numbers_of(found: object) -> dict[str, float]:
+    """The numbers of an object by name; what is none is left out."""
+    numbers = {str(name): number_of(value) for name, value in object_of(found).items()}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def interval_of(found: Mapping[str, Any]) -> list[float] | None:
+    """The interval of a measurement, or None."""
+    ends = found.get("interval")
+    numbers = [number_of(end) for end in ends] if isinstance(ends, list) else []
+    return [end for end in numbers if end is not None] if len(numbers) == 2 and None not in numbers else None
+
+
+def object_of(found: object) -> Mapping[str, Any]:
+    """A JSON object; an empty one where it is something else."""
+    return found if isinstance(found, Mapping) else {}

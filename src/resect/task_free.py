@@ -1,0 +1,108 @@
+"""The job without a task: reduce matrices to the edge of noise, accept by one half of a plain text, report on the other. Prints nothing."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from . import control
+from .comparison import Comparison, difference, estimate
+from .effect import verify_effect
+from .evaluation import compare
+from .inputs import beside_of, text_name, texts_of, weights_digest
+from .loading import load_config
+from .methods.denoising import Denoising
+from .model import LanguageModel
+from .passages import Passages
+from .plan import Plan
+from .questions import Questions
+from .recipe import Recipe
+from .store import BATCH_SIZES, Run
+from .tasks.base import Task
+from .work import Journal, Progress, silent
+from .workplace import CONTROL_DRAWS, Outcome, circumstances, factors_of, load, state_memory_of
+
+#: What the comparison calls the text.
+PLAIN_TEXT = "plain text"
+
+
+def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+    """From a recipe with `task_free` to the comparison, in the recipe's run folder; goes on where an earlier call stopped.
+
+    Every other passage accepts reductions, the rest is reported on. Parameters and errors as of `run.job`.
+    """
+    started, texts = time.monotonic(), texts_of(recipe.text)
+    method, tasks = Denoising(recipe.sites, recipe.rise), beside_of(recipe).tasks
+    load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+    with Run.open(recipe.folder, recipe, fresh=fresh) as run:
+        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
+            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
+        model = load(recipe, run)
+        for task in tasks:
+            Questions(model, task, task.split("test")).check()
+        accepting, reported = (Passages(model, texts, part, 2) for part in (0, 1))
+        run.agree({"text": accepting.digest, "weights": weights_digest(model)})
+        work: dict[str, Any] = {"journal": run.journal, "progress": progress}
+        given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
+        found = method.search(model, accepting, **given, **work)
+        run.write_trials(found.trials)
+        run.keep_plan(found.plan)
+        effect = verify_effect(found.plan, model, lambda: accepting.bundle(range(min(4, accepting.pairs))).ask()[0])
+        comparison = _compared(model, found.plan, reported, recipe.seed, run.journal, progress)
+        effects = {**comparison.side_effects, **{task.name: _beside(model, found.plan, task, recipe.seed, work) for task in tasks}}
+        effects["perplexity"] = {**effects["perplexity"], "text": text_name(recipe.text)}
+        comparison = dataclasses.replace(comparison, side_effects=effects, other_metrics=dict(found.facts))
+        run.keep_examples(())
+        run.keep_comparison(comparison.to_json())
+        before = run.environment().get("seconds", 0.0)
+        facts = {"notes": list(found.notes), "effect": dataclasses.asdict(effect)}
+        run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
+        return Outcome(run.folder, found.plan, comparison)
+
+
+def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, journal: Journal, progress: Progress) -> Comparison:
+    """Base, edited and control on the same passages: the log loss of a token, averaged in each passage."""
+    controls = control.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
+    plans = [Plan(), *([plan] if plan.edits else []), *controls]
+    losses = []
+    progress("reading the text that is reported on", 0, len(plans))
+    for done, each in enumerate(plans, start=1):
+        losses.append(_read(model, each, passages, journal))
+        progress("reading the text that is reported on", done, len(plans))
+    base, edited = losses[0], losses[1] if plan.edits else losses[0]
+    groups = [str(place) for place in range(passages.pairs)]
+    a_token = 1.0 / np.array([passages.scored(place) for place in range(passages.pairs)])
+    drawn = losses[2:]
+    perplexity = {"base": passages.perplexity(base.sum()), "edited": passages.perplexity(edited.sum()), "tokens": passages.tokens}
+    return Comparison(
+        task=PLAIN_TEXT,
+        metric="logloss",
+        n_examples=passages.pairs,
+        n_instructions=1,
+        n_groups=passages.pairs,
+        base=estimate(base * a_token, groups, seed=seed),
+        edited=estimate(edited * a_token, groups, seed=seed),
+        control=estimate(np.mean(drawn, axis=0) * a_token, groups, seed=seed) if drawn else None,
+        difference=difference(base * a_token, edited * a_token, groups, seed),
+        side_effects={"perplexity": {**perplexity, "kind": "pseudo-perplexity" if model.kind == "masked" else "perplexity"}},
+    )
+
+
+def _read(model: LanguageModel, plan: Plan, passages: Passages, journal: Journal) -> Float64[np.ndarray, " passages"]:
+    """The negative log-probability of every passage under a plan."""
+    key = f"{passages.digest}/{plan.digest}"
+    held = journal.recall(key)
+    if held is None:
+        with plan.applied(model):
+            held = {"losses": passages.losses()}
+        journal.keep(key, held)
+    return np.asarray(held["losses"], dtype=np.float64)
+
+
+def _beside(model: LanguageModel, plan: Plan, task: Task, seed: int, work: Mapping[str, Any]) -> dict[str, Any]:
+    """Another task's *test* split before and after."""
+    found = compare(model, plan, task, seed=seed, **work).comparison.to_json()
+    return {"base": found["base"]["mean"], "edited": found["edited"]["mean"], "difference": found["difference"]}

@@ -1,0 +1,74 @@
+"""A job's workplace: the loaded model, batch sizes that outlive a kill, decompositions, and what is noted of all that.
+
+Knows recipes and run folders; knows no method and no job.
+"""
+
+from collections import UserDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .comparison import Comparison
+from .factors import Factors, default_folder
+from .inputs import model_of
+from .model import LanguageModel
+from .plan import Plan
+from .recipe import Recipe
+from .store import BATCH_SIZES, Run
+from .work import Journal
+
+#: Random plans behind the control of a report.
+CONTROL_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job left: its folder, the plan and the comparison in it."""
+
+    folder: Path
+    plan: Plan
+    comparison: Comparison
+
+
+def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
+    """The model of a recipe. In a run folder, batch sizes that were found before are used again."""
+    model = model_of(recipe)
+    if run is not None:
+        model.batches.sizes = _KeptSizes(run.journal)
+    return model
+
+
+def factors_of(recipe: Recipe, model: LanguageModel) -> Factors:
+    """Where a job's decompositions come from, and are kept."""
+    folder = default_folder() if recipe.cache is None else Path(recipe.cache)
+    return Factors(model.anatomy, folder=folder, limit=int(recipe.cache_size * 2**30))
+
+
+def state_memory_of(recipe: Recipe) -> int | None:
+    """Bytes of hidden states that may be held; None: as the sweep thinks right."""
+    return None if recipe.state_memory is None else int(recipe.state_memory * 2**30)
+
+
+def circumstances(model: LanguageModel) -> dict[str, Any]:
+    """How the work is done: what environment.json keeps."""
+    return {
+        "device": str(model.forward.device),
+        "dtype": str(model.model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "batch_sizes": dict(model.batches.sizes),
+    }
+
+
+class _KeptSizes(UserDict[str, int]):
+    """Batch sizes by purpose that outlive a kill, so that a run that goes on computes in the same batches."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+        self.data.update({name: int(str(size)) for name, size in (journal.recall(BATCH_SIZES) or {}).items()})
+
+    def __setitem__(self, purpose: str, size: int) -> None:
+        super().__setitem__(purpose, size)
+        self._journal.keep(BATCH_SIZES, dict(self.data))

@@ -1,0 +1,201 @@
+"""LASER: the search finds what the brute-force grid finds, and what was planted; composition takes back exactly."""
+
+import itertools
+
+import pytest
+import torch
+
+import pico
+from resect.edits.matrices import ReduceRank
+from resect.errors import BadAddress, InputError, NotFinite
+from resect.methods.laser import RHOS, Laser
+from resect.model import LanguageModel
+from resect.plan import Plan
+from resect.questions import Questions
+from resect.tasks.base import Example, Task
+
+FAST = ("replay", "positions", "bound", "share")
+
+
+def questions_of(choices=("yes", "no", "perhaps"), groups=30, instructions=("", "Say:")):
+    rows = []
+    for place in range(groups):
+        gold = place * 7 % len(choices)
+        rows.append(Example({"text": f"item {place * 37 % 101}" + " and more" * (place % 3)}, choices, gold, group=str(place)))
+    return Task("pico", rows, instructions, "{{ instruction }} {{ text }}: {{ answer }}")
+
+
+def model_of(name, seed=0, dtype=torch.float64):
+    return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=4)
+
+
+def brute(laser, model, task):
+    """Every candidate by itself: the mean on the select split by a full run, and the harm to plain text."""
+    questions = laser.questions(model, task)
+    found = {}
+    for site in laser.sites_of(model):
+        for edit in laser.edits(model, site):
+            found[edit] = questions.answers(Plan((edit,))).mean
+    return questions.answers(Plan()).mean, found
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "logloss"])
+@pytest.mark.parametrize("name", ["llama", "t5-gated", "bert", "falcon-7b"])
+def test_the_search_finds_what_the_grid_finds(name, metric):
+    model, task = model_of(name), questions_of()
+    laser = Laser(rhos=(0.5, 0.2, 0.0), sites="*.{q,o,gate,up,down,cross_v}", metric=metric)
+    base, grid = brute(laser, model, task)
+    sign = -1 if metric == "logloss" else 1
+    found = laser.search(model, task, texts=["some plain text"])
+    best = max(sign * score for score in grid.values())
+    if best > sign * base:
+        (chosen,) = found.plan.edits
+        assert sign * grid[chosen] == pytest.approx(best)
+    else:
+        assert found.plan.is_empty
+    for line in found.trials:
+        (edit,) = [edit for edit in grid if (str(edit.site), edit.rho) == (line["site"], line["rho"])]
+        if line["complete"]:
+            assert line["score"] == pytest.approx(grid[edit], abs=1e-9)
+        else:  # exact: it could not have won, and its score is a bound
+            assert sign * grid[edit] <= sign * line["score"] + 1e-9
+            assert sign * grid[edit] < best
+    assert {line["site"] for line in found.trials} == {str(site) for site in laser.sites_of(model)}
+
+
+def test_no_part_of_the_speed_changes_what_is_found():
+    task = questions_of()
+    chosen = []
+    for off in (None, *FAST):
+        laser = Laser(rhos=(0.5, 0.1), **({} if off is None else {off: False}))
+        found = laser.search(model_of("qwen2"), task, texts=["some plain text"])
+        chosen.append((found.plan.to_json()["edits"], found.facts))
+    assert all(each == chosen[0] for each in chosen)
+
+
+def test_hidden_states_that_do_not_fit_are_run_again():
+    model, task = model_of("llama"), questions_of()
+    whole = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"])
+    none = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"], state_memory=0)
+    some = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"], state_memory=20_000)
+    assert [_numbers(each) for each in (none, some)] == [_numbers(whole)] * 2
+
+
+def _numbers(found):
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in found.trials], found.plan
+
+
+def test_the_model_is_as_it_was():
+    model, task = model_of("t5"), questions_of()
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    Laser(rhos=(0.5,), compose=True).search(model, task, texts=["text"])
+    after = model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not [module for module in model.model.modules() if "forward" in module.__dict__]
+
+
+def test_composition_is_the_greedy_rule():
+    model, task = model_of("llama", seed=3), questions_of()
+    laser = Laser(rhos=(0.5, 0.2, 0.05), compose=True)
+    found = laser.search(model, task)
+    questions = laser.questions(model, task)
+    kept, best = (), questions.answers(Plan()).mean
+    for site in sorted(laser.sites_of(model), key=lambda site: -site.layer):
+        for edit in laser.edits(model, site):
+            score = questions.answers(Plan((*kept, edit))).mean
+            if score > best + 1e-12:
+                kept, best = (*kept, edit), score
+                break
+    assert found.plan.edits == kept
+    curve = found.facts["composition"]
+    assert len(curve) == len(kept) + 1
+    assert curve[-1]["select"] == pytest.approx(best)
+    assert [line["site"] for line in found.trials if line["kept"]] == [str(edit.site) for edit in kept]
+
+
+class Kill(Exception):
+    """Stands for a kill."""
+
+
+class Dying:
+    """A journal that dies once it has kept so many entries."""
+
+    def __init__(self, entries, left):
+        self.entries, self.left = entries, left
+
+    def recall(self, key):
+        return self.entries.get(key)
+
+    def keep(self, key, entry):
+        if self.left == 0:
+            raise Kill
+        self.left -= 1
+        self.entries[key] = entry
+
+
+def test_a_search_goes_on_where_it_stopped():
+    task, laser = questions_of(), Laser(rhos=(0.5, 0.1))
+    whole = _numbers(laser.search(model_of("llama"), task, texts=["text"]))
+    entries = {}
+    for left in itertools.repeat(3):
+        try:
+            found = laser.search(model_of("llama"), task, texts=["text"], journal=Dying(entries, left))
+        except Kill:
+            continue
+        break
+    assert _numbers(found) == whole
+
+
+def test_equal_ranks_are_one_candidate():
+    model = model_of("llama")
+    (site, *_) = Laser().sites_of(model)
+    ranks = [edit.rank(model.anatomy.shape(site)) for edit in Laser(rhos=(0.5, 0.49, 0.01, 0.02)).edits(model, site)]
+    assert ranks == sorted(set(ranks))
+
+
+def test_defaults_are_the_papers():
+    assert set(Laser().rhos) == {0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01} == set(RHOS)
+    assert {site.role for site in Laser().sites_of(model_of("llama"))} == {"gate", "down"}
+    assert {site.role for site in Laser().sites_of(model_of("gpt2"))} == {"up", "down"}
+
+
+@pytest.mark.parametrize("wrong", [{"rhos": (1.0,)}, {"rhos": ()}, {"published": True, "compose": True}, {"screened": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError):
+        Laser(**wrong)
+
+
+def test_a_glob_that_matches_nothing_is_refused():
+    with pytest.raises(BadAddress):
+        Laser(sites="decoder.*.gate").check(model_of("gpt2"), questions_of())
+
+
+def test_a_weight_that_is_not_finite_is_named():
+    model = model_of("llama")
+    model.anatomy.write("decoder.1.down", [0], float("nan"))
+    with pytest.raises(NotFinite):
+        Laser().search(model, questions_of())
+
+
+def test_a_planted_disturbance_is_found():
+    """A model that answers by a low-rank matrix, with noise of full rank laid over it, answers better once the noise is taken off."""
+    model, task = model_of("llama", seed=1), questions_of(groups=60)
+    site = "decoder.1.down"
+    largest = float(torch.linalg.matrix_norm(model.anatomy.weight(site), 2))
+    clean = ReduceRank(site, 0.1).reduced(model.anatomy.weight(site))
+    model.anatomy.write(site, None, clean)
+    said = Questions(model, task, task.examples).answers(Plan()).predictions[:, 0]
+    task = Task(
+        task.name,
+        [Example(e.fields, e.choices, int(y), group=e.group) for e, y in zip(task.examples, said, strict=True)],
+        ("",),
+        task.template,
+    )
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=clean.dtype)
+    noise *= 0.4 * largest / float(torch.linalg.matrix_norm(noise, 2))
+    noisy = clean + noise
+    while Questions(model, task, task.split("select")).answers(Plan()).mean == 1.0:
+        noisy = noisy + noise
+        model.anatomy.write(site, None, noisy)
+    found = Laser(rhos=(0.5, 0.1), sites="decoder.*.{gate,down}").search(model, task)
+    assert found.facts["select"]["base"] < found.facts["select"]["chosen"]
