@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+import pico
 import planted
 from resect import asking
 from resect.address import Neurons
 from resect.asking import Carried
 from resect.calibration import calibrated
 from resect.edits.neurons import Scale
-from resect.errors import InputError, UnknownName, WrongModel
+from resect.errors import BadTask, InputError, UnknownName, WrongModel
 from resect.evaluation import evaluate
 from resect.loading import load_model
 from resect.model import LanguageModel
@@ -104,6 +106,36 @@ def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_mode
     assert asked(model) == 0
     with Plan((Scale(Neurons({"decoder.0.up": [1]}), 0.5),)).applied(model):
         assert asked(model) == 4
+
+
+def test_top_k_is_top_ten_with_the_others_beside_it(model: LanguageModel, where: Path) -> None:
+    path = str(where / "task.toml")
+    with pytest.warns(UserWarning, match="first token"):
+        (found,) = asking.evaluate(model, PLAN, [path], {**SETTINGS, "metric": "topk"}).values()
+    assert found.metric == "top10"
+    assert found.base == evaluate(model, None, load_task(path), metric="top10").base
+    assert set(found.other_metrics) == {"top1", "top5", "accuracy"}
+    carried = asking.transfer(model, [Carried("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
+    assert (carried["metric"], carried["metrics"]) == ("top10", {"planted": "top10"})
+
+
+def test_what_cannot_be_calibrated_is_refused_before_anything_is_asked(model: LanguageModel, where: Path, tmp_path: Path) -> None:
+    words = planted.TASK_FILE.replace("{{ text }}", "").replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    (tmp_path / "bare.toml").write_text(words.replace('"planted"', '"bare"'))
+    tasks, stages = [str(where / "task.toml"), str(tmp_path / "bare.toml")], []
+    with pytest.raises(BadTask, match="no text field"):
+        asking.evaluate(model, None, tasks, {**SETTINGS, "calibrate": ["dc"]}, lambda *told: stages.append(told))
+    assert stages == []
+
+
+def test_a_perplexity_that_is_not_finite_is_told_and_the_accuracies_are_kept(where: Path) -> None:
+    lost, path = LanguageModel.of(pico.build("gptj"), pico.tokenizer("gptj")), str(where / "task.toml")
+    with torch.no_grad():  # a letter of the text, and of no choice, becomes impossible
+        lost.model.lm_head.bias[lost.tokenizer("l")["input_ids"]] = -torch.inf
+    with pytest.warns(UserWarning, match="planted: The perplexity could not be measured"):
+        (found,) = asking.evaluate(lost, None, [path], {**SETTINGS, "text": [str(where / "text.txt")]}).values()
+    assert found.base == evaluate(lost, None, load_task(path)).base
+    assert found.side_effects["perplexity"] is None
 
 
 def test_prompts_are_tried(model: LanguageModel) -> None:

@@ -1,7 +1,10 @@
 """Modules that compute with factors are the layers that they take the place of, and a folder of them loads, or says why not."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -134,6 +137,25 @@ def test_plain_transformers_stops_instead_of_filling_in_random_numbers(made):
 def test_its_dtype_can_be_chosen(made):
     model = load_model(str(made[0]), device="cpu", dtype="bfloat16").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_hub_id_is_taken_from_the_cache(made, tmp_path):
+    """What the cache holds after a download, of a factored export and of its plain base. No network: HF_HUB_OFFLINE."""
+    commit = "0123456789" * 4
+    for name, source in (("cut", made[0]), ("plain", made[0].parent / "base")):
+        repository = tmp_path / f"models--someone--{name}"
+        shutil.copytree(source, repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+    code = """
+import resect
+from resect.factored import factored_modules
+for name in ("cut", "plain"):
+    print(len(factored_modules(resect.load_model(f"someone/{name}", device="cpu").model)))
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120, env=environment).stdout
+    assert out.split() == ["3", "0"]
 
 
 def change(entry):

@@ -1,9 +1,11 @@
 """Loading: what transformers would let through, or refuse in words of its own, is refused in one clear sentence."""
 
+import io
 import json
 import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import pico
@@ -32,6 +34,35 @@ def cut_short(name):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
 
 
+def binary(content):
+    def spoil(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(content() if callable(content) else content)
+
+    return spoil
+
+
+class Code:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("it ran",)
+
+
+def pickled_code():
+    file = io.BytesIO()
+    torch.save({"model.norm.weight": Code()}, file)
+    return file.getvalue()
+
+
+def configured(**settings):
+    def spoil(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | settings))
+
+    return spoil
+
+
 def lacking_a_weight(folder):
     weights = load_file(folder / "model.safetensors")
     save_file({name: weight for name, weight in weights.items() if "up_proj" not in name}, folder / "model.safetensors", {"format": "pt"})
@@ -49,6 +80,13 @@ def test_a_whole_model_is_loaded(whole):
         (cut_short("config.json"), r"configuration of the folder .* could not be loaded.*Mend config\.json"),
         (without("model.safetensors"), r"weights of the folder .* could not be loaded.*get them again"),
         (cut_short("model.safetensors"), r"weights of the folder .* could not be loaded.*get them again"),
+        (binary(b""), r"weights of the folder .* a \.bin file is empty or damaged, or holds more than tensors"),
+        (binary(pickled_code), r"weights of the folder .* holds more than tensors, which is not run"),
+        (configured(hidden_size="24"), r"configuration of the folder .* Field 'hidden_size' expected int, got str.*Mend config\.json"),
+        (configured(num_attention_heads=0), r"configuration of the folder .*Mend config\.json"),
+        (configured(pad_token_id=9999), r"weights of the folder .*config\.json does not fit them"),
+        (configured(model_type=["llama"]), r"configuration of the folder .*Mend config\.json"),
+        (lambda folder: (folder / "config.json").write_text("null"), r"configuration of the folder .*Mend config\.json"),
         (lacking_a_weight, r"lacks 2 of the weights .* among them model\.layers\.0\.mlp\.up_proj"),
         (without("tokenizer.json"), r"tokenizer of the folder .* could not be loaded.*Get tokenizer\.json again"),
         (cut_short("tokenizer.json"), r"tokenizer of the folder .* could not be loaded.*Get tokenizer\.json again"),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from resect import metrics
+from resect.tasks.base import METRICS
 
 
 def test_the_most_probable_choice_is_the_first_of_equals() -> None:
@@ -45,6 +46,10 @@ def test_a_fact_is_right_where_all_of_its_wordings_are() -> None:
     values = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     assert metrics.all_right(values, ["a", "b", "a", "b"]).tolist() == [[0, 1], [1, 0]]
     assert metrics.all_right(values, list("abcd")).tolist() == values.tolist()
+
+
+def test_what_a_task_can_be_reported_by_is_what_there_is() -> None:
+    assert set(METRICS) == set(metrics.METRICS)
 
 
 def test_top_k_on_the_command_line_is_all_of_them() -> None:

@@ -42,13 +42,18 @@ def test_a_text_cannot_be_chosen_and_the_error_names_what_can_be_asked(model: La
 
 def test_answers_that_are_asked_alike_are_shared(model: LanguageModel) -> None:
     by = {metric: Questions(model, chosen(), chosen().examples, metric) for metric in ("accuracy", "logloss", "generation", "top1", "top5")}
-    assert by["accuracy"].digest == by["logloss"].digest
-    assert by["top1"].digest == by["top5"].digest
-    assert len({questions.digest for questions in by.values()}) == 3
+    assert by["accuracy"].asked_digest == by["logloss"].asked_digest
+    assert by["top1"].asked_digest == by["top5"].asked_digest
+    assert len({questions.asked_digest for questions in by.values()}) == 3
+    assert len({questions.digest for questions in by.values()}) == 5
     tasks = [told(), told(answer_tokens=3), told(answer_tokens_by={"llama": 5}), told(answer_tokens_by={"gpt2": 5})]
-    digests = [Questions(model, task, task.examples, "generation").digest for task in tasks]
-    assert len(set(digests)) == 3
-    assert digests[0] == digests[3]
+    for name in ("asked_digest", "digest"):
+        digests = [getattr(Questions(model, task, task.examples, "generation"), name) for task in tasks]
+        assert len(set(digests)) == 3
+        assert digests[0] == digests[3]
+    searched = [Questions(model, told(), told().examples, "generation", search_prompt=flag) for flag in (False, True)]
+    assert searched[0].digest != searched[1].digest
+    assert searched[0].asked_digest == searched[1].asked_digest
     journal, stages = InMemory(), []
     first = by["top1"].answers(Plan(), journal=journal)
     again = by["top5"].answers(Plan(), journal=journal, progress=lambda *each: stages.append(each))

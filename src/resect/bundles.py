@@ -30,11 +30,11 @@ class Judge:
     search_prompt: bool = False
 
     @property
-    def digest(self) -> str:
-        """What the answers depend on, in words; metrics that are asked alike share it."""
+    def asks(self) -> str:
+        """What is asked, in words; metrics that are asked alike share it."""
         how = metrics.how_asked(self.metric)
-        usual = self.matching == "choice" and self.new_tokens == metrics.ANSWER_TOKENS
-        return f"{how}, {self.new_tokens} tokens, {self.matching}" if how == "generation" and not usual else how
+        usual = how != "generation" or self.new_tokens == metrics.ANSWER_TOKENS
+        return how if usual else f"{how} of {self.new_tokens} tokens"
 
     def way(self, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]], gold: Sequence[int]) -> Way:
         """Pairs, encoded to be asked as the metric wants it. Raises InputError, PromptTooLong."""

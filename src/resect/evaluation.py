@@ -46,14 +46,11 @@ class Compared:
     @property
     def changed(self) -> tuple[dict[str, Any], ...]:
         """One row for each pair that changed, with its texts, so that a report needs neither model nor data."""
-        pairs = np.ndindex(self.base.predictions.shape)
-        return tuple(self._row(e, i) for e, i in pairs if self._differs(e, i))
-
-    def _differs(self, e: int, i: int) -> bool:
-        """Whether another choice was taken, or where the model speaks for itself another text."""
-        if self.base.predictions[e, i] != self.edited.predictions[e, i]:
-            return True
-        return self.questions.speaks(e) and self.questions.said(self.base, e, i) != self.questions.said(self.edited, e, i)
+        differs = self.base.predictions != self.edited.predictions
+        for e, i in np.argwhere(~differs).tolist():
+            if self.questions.speaks(e):
+                differs[e, i] = self.questions.said(self.base, e, i) != self.questions.said(self.edited, e, i)
+        return tuple(self._row(e, i) for e, i in np.argwhere(differs).tolist())
 
     def _row(self, e: int, i: int) -> dict[str, Any]:
         """`right` only where no text can tell whether the answer is: what the model says is seldom the golden text itself."""

@@ -152,6 +152,11 @@ class Options:
     decomposition: Literal["exact", "svd_lowrank"] | None = setting(
         None, "Decompose exactly (paper), or at random with a seed (official).", of="laser"
     )
+    search_prompt: bool | None = setting(
+        None,
+        "Count an answer that stands in the question as said (official, for some models and tasks).",
+        of="laser",
+    )
     state_memory: float | None = setting(
         None,
         "Gigabytes of hidden states that may be held instead of running layers again; by default a quarter of what is free.",

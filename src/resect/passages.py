@@ -30,7 +30,7 @@ class Passages:
     Raises InputError where the texts hold nothing to score.
     """
 
-    less_is_better, best_value, replayable = True, 0.0, True
+    metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
 
     def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1) -> None:
         limit = min(WINDOW, model.context or WINDOW)

@@ -71,8 +71,16 @@ class Questions:
 
     @property
     def digest(self) -> str:
-        """What the answers depend on, apart from the model and the plan: a short hash. Metrics that are asked alike share it."""
-        content = [self.task.digest, self.judge.digest, [example.id for example in self.examples]]
+        """What the values depend on, apart from the model and the plan: a short hash."""
+        return self._hash(repr(self.judge))
+
+    @property
+    def asked_digest(self) -> str:
+        """What is asked, apart from the model and the plan: a short hash that metrics share which are asked alike."""
+        return self._hash(self.judge.asks)
+
+    def _hash(self, how: str) -> str:
+        content = [self.task.digest, how, [example.id for example in self.examples]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def answers(
@@ -118,7 +126,7 @@ class Questions:
     ) -> list[Entry]:
         journal = journal or InMemory()
         places = range(len(self.task.instructions))
-        keys = [f"answers/{self.digest}/{plan.digest}/{place}" for place in places]
+        keys = [f"answers/{self.asked_digest}/{plan.digest}/{place}" for place in places]
         work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal, **told}
         held = [journal.recall(key) for key in keys]
         known = [entry for entry in held if entry is not None]

@@ -127,7 +127,8 @@ class _Work:
         effect = verify_effect(found.plan, model, self._probe(method))
         controls = control.like(found.plan, model, method.seed, draws=CONTROL_DRAWS) if found.plan.edits else ()
         metric = metric_of(method, self.task)
-        compared = compare(model, found.plan, self.task, controls=controls, metric=metric, seed=method.seed, **work)
+        said = isinstance(method, Laser) and method.searches_prompt(model, self.task)
+        compared = compare(model, found.plan, self.task, controls=controls, metric=metric, seed=method.seed, search_prompt=said, **work)
         run.keep_examples(compared.changed)
         plans = [found.plan]
         comparison, missed = self.beside.measure(compared.comparison, compared.questions, plans, seed=method.seed, **work)

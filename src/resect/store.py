@@ -4,6 +4,7 @@
     environment.json      versions, device, threads, the batch size that was found
     journal/              one file for each finished work item: the whole of resume
     scores.safetensors  trials.jsonl  plan.json  comparison.json  examples.jsonl
+    analyses.json         what was analysed of a finished run, and added to
     trial-1/ …            with several trials: each a run folder of its own
 
 Every file is written whole or not at all; `trials.jsonl` grows by lines, and a torn last line is dropped. Knows no
@@ -29,8 +30,8 @@ from .scores import Scores
 
 RECIPE, ENVIRONMENT, JOURNAL, SCORES = "recipe.toml", "environment.json", "journal", "scores.safetensors"
 TRIALS, PLAN, COMPARISON, EXAMPLES = "trials.jsonl", "plan.json", "comparison.json", "examples.jsonl"
-REPORT, LOCK, PART = "report.html", ".lock", "trial-"
-FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, REPORT)
+ANALYSES, REPORT, LOCK, PART = "analyses.json", "report.html", ".lock", "trial-"
+FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, REPORT)
 PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 #: Entries of the journal that are no finished work.
 INPUTS, BATCH_SIZES = "inputs", "batch sizes"
@@ -170,6 +171,10 @@ class Run:
         """Keep every example × instruction pair that changed. Raises StorageFailure."""
         write_lines(self.folder / EXAMPLES, examples)
 
+    def keep_analyses(self, analyses: Mapping[str, Any]) -> None:
+        """Keep what was analysed, in place of what is there. Raises StorageFailure."""
+        write_json(self.folder / ANALYSES, analyses)
+
     def write_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Keep these candidates in place of those that are there. Raises StorageFailure."""
         write_lines(self.folder / TRIALS, trials)
@@ -215,6 +220,13 @@ class Run:
     def comparison(self) -> dict[str, Any]:
         """The comparison, as JSON. Raises InputError where the run has none yet."""
         return dict(read_json(self._there(COMPARISON, "comparison"), "comparison"))
+
+    def analyses(self) -> dict[str, Any]:
+        """What was analysed, by name; empty where nothing was. Raises InputError where the file is damaged."""
+        found = read_json(self.folder / ANALYSES, "file of analyses") if (self.folder / ANALYSES).exists() else {}
+        if not isinstance(found, Mapping):
+            raise InputError(f"{self.folder / ANALYSES} is damaged: it holds no object. Delete it, and analyse again.")
+        return dict(found)
 
     def scores(self) -> Scores:
         """What the method saw. Raises InputError where the run has none yet."""

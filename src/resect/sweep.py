@@ -63,6 +63,10 @@ class Asked(Protocol):
         """Who is asked."""
 
     @property
+    def metric(self) -> str:
+        """What a value is."""
+
+    @property
     def less_is_better(self) -> bool:
         """Whether a smaller value is the better one."""
 
@@ -72,7 +76,7 @@ class Asked(Protocol):
 
     @property
     def digest(self) -> str:
-        """What the answers depend on, apart from the model."""
+        """What the answers depend on, apart from the model; answers that are asked alike may share it."""
 
     @property
     def pairs(self) -> int:
@@ -138,7 +142,7 @@ class Sweep:
         self._memories: list[Memory | None] = [None] * len(self._bundles)
         self._unheld: set[int] = set()
         order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
-        self._name = f"sweep/{asked.digest}/{hashlib.sha256(order).hexdigest()[:16]}"
+        self._name = f"sweep/{asked.digest}/{asked.metric}/{hashlib.sha256(order).hexdigest()[:16]}"
         self.base = self._base()
         self.start = Tally(0, asked.pairs, 0.0, self._sign * asked.best_value)
 
@@ -264,7 +268,7 @@ class Sweep:
 
     def _margins(self, size: int) -> Float64[np.ndarray, " pairs"]:
         """How sure the unedited model is to be right on each question."""
-        key = f"sweep/{self.asked.digest}/margins"
+        key = f"sweep/{self.asked.digest}/{self.asked.metric}/margins"
         held = self._journal.recall(key)
         if held is not None:
             return np.asarray(held["margins"], dtype=np.float64)

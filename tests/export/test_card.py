@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from resect.export.card import LIMIT, card, command, front_matter
+from resect.export.card import LIMIT, LIMIT_OF_RANK, card, command, front_matter
 from resect.export.markdown import escaped, fenced, without_folders
 from resect.plan import Plan
 from resect.recipe import Recipe
@@ -114,6 +114,48 @@ def test_it_says_what_stands_beside():
     assert "2 trials with other samples: 81.6 %, 80.0 % after" in told
     assert "ambiguous questions: +0.481 → +0.052" in told
     assert "clear questions" not in told
+
+
+def test_it_says_what_a_search_over_matrices_adds():
+    others = {
+        "generation": {"base": measured(0.5, 0.4, 0.6), "edited": measured(0.6, 0.5, 0.7), "unmatched": {"base": 0.2, "edited": 0.1}},
+        "select": {"metric": "logloss", "base": 1.25, "chosen": 1.125, "n_examples": 40, "n_instructions": 1},
+        "paraphrases": {"n_facts": 1200, "per_fact": 3.0, "base": 0.4, "edited": 0.5, "difference": change(0.1, 0.05, 0.15)},
+        "composition": [
+            {"site": None, "rho": None, "rank": None, "select": 0.5, "test": 0.4},
+            {"site": "decoder.3.up", "rho": 0.01, "rank": 10, "select": 0.6, "test": 0.45},
+        ],
+    }
+    recipe = Recipe(model="tiny", task="counterfact", method="laser")
+    text = made(recipe=recipe, comparison=COMPARISON | {"other_metrics": others})
+    told = seen(text)
+    assert "texts that were none of the choices: 20.0 % → 10.0 %" in told
+    assert "logloss on the examples that the plan was chosen by: 1.25 → 1.125" in told
+    assert "in all wordings (1,200 facts, 3 wordings each): 40.0 % → 50.0 % (change +10.0 points" in told
+    assert "none (base) 50.0 % 40.0 % decoder.3.up 0.01 10 60.0 % 45.0 %" in told
+    assert seen(LIMIT_OF_RANK) in told
+    assert seen(LIMIT) not in told
+
+
+def test_it_says_how_factors_are_loaded_and_what_they_saved():
+    matrix = {"site": "decoder.3.up", "module": "model.layers.3.mlp.up_proj", "shape": [11008, 4096], "rank": 40}
+    sizes = {"matrices": {"before": 90_177_536, "after": 1_208_320}, "weights": {"before": 13_476_839_424, "after": 13_387_870_208}}
+    factored = {"matrices": [matrix], "dense": ["decoder.3.down stays dense: *so*"], "bytes": sizes}
+    text = made(factored=factored, base_front_matter={"library_name": "transformers"})
+    told = seen(text)
+    assert head(text)["library_name"] == "resect"
+    assert "plain transformers cannot load it" in told
+    assert "resect.load_model(" in told
+    assert "these matrices take 1.21 MB instead of 90.2 MB, and all weights 13.4 GB instead of 13.5 GB" in told
+    assert "decoder.3.up 11,008 × 4,096 40" in told
+    assert "decoder.3.down stays dense" in told
+    assert "loaded as the base is" in seen(made())
+    assert "loaded as the base is" not in told
+
+
+def test_the_authors_approximation_is_told():
+    edit = {"kind": "reduce_rank", "site": "decoder.3.up", "rho": 0.01, "variant": "official", "seed": 3}
+    assert "0.01 of its rank, by the approximation of the authors' code" in seen(card({"edits": [edit]}, base_model="tiny"))
 
 
 def test_it_says_what_that_does_not_show():

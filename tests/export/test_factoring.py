@@ -1,4 +1,4 @@
-"""Matrices are kept as factors where that is exact and smaller, elsewhere they stay dense, and that is said; what is loaded again is near."""
+"""Matrices are kept as factors where that is exact and smaller, else they stay dense, and that is said; loaded again, they are near."""
 
 import json
 import shutil

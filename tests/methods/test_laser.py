@@ -17,7 +17,7 @@ from resect.tasks.base import Example, Task
 FAST = ("replay", "positions", "bound", "share")
 
 
-def questions_of(choices=("yes", "no", "perhaps"), groups=30, instructions=("", "Say:")):
+def questions_of(choices=("yes", "no", "perhaps"), groups=40, instructions=("",)):
     rows = []
     for place in range(groups):
         gold = place * 7 % len(choices)
@@ -25,7 +25,7 @@ def questions_of(choices=("yes", "no", "perhaps"), groups=30, instructions=("", 
     return Task("pico", rows, instructions, "{{ instruction }} {{ text }}: {{ answer }}")
 
 
-def model_of(name, seed=0, dtype=torch.float64):
+def model_of(name, seed=0, dtype=torch.float32):
     return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=4)
 
 
@@ -39,35 +39,36 @@ def brute(laser, model, task):
     return questions.answers(Plan()).mean, found
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "logloss"])
-@pytest.mark.parametrize("name", ["llama", "t5-gated", "bert", "falcon-7b"])
+@pytest.mark.parametrize(
+    ("name", "metric"), [("llama", "accuracy"), ("t5-gated", "logloss"), ("bert", "accuracy"), ("falcon-7b", "logloss")]
+)
 def test_the_search_finds_what_the_grid_finds(name, metric):
     model, task = model_of(name), questions_of()
-    laser = Laser(rhos=(0.5, 0.2, 0.0), sites="*.{q,o,gate,up,down,cross_v}", metric=metric)
+    laser = Laser(rhos=(0.5, 0.0), sites="*.{q,up,down,cross_v}", metric=metric)
     base, grid = brute(laser, model, task)
     sign = -1 if metric == "logloss" else 1
     found = laser.search(model, task, texts=["some plain text"])
     best = max(sign * score for score in grid.values())
     if best > sign * base:
         (chosen,) = found.plan.edits
-        assert sign * grid[chosen] == pytest.approx(best)
+        assert sign * grid[chosen] == pytest.approx(best, rel=1e-4)
     else:
         assert found.plan.is_empty
     for line in found.trials:
         (edit,) = [edit for edit in grid if (str(edit.site), edit.rho) == (line["site"], line["rho"])]
         if line["complete"]:
-            assert line["score"] == pytest.approx(grid[edit], abs=1e-9)
+            assert line["score"] == pytest.approx(grid[edit], rel=1e-4)
         else:  # exact: it could not have won, and its score is a bound
-            assert sign * grid[edit] <= sign * line["score"] + 1e-9
-            assert sign * grid[edit] < best
+            assert sign * grid[edit] <= sign * line["score"] + 1e-4
+            assert sign * grid[edit] < best + 1e-4
     assert {line["site"] for line in found.trials} == {str(site) for site in laser.sites_of(model)}
 
 
 def test_no_part_of_the_speed_changes_what_is_found():
-    task = questions_of()
+    task = questions_of(groups=20)
     chosen = []
     for off in (None, *FAST):
-        laser = Laser(rhos=(0.5, 0.1), **({} if off is None else {off: False}))
+        laser = Laser(rhos=(0.3,), **({} if off is None else {off: False}))
         found = laser.search(model_of("qwen2"), task, texts=["some plain text"])
         chosen.append((found.plan.to_json()["edits"], found.facts))
     assert all(each == chosen[0] for each in chosen)
@@ -75,9 +76,7 @@ def test_no_part_of_the_speed_changes_what_is_found():
 
 def test_hidden_states_that_do_not_fit_are_run_again():
     model, task = model_of("llama"), questions_of()
-    whole = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"])
-    none = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"], state_memory=0)
-    some = Laser(rhos=(0.5, 0.1)).search(model, task, texts=["text"], state_memory=20_000)
+    whole, none, some = (Laser(rhos=(0.3,)).search(model, task, texts=["text"], state_memory=bytes) for bytes in (None, 0, 20_000))
     assert [_numbers(each) for each in (none, some)] == [_numbers(whole)] * 2
 
 
@@ -96,7 +95,7 @@ def test_the_model_is_as_it_was():
 
 def test_composition_is_the_greedy_rule():
     model, task = model_of("llama", seed=3), questions_of()
-    laser = Laser(rhos=(0.5, 0.2, 0.05), compose=True)
+    laser = Laser(rhos=(0.5, 0.1), compose=True)
     found = laser.search(model, task)
     questions = laser.questions(model, task)
     kept, best = (), questions.answers(Plan()).mean
@@ -134,10 +133,10 @@ class Dying:
 
 
 def test_a_search_goes_on_where_it_stopped():
-    task, laser = questions_of(), Laser(rhos=(0.5, 0.1))
+    task, laser = questions_of(groups=20), Laser(rhos=(0.3,))
     whole = _numbers(laser.search(model_of("llama"), task, texts=["text"]))
     entries = {}
-    for left in itertools.repeat(3):
+    for left in itertools.repeat(4):
         try:
             found = laser.search(model_of("llama"), task, texts=["text"], journal=Dying(entries, left))
         except Kill:

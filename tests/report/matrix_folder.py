@@ -43,7 +43,7 @@ def trial(site, rho, best=0.68):
 
 
 TRIALS = [trial(site, rho) for site in SITES for rho in RHOS]
-SELECT = {"metric": "accuracy", "base": 0.61, "chosen": 0.6816, "n_examples": 128, "n_pairs": 128}
+SELECT = {"metric": "accuracy", "base": 0.61, "chosen": 0.6816, "n_examples": 128, "n_instructions": 1}
 STEPS = [
     {"site": None, "rho": None, "rank": None, "select": 0.61, "test": 0.605},
     {"site": "decoder.11.gate", "rho": 0.01, "rank": 2, "select": 0.64, "test": 0.622},

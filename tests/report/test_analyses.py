@@ -16,10 +16,10 @@ from resect.report.surgery import Surgery
 from resect.store import Run
 
 SAYS = {
-    "loss": ("Loss of every reduction", "The model as it is: 1.2 on 128 answers.", "1.354", "The same map in accuracy"),
+    "loss": ("Loss of every reduction", "The model as it is: 1.2 on 128 answers", "1.354", "The same map in accuracy"),
     "spectra": ("Singular values", "noise edge", "rank = 12", "187.3", "11.2"),
     "reduction": ("How far reduction goes", "up to nothing", "block", "layer"),
-    "components": ("What the smallest components say", "mean over 37 examples", "smallest components alone"),
+    "components": ("What the smallest components say", "mean over 37 answers", "smallest components alone"),
     "growth": ("Does the right set only grow?", "19 times a right answer is lost on the way."),
     "paraphrases": ("Right in every paraphrase", "210 facts, 2.4 paraphrases each", "+9.5 points"),
     "frequency": ("Rare and frequent facts", "Counted in counts.csv.", "50–1,000", "+11.0", "120"),
@@ -90,12 +90,33 @@ def test_a_spectrum_of_zeros_and_a_long_one_can_be_drawn():
     assert all(len(figure.drawing) < 20_000 for figure in section.figures) and "rank = 40" in section.figures[1].drawing
 
 
+def test_every_matrix_of_a_composition_has_its_drawing():
+    held = analyses()
+    for name in ("reduction", "components", "growth"):
+        held[name]["others"] = [{**copy.deepcopy(held[name]), "site": "decoder.7.down"}]
+    found, odd = analyses_of(held)
+    assert odd == []
+    made = {section.anchor: section for section in sections(found, Surgery())}
+    assert [len(made[name].figures) for name in ("reduction", "components", "growth")] == [4, 2, 2]
+    assert "Each of 2 matrices by itself" in made["growth"].how and made["components"].folds[0].summary.endswith("decoder.7.down")
+
+
+def test_what_is_right_is_told_by_its_metric_and_split():
+    held = analyses()
+    for name in ("loss", "reduction", "frequency", "growth"):
+        held[name] |= {"metric": "generation", "split": "select"}
+    made = {section.anchor: section for section in sections(analyses_of(held)[0], Surgery())}
+    assert made["loss"].note.endswith("answers of the select split.") and "in generation" in made["loss"].folds[0].summary
+    assert made["frequency"].table.caption.startswith("generation") and "of the select split" in made["growth"].how
+    assert ">generation<" in made["reduction"].figures[1].drawing
+
+
 def test_without_anything_there_is_no_section():
     assert sections(Analyses(), Surgery()) == []
     assert analyses_of({}) == (Analyses(), [])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_inside_stops_the_page(tmp_path, data):
     whole = analyses()

@@ -62,7 +62,7 @@ def test_a_composition_shows_its_steps_on_select_and_on_test(tmp_path):
 
 def test_no_gain_is_said_and_what_to_try(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    few = {**NOTHING, "other_metrics": {"select": {**NOTHING["other_metrics"]["select"], "n_examples": 12, "n_pairs": 12}}}
+    few = {**NOTHING, "other_metrics": {"select": {**NOTHING["other_metrics"]["select"], "n_examples": 12, "n_instructions": 1}}}
     lower = [{**row, "score": row["score"] - 0.11} for row in TRIALS]
     run = reduced(tmp_path / "run", few, {"schema": 1, "model": None, "edits": []}, [], lower)
     text = printed(run)
@@ -240,3 +240,61 @@ def test_steps_that_are_no_steps_are_left_out():
 def test_everything_is_on_one_page(tmp_path):
     text = shown(reduced(tmp_path / "run", analysed=analyses())).text
     assert "What is missing" not in text and "no gain everywhere" in text and "unbiased" not in text
+
+
+def of_text(folder, before=12.0, after=12.06, edits=2, allowed=0.01):
+    """A run without a task: what stands above noise stays."""
+    looked_at = [("decoder.1.down", 0.2, 12.03, True), ("decoder.1.gate", None, None, False), ("decoder.0.down", 0.1, None, False)]
+    looked_at.append(("decoder.0.gate", 0.3, after, True))
+    trials = [
+        {
+            "site": site,
+            "rank": 19,
+            "noise_edge": 3.5,
+            "rho": rho,
+            "score": score,
+            "examples": 9,
+            "complete": score is not None,
+            "kept": kept,
+        }
+        for site, rho, score, kept in looked_at
+    ]
+    kept = [{"kind": "reduce_rank", "site": site, "rho": rho, "keep": "largest"} for site, rho, _, kept in looked_at if kept][:edits]
+    text = {"base": before, "edited": after, "tokens": 3768, "kind": "perplexity", "text": "a text that ships with resect"}
+    comparison = {
+        **COMPARISON,
+        "task": "plain text",
+        "metric": "logloss",
+        "base": measured(2.48, 2.4, 2.5),
+        "edited": measured(2.49, 2.4, 2.5),
+    }
+    comparison |= {"control": measured(2.9, 2.8, 3.0), "difference": changed(0.005, 0.001, 0.01, 4, 9), "other_metrics": {"rise": allowed}}
+    plan = {"schema": 1, "model": None, "edits": kept}
+    recipe = RECIPE.with_settings(task="", task_free=True, rise=allowed)
+    return reduced(folder, {**comparison, "side_effects": {"perplexity": text}}, plan, [], trials, recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "badge", "says"),
+    [
+        ({}, "As allowed", "12 → 12.06 (+0.5 %; 1 % was allowed)"),
+        ({"after": 13.0}, "Costs more than allowed", "That is more than was allowed."),
+        ({"edits": 0}, "Nothing was reduced", "without raising the perplexity by more than 1 %"),
+        ({"before": 4e7, "after": 2e6}, "Text beyond the model", "choose and judge by text that it knows"),
+    ],
+)
+def test_without_a_task_the_price_is_what_counts(tmp_path, changes, badge, says):
+    run = of_text(tmp_path / "run", **changes)
+    text = " ".join(printed(run).split())
+    assert says in text and "2 of 4 matrices were reduced to what stands above the noise edge" in text
+    assert "1 was left" in text and "in 1 nothing is below the edge" in text and "answers" not in text
+    found = shown(run).text
+    assert f"{badge} before 2.48 → after 2.49" in found and says in found and "What is missing" not in found
+    assert "taken back: the text became too improbable" in found and "512 passages of plain text" in found
+
+
+def test_harm_under_another_metric_is_said(tmp_path):
+    generated = {"base": measured(0.6, 0.5, 0.7), "edited": measured(0.3, 0.2, 0.4), "difference": changed(-0.3, -0.4, -0.2)}
+    run = reduced(tmp_path / "run", {**COMPARISON, "other_metrics": {"select": SELECT, "generation": generated}})
+    assert "Asked in another way it does harm: generation 60.0 % → 30.0 %." in " ".join(printed(run).split())
+    assert "Helps, at a price" in shown(run).text

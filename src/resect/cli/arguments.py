@@ -19,7 +19,7 @@ CRISPR_FLAGS = (
 )
 LASER_FLAGS = (
     *("rho", "sites", "keep", "compose", "published", "screen", "screened", "task_free", "rise", "variant", "metric"),
-    *("decomposition", "authors_task", "state_memory", "cache", "cache_size"),
+    *("decomposition", "authors_task", "search_prompt", "state_memory", "cache", "cache_size"),
 )
 BESIDE_FLAGS = ("calibrate", "generation", "text", "beside")
 RUN_FLAGS = ("output", "engine")

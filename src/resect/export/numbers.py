@@ -12,6 +12,8 @@ from .markdown import escaped, table, without_folders
 ROWS_SHOWN = 120
 _ROWS = {"base": "before", "edited": "**after**", "control": "random cuts of the same size (mean of three)"}
 _BASELINES = {"cc": "before, contextual calibration (CC)", "dc": "before, domain-context calibration (DC)"}
+#: How shares of anything are written.
+PLAIN_SHARES = Figures()
 _BIAS = {"ambig": "ambiguous questions", "disambig": "clear questions"}
 
 
@@ -70,11 +72,24 @@ def _others(comparison: Mapping[str, Any]) -> list[str]:
             told.append(
                 f"- {escaped(figures.metric)} on the examples that the plan was chosen by: {figures.pair(held['base'], held['chosen'])}"
             )
+        elif held and name == "paraphrases":
+            facts = f"- facts that are answered rightly in all wordings ({held['n_facts']:,} facts, {held['per_fact']:.3g} wordings each)"
+            told.append(f"{facts}: {PLAIN_SHARES.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), PLAIN_SHARES)}")
         elif isinstance(held, Mapping) and isinstance(held.get("base"), Mapping):
             figures = Figures(name)
             after = (held.get("edited") or {}).get("mean")
-            told.append(f"- {escaped(name)}: {figures.pair(held['base']['mean'], after)}{_sure(held.get('difference'), figures)}")
+            told.append(
+                f"- {escaped(name)}: {figures.pair(held['base']['mean'], after)}{_sure(held.get('difference'), figures)}{_unmatched(held)}"
+            )
     return told
+
+
+def _unmatched(held: Mapping[str, Any]) -> str:
+    """How many generated texts were no choice."""
+    shares = held.get("unmatched") or {}
+    if shares.get("base") is None:
+        return ""
+    return f"; texts that were none of the choices: {PLAIN_SHARES.pair(shares['base'], shares.get('edited'))}"
 
 
 def _composition(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
@@ -104,7 +119,8 @@ def _effects(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
             says = "less is better" if held["base"] <= LOST else "this text is beyond the model, before and after: it says nothing"
             told.append(f"- {escaped(held.get('kind') or name)}{of}{tokens}: {change} ({says})")
         else:
-            told.append(f"- {escaped(name)}: {figures.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), figures)}")
+            by = Figures(str(held.get("metric") or figures.metric))
+            told.append(f"- {escaped(name)}: {by.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), by)}")
     return told
 
 

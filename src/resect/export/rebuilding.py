@@ -5,6 +5,7 @@ Knows bytes, names and shapes; no model.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +32,7 @@ def rebuild(source: Path, tensors: Mapping[str, Stored], replaced: Mapping[str, 
             order.append((name, place.dtype, place.shape, place))
         else:
             order += [(new, _NAMES[tensor.dtype], tuple(tensor.shape), tensor) for new, tensor in replaced[name].items()]
-    order.sort(key=lambda entry: -_width(entry[3]))  # stable; as safetensors has it, so that every tensor is aligned
+    order.sort(key=lambda entry: -_width(entry[1]))  # stable; as safetensors has it, so that every tensor is aligned
     header, found, at = _metadata(source), {}, 0
     for name, dtype, shape, content in order:
         stop = at + _size(content)
@@ -70,14 +71,10 @@ def _size(content: Stored | Tensor) -> int:
     return content.nbytes if isinstance(content, Tensor) else content.stop - content.start
 
 
-def _width(content: Stored | Tensor) -> int:
-    """Bytes of one number; 1 where a tensor is empty."""
-    if isinstance(content, Tensor):
-        return content.element_size()
-    count = 1
-    for size in content.shape:
-        count *= size
-    return (content.stop - content.start) // count if count else 1
+def _width(dtype: str) -> int:
+    """Bits of one number of a dtype as safetensors writes it (F32, BF16, F8_E4M3, BOOL)."""
+    bits = re.search(r"\d+", dtype)
+    return int(bits.group()) if bits else 8
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -2,6 +2,12 @@
 
 With W = Σ_i s_i · u_i v_iᵀ and L the mean log loss of the golden answers, the slope of the loss by a singular value is
 g_i = ∂L/∂s_i = u_iᵀ (∂L/∂W) v_i, and setting the values beyond rank r to 0 changes the loss, to first order, by −Σ_{i>r} s_i · g_i.
+A matrix promises the largest fall that this predicts at any of the ranks thought of; 0 or less: the loss would rise at each of them.
+
+Source: Sreeram, Maalouf, Sharma, Rus 2025, "Compress to Impress: Efficient LLM Adaptation Using a Single Gradient Step on 100 Samples"
+(arXiv:2510.20800): the gradient by the singular values, of 100 examples, names the matrices that merit reduction.
+Differs from the source in: how a matrix' gradients become one number is ours; rows are not clustered; examples are spread over the data,
+not drawn.
 """
 
 import hashlib

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..figures import PLAIN, Face, Figures
 from ..recipe import Recipe
+from .noise import Denoised
 from .surgery import OF_MATRICES, Surgery
 
 #: A loss of a kind of examples, as a share or in log loss, from which on the verdict names it.
@@ -19,7 +20,13 @@ ATTENTION, FINER = ("*.{q,k,v,o}",), (0.95, 0.85, 0.7, 0.5, 0.3)
 
 
 def helped(comparison: Mapping[str, Any]) -> bool:
-    """Whether the metric improved beyond chance, and random cuts of the same size did not do as well."""
+    """Whether the metric improved beyond chance, and random cuts of the same size did not do as well.
+
+    Of a reduction without a task, which is to cost little: whether it cost no more than was allowed.
+    """
+    denoised = Denoised.of(comparison)
+    if denoised is not None:
+        return denoised.is_within
     figures, change, control = Figures(comparison["metric"]), comparison.get("difference"), comparison.get("control")
     if change is None or figures.verdict(change["interval"]) != "improved":
         return False
@@ -29,7 +36,9 @@ def helped(comparison: Mapping[str, Any]) -> bool:
 def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN) -> str:
     """One sentence (or two) on what the numbers say, for those who read it on `face`."""
     figures, change, control = Figures(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
-    noun = surgery.noun
+    noun, denoised = surgery.noun, Denoised.of(comparison)
+    if denoised is not None:
+        return denoised.verdict(comparison, surgery, face)
     if surgery.total == 0:
         return f"Nothing was {surgery.past}: on the select split, no {noun} was better than none. The model stays as it is."
     if change is None:
@@ -42,7 +51,7 @@ def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN)
     says = figures.verdict(change["interval"])
     if says == "improved" and not helped(comparison):
         told += f" So {'others' if surgery.is_of_matrices else 'random cuts'} may do as well: {surgery.these} not special."
-    told += _costs(comparison, figures) + _against_calibration(comparison, figures, noun)
+    told += _costs(comparison, figures) + harm_elsewhere(comparison, face) + _against_calibration(comparison, figures, noun)
     words = {"improved": "helps", "worsened": "does harm", "no clear change": "shows no reliable change"}
     return f"{surgery.doing(face)} {words[says]}: {told}"
 
@@ -57,6 +66,18 @@ def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
     changes = (comparison.get("difference") or {}).get("by_tag") or {}
     worse = [f"{tag} ({figures.change(change)})" for tag, change in changes.items() if figures.gain(change) <= -WORTH_SAYING]
     return f" It has a price: {', '.join(worse)}." if worse else ""
+
+
+def harm_elsewhere(comparison: Mapping[str, Any], face: Face = PLAIN) -> str:
+    """Under which other metrics it clearly got worse, as generated text may while the most probable choice gets better; or nothing."""
+    worse = []
+    for name, found in (comparison.get("other_metrics") or {}).items():
+        held = found if isinstance(found, Mapping) else {}
+        change, figures = held.get("difference"), Figures(name, face)
+        ends = [end["mean"] if isinstance(end, Mapping) else end for end in (held.get("base"), held.get("edited"))]
+        if isinstance(change, Mapping) and change.get("interval") and figures.verdict(change["interval"]) == "worsened":
+            worse += [f"{name} {figures.pair(*ends)}"] if figures.gain(change["mean"]) <= -WORTH_SAYING else []
+    return f" Asked in another way it does harm: {', '.join(worse)}." if worse else ""
 
 
 def _against_calibration(comparison: Mapping[str, Any], figures: Figures, noun: str) -> str:
@@ -94,9 +115,9 @@ def _use(recipe: Recipe, folder: Path, surgery: Surgery, prompt: str) -> list[tu
         (f"write the {surgery.past} model as a checkpoint:", f"{export} {shlex.quote(name)}"),
     ]
     if surgery.reductions:
-        found.append(("look closer: the loss of every reduction, spectra, what the small components say:", f"{program()} analyse {run}"))
         smaller = f"{export} {shlex.quote(f'{name}-factored')} --format factored"
         found.append(("write it smaller, as two thin factors for each reduced matrix:", smaller))
+        found.append(("look closer (loss of every reduction, spectra, small components):", f"{program()} analyse {run}"))
     return found
 
 
@@ -128,8 +149,11 @@ def _of_matrices(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> 
     tries: Tries = []
     if recipe.screen is not None:
         tries.append(("search every matrix, without the screening:", {"screen": None}))
+    denoised = Denoised.of(comparison)
+    if denoised is not None and denoised.is_lost:
+        return [("choose by text that the model knows:", {"text": ("your-text.txt",)})]
     if recipe.task_free:
-        return tries
+        return [("allow the text to become a little less probable:", {"rise": 5 * recipe.rise or 0.01})]
     if not recipe.compose:
         tries.append(("reduce several matrices, one after the other:", {"compose": True}))
     if recipe.limit is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ..address import Site
 from ..errors import InputError, ResectError
@@ -10,6 +10,7 @@ from .sound import Object, difference_of, number_of, numbers_of, object_of, whol
 
 #: The file of a run folder that `resect analyse` writes.
 ANALYSES = "analyses.json"
+T = TypeVar("T")
 Numbers = tuple[float | None, ...]
 
 
@@ -23,6 +24,25 @@ class Losses:
     accuracy: tuple[Numbers, ...] | None
     base: Mapping[str, float]
     n_pairs: int | None
+    asked: "Asked"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """By which metric answers are right, and of which split."""
+
+    metric: str
+    split: str
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Asked":
+        """As a part of analyses.json tells it."""
+        return cls(str(found.get("metric") or "accuracy"), str(found.get("split") or ""))
+
+    @property
+    def on(self) -> str:
+        """The split in a sentence."""
+        return f" of the {self.split} split" if self.split else ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,7 @@ class Levels:
     loss: Numbers
     accuracy: Numbers | None
     without: Mapping[str, Mapping[str, float]]
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,7 @@ class Components:
     cosine: Numbers
     n_examples: int | None
     answers: tuple[Object, ...]
+    share: float | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,8 @@ class Growth:
     right: Numbers
     gained: Numbers
     lost: Numbers
+    before: int | None
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -90,6 +114,8 @@ class Frequency:
     base: Numbers
     edited: Numbers
     source: str
+    unknown: int | None
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -102,6 +128,8 @@ class Perplexity:
     stride: int | None
     tokens: int | None
     text: str
+    kind: str
+    how: str
 
 
 @dataclass(frozen=True)
@@ -118,9 +146,9 @@ class Analyses:
 
     loss: Losses | None = None
     spectra: tuple[Spectrum, ...] = ()
-    reduction: Levels | None = None
-    components: Components | None = None
-    growth: Growth | None = None
+    reduction: tuple[Levels, ...] = ()
+    components: tuple[Components, ...] = ()
+    growth: tuple[Growth, ...] = ()
     paraphrases: Paraphrases | None = None
     frequency: Frequency | None = None
     perplexity: Perplexity | None = None
@@ -157,6 +185,7 @@ def _losses(found: Mapping[str, Any]) -> Losses:
         None if shares is None else _table(shares, len(sites), len(rhos)),
         numbers_of(found.get("base")),
         whole_of(found.get("n_pairs")),
+        Asked.of(found),
     )
 
 
@@ -175,7 +204,7 @@ def _levels(found: Mapping[str, Any]) -> Levels:
     rhos = _shares(found, "rhos")
     accuracy = None if found.get("accuracy") is None else _numbers(found, "accuracy", len(rhos))
     without = {name: numbers_of(found.get(f"without_{name}")) for name in ("block", "layer")}
-    return Levels(Site.parse(str(found["site"])), rhos, _numbers(found, "loss", len(rhos)), accuracy, without)
+    return Levels(Site.parse(str(found["site"])), rhos, _numbers(found, "loss", len(rhos)), accuracy, without, Asked.of(found))
 
 
 def _components(found: Mapping[str, Any]) -> Components:
@@ -183,13 +212,15 @@ def _components(found: Mapping[str, Any]) -> Components:
     rows = [object_of(row) for row in found.get("answers") or ()]
     answers = tuple({name: str(row.get(name, "")) for name in ("prompt", "gold", "base", "edited", "smallest")} for row in rows if row)
     cosine = _numbers(found, "cosine", len(kept))
-    return Components(Site.parse(str(found["site"])), kept, cosine, whole_of(found.get("n_examples")), answers)
+    return Components(
+        Site.parse(str(found["site"])), kept, cosine, whole_of(found.get("n_examples")), answers, number_of(found.get("smallest"))
+    )
 
 
 def _growth(found: Mapping[str, Any]) -> Growth:
     rhos = _shares(found, "rhos")
     right, gained, lost = (_numbers(found, name, len(rhos)) for name in ("right", "gained", "lost"))
-    return Growth(Site.parse(str(found["site"])), rhos, right, gained, lost)
+    return Growth(Site.parse(str(found["site"])), rhos, right, gained, lost, whole_of(found.get("base")), Asked.of(found))
 
 
 def _paraphrases(found: Mapping[str, Any]) -> Paraphrases:
@@ -200,13 +231,14 @@ def _paraphrases(found: Mapping[str, Any]) -> Paraphrases:
 def _frequency(found: Mapping[str, Any]) -> Frequency:
     bins = tuple(map(str, found["bins"]))
     n, base, edited = (_numbers(found, name, len(bins)) for name in ("n", "base", "edited"))
-    return Frequency(bins, n, base, edited, str(found.get("source") or ""))
+    return Frequency(bins, n, base, edited, str(found.get("source") or ""), whole_of(found.get("unknown")), Asked.of(found))
 
 
 def _perplexity(found: Mapping[str, Any]) -> Perplexity:
     window, stride, tokens = (whole_of(found.get(name)) for name in ("window", "stride", "tokens"))
     base, edited = _number(found, "base"), number_of(found.get("edited"))
-    return Perplexity(base, edited, window, stride, tokens, str(found.get("text") or "plain text"))
+    text, kind, how = (str(found.get(name) or default) for name, default in (("text", "plain text"), ("kind", "perplexity"), ("how", "")))
+    return Perplexity(base, edited, window, stride, tokens, text, kind, how)
 
 
 def _temperature(found: Mapping[str, Any]) -> Temperature:
@@ -216,12 +248,17 @@ def _temperature(found: Mapping[str, Any]) -> Temperature:
     return Temperature(*ends)
 
 
+def _each(read: Callable[[Mapping[str, Any]], T]) -> Callable[[Mapping[str, Any]], tuple[T, ...]]:
+    """Of a composition the first matrix is the object itself, and the others lie inside it."""
+    return lambda found: tuple(read(object_of(part)) for part in (found, *(found.get("others") or ())))
+
+
 _READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "loss": _losses,
     "spectra": _spectra,
-    "reduction": _levels,
-    "components": _components,
-    "growth": _growth,
+    "reduction": _each(_levels),
+    "components": _each(_components),
+    "growth": _each(_growth),
     "paraphrases": _paraphrases,
     "frequency": _frequency,
     "perplexity": _perplexity,

@@ -10,8 +10,9 @@ from ..figures import DASH, PAGE, Figures, arrow, count, few_groups
 from ..recipe import Recipe
 from ..store import RECIPE
 from . import tables
-from .advice import change_to, command, helped, near, next_commands, program, verdict
+from .advice import change_to, command, harm_elsewhere, helped, near, next_commands, program, verdict
 from .matrices import Sought
+from .noise import Denoised
 from .reading import Reading
 from .sound import Object, number_of, object_of
 from .surgery import OF_MATRICES
@@ -63,6 +64,13 @@ def status(reading: Reading) -> Status:
         return Status(f"Nothing was {cut.surgery.past}", "–", "open", says)
     if change is None:
         return Status("Not compared", "…", "open", says)
+    denoised = Denoised.of(comparison)
+    if denoised is not None:
+        if denoised.is_lost:
+            return Status("Text beyond the model", "≈", "open", says)
+        return Status(*(("As allowed", "✓", "good") if denoised.is_within else ("Costs more than allowed", "✕", "bad")), says)
+    if helped(comparison) and harm_elsewhere(comparison):
+        return Status("Helps, at a price", "≈", "open", says)
     if helped(comparison):
         return Status("Helps", "✓", "good", says)
     told = Figures(comparison["metric"]).verdict(change["interval"])
@@ -86,8 +94,9 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     if comparison is None:
         return found
     change, control = comparison["difference"], comparison["control"]
-    if change is not None and change["fixed"] is not None and change["broken"] is not None:
-        found.append(Tile("answers fixed / broken", f"{change['fixed']:,} / {change['broken']:,}"))
+    if change is not None and change["fixed"] is not None and change["broken"] is not None and Denoised.of(comparison) is None:
+        label = "answers fixed / broken" if figures.is_share else "right answers more / less probable"
+        found.append(Tile(label, f"{change['fixed']:,} / {change['broken']:,}"))
     if control is not None:
         found.append(Tile(reading.surgery.control_label, figures.change(change_to(comparison, control), unit=True)))
     bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]
@@ -109,7 +118,10 @@ def _reductions(reading: Reading) -> list[Tile]:
         found.append(Tile("matrix reduced", str(only.site), f"{only.setting}: {only.ranks(PAGE)}"))
     else:
         found.append(Tile("matrices reduced", f"{len(surgery.reductions):,}"))
-    if sought is not None and sought.candidates:
+    denoised = Denoised.of(reading.comparison, reading.trials)
+    if denoised is not None:
+        found.append(Tile("matrices looked at", f"{len(denoised.looked_at):,}"))
+    elif sought is not None and sought.candidates:
         asked = f"of {len(sought.sites):,} matri{'x' if len(sought.sites) == 1 else 'ces'}"
         found.append(Tile("reductions tried", f"{len(sought.candidates):,}", asked))
     if sought is not None and sought.base is not None and surgery.reductions:
@@ -139,6 +151,8 @@ def what_was_asked(reading: Reading) -> list[Fact]:
         "Answers": [f"Taken {answered(metric)}."],
         "Method": method(_in_force(reading)),
     }
+    if Denoised.of(comparison) is not None:
+        facts |= {"Wording": [], "Answers": ["None: plain text is read, and the log loss of its tokens measured; less is better."]}
     if reading.recipe is None:  # of its settings only the names of model and task could be saved
         facts |= {"Examples": _tested(reading), "Wording": [], "Method": ["Not known: the recipe is damaged."]}
     return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items() if any(lines)]
@@ -169,6 +183,8 @@ def _tested(reading: Reading) -> list[str]:
     comparison = reading.comparison
     if comparison is None:
         return []
+    if Denoised.of(comparison) is not None:
+        return [f"{count(comparison['n_examples'], 'passages')} of plain text are what is reported; the search never saw them."]
     groups = count(comparison["n_groups"], "groups")
     told = f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them."
     return [told, few_groups(comparison["n_groups"])]

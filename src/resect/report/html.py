@@ -24,8 +24,9 @@ from . import charts, facts, findings, pictures, quoted, tables
 from .analyses import Analyses, analyses_of
 from .drawing import legible
 from .matrices import Sought
+from .noise import Denoised
 from .reading import Reading
-from .searchmaps import composition_section, reductions_table, search_section
+from .searchmaps import composition_section, noise_section, reductions_table, search_section
 from .sections import Section
 from .sound import Object, object_of
 from .surgery import Surgery
@@ -144,6 +145,9 @@ def _raw(run: Run) -> str:
 
 def _sought(reading: Reading) -> list[Section]:
     """How a reduction was found."""
+    denoised = Denoised.of(reading.comparison, reading.trials)
+    if denoised is not None:
+        return [noise_section(denoised)]
     sought = Sought.of(reading.trials, reading.comparison)
     if sought is None or reading.recipe is None:
         return []
@@ -165,12 +169,13 @@ def _measured(comparison: Object | None, surgery: Surgery, figures: Figures) -> 
         "both": tables.both_ways(comparison, surgery),
         "others": tables.other_table(comparison),
         "asked": answered(comparison["metric"]).partition(":")[0],
+        "is_answered": comparison["metric"] in ("accuracy", "generation"),
         "has_baselines": any(comparison["baselines"].values()),
     }
     headline = {
         "before": figures.value(comparison["base"]["mean"]),
         "after": edited and figures.value(edited["mean"]),
-        "unit": f"{comparison['metric']} on held-out examples",
+        "unit": "log loss of a token of held-out text" if Denoised.of(comparison) else f"{comparison['metric']} on held-out examples",
     }
     return {
         "headline": headline,

@@ -66,13 +66,13 @@ class Sought:
     base: float | None
     chosen: float | None
     n_examples: int | None
-    n_pairs: int | None
+    n_instructions: int | None
     steps: tuple[Step, ...]
 
     @classmethod
     def of(cls, trials: Iterable[Mapping[str, Any]], comparison: Mapping[str, Any] | None) -> "Sought | None":
         """The search of sound lines (see `sound.trial_of`) and what comparison.json tells of it; None where no matrix was sought."""
-        rows = [row for row in trials if row.get("site") is not None]
+        rows = [row for row in trials if row.get("site") is not None and row.get("score") is not None]
         others = object_of((comparison or {}).get("other_metrics"))
         select = object_of(others.get("select"))
         steps = _steps(others.get("composition"))
@@ -80,8 +80,8 @@ class Sought:
             return None
         metric = str(select.get("metric") or (comparison or {}).get("metric") or "accuracy")
         base, chosen = (number_of(select.get(name)) for name in ("base", "chosen"))
-        examples, pairs = (whole_of(select.get(name)) for name in ("n_examples", "n_pairs"))
-        return cls(tuple(map(_candidate, rows)), metric, base, chosen, examples, pairs, steps)
+        examples, instructions = (whole_of(select.get(name)) for name in ("n_examples", "n_instructions"))
+        return cls(tuple(map(_candidate, rows)), metric, base, chosen, examples, instructions, steps)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -111,8 +111,8 @@ class Sought:
     def extent(self) -> str:
         """How much was searched, as a sentence."""
         asked = "" if self.n_examples is None else f", on {count(self.n_examples, 'examples')} of the select split"
-        if self.n_examples and self.n_pairs and self.n_pairs > self.n_examples:
-            asked += f" × {count(self.n_pairs // self.n_examples, 'instructions')}"
+        if self.n_instructions is not None and self.n_instructions > 1:
+            asked += f" × {count(self.n_instructions, 'instructions')}"
         matrices = f"{len(self.sites):,} matri{'x' if len(self.sites) == 1 else 'ces'}"
         whole = len(self.sites) * len(self.rhos) == len(self.candidates)
         size = f"{matrices} × {len(self.rhos)} ρ = " if whole and self.rhos else f"{matrices}, "

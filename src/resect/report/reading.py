@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError, ResectError, RunMismatch
+from ..figures import Figures
 from ..files import read_json, read_text
 from ..recipe import METHODS, Recipe
 from ..scores import Scores
@@ -180,7 +181,8 @@ def _parts(run: Run) -> tuple[tuple[Reading, ...], list[Gap]]:
 
 def _broken_off(run: Run, held: int, comparison: Object | None) -> list[Gap]:
     """What is missing where fewer changed answers are there than were fixed and broken: a torn end is dropped in silence."""
-    change = comparison["difference"] if comparison else None
+    # Where less is better, what moved is no answer that changed.
+    change = comparison["difference"] if comparison and Figures(comparison["metric"]).is_share else None
     counted = sum(change[name] or 0 for name in ("fixed", "broken")) if change else 0
     if held >= counted:
         return []

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from ..address import Site
+from ..address import ROLES, Site
 from ..figures import DASH, PAGE, Figures
 from ..recipe import Recipe
 from .categories import Series, lines
 from .heatmap import Shade, heat
 from .matrices import Sought, panels, row_name, searched, step_name
+from .noise import Denoised
 from .sections import Figure, Fold, Section
 from .surgery import Surgery
 from .tables import Table
@@ -68,6 +69,35 @@ def composition_section(sought: Sought) -> Section | None:
     but = "Select decided what is kept, so its line can only improve. What counts is the line on test, which nothing chose."
     chart = (Figure(Markup(drawn), "Composition"),) if drawn else ()
     return Section("composition", "Composition", "One on top of the other", how, but, (), chart, table)
+
+
+def noise_section(found: Denoised) -> Section:
+    """How a reduction without a task was found: a map of layers and roles."""
+    how = "From the last layer down, each matrix was asked once, on top of what was kept before. A cell says the rank that is left."
+    but = "Half of the passages decided; the other half is what is reported. One text is no proof for others."
+    keys = (("up", "the stronger, the more was dropped"), ("bound", "taken back: the text became too improbable"), ("chosen", "kept"))
+    drawn = []
+    stacks = dict.fromkeys(each.site.stack for each in sorted(found.looked_at, key=lambda each: each.site.stack != "encoder"))
+    for stack in stacks:
+        here = {(row_name(each.site), each.site.role): each for each in found.looked_at if each.site.stack == stack}
+        rows = list(dict.fromkeys(row_name(site) for site in sorted({each.site for each in here.values()})))
+        roles = [role for role in ROLES if any(name == role for _, name in here)]
+        cells = [[here.get((row, role)) for role in roles] for row in rows]
+        places = {(r, c): each for r, row in enumerate(cells) for c, each in enumerate(row) if each is not None}
+        gains = [[None if each is None or each.rho is None else 1 - each.rho for each in row] for row in cells]
+        texts = [["" if each is None else "all" if each.rho is None else PAGE.number(each.rank) for each in row] for row in cells]
+        bounds = {at for at, each in places.items() if each.rho is not None and not each.is_kept}
+        kept = {at for at, each in places.items() if each.is_kept}
+        title = f"Ranks above noise, {stack}"
+        chart = heat(rows, roles, gains, texts, title=title, corner="layer", bounds=bounds, chosen=kept)
+        drawn.append(Figure(Markup(chart), title, "natural", stack if len(stacks) > 1 else ""))
+    rows_told = [
+        (str(each.site), "all" if each.rho is None else f"{each.rho:g}", PAGE.number(each.rank), PAGE.number(each.perplexity))
+        for each in found.looked_at
+    ]
+    table = Table("Matrices in the order in which they were asked", ("matrix", "ρ", "rank", "perplexity then"), tuple(rows_told))
+    folds = (Fold("The matrices as numbers", table=table),)
+    return Section("search", "How it was found", "How it was found", how, but, (found.extent(PAGE),), tuple(drawn), None, folds, keys)
 
 
 def reductions_table(surgery: Surgery) -> Table:

@@ -32,7 +32,9 @@ def comparison_of(found: Mapping[str, Any]) -> Object:
         "control": estimate_of(found.get("control")),
         "baselines": {name: estimate_of(baselines.get(name)) for name in ("cc", "dc")},
         "difference": difference_of(found.get("difference")),
-        "other_metrics": {str(name): value for name, value in others.items() if isinstance(value, Mapping | list)},
+        "other_metrics": {
+            str(name): value for name, value in others.items() if isinstance(value, Mapping | list) or number_of(value) is not None
+        },
         "side_effects": {str(name): value for name, value in object_of(found.get("side_effects")).items() if isinstance(value, Mapping)},
         "bias_scores": {name: object_of(bias.get(name)) for name in ("base", "edited")},
     }
@@ -94,7 +96,7 @@ def trial_of(row: object) -> Object:
     """A candidate: a size, or a matrix with its ρ and rank, and the score. Raises InputError that says what is wrong with it."""
     value = object_of(row)
     score = number_of(value.get("score"))
-    if score is None:
+    if score is None and (value.get("score") is not None or value.get("site") is None):  # a matrix that was given up may have none
         raise InputError(f"its score is {value.get('score')!r}, which is no number")
     told: Object = {"score": score, "complete": value.get("complete", True) is True}
     told |= {name: number_of(value.get(name)) for name in ("examples", "seconds")}

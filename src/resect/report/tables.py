@@ -9,6 +9,7 @@ from markupsafe import Markup
 from ..figures import DASH, LOST, PAGE, Figures, count
 from ..store import PART
 from .charts import shift
+from .noise import Denoised
 from .reading import Reading
 from .sound import Cut, Object, difference_of, estimate_of, number_of, object_of, whole_of
 from .surgery import Surgery
@@ -111,7 +112,7 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
         f"95 % interval {figures.changes(change['interval'])}",
         PAGE.p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
     ]
-    if change["fixed"] is not None and change["broken"] is not None:
+    if change["fixed"] is not None and change["broken"] is not None and Denoised.of(comparison) is None:
         lines.append(figures.turned(change))
     return figures.change(change["mean"], unit=True), tuple(lines)
 

@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..address import ROLES, STACKS, Site
-from ..figures import DASH, LOST, PLAIN, Figures, arrow, counts, few_groups
+from ..figures import DASH, LOST, PLAIN, Figures, arrow, count, counts, few_groups
 from ..store import Run
-from .advice import helped, next_commands, verdict
+from .advice import harm_elsewhere, helped, next_commands, verdict
 from .matrices import Sought
+from .noise import Denoised
 from .reductions import reduced, search
 from .sound import is_right, object_of, trial_of
 from .surgery import Surgery
@@ -55,7 +56,8 @@ def summary(run: Run) -> RenderableType:
     parts += _optional("Beside that", beside(comparison))
     parts += _optional("Where the cut is", where(plan)) if surgery.neurons else _optional("What was reduced", reduced(surgery))
     parts += _optional("Answers that changed", changed(examples))
-    says = Text(verdict(comparison, surgery), style="bold green" if helped(comparison) else "bold yellow")
+    good = helped(comparison) and not harm_elsewhere(comparison)
+    says = Text(verdict(comparison, surgery), style="bold green" if good else "bold yellow")
     parts += [Text(""), says, Text(""), Text("Next:", style="bold")]
     shown = examples_shown(examples)
     prompt = plain(shown[0]["prompt"]) if shown else "…"
@@ -111,7 +113,7 @@ def difference(comparison: Mapping[str, Any]) -> Text:
     figures, change = Figures(comparison["metric"]), comparison["difference"]
     sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
     told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
-    return Text(f"{told}{figures.turned(change)}")
+    return Text(told.rstrip() if Denoised.of(comparison) else f"{told}{figures.turned(change)}")
 
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:
@@ -250,6 +252,8 @@ def plain(text: object) -> str:
 def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
     few = few_groups(comparison["n_groups"])
+    if Denoised.of(comparison):
+        return f"on text that the search never saw: {count(comparison['n_examples'], 'passages')}" + (f"\n{few}" if few else "")
     return f"on held-out data: {counts(comparison)}" + (f"\n{few}" if few else "")
 
 
@@ -257,7 +261,9 @@ def _searched(run: Run, comparison: Mapping[str, Any], surgery: Surgery) -> list
     """What was searched among matrices; nothing for a method that cuts neurons."""
     if not surgery.is_of_matrices:
         return []
-    found = search(run.recipe, Sought.of(map(trial_of, run.trials()), comparison), surgery)
+    trials = [trial_of(row) for row in run.trials()]
+    denoised = Denoised.of(comparison, trials)
+    found = [Text(denoised.extent())] if denoised else search(run.recipe, Sought.of(trials, comparison), surgery)
     return [Text(""), *found] if found else []
 
 

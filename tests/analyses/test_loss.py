@@ -1,0 +1,76 @@
+"""The loss of every reduction is that of asking everything plainly, whatever made it quick; and it survives a kill."""
+
+import numpy as np
+import pytest
+
+from analyses.studies import RHOS, Dying, Kill, choices_task, facts_task, model_of, study_of
+from resect.analyses.loss import loss
+from resect.analyses.measures import Measures
+from resect.edits.matrices import ReduceRank
+from resect.plan import Plan
+from resect.questions import Questions
+
+
+def plain(study, metric, plan):
+    return Questions(study.model, study.task, study.task.split("select"), metric).answers(plan).mean
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5-gated", "bert"])
+def test_the_grid_is_that_of_plain_questions(name):
+    study = study_of(model_of(name), choices_task(30))
+    found = loss(study)
+    assert found["sites"] == list(map(str, study.sites)) and found["rhos"] == sorted(RHOS, reverse=True)
+    for row, site in enumerate(study.sites):
+        for column, rho in enumerate(found["rhos"]):
+            plan = Plan((ReduceRank(site, rho),))
+            assert found["loss"][row][column] == pytest.approx(plain(study, "logloss", plan), abs=1e-9)
+            assert found["accuracy"][row][column] == pytest.approx(plain(study, "accuracy", plan), abs=1e-12)
+    assert found["base"]["loss"] == pytest.approx(plain(study, "logloss", Plan()))
+    assert found["base"]["accuracy"] == pytest.approx(plain(study, "accuracy", Plan()))
+    assert found["n_pairs"] == 2 * len(study.task.split("select")) and found["split"] == "select"
+
+
+@pytest.mark.parametrize("metric", ["top5", "generation", "logloss"])
+def test_free_texts_are_right_by_the_runs_own_measure(metric):
+    study = study_of(task=facts_task(metric=metric), rhos=(0.2,))
+    found = loss(study)
+    by = "generation" if metric == "logloss" else metric
+    assert found["metric"] == by
+    for row, site in enumerate(study.sites):
+        plan = Plan((ReduceRank(site, 0.2),))
+        assert found["loss"][row][0] == pytest.approx(plain(study, "logloss", plan), abs=1e-9)
+        assert found["accuracy"][row][0] == pytest.approx(plain(study, by, plan), abs=1e-12)
+
+
+def test_the_run_s_own_rule_is_followed():
+    like = ReduceRank("decoder.0.up", 0.5, "smallest")
+    study = study_of(like=like, rhos=(0.2,))
+    found = loss(study)
+    plan = Plan((ReduceRank(study.sites[0], 0.2, "smallest"),))
+    assert found["loss"][0][0] == pytest.approx(plain(study, "logloss", plan), abs=1e-9)
+
+
+def test_a_kill_loses_nothing_that_was_measured():
+    entries, whole = {}, loss(study_of())
+    for _ in range(100):
+        try:
+            found = loss(study_of(journal=Dying(entries, 3)))
+        except Kill:
+            continue
+        break
+    assert found == whole
+
+
+def test_the_model_is_left_as_it_was():
+    study = study_of()
+    before = {site: study.model.anatomy.weight(site).clone() for site in study.model.anatomy.sites}
+    loss(study)
+    assert all(before[site].equal(study.model.anatomy.weight(site)) for site in before)
+
+
+def test_one_pass_and_two_agree():
+    study = study_of()
+    measures, edit = Measures(study), ReduceRank(study.sites[0], 0.2)
+    one = measures.of(edit)
+    other = measures.under(Plan((edit,)), "asking")
+    assert one.loss == pytest.approx(other.loss, abs=1e-9) and np.array_equal(one.right, other.right)
