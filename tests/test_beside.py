@@ -1,6 +1,7 @@
 """What stands beside a comparison is what each measure gives by itself, for one plan, for several, and for none."""
 
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -24,8 +25,9 @@ from resect.work import InMemory
 TEXTS = ("some plain text to read", "and another one, which is longer than that")
 
 
-def compared(kind: str, seed: int = 0) -> tuple[Compared, Plan]:
-    model, bias, _ = planted.model(kind, seed)
+@functools.cache
+def compared(kind: str) -> tuple[Compared, Plan]:
+    model, bias, _ = planted.model(kind)
     plan = Plan((Scale(bias, 0.0),))
     return compare(model, plan, planted.task(24)), plan
 
@@ -166,9 +168,9 @@ def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
 
 
 def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
-    model, bias, _ = planted.model("llama")
-    found = compare(model, Plan((Scale(bias, 0.0),)), planted.task(24), metric="generation")
-    comparison, notes = Beside(calibrate=("cc",)).measure(found.comparison, found.questions, [Plan((Scale(bias, 0.0),))])
+    scored, plan = compared("llama")
+    found = compare(scored.questions.model, plan, planted.task(24), metric="generation")
+    comparison, notes = Beside(calibrate=("cc",)).measure(found.comparison, found.questions, [plan])
     assert comparison.baselines == {"cc": None, "dc": None}
     accuracy = comparison.other_metrics["accuracy"]
     assert accuracy["baselines"]["cc"]["mean"] == pytest.approx(calibrated(found.questions, "cc").mean)
@@ -178,14 +180,14 @@ def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
 
 
 def free(metric: str) -> Task:
-    task = planted.task(24)
+    task = planted.task(12)
     examples = tuple(dataclasses.replace(example, choices=(), gold="n or more") for example in task.examples)
     return dataclasses.replace(task, name="told", examples=examples, metric=metric, matching="contains", answer_tokens=2)
 
 
 def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
-    model, bias, _ = planted.model("llama")
-    plan = Plan((Scale(bias, 0.0),))
+    scored, plan = compared("llama")
+    model = scored.questions.model
     found = compare(model, plan, free("generation"))
     comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [plan])
     assert set(comparison.other_metrics) == {"logloss"}
@@ -200,9 +202,8 @@ def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
 
 
 def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> None:
-    model, bias, _ = planted.model("llama")
-    plan = Plan((Scale(bias, 0.0),))
-    found = compare(model, plan, free("top10"))
+    scored, plan = compared("llama")
+    found = compare(scored.questions.model, plan, free("top10"))
     comparison, notes = Beside().measure(found.comparison, found.questions, [plan])
     assert set(comparison.other_metrics) == {"top1", "top5", "logloss"}
     means = [comparison.other_metrics[metric]["base"]["mean"] for metric in ("top1", "top5")]

@@ -1,5 +1,6 @@
 """Answers are those of the naive way, comparisons are paired, and nothing is asked twice."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -157,7 +158,14 @@ def test_bias_scores_of_several_trials_are_their_mean() -> None:
     assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 3}
 
 
-def told(n: int = 60) -> Task:
+@functools.cache
+def planted_once() -> tuple[LanguageModel, Neurons]:
+    """A planted model that nobody changes for good."""
+    model, bias, _ = planted.model("llama")
+    return model, bias
+
+
+def told(n: int = 24) -> Task:
     """The planted questions without choices; as it is the model says "n", and once its bias is cut something else."""
     task = planted.task(n)
     examples = [replace(example, choices=(), gold="n" if place % 3 else "q") for place, example in enumerate(task.examples)]
@@ -165,7 +173,7 @@ def told(n: int = 60) -> Task:
 
 
 def test_a_task_is_compared_by_its_own_metric_and_texts_that_changed_are_listed() -> None:
-    model, bias, _ = planted.model("llama")
+    model, bias = planted_once()
     plan, task = Plan((Scale(bias, 0.0),)), told()
     result = compare(model, plan, task)
     comparison, change = result.comparison, result.comparison.difference
@@ -182,7 +190,7 @@ def test_a_task_is_compared_by_its_own_metric_and_texts_that_changed_are_listed(
 
 
 def test_of_a_log_loss_what_fell_was_fixed_and_no_text_changed() -> None:
-    model, bias, _ = planted.model("llama")
+    model, bias = planted_once()
     result = compare(model, Plan((Scale(bias, 0.0),)), told(), metric="logloss")
     change = result.comparison.difference
     assert change is not None
@@ -193,7 +201,7 @@ def test_of_a_log_loss_what_fell_was_fixed_and_no_text_changed() -> None:
 
 
 def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of_it() -> None:
-    model, bias, _ = planted.model("llama")
+    model, bias = planted_once()
     task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": 0.5})
     result = compare(model, Plan((Scale(bias, 0.0),)), task, metric="top1")
     assert result.comparison.bias_scores is None
@@ -205,8 +213,8 @@ def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of
 
 @pytest.mark.parametrize("wordings", [2, 3])
 def test_facts_are_right_where_all_of_their_wordings_are(wordings: int) -> None:
-    model, bias, _ = planted.model("llama")
-    task = told(60)
+    model, bias = planted_once()
+    task = told(24)
     examples = [
         replace(
             each, fields={**each.fields, "fact": str(i // wordings)}, group=str(i // wordings), tags=("paraphrase",) * (i % wordings > 0)
@@ -215,7 +223,7 @@ def test_facts_are_right_where_all_of_their_wordings_are(wordings: int) -> None:
     ]
     asked = replace(task, examples=tuple(examples))
     found = evaluate(model, Plan((Scale(bias, 0.0),)), asked, examples=asked.examples).other_metrics["paraphrases"]
-    facts = [examples[start : start + wordings] for start in range(0, 60, wordings)]
+    facts = [examples[start : start + wordings] for start in range(0, 24, wordings)]
     assert found["n_facts"] == len(facts)
     assert found["per_fact"] == wordings
     said = np.array(Questions(model, asked, asked.examples, "generation").answers(Plan()).values)

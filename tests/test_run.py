@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+import pico
 import planted
 from resect import run
+from resect.edits.matrices import ReduceRank
 from resect.errors import InputError, RunMismatch
 from resect.forecast import describe
+from resect.model import LanguageModel
 from resect.plan import Plan
+from resect.questions import Questions
 from resect.recipe import Recipe
 from resect.scores import Scores
 from resect.store import Run
@@ -209,4 +213,67 @@ def test_what_stands_beside_is_refused_before_any_work(where: Path, tmp_path: Pa
         with pytest.raises(InputError, match=r"nothing\.txt|no-such-task"):
             run.job(recipe_of(where, tmp_path / "run", **wrong), lambda stage, done, total: stages.append(stage))
     assert stages == []
+    assert not (tmp_path / "run").exists()
+
+
+def laser_of(where: Path, output: Path, **settings: object) -> Recipe:
+    quick = {
+        "calibrate": ("none",),
+        "generation": False,
+        "text": (str(where / "text.txt"),),
+        "rho": (0.5, 0.0),
+        "cache": str(output) + "-cache",
+    }
+    base = {"method": "laser", "model": str(where / "model"), "task": str(where / "task.toml"), "output": str(output)}
+    return Recipe(**(base | quick | settings))
+
+
+@pytest.fixture(scope="module")
+def reduced(where: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Outcome:
+    """A run of LASER on a task whose right answers are those that the model gives with one matrix set to zero."""
+    folder, tokenizer = tmp_path_factory.mktemp("reduced"), pico.tokenizer("llama")
+    built = pico.build("llama")
+    built.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    for name in ("task.toml", "text.txt"):
+        shutil.copy(where / name, folder / name)
+    model, task = LanguageModel.of(built, tokenizer), planted.task()
+    said = Questions(model, task, task.examples).answers(Plan((ReduceRank("decoder.1.down", 0.0),))).predictions[:, 0]
+    rows = [json.loads(line) for line in (where / "items.jsonl").read_text().splitlines()]
+    rows = [row | {"gold": int(right)} for row, right in zip(rows, said, strict=True)]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run.job(laser_of(folder, folder / "run", compose=True))
+
+
+def test_a_run_of_laser_leaves_what_the_contract_names(reduced: run.Outcome) -> None:
+    left = Run.load(reduced.folder)
+    assert not (reduced.folder / "scores.safetensors").exists()
+    assert Plan.from_json(left.plan_json()) == reduced.plan
+    assert {"site", "rho", "rank", "score", "examples", "complete", "seconds", "kept"} <= set(left.trials()[0])
+    other = left.comparison()["other_metrics"]
+    assert other["select"]["base"] < other["select"]["chosen"]
+    curve = other["composition"]
+    assert curve[0]["site"] is None
+    assert curve[0]["test"] == left.comparison()["base"]["mean"]
+    assert curve[-1]["test"] == left.comparison()["edited"]["mean"]
+    assert any("set to zero" in note for note in left.environment()["notes"]) == any(edit.rho == 0 for edit in reduced.plan.edits)
+
+
+def test_a_run_of_laser_is_read_again(reduced: run.Outcome) -> None:
+    before = (reduced.folder / "plan.json").read_bytes()
+    again = run.job(Run.load(reduced.folder).recipe.with_settings(output=str(reduced.folder)))
+    assert (reduced.folder / "plan.json").read_bytes() == before
+    assert again.comparison == reduced.comparison
+
+
+def test_laser_refuses_before_a_folder_is_made(where: Path, tmp_path: Path) -> None:
+    for wrong in ({"sites": ("decoder.9.up",)}, {"published": True}, {"metric": "topk", "task": str(where / "nothing.toml")}):
+        with pytest.raises(InputError):
+            run.job(laser_of(where, tmp_path / "run", **wrong))
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_laser_says_what_would_be_done(where: Path, tmp_path: Path) -> None:
+    told = " ".join(describe(laser_of(where, tmp_path / "run")))
+    assert "8 reductions of 4 matrices" in told
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,6 @@ everything else, are as they were.
 Knows modules and one file; nothing of plans, nor of how factors are found.
 """
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,7 @@ class PartlyFactored(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """As of a FactoredLinear: shape and dtype, no values."""
+        """As of a FactoredLinear."""
         return _stand_in(self)
 
     def dense(self) -> Float[Tensor, "out inside"]:
@@ -174,8 +173,8 @@ class Factoring:
 
     def save(self, folder: Path) -> None:
         """Write factored.json. Raises StorageFailure."""
-        matrices = [matrix.to_json() for matrix in self.matrices]
-        write_json(folder / DESCRIPTION, {"schema": SCHEMA, "format": "factored", "weights": self.weights, "matrices": matrices})
+        head = {"schema": SCHEMA, "format": "factored", "weights": self.weights}
+        write_json(folder / DESCRIPTION, {**head, "matrices": [matrix.to_json() for matrix in self.matrices]})
 
     @classmethod
     def find(cls, path: str, revision: str | None = None) -> "Factoring | None":
@@ -212,10 +211,10 @@ class Factoring:
                     f"{DESCRIPTION} says that {matrix.site} is {' × '.join(map(str, matrix.shape))} at {matrix.module}, which its "
                     f"config.json does not make of a {anatomy.family}; {_AGAIN}."
                 )
-        by_module = {path: list(held) for path, held in itertools.groupby(sorted(self.matrices, key=_module), _module)}
-        for path, matrices in by_module.items():
+        paths = by_module(self.matrices)
+        for path, matrices in paths.items():
             model.set_submodule(path, _replacement(model.get_submodule(path), anatomy, matrices))
-        return list(by_module)
+        return list(paths)
 
     def loader(self, maker: Any, config: Any, trust_remote_code: bool) -> tuple[Any, type]:
         """A class whose `from_pretrained` loads such a folder, and the class that its models are to have in the end.
@@ -253,6 +252,14 @@ def factored_modules(model: nn.Module) -> dict[str, FactoredLinear | PartlyFacto
     return found
 
 
+def by_module(matrices: Iterable[FactoredMatrix]) -> dict[str, list[FactoredMatrix]]:
+    """Path of a module to the matrices that it holds."""
+    found: dict[str, list[FactoredMatrix]] = {}
+    for matrix in matrices:
+        found.setdefault(matrix.module, []).append(matrix)
+    return found
+
+
 def rows_of(anatomy: Anatomy, site: Site, out: int) -> list[int]:
     """The rows that a matrix has in the module that holds it, which has `out` of them."""
     rows = anatomy.slot(site).rows
@@ -260,19 +267,17 @@ def rows_of(anatomy: Anatomy, site: Site, out: int) -> list[int]:
 
 
 def rest_of(anatomy: Anatomy, sites: Iterable[Site], out: int) -> list[int]:
-    """The rows of that module that belong to none of these sites, all of which are in it."""
+    """The rows of that module that belong to none of these sites."""
     return sorted(set(range(out)) - {row for site in sites for row in rows_of(anatomy, site, out)})
 
 
-def _replacement(old: nn.Module, anatomy: Anatomy, matrices: Iterable[FactoredMatrix]) -> nn.Module:
-    held = list(matrices)
+def _replacement(old: nn.Module, anatomy: Anatomy, held: Sequence[FactoredMatrix]) -> nn.Module:
     slot, weight = anatomy.slot(held[0].site), old.get_parameter("weight")
     inside, out = weight.shape if slot.transposed else weight.shape[::-1]
-    bias = old.bias is not None
+    like = {"bias": old.bias is not None, "transposed": slot.transposed}
     if slot.rows is None:
-        return FactoredLinear(out, inside, held[0].rank, bias=bias, transposed=slot.transposed)
-    parts = {matrix.site.role: (rows_of(anatomy, matrix.site, out), matrix.rank) for matrix in held}
-    return PartlyFactored(out, inside, parts, bias=bias, transposed=slot.transposed)
+        return FactoredLinear(out, inside, held[0].rank, **like)
+    return PartlyFactored(out, inside, {each.site.role: (rows_of(anatomy, each.site, out), each.rank) for each in held}, **like)
 
 
 def _multiply_out(module: Any, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
@@ -287,15 +292,10 @@ def _stand_in(module: FactoredLinear | PartlyFactored) -> Tensor:
     return torch.empty(shape[::-1] if module.transposed else shape, dtype=dtype, device="meta")
 
 
-def _module(matrix: FactoredMatrix) -> str:
-    return matrix.module
-
-
 def _from_hub(model: str, revision: str | None) -> Path | None:
-    from huggingface_hub import hf_hub_download  # needed only here
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub import errors, hf_hub_download  # needed only here
 
     try:
         return Path(hf_hub_download(model, DESCRIPTION, revision=revision))
-    except (EntryNotFoundError, OSError, ValueError):  # not to be had: the weights will say so too
+    except (errors.EntryNotFoundError, OSError, ValueError):  # not to be had: the weights will say so too
         return None

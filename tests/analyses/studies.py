@@ -11,15 +11,15 @@ from resect.model import LanguageModel
 from resect.plan import Plan
 from resect.tasks.base import Example, Task
 
-RHOS = (0.5, 0.9, 0.2, 0.01)
+RHOS = (0.2, 0.9, 0.01)
 
 
 def model_of(name="llama", seed=0, dtype=torch.float64):
-    return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=4)
+    return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=32)
 
 
-def choices_task(groups=24, instructions=("", "Say:")):
-    choices = ("yes", "no", "perhaps")
+def choices_task(groups=24, instructions=("",)):
+    choices = ("a", "b", "c")
     rows = [Example({"text": f"item {n * 37 % 101}" + " more" * (n % 3)}, choices, n * 7 % 3, group=str(n)) for n in range(groups)]
     return Task("choices", rows, instructions, "{{ instruction }} {{ text }}: {{ answer }}")
 

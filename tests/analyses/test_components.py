@@ -30,7 +30,9 @@ def answers(study, plan, metric=None):
     return Questions(study.model, study.task, study.task.split("test"), metric or study.right_by).answers(plan)
 
 
-@pytest.mark.parametrize("task", [choices_task(40), facts_task(groups=40, metric="generation"), facts_task(groups=40)], ids=lambda t: t.metric)
+@pytest.mark.parametrize(
+    "task", [choices_task(40), facts_task(groups=40, metric="generation"), facts_task(groups=40)], ids=lambda t: t.metric
+)
 def test_only_what_was_mended_is_asked_of_the_smallest_components(task):
     study = mending(task)
     found = components(study)

@@ -76,7 +76,16 @@ def test_a_layer_that_adds_nothing_gives_what_it_was_given():
 
 def test_the_block_is_that_of_the_matrix():
     blocks = {role: block_of(Site("decoder", 0, role)) for role in ("gate", "up", "down", "q", "v", "o", "cross_k", "cross_o")}
-    assert blocks == {"gate": "down", "up": "down", "down": "down", "q": "o", "v": "o", "o": "o", "cross_k": "cross_o", "cross_o": "cross_o"}
+    assert blocks == {
+        "gate": "down",
+        "up": "down",
+        "down": "down",
+        "q": "o",
+        "v": "o",
+        "o": "o",
+        "cross_k": "cross_o",
+        "cross_o": "cross_o",
+    }
 
 
 def test_a_composition_is_looked_at_matrix_by_matrix():

@@ -41,7 +41,7 @@ def test_the_smallest_are_what_is_left_where_they_are_kept():
 
 
 def test_the_authors_approximation_is_measured_as_it_comes_out():
-    model, site, values = planted([float(24 - n) for n in range(24)])
+    model, site, _ = planted([float(24 - n) for n in range(24)])
     found = spectra(study_of(model, plan=Plan((ReduceRank(site, 0.25, variant="official", seed=0),))))[str(site)]
     reduced = ReduceRank(site, 0.25, variant="official", seed=0).reduced(model.anatomy.weight(site))
     assert found["effective_rank"]["after"] == pytest.approx(effective_rank(torch.linalg.svdvals(reduced).numpy()), rel=1e-3)

@@ -33,7 +33,7 @@ def test_a_model_that_is_too_sure_is_cooled_by_as_much(at):
 
 def test_it_is_the_least_loss():
     generator = np.random.default_rng(0)
-    rows = centred(generator.normal(size=(200, 4)) * 3, generator.integers(0, 4, 200))
+    rows = centred(generator.normal(size=(200, 4)) * 3, generator.integers(0, 4, 200).tolist())
     least = optimize.minimize_scalar(lambda t: log_loss(rows, np.exp(t)), bounds=(-3, 6), method="bounded", options={"xatol": 1e-9})
     assert log_loss(rows, best_temperature(rows)) <= least.fun + 1e-12
 

@@ -298,3 +298,23 @@ def test_harm_under_another_metric_is_said(tmp_path):
     run = reduced(tmp_path / "run", {**COMPARISON, "other_metrics": {"select": SELECT, "generation": generated}})
     assert "Asked in another way it does harm: generation 60.0 % → 30.0 %." in " ".join(printed(run).split())
     assert "Helps, at a price" in shown(run).text
+
+
+def test_a_map_with_many_experts_leaves_out_rows_that_tell_nothing(tmp_path):
+    rows = [
+        {**TRIALS[0], "site": f"decoder.{layer}.expert{expert}.gate", "complete": expert == 3} for layer in range(20) for expert in range(8)
+    ]
+    run = reduced(tmp_path / "run", trials=rows)
+    (drawing,) = drawn(run)
+    assert sum(each.get("class") == "cell bound" for each in drawing.iter(f"{SVG}rect")) == 0
+    assert "140 rows with nothing but bounds are left out" in shown(run).text and "160 matrices × 1 ρ" in shown(run).text
+
+
+def test_calibration_stands_beside_the_accuracy_where_another_metric_is_compared(tmp_path):
+    calibrated = {"cc": measured(0.571, 0.5, 0.6), "dc": None}
+    accuracy = {"base": measured(0.5, 0.4, 0.6), "edited": measured(0.55, 0.4, 0.6), "difference": None, "baselines": calibrated}
+    comparison = {**COMPARISON, "metric": "generation", "other_metrics": {"select": SELECT, "accuracy": accuracy}}
+    run = reduced(tmp_path / "run", comparison)
+    (line,) = [line for line in printed(run).splitlines() if line.startswith("CC")]
+    assert line.split() == ["CC", "–", "–", "57.1", "%", "–"]
+    assert "CC, contextual calibration 57.1 %" in shown(run).text

@@ -33,7 +33,7 @@ def temperature(study: Study) -> dict[str, Any]:
             (row for column in each.all_logprobs(plan, **study.told(f"scoring the choices, {name}")) for row in column)
             for each in (select, test)
         ]
-        gold = [np.tile(each.gold, len(each.task.instructions)) for each in (select, test)]
+        gold = [each.gold.tolist() * len(each.task.instructions) for each in (select, test)]
         seen, held_out = (centred(*each) for each in zip(rows, gold, strict=True))
         best = best_temperature(seen)
         found[name] = {"temperature": best, "before": log_loss(held_out, 1.0), "after": log_loss(held_out, best)}

@@ -14,13 +14,12 @@ import torch
 from ..errors import Failure, InputError, UnknownName
 from ..factored import INDEX, SINGLE, Factoring
 from ..figures import count
-from ..files import write_text
 from ..loading import usable
 from ..plan import Plan
 from ..store import Run
 from ..work import Progress, silent
 from . import nearness, proof
-from .checkpoint import CARD, PLAN, Checkpoint
+from .checkpoint import CARD, Checkpoint
 from .factoring import Choice, Saving
 from .nearness import Nearness
 from .original import Original
@@ -122,9 +121,8 @@ def export(
     NotYet, WrongModel, UnknownName, NotWritable, Conflict, RunMismatch for a run whose numbers are damaged. Then StorageFailure for a disk
     that is full, and NoEffect, NotFinite, Failure where the check finds fault; nothing is left under the name `to` in any of these cases.
     """
-    if as_format not in get_args(Format):
-        raise UnknownName("format of an export", str(as_format), get_args(Format))
-    target = check_target(_at_home(to), Path(source) if Path(source).is_dir() else None)
+    folder = _asked(to, as_format)
+    target = check_target(folder, Path(source) if Path(source).is_dir() else None)
     where = usable(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     original = Original.open(source, revision, trust_remote_code)
     told = Told.of(plan, original.checkpoint.folder / CARD, run, base_model or original.name)
@@ -135,15 +133,16 @@ def export(
         with writing(target):
             files = waiting.put(part, progress)
         saving = None if choice is None else _describe_factors(part, choice, original)
-        plan.save(part / PLAN)
-        write_text(part / CARD, told.card(None if saving is None else saving.to_json()))
+        told.save(part, None if saving is None else saving.to_json())
         near = None if where is None else _check(part, plan, original, files, where, allow_other_model, progress, choice)
     named = (tuple(files.rewritten), tuple(files.linked), tuple(files.copied), original.checkpoint.left_out)
-    return Exported(_at_home(to), *named, files.anew, None if where is None else True, plan.is_empty, saving, near)
+    return Exported(folder, *named, files.anew, None if where is None else True, plan.is_empty, saving, near)
 
 
-def _at_home(to: str | Path) -> Path:
-    """The path with the home folder in place of "~", which a shell leaves alone after an equals sign. Raises InputError."""
+def _asked(to: str | Path, as_format: str) -> Path:
+    """The path with the home folder in place of "~", which a shell leaves alone after an equals sign. Raises InputError, UnknownName."""
+    if as_format not in get_args(Format):
+        raise UnknownName("format of an export", str(as_format), get_args(Format))
     try:
         return Path(to).expanduser()
     except RuntimeError as error:

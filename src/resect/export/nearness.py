@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from ..anatomy import Anatomy
-from ..factored import FactoredMatrix, rest_of, rows_of
+from ..factored import FactoredMatrix, by_module, rest_of, rows_of
 from ..model import LanguageModel
 from ..plan import Plan
 from .proof import Evidence, Loading, check_same_tensors, edited_base, evidence_of, logits, refused
@@ -70,7 +70,7 @@ def evidence_of_base(
     model, tokenizer = edited_base(folder, plan, loading, allow_other_model)
     anatomy = Anatomy.of(model)
     products = {}
-    for path, held in _by_module(matrices).items():
+    for path, held in by_module(matrices).items():
         weight = model.get_submodule(path).weight.detach()
         whole = weight.T if anatomy.slot(held[0].site).transposed else weight
         products[path] = whole.double() @ _vectors(path, whole.shape[1])
@@ -90,10 +90,10 @@ def check_near(base: Base, folder: Path, loading: Loading, device: torch.device,
     """Load an export, and hold it against the base with the plan applied. Raises Failure where it is not as near as it has to be."""
     gc.collect()  # the base may be held in a cycle, and two models may be more than there is room for
     model, tokenizer = loading.parts(folder)
-    by_module = _by_module(matrices)
-    found = [_distance(path, model, base, loading, held) for path, held in by_module.items()]
+    modules = by_module(matrices)
+    found = [_distance(path, model, base, loading, held) for path, held in modules.items()]
     export = evidence_of(model.to(device), tokenizer)
-    inside = tuple(f"{path}." for path in by_module)
+    inside = tuple(f"{path}." for path in modules)
     plain = lambda digests: {name: digest for name, digest in digests.items() if not name.startswith(inside) or name.endswith(".bias")}
     check_same_tensors(replace(base.evidence, digests=plain(base.evidence.digests)), replace(export, digests=plain(export.digests)))
     off = [_furthest(first, second) for first, second in zip(base.evidence.logits, export.logits, strict=True)]
@@ -128,13 +128,6 @@ def _distance(path: str, model: nn.Module, base: Base, loading: Loading, matrice
     if rest and _relative(found[rest], products[rest]) > ARITHMETIC_ROUNDINGS * torch.finfo(torch.float64).eps:
         raise refused(f"the rows of {path} that are not factored are not those of the base with the plan applied")
     return max(found_and_bounds, key=lambda pair: pair[0] / pair[1])
-
-
-def _by_module(matrices: Sequence[FactoredMatrix]) -> dict[str, list[FactoredMatrix]]:
-    found: dict[str, list[FactoredMatrix]] = {}
-    for matrix in matrices:
-        found.setdefault(matrix.module, []).append(matrix)
-    return found
 
 
 def _rounding(loading: Loading, matrix: FactoredMatrix) -> float:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunMismatch
+from ..files import write_json, write_text
 from ..plan import Plan
 from ..store import Run
 from .card import card, front_matter
+from .checkpoint import CARD, PLAN
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Told:
                 "again (--fresh), or give a copy of its plan.json outside the run: the card then tells no numbers."
             )
         return told
+
+    def save(self, folder: Path, factored: Mapping[str, Any] | None = None) -> None:
+        """Write plan and card. Raises StorageFailure."""
+        write_json(folder / PLAN, self.plan)
+        write_text(folder / CARD, self.card(factored))
 
     def card(self, factored: Mapping[str, Any] | None = None) -> str:
         """The text of README.md. `factored`: as `card` takes it."""

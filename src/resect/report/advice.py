@@ -10,6 +10,7 @@ from typing import Any
 
 from ..figures import PLAIN, Face, Figures
 from ..recipe import Recipe
+from ..store import ANALYSES
 from .noise import Denoised
 from .surgery import OF_MATRICES, Surgery
 
@@ -117,6 +118,7 @@ def _use(recipe: Recipe, folder: Path, surgery: Surgery, prompt: str) -> list[tu
     if surgery.reductions:
         smaller = f"{export} {shlex.quote(f'{name}-factored')} --format factored"
         found.append(("write it smaller, as two thin factors for each reduced matrix:", smaller))
+    if surgery.reductions and not (folder / ANALYSES).exists():
         found.append(("look closer (loss of every reduction, spectra, small components):", f"{program()} analyse {run}"))
     return found
 

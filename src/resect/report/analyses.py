@@ -8,8 +8,6 @@ from ..address import Site
 from ..errors import InputError, ResectError
 from .sound import Object, difference_of, number_of, numbers_of, object_of, whole_of
 
-#: The file of a run folder that `resect analyse` writes.
-ANALYSES = "analyses.json"
 T = TypeVar("T")
 Numbers = tuple[float | None, ...]
 
@@ -155,10 +153,8 @@ class Analyses:
     temperature: Temperature | None = None
 
 
-def analyses_of(found: object) -> tuple[Analyses, list[tuple[str, str]]]:
-    """What an object of analyses.json holds, and of each part that is damaged its name and why. Raises InputError where it is no object."""
-    if not isinstance(found, Mapping):
-        raise InputError(f"{ANALYSES} is damaged: it holds no object.")
+def analyses_of(found: Mapping[str, Any]) -> tuple[Analyses, list[tuple[str, str]]]:
+    """What the object of analyses.json holds, and of each part that is damaged its name and why."""
     parts: dict[str, Any] = {}
     odd = []
     for field in fields(Analyses):

@@ -129,7 +129,7 @@ def columns(
             )
             told = PAGE.percent(value, unit=False) if share else PAGE.number(value)
             y = ends[1] + 13 if downwards else ends[0] - 4
-            if extent(told, SMALL) <= wide + 8:
+            if extent(told, SMALL) <= wide + 8 and (value or not mirrored):
                 parts.append(text(told, x + wide / 2, y, text_anchor="middle", class_="smaller"))
     parts.append(element("line", x1=axes.left, x2=WIDTH - EDGE, y1=axes.up(0.0), y2=axes.up(0.0), class_="axis"))
     return drawing(WIDTH, BOTTOM + 46, title, _in_words(places, series, share), parts)

@@ -119,6 +119,7 @@ def curve(
     bend = math.log10 if decimal else float
     seen = [bend(value) for _, value in ordered] + ([] if level is None else [bend(level[1])])
     low, high = room_for(seen, share)
+    low -= 0.15 * (high - low) if decimal else 0.0  # room for the last number, below the line
     rounds = decades(low, high) if decimal else [(tick, label(tick, share)) for tick in ticks(low, high)]
     most = max([1.0 if logarithmic else 0.0, *(size for size, _ in ordered)]) or 1.0
     left = max([extent(told) for _, told in rounds], default=0.0) + 8

@@ -15,7 +15,7 @@ from .tables import Table
 from .terminal import shortened
 
 #: Answers that are quoted.
-QUOTED = 20
+QUOTED = 8
 SHARES = Figures("accuracy", PAGE)
 
 
@@ -38,7 +38,7 @@ def sections(found: Analyses, surgery: Surgery) -> list[Section]:
 def _components(found: Sequence[Components]) -> Section:
     """What the smallest components answer, and how near that is to the right answer."""
     first = found[0]
-    drawn = [figure for figure in map(_cosine, found) if figure is not None]
+    drawn = [figure for figure in (_cosine(each, named=len(found) > 1) for each in found) if figure is not None]
     tables = [_answers(each, named=len(found) > 1) for each in found if each.answers]
     folds = tuple(Fold(f"The answers of {each.site}", table=table) for each, table in zip(found[1:], tables[1:], strict=False))
     part = "" if first.share is None else f" (those that the reduction removes, {PAGE.percent(first.share)} of all)"
@@ -52,7 +52,7 @@ def _components(found: Sequence[Components]) -> Section:
     return Section("components", "Smallest components", title, how, but, words, tuple(drawn), tables[0] if tables else None, folds)
 
 
-def _cosine(found: Components) -> Figure | None:
+def _cosine(found: Components, named: bool) -> Figure | None:
     points = [(kept, value) for kept, value in zip(found.kept, found.cosine, strict=True) if value is not None]
     if len(points) < 2:
         return None
@@ -65,7 +65,7 @@ def _cosine(found: Components) -> Figure | None:
         across="share of the components kept, the smallest first",
         upwards=f"cosine with the right answer{of}",
     )
-    return Figure(Markup(chart), "Cosine", heading=str(found.site))
+    return Figure(Markup(chart), "Cosine", heading=str(found.site) if named else "")
 
 
 def _answers(found: Components, named: bool) -> Table:

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from ..errors import InputError, ResectError, RunMismatch
 from ..figures import Figures
-from ..files import read_json, read_text
+from ..files import read_text
 from ..recipe import METHODS, Recipe
 from ..scores import Scores
 from ..store import PART, RECIPE, SCORES, TRIALS, Run
 from .advice import near, program
-from .analyses import ANALYSES, Analyses, analyses_of
+from .analyses import Analyses, analyses_of
 from .sound import Cut, Object, comparison_of, cut_of, example_of, trial_of
 from .surgery import OF_MATRICES, Surgery
 
@@ -132,12 +132,9 @@ def _saved(folder: Path) -> Recipe:
 
 def _analyses(run: Run) -> tuple[Analyses, list[Gap]]:
     """What was analysed of a run, and the parts that are damaged. A run that was not analysed lacks nothing."""
-    path = run.folder / ANALYSES
-    if not path.exists():
-        return Analyses(), []
     again = f"{program()} analyse {shlex.quote(near(str(run.folder)))}"
     try:
-        found, odd = analyses_of(read_json(path, "file of analyses"))
+        found, odd = analyses_of(run.analyses())
     except InputError as error:
         return Analyses(), [Gap("The analyses", str(error), again)]
     return found, [Gap(f"The analysis called {name}", why, again) for name, why in odd]

@@ -17,6 +17,8 @@ from .tables import Table
 
 #: Candidates that are told as numbers; trials.jsonl has all.
 MOST = 400
+#: Rows of one map (with experts there are many), from which on those that hold bounds alone are left out.
+ROWS = 100
 
 Cell = tuple[Site, float]
 
@@ -28,7 +30,10 @@ def search_section(recipe: Recipe, sought: Sought, surgery: Surgery) -> Section:
     if sought.is_composed:
         how = "Each number is that of a reduction put on top of what was kept before it; framed ones were kept."
     else:
-        how = "A row is a layer (from 0), a column a share ρ of the rank. Colour: better or worse on select than the model as it is."
+        how = (
+            "A row is a layer (from 0), a column a share ρ of the rank. Colour: better or worse on select than the model as it is, full "
+            "from the strongest fifth on."
+        )
     but = f"The {sought.metric} drawn here is that on the select split, which chose: it flatters, and is not the result."
     keys = [("up", "better"), ("down", "worse")]
     if any(not each.is_complete for each in sought.candidates):
@@ -120,13 +125,15 @@ def maps(
     chosen: frozenset[Cell] = frozenset(),
 ) -> list[Figure]:
     """A heat map for each stack and role, all in the same colours: layers as rows, ρ as columns."""
-    shade = Shade.of([[gain for cell, gain in gains.items() if cell not in bounds]], diverging=True)
+    shade = _shade([gain for cell, gain in gains.items() if cell not in bounds and gain is not None])
     found, by_panel = [], panels(sites)
     stacks = {stack for stack, _ in by_panel}
-    for (stack, role), here in by_panel.items():
+    for (stack, role), everything in by_panel.items():
+        here = [site for site in everything if len(everything) <= ROWS or _is_telling(site, rhos, gains, bounds)]
         cells = [[(site, rho) for rho in rhos] for site in here]
         marked = [{(r, c) for r, row in enumerate(cells) for c, cell in enumerate(row) if cell in some} for some in (bounds, chosen)]
         name = role if len(stacks) == 1 else f"{stack}, {role}"
+        name += f" ({len(everything) - len(here):,} rows with nothing but bounds are left out)" if len(here) < len(everything) else ""
         drawn = heat(
             [row_name(site) for site in here],
             [f"{rho:g}" for rho in rhos],
@@ -141,6 +148,18 @@ def maps(
         )
         found.append(Figure(Markup(drawn), f"{title}, {name}", "natural", name))
     return found
+
+
+def _is_telling(site: Site, rhos: Sequence[float], gains: Mapping[Cell, float | None], bounds: frozenset[Cell]) -> bool:
+    """Whether there is more than bounds in the row of a matrix."""
+    return any(gains.get((site, rho)) is not None and (site, rho) not in bounds for rho in rhos)
+
+
+def _shade(gains: Sequence[float]) -> Shade:
+    """One shade for all maps. It is full from the strongest fifth on, and at the best: a few ruins would leave the rest pale."""
+    sizes = sorted(map(abs, gains))
+    fifth = sizes[int(0.8 * (len(sizes) - 1))] if sizes else 0.0
+    return Shade(0.0, max(fifth, max(gains, default=0.0)))
 
 
 def chosen_cells(surgery: Surgery) -> frozenset[Cell]:

@@ -31,7 +31,10 @@ def losses(found: Losses, surgery: Surgery) -> Section:
         told = "" if "accuracy" not in found.base else f" (the model as it is: {SHARES.value(found.base['accuracy'])})"
         folds.append(Fold(f"The same map in {metric}, per cent{told}", tuple(shares)))
     keys = (("up", "better"), ("down", "worse"), *((("chosen", "chosen"),) if chosen else ()))
-    how = "Log loss of the right answers with one matrix reduced to a share ρ of its rank; less is better. A row is a layer."
+    how = (
+        "Log loss of the right answers with one matrix reduced to a share ρ of its rank; less is better. A row is a layer. The colour is "
+        "full from the strongest fifth on."
+    )
     but = "Here every number is a score, and none a bound. Of many cells some look better by luck: what counts is the test split."
     asked = "" if found.n_pairs is None else f" on {found.n_pairs:,} answers{found.asked.on}"
     note = "" if base is None else f"The model as it is: {figures.value(base)}{asked}."
