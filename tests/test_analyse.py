@@ -10,6 +10,8 @@ import pico
 from analyses.studies import choices_task
 from resect import run as jobs
 from resect.analyse import ANALYSES, analyse
+from resect.analyses import SENTENCES
+from resect.analyses.telling import sentences
 from resect.errors import BadRecipe, InputError, RunMismatch, UnknownName
 from resect.journal import lock
 from resect.plan import Plan
@@ -63,6 +65,10 @@ def run(finished: Path, tmp_path: Path) -> Run:
     return Run.load(tmp_path / "run")
 
 
+def test_every_analysis_has_its_sentence() -> None:
+    assert list(SENTENCES) == list(ANALYSES)
+
+
 def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None:
     stages: list[str] = []
     found = analyse(run, progress=lambda stage, done, total: stages.append(stage))
@@ -71,6 +77,7 @@ def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None
     assert {"decomposing", "the loss of every reduction"} <= set(stages)
     read, odd = analyses_of(run.analyses())
     assert odd == []
+    assert [line.partition(":")[0] for line in sentences(found)] == list(found)
     assert all(getattr(read, name) for name in found)
     select = run.comparison()["other_metrics"]["select"]
     assert found["loss"]["base"]["accuracy"] == pytest.approx(select["base"])

@@ -43,24 +43,23 @@ class Analysis:
     """One analysis, and what a run must have for it."""
 
     ask: Callable[..., dict[str, Any]]
-    sentence: str
     matrices: bool = False
     plan: bool = True
     task: bool = True
     choices: bool = False
 
 
-#: By name, in the order in which they are made.
+#: By name, in the order in which they are made (what each tells: `analyses.SENTENCES`).
 ANALYSES: Mapping[str, Analysis] = {
-    "spectra": Analysis(spectra, "Singular values, effective rank and noise edge.", matrices=True, plan=False, task=False),
-    "perplexity": Analysis(perplexity, "Perplexity of plain text with a sliding window.", task=False),
-    "temperature": Analysis(temperature, "The temperature that repairs the calibration.", choices=True),
-    "paraphrases": Analysis(paraphrases, "Facts that are right in all their wordings."),
-    "frequency": Analysis(frequency, "Accuracy by how often a fact occurs in a corpus."),
-    "growth": Analysis(growth, "Whether the right set only grows with the reduction.", matrices=True),
-    "reduction": Analysis(reduction, "How far a reduction helps, up to zeroing.", matrices=True),
-    "components": Analysis(components, "What the smallest components answer.", matrices=True),
-    "loss": Analysis(loss, "The loss of every reduction that was searched.", matrices=True, plan=False),
+    "spectra": Analysis(spectra, matrices=True, plan=False, task=False),
+    "perplexity": Analysis(perplexity, task=False),
+    "temperature": Analysis(temperature, choices=True),
+    "paraphrases": Analysis(paraphrases),
+    "frequency": Analysis(frequency),
+    "growth": Analysis(growth, matrices=True),
+    "reduction": Analysis(reduction, matrices=True),
+    "components": Analysis(components, matrices=True),
+    "loss": Analysis(loss, matrices=True, plan=False),
 }
 
 
@@ -202,7 +201,7 @@ def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Pr
         metric="accuracy" if task is None else metric_of(method_of(recipe), task),
         factors=factors_of(recipe, model),
         texts=texts_of(recipe.text),
-        text_name=text_name(recipe.text),
+        text_name=text_name(recipe.text) + (", of which every other passage has accepted the plan" if recipe.task_free else ""),
         seed=recipe.seed,
         journal=run.journal,
         progress=progress,

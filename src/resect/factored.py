@@ -30,31 +30,40 @@ SINGLE, INDEX = "factored.safetensors", "factored.safetensors.index.json"
 _AGAIN = "export it again"
 
 
-class FactoredLinear(nn.Module):
-    """y = left · (right · x) + bias: a linear layer of rank r, whatever class it takes the place of.
+class HoldsFactors(nn.Module):
+    """What stands in the place of a linear layer [out, in], whatever its class; its parameters are on the meta device until they are loaded.
 
-    `transposed`: the class that it replaces keeps W as [in, out], as Conv1D does. Rank 0: y = bias. Parameters are on the meta device until
-    they are loaded.
+    `transposed`: the layer that it replaces keeps W as [in, out], as Conv1D does.
     """
 
     bias: nn.Parameter | None
 
-    def __init__(self, out: int, inside: int, rank: int, *, bias: bool = False, transposed: bool = False) -> None:
+    def __init__(self, out: int, inside: int, *, bias: bool, transposed: bool) -> None:
         super().__init__()
-        self.out_features, self.in_features, self.rank, self.transposed = out, inside, rank, transposed
-        if rank:
-            self.left = nn.Linear(rank, out, bias=False, device="meta")
-            self.right = nn.Linear(inside, rank, bias=False, device="meta")
+        self.out_features, self.in_features, self.transposed = out, inside, transposed
         self.register_parameter("bias", nn.Parameter(torch.empty(out, device="meta")) if bias else None)
-
-    def extra_repr(self) -> str:
-        """What a print of the model says of it."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, bias={self.bias is not None}"
 
     @property
     def weight(self) -> Tensor:
         """A tensor without values, with the shape and dtype of the matrix: models ask their layers for these. For W, see `dense`."""
-        return _stand_in(self)
+        shape = (self.out_features, self.in_features)
+        dtype = next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
+        return torch.empty(shape[::-1] if self.transposed else shape, dtype=dtype, device="meta")
+
+
+class FactoredLinear(HoldsFactors):
+    """y = left · (right · x) + bias: a linear layer of rank r. Rank 0: y = bias."""
+
+    def __init__(self, out: int, inside: int, rank: int, *, bias: bool = False, transposed: bool = False) -> None:
+        super().__init__(out, inside, bias=bias, transposed=transposed)
+        self.rank = rank
+        if rank:
+            self.left = nn.Linear(rank, out, bias=False, device="meta")
+            self.right = nn.Linear(inside, rank, bias=False, device="meta")
+
+    def extra_repr(self) -> str:
+        """What a print of the model says of it."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, bias={self.bias is not None}"
 
     def dense(self) -> Float[Tensor, "out inside"]:
         """W = left · right, multiplied in float32 or better and rounded to the dtype of the factors."""
@@ -70,19 +79,16 @@ class FactoredLinear(nn.Module):
         return result if self.bias is None else result + self.bias
 
 
-class PartlyFactored(nn.Module):
+class PartlyFactored(HoldsFactors):
     """A fused linear layer of which some roles' rows are factored; `rest` holds the other rows, in their order.
 
     `parts`: role to the rows that it has in the fused matrix, and its rank.
     """
 
-    bias: nn.Parameter | None
-
     def __init__(
         self, out: int, inside: int, parts: Mapping[str, tuple[Sequence[int], int]], *, bias: bool = False, transposed: bool = False
     ) -> None:
-        super().__init__()
-        self.out_features, self.in_features, self.transposed = out, inside, transposed
+        super().__init__(out, inside, bias=bias, transposed=transposed)
         self.roles = tuple(parts)
         for role, (rows, rank) in parts.items():
             self.add_module(role, FactoredLinear(len(rows), inside, rank))
@@ -90,15 +96,9 @@ class PartlyFactored(nn.Module):
         self.rest_rows = sorted(set(range(out)) - set(taken))
         if self.rest_rows:
             self.rest = nn.Linear(inside, len(self.rest_rows), bias=False, device="meta")
-        self.register_parameter("bias", nn.Parameter(torch.empty(out, device="meta")) if bias else None)
         held = [*taken, *self.rest_rows]
         self._places: list[int] | None = None if held == list(range(out)) else sorted(range(out), key=held.__getitem__)
         self._order: dict[torch.device, Tensor] = {}  # by device: a list would be sent there anew at every call
-
-    @property
-    def weight(self) -> Tensor:
-        """As of a FactoredLinear."""
-        return _stand_in(self)
 
     def dense(self) -> Float[Tensor, "out inside"]:
         """The whole fused matrix W."""
@@ -284,12 +284,6 @@ def _multiply_out(module: Any, state: dict[str, Any], prefix: str, _metadata: An
     for name in [name for name in state if name.startswith(prefix) and name != f"{prefix}bias"]:
         del state[name]
     state[f"{prefix}weight"] = module.dense().T.contiguous() if module.transposed else module.dense()
-
-
-def _stand_in(module: FactoredLinear | PartlyFactored) -> Tensor:
-    shape = (module.out_features, module.in_features)
-    dtype = next((parameter.dtype for parameter in module.parameters()), torch.get_default_dtype())
-    return torch.empty(shape[::-1] if module.transposed else shape, dtype=dtype, device="meta")
 
 
 def _from_hub(model: str, revision: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 Knows how one model and its tokenizer are called; knows no batch size, no task and no metric.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,8 +37,19 @@ class Speech:
         """The greedy text after each opening, in one batch, special tokens left out. Raises NotFinite."""
         if self._kind == "masked":
             return self._filled(openings)
-        if self._forward.shuns_left_padding and len({len(row.input_ids) for row in openings}) > 1:
-            return [text for row in openings for text in self.said([row], new_tokens, settings)]
+        if self._forward.shuns_left_padding:
+            return self._by_length(openings, lambda like: self._greedy(like, new_tokens, settings))
+        return self._greedy(openings, new_tokens, settings)
+
+    def _by_length(self, openings: Sequence[Tokens], say: Callable[[Sequence[Tokens]], list[str]]) -> list[str]:
+        """What is said after each opening, where only those of one length can stand in one batch."""
+        said: dict[int, str] = {}
+        for length in dict.fromkeys(len(row.input_ids) for row in openings):
+            places = [place for place, row in enumerate(openings) if len(row.input_ids) == length]
+            said |= zip(places, say([openings[place] for place in places]), strict=True)
+        return [said[place] for place in range(len(openings))]
+
+    def _greedy(self, openings: Sequence[Tokens], new_tokens: int, settings: dict[str, Any]) -> list[str]:
         rows, mask = self._forward.padded([row.input_ids for row in openings], left=self._kind == "causal")
         greedy: dict[str, Any] = {
             "do_sample": False,

@@ -93,8 +93,7 @@ def heat(
     wide = max([34.0, *(extent(line) + 7 for head in heads for line in head), *widths])
     left = max(extent(name) for name in (*names, fitted(corner, 230.0))) + 12
     frame = _Frame(left, LINE * max((len(head) for head in heads), default=1) + 10, wide, 27.0 if len(rows) <= 20 else 22.0)
-    parts = [text(fitted(corner, 230.0), 2, frame.top - 9, class_="muted")] if corner else []
-    parts += _heads(columns, heads, frame)
+    parts = [*_heads(columns, heads, frame), *([text(fitted(corner, 230.0), 2, frame.top - 9, class_="muted")] if corner else [])]
     look = (shade or Shade.of(cells, diverging, floor)).look
     for number, (name, row, told) in enumerate(zip(rows, cells, said, strict=True)):
         y = frame.middle(number)
