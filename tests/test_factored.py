@@ -75,6 +75,15 @@ def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
         assert torch.equal(dense[module.rest_rows], module.rest.weight)
 
 
+def test_gradients_pass_it_after_a_pass_without():
+    module = filled(PartlyFactored(8, 5, {"k": (range(2, 5), 2)}))
+    with torch.inference_mode():
+        module(torch.randn(3, 5))
+    values = torch.randn(3, 5, requires_grad=True)
+    module(values).sum().backward()
+    torch.testing.assert_close(values.grad, module.dense().sum(0).expand(3, 5))
+
+
 @pytest.mark.parametrize("old", [nn.Linear(5, 7), Conv1D(7, 5)])
 def test_models_find_the_shape_and_dtype_that_they_ask_their_layers_for(old):
     module = FactoredLinear(7, 5, 2, transposed=isinstance(old, Conv1D)).to(torch.bfloat16)

@@ -48,7 +48,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Edited − base on the same pairs; `fixed` and `broken` count the pairs that rose and fell."""
+    """Edited − base on the same pairs; `fixed` and `broken` count the pairs that became better and worse."""
 
     mean: float
     interval: Interval

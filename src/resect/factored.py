@@ -31,7 +31,7 @@ _AGAIN = "export it again"
 
 
 class HoldsFactors(nn.Module):
-    """What stands in the place of a linear layer [out, in], whatever its class; its parameters are on the meta device until they are loaded.
+    """What stands in the place of a linear layer [out, in] of whatever class. Parameters are on the meta device until they are loaded.
 
     `transposed`: the layer that it replaces keeps W as [in, out], as Conv1D does.
     """
@@ -118,7 +118,8 @@ class PartlyFactored(HoldsFactors):
         if self._places is None:
             return pieces
         if pieces.device not in self._order:
-            self._order[pieces.device] = torch.tensor(self._places, device=pieces.device)
+            with torch.inference_mode(False):  # a pass with gradients may come after one without
+                self._order[pieces.device] = torch.tensor(self._places, device=pieces.device)
         return pieces.index_select(axis, self._order[pieces.device])
 
 

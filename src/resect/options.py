@@ -94,7 +94,7 @@ class Options:
         metavar="N",
         of="crispr",
     )
-    metric: Literal["accuracy", "generation", "logloss", "topk"] | None = setting(
+    metric: Literal["accuracy", "generation", "logloss", "topk", "top1", "top5", "top10"] | None = setting(
         None,
         "By what is chosen and compared: the most probable choice (accuracy), generated text, the right answer's log loss, or whether its "
         "first token is among the most probable (topk). By default what the method's paper, or the task, says.",

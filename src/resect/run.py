@@ -22,6 +22,7 @@ from .loading import load_config
 from .methods.base import Found
 from .methods.crispr import Crispr
 from .methods.laser import Laser
+from .metrics import main
 from .model import LanguageModel
 from .plan import Plan
 from .questions import Questions
@@ -62,8 +63,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
             run.journal.keep(BATCH_SIZES, dict(batch_sizes))
         model = prepare(recipe, method, task, run)
-        for other in beside.tasks:
-            Questions(model, other, other.split("test")).check()
+        beside.check(Questions(model, task, task.split("test"), metric_of(method, task)))
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
         work = _Work(recipe, model, task, beside, run.journal, progress)
         results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
@@ -205,7 +205,7 @@ def method_of(recipe: Recipe) -> Method:
     """The method of a recipe, with its settings."""
     if recipe.method == "laser":
         settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Laser) if hasattr(recipe, f.name)}
-        return Laser(**{**settings, "rhos": recipe.rho, "metric": "top10" if recipe.metric == "topk" else recipe.metric})
+        return Laser(**{**settings, "rhos": recipe.rho, "metric": recipe.metric and main(recipe.metric)})
     settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Crispr) if hasattr(recipe, f.name)}
     draws = recipe.trials if recipe.variant == "official" else 1
     return Crispr(**{**settings, "sites": recipe.sites or "*", "draws": draws})

@@ -76,6 +76,7 @@ def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, j
     groups = [str(place) for place in range(passages.pairs)]
     a_token = 1.0 / np.array([passages.scored(place) for place in range(passages.pairs)])
     drawn = losses[2:]
+    change = difference(base * a_token, edited * a_token, groups, seed)
     perplexity = {"base": passages.perplexity(base.sum()), "edited": passages.perplexity(edited.sum()), "tokens": passages.tokens}
     return Comparison(
         task=PLAIN_TEXT,
@@ -86,7 +87,7 @@ def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, j
         base=estimate(base * a_token, groups, seed=seed),
         edited=estimate(edited * a_token, groups, seed=seed),
         control=estimate(np.mean(drawn, axis=0) * a_token, groups, seed=seed) if drawn else None,
-        difference=difference(base * a_token, edited * a_token, groups, seed),
+        difference=dataclasses.replace(change, fixed=change.broken, broken=change.fixed),  # what fell became more probable
         side_effects={"perplexity": {**perplexity, "kind": "pseudo-perplexity" if model.kind == "masked" else "perplexity"}},
     )
 
@@ -104,5 +105,5 @@ def _read(model: LanguageModel, plan: Plan, passages: Passages, journal: Journal
 
 def _beside(model: LanguageModel, plan: Plan, task: Task, seed: int, work: Mapping[str, Any]) -> dict[str, Any]:
     """Another task's *test* split before and after."""
-    found = compare(model, plan, task, seed=seed, **work).comparison.to_json()
-    return {"base": found["base"]["mean"], "edited": found["edited"]["mean"], "difference": found["difference"]}
+    found = compare(model, plan, task, metric=task.metric, seed=seed, **work).comparison.to_json()
+    return {"metric": found["metric"], "base": found["base"]["mean"], "edited": found["edited"]["mean"], "difference": found["difference"]}

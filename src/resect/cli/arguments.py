@@ -33,6 +33,7 @@ SENTENCES = {
     "evaluate": "How well a model does on tasks, with and without a plan, and after calibration.",
     "transfer": "What cuts that were found on some tasks do to others: plans × tasks.",
     "table": "Finished runs side by side, as papers print them: models × tasks × methods.",
+    "analyse": "Look closer at a finished run of LASER: losses, spectra, small components, paraphrases, and more.",
     "export": "The cut model as a Hugging Face checkpoint, checked to the last bit.",
     "report": "A run as one HTML file, to read, to print, and to send.",
     "repeat": "The recorded recipe of a run once more, and which of its files come out the same.",
@@ -154,7 +155,9 @@ def _crispr(command: Parser) -> None:
 
 def _laser(command: Parser) -> None:
     _model(command)
-    command.add_argument("task", metavar="TASK", nargs="?", default=argparse.SUPPRESS, help=f"{Recipe.sentence('task')} Not with --task-free.")
+    command.add_argument(
+        "task", metavar="TASK", nargs="?", default=argparse.SUPPRESS, help=f"{Recipe.sentence('task')} Not with --task-free."
+    )
     add_settings(command.add_argument_group("the method"), LASER_FLAGS)
     add_settings(command.add_argument_group("the task"), TASK_FLAGS)
     add_settings(command.add_argument_group("beside the comparison"), BESIDE_FLAGS)
@@ -213,11 +216,31 @@ def _table(command: Parser) -> None:
     _grid(command)
 
 
+def _analyse(command: Parser) -> None:
+    command.add_argument("run", metavar="RUN", help="A finished run folder; analyses.json in it is added to.")
+    command.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="*",
+        help="spectra, perplexity, temperature, paraphrases, frequency, growth, reduction, components, loss; by default all that fit.",
+    )
+    command.add_argument("--counts", metavar="FILE.csv", help="How often facts occur: columns entity, answer, count (for frequency).")
+    command.add_argument(
+        "--corpus", action="extend", nargs="+", default=[], metavar="FILE", help="Text in which facts are counted instead."
+    )
+    add_settings(command, ("limit", "device", "device_map", "trust_remote_code", "state_memory", "cache", "cache_size"))
+
+
 def _export(command: Parser) -> None:
     command.add_argument("plan", metavar="PLAN_OR_RUN", help="A plan.json, or the run folder that holds it.")
     command.add_argument("--model", metavar="MODEL", help="The model to cut: a Hub id or a folder; for a run, by default its own.")
     command.add_argument("--to", metavar="DIR", required=True, help="The folder that is written; it is new, or empty.")
-    command.add_argument("--format", choices=("checkpoint",), default="checkpoint", help="What is written (default: a whole checkpoint).")
+    command.add_argument(
+        "--format",
+        choices=("checkpoint", "factored"),
+        default="checkpoint",
+        help="checkpoint (default); or factored: matrices of reduced rank as two thin ones, loaded by resect.load_model alone.",
+    )
     command.add_argument("--base-model", metavar="ID", help="What the card calls the model that was cut, where it is a local folder.")
     command.add_argument("--no-verify", dest="verify", action="store_false", help="Do not load it again and compare the logits.")
     _other_model(command)
@@ -255,6 +278,7 @@ _BUILDERS = {
     "evaluate": _evaluate,
     "transfer": _transfer,
     "table": _table,
+    "analyse": _analyse,
     "export": _export,
     "report": _report,
     "repeat": _repeat,

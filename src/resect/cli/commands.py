@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], None]] = {
     "evaluate": asking.evaluate,
     "transfer": asking.transfer,
     "table": showing.table,
+    "analyse": jobs.analyse,
     "export": jobs.export,
     "report": showing.report,
     "repeat": jobs.repeat,

@@ -53,6 +53,22 @@ def repeat(options: Namespace) -> None:
         raise Failure("The plan came out differently; see above what was not the same around the two runs.")
 
 
+def analyse(options: Namespace) -> None:
+    """Analyses of a finished run, into its folder, and its report anew."""
+    run = Run.load(options.run)
+
+    from ..analyse import analyse as look
+    from ..report import pages
+    from ..report.html import write
+
+    given = settings_of(options)
+    with told(options.quiet) as progress:
+        found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
+    path = write(run)
+    sentence = f"Analysed: {', '.join(found)}. The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
+    emit(options, {"run": str(run.folder), "analyses": found}, lambda: pages.lines([sentence]))
+
+
 def export(options: Namespace) -> None:
     """A plan written into a checkpoint."""
     path, run = plan_path(options.plan), run_of(options.plan)
@@ -74,6 +90,7 @@ def export(options: Namespace) -> None:
             options.to,
             run=run,
             base_model=options.base_model,
+            as_format=options.format,
             verify=options.verify,
             allow_other_model=options.allow_other_model,
             progress=progress,

@@ -77,9 +77,10 @@ def table(options: Namespace) -> None:
 
 def report(options: Namespace) -> None:
     """A run as one HTML file."""
-    run = Run.load(options.run)
-
     from ..report.html import write
+    from ..report.reading import opened
+
+    run = opened(options.run)
 
     path = write(run, None if options.to is None else Path(options.to))
     emit(options, {"report": str(path)}, lambda: f"{path} opens in a browser, without a network.")
