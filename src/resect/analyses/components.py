@@ -63,7 +63,7 @@ class _Mended:
         full = min(self._study.model.anatomy.shape(edit.site))
         ranks = sorted({max(1, share(part, full)) for part in KEPT})
         removed = full - self._study.rank(edit)
-        said = {rank: self._said(smallest(edit, rank, full), f"{edit.site}, {rank} of {full}") for rank in {*ranks, removed}}
+        said = self._by_rank(edit, sorted({*ranks, removed}), full)
         return {
             "site": str(edit.site),
             "kept": [rank / full for rank in ranks],
@@ -75,11 +75,17 @@ class _Mended:
             "split": "test",
         }
 
-    def _said(self, plan: Plan, stage: str) -> list[str]:
-        """What each pair is answered with."""
-        if not self._pairs:
-            return []
-        answers = self._some.answers(plan, **self._study.told(f"the smallest components of {stage}"))
+    def _by_rank(self, edit: ReduceRank, ranks: Sequence[int], full: int) -> dict[int, list[str]]:
+        """What each pair is answered with, by how many of the smallest components are kept."""
+        stage, found = f"the smallest components of {edit.site}", dict[int, list[str]]()
+        self._study.progress(stage, 0, len(ranks))
+        for done, rank in enumerate(ranks, start=1):
+            found[rank] = self._said(smallest(edit, rank, full)) if self._pairs else []
+            self._study.progress(stage, done, len(ranks))
+        return found
+
+    def _said(self, plan: Plan) -> list[str]:
+        answers = self._some.answers(plan, journal=self._study.journal)
         return [self._some.said(answers, self._places[e], i) for e, i in self._pairs]
 
     def _mean_cosine(self, texts: Sequence[str]) -> float | None:
