@@ -134,6 +134,15 @@ def test_what_does_not_fit_is_refused_with_the_reason(run: Run, tmp_path: Path) 
     assert run.analyses() == {}
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_file_is_said_before_any_work(run: Run, content: str) -> None:
+    (run.folder / "analyses.json").write_text(content)
+    entries = run.journal.count
+    with pytest.raises(InputError, match=r"analyses\.json"):
+        analyse(run, ["loss"])
+    assert run.journal.count == entries
+
+
 def test_an_unfinished_run_is_refused(run: Run) -> None:
     (run.folder / "comparison.json").unlink()
     with pytest.raises(InputError, match="not finished"):

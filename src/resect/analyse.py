@@ -98,6 +98,7 @@ def analyse(
     task = _task_of(recipe, limit)
     wanted = _fitting(run, tuple(what), plan, task, has_counts=counts is not None or bool(corpus))
     with _alone(run):
+        run.analyses()  # a damaged file is said before any work
         study = _study(run, recipe, plan, task, progress)
         found = {}
         for name in wanted:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,74 +23,17 @@ from .anatomy import Anatomy
 from .batches import Purpose
 from .edits.matrices import ReduceRank
 from .edits.undo import Undo
-from .errors import InputError, OutOfMemory
+from .errors import InputError
 from .factors import Factors
 from .focus import Focus
-from .model import LanguageModel
+from .lineup import Answered, Asked, LineUp
 from .plan import Plan
 from .race import Tally
 from .replay import FEED_FORWARD, Boundary, Memory, Replay
 from .work import InMemory, Journal, Progress, silent
 
-#: An automatic batch size leaves at least so many bundles, so that a hopeless candidate is given up early, and no smaller ones than this.
-PARTS, LEAST_BUNDLE = 16, 8
-#: How many classes of difficulty there are; within one, questions of like length stand together.
-CLASSES = 8
 #: What a journal keeps of a candidate.
 _KEPT = ("asked", "total", "margin", "seconds")
-
-
-#: Values of some questions, and how sure the model is to be right.
-Answered = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
-
-
-class Batch(Protocol):
-    """Questions that are asked at once, in the same forward calls each time."""
-
-    @property
-    def pairs(self) -> tuple[int, ...]:
-        """Which ones, in the order of the values."""
-
-    def ask(self) -> Answered:
-        """Their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
-
-
-class Asked(Protocol):
-    """What can be swept over: `Questions`, or passages of plain text."""
-
-    @property
-    def model(self) -> LanguageModel:
-        """Who is asked."""
-
-    @property
-    def metric(self) -> str:
-        """What a value is."""
-
-    @property
-    def less_is_better(self) -> bool:
-        """Whether a smaller value is the better one."""
-
-    @property
-    def best_value(self) -> float | None:
-        """The best value of one question."""
-
-    @property
-    def digest(self) -> str:
-        """What the answers depend on, apart from the model; answers that are asked alike may share it."""
-
-    @property
-    def pairs(self) -> int:
-        """How many questions."""
-
-    @property
-    def replayable(self) -> bool:
-        """Whether they are asked in a fixed sequence of forward calls."""
-
-    def length(self, pair: int) -> int:
-        """Tokens of a question."""
-
-    def bundle(self, pairs: Sequence[int]) -> Batch:
-        """Questions to be asked in one batch."""
 
 
 class Sweep:
@@ -129,16 +72,14 @@ class Sweep:
             raise InputError("These questions have no best value, so that no candidate could ever be given up; take another metric.")
         self.asked, self.model, self._factors = asked, asked.model, factors
         self._anatomy: Anatomy = asked.model.anatomy
-        self._share, self._purpose = share, purpose
-        self._journal, self._progress = journal or InMemory(), progress
+        self._share, self._journal = share, journal or InMemory()
         self._sign = -1.0 if asked.less_is_better else 1.0
         self._replay = Replay(self._anatomy) if replay and asked.replayable else None
         forward = self.model.forward
         self._focus = Focus(self._anatomy, head=not forward.chooses_logits) if positions and asked.replayable else None
         self._limit = _free_memory(forward.device) // 4 if state_memory is None else state_memory
-        size = self._bundle_size()
-        margins = self._margins(size)
-        self._bundles, self.scout = self._in_order(margins, size)
+        lineup = LineUp.of(asked, purpose, self._journal, progress)
+        self._bundles, self.scout = lineup.batches, lineup.scout
         self._memories: list[Memory | None] = [None] * len(self._bundles)
         self._unheld: set[int] = set()
         order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
@@ -149,7 +90,10 @@ class Sweep:
     @property
     def base_total(self) -> float:
         """The unedited model's total, as a tally counts it."""
-        return float(self._gains(self.base[[pair for bundle in self._bundles for pair in bundle.pairs]]))
+        total = 0.0
+        for bundle in self._bundles:  # added up as a candidate's total is, so that no gain is made of rounding
+            total += self._gains(self.base[list(bundle.pairs)])
+        return total
 
     def mean(self, total: float) -> float:
         """A total as the metric's mean over all questions."""
@@ -259,53 +203,6 @@ class Sweep:
             yield
         finally:
             forward.focus = held
-
-    def _bundle_size(self) -> int:
-        pairs, batches = self.asked.pairs, self.model.batches
-        longest = max(self.asked.length(pair) for pair in range(pairs))
-        size = batches.size(longest, self._purpose)
-        return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
-
-    def _margins(self, size: int) -> Float64[np.ndarray, " pairs"]:
-        """How sure the unedited model is to be right on each question."""
-        key = f"sweep/{self.asked.digest}/{self.asked.metric}/margins"
-        held = self._journal.recall(key)
-        if held is not None:
-            return np.asarray(held["margins"], dtype=np.float64)
-        margins = np.zeros(self.asked.pairs)
-        by_length = sorted(range(self.asked.pairs), key=lambda pair: (-self.asked.length(pair), pair))
-        parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
-        stage, done = "asking the model as it is", 0
-        self._progress(stage, 0, len(by_length))
-        while parts:
-            part = parts.pop(0)
-            try:
-                margins[part] = self.asked.bundle(part).ask()[1]
-            except OutOfMemory:
-                if len(part) == 1:
-                    raise
-                self.model.batches.sizes[self._purpose] = size = max(1, min(size, len(part)) // 2)
-                rest = [pair for each in (part, *parts) for pair in each]
-                parts = [rest[start : start + size] for start in range(0, len(rest), size)]
-                continue
-            done += len(part)
-            self._progress(stage, done, len(by_length))
-        self._journal.keep(key, {"margins": margins})
-        return margins
-
-    def _in_order(self, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[list[Batch], int]:
-        """Bundles, and how many questions stand first that are like all; then come the hardest, which the unedited model gets wrong."""
-        size = min(size, self.model.batches.sizes.get(self._purpose, size))
-        by_margin = np.argsort(margins, kind="stable")
-        class_size = max(1, round(len(by_margin) / CLASSES / size)) * size
-        spread = np.unique(np.linspace(0, len(by_margin) - 1, min(class_size, len(by_margin))).round().astype(int))
-        hardest = np.delete(by_margin, spread)
-        classes = [by_margin[spread], *(hardest[start : start + class_size] for start in range(0, len(hardest), class_size))]
-        bundles = []
-        for pairs in classes:  # of like difficulty; like lengths together
-            like = sorted(pairs.tolist(), key=lambda pair: (-self.asked.length(pair), pair))
-            bundles += [self.asked.bundle(like[first : first + size]) for first in range(0, len(like), size)]
-        return bundles, len(spread)
 
     def _base(self) -> Float64[np.ndarray, " pairs"]:
         key = f"{self._name}/base"

@@ -5,13 +5,14 @@ import pytest
 
 from analyses.studies import choices_task, facts_task, model_of, study_of
 from resect.analyses.components import components, cosine, embedded, smallest
-from resect.analyses.paraphrases import paraphrases
+from resect.analyses.paraphrases import already_right, paraphrases
 from resect.edits.matrices import ReduceRank
 from resect.errors import InputError
 from resect.evaluation import evaluate
 from resect.metrics import all_right
 from resect.plan import Plan
 from resect.questions import Questions
+from resect.tasks.base import Example
 
 
 def mending(task, name="llama"):
@@ -96,7 +97,18 @@ def test_facts_in_all_their_wordings():
     assert (found["n_facts"], found["per_fact"], found["split"]) == (len(set(groups)), 3.0, "test")
     assert found["difference"]["mean"] == pytest.approx(found["edited"] - found["base"])
     comparison = evaluate(study.model, study.plan, task)
-    assert {**comparison.other_metrics["paraphrases"], "metric": "top5", "split": "test"} == found
+    among = already_right(examples, answers(study, Plan()).values, answers(study, study.plan).values)
+    assert {**comparison.other_metrics["paraphrases"], "already_right": among, "metric": "top5", "split": "test"} == found
+
+
+def test_facts_that_were_right_already_by_hand():
+    def told(fact, *tags):
+        return Example({"fact": fact}, (), "x", group=fact, tags=tags)
+
+    examples = [told("a"), told("a", "paraphrase"), told("b"), told("b", "paraphrase"), told("c"), told("c", "paraphrase"), told("alone")]
+    base, edited = np.array([[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1, 1]], dtype=np.float64)[:, :, None]
+    assert already_right(examples, base, edited) == {"n": 2, "base": 0.5, "edited": 0.5}
+    assert already_right(examples, 0 * base, edited) == {"n": 0, "base": None, "edited": None}
 
 
 def test_a_task_without_paraphrases_is_refused():

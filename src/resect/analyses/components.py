@@ -124,5 +124,5 @@ def _mean(table: torch.Tensor, ids: Sequence[int]) -> Float64[np.ndarray, " d"]:
     if not ids:
         return np.zeros(table.shape[1])
     rows = table.detach()[torch.tensor(ids, device=table.device)]
-    found: Float64[np.ndarray, " d"] = rows.double().mean(dim=0).cpu().numpy()
+    found: Float64[np.ndarray, " d"] = rows.cpu().double().mean(dim=0).numpy()
     return found

@@ -13,10 +13,11 @@ from jaxtyping import Float64
 
 from .. import metrics
 from ..edits.matrices import ReduceRank
+from ..lineup import Answered, Asked
 from ..model import LanguageModel
 from ..plan import Plan
 from ..questions import Questions
-from ..sweep import Answered, Asked, Sweep
+from ..sweep import Sweep
 from ..ways import Scoring, by_pair
 from .study import Study
 

@@ -3,17 +3,24 @@
 Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1, robustness to paraphrases.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from ..errors import InputError
-from ..evaluation import compare
+from ..evaluation import PARAPHRASE, compare
+from ..metrics import all_right
+from ..tasks.base import Example
 from .study import Study
 
 
 def paraphrases(study: Study) -> dict[str, Any]:
     """The share of such facts, their paired difference, how many facts there are, and how many wordings each has on average.
 
-    Raises InputError where the *test* split has no paraphrases, NotFinite, OutOfMemory, PromptTooLong.
+    `already_right`: the same shares of those facts only whose own wording the unedited model has right, which is what the paper's
+    24.8 points are of. Raises InputError where the *test* split has no paraphrases, NotFinite, OutOfMemory, PromptTooLong.
     """
     if study.task is None:
         raise InputError("This run has no task, so that there are no paraphrases.")
@@ -24,4 +31,21 @@ def paraphrases(study: Study) -> dict[str, Any]:
         raise InputError(
             "The test split has no paraphrases: examples that share a group and the field `fact`, one of them with the tag paraphrase."
         )
-    return {**found, "metric": study.right_by, "split": "test"}
+    among = already_right(compared.questions.examples, compared.base.values, compared.edited.values)
+    return {**found, "already_right": among, "metric": study.right_by, "split": "test"}
+
+
+def already_right(
+    examples: Sequence[Example],
+    base: Float64[np.ndarray, "examples instructions"],
+    edited: Float64[np.ndarray, "examples instructions"],
+) -> dict[str, Any]:
+    """Of the facts with paraphrases, those whose own wording is right before: how many (fact × instruction), and the shares all right."""
+    known = {example.group for example in examples if PARAPHRASE in example.tags and "fact" in example.fields}
+    rows = [place for place, example in enumerate(examples) if example.group in known and "fact" in example.fields]
+    groups = [str(examples[place].group) for place in rows]
+    said_again = np.array([PARAPHRASE in examples[place].tags for place in rows])[:, None]
+    own = all_right(np.where(said_again, 1.0, base[rows]), groups) == 1
+    shares = [all_right(values[rows], groups)[own] for values in (base, edited)]
+    before, after = (float(each.mean()) if own.any() else None for each in shares)
+    return {"n": int(own.sum()), "base": before, "edited": after}

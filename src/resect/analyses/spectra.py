@@ -50,7 +50,7 @@ def _left(study: Study, edit: ReduceRank, values: Float64[np.ndarray, " k"]) -> 
     if edit.variant == "exact":
         return values[:rank] if edit.keep == "largest" else values[len(values) - rank :]
     reduced = edit.reduced(study.model.anatomy.weight(edit.site), study.model.anatomy.family)
-    found: Float64[np.ndarray, " r"] = Decomposition.of(reduced, str(edit.site)).values[:rank].double().cpu().numpy()
+    found: Float64[np.ndarray, " r"] = Decomposition.of(reduced, str(edit.site)).values[:rank].cpu().double().numpy()
     return found
 
 

@@ -148,10 +148,13 @@ class Laser:
     def edits(self, model: LanguageModel, site: Site) -> list[ReduceRank]:
         """The candidates at one matrix, each rank once, from the smallest up."""
         shape = model.anatomy.shape(site)
-        official = self.decomposition == "svd_lowrank"
-        made = [ReduceRank(site, rho, self.keep, "official" if official else "exact", self.seed if official else None) for rho in self.rhos]
+        made = [self._edit(site, rho) for rho in self.rhos]
         by_rank = {edit.rank(shape): edit for edit in sorted(made, key=lambda edit: -edit.rho)}
         return [by_rank[rank] for rank in sorted(by_rank)]
+
+    def _edit(self, site: Site, rho: float) -> ReduceRank:
+        official = self.decomposition == "svd_lowrank"
+        return ReduceRank(site, rho, self.keep, "official" if official else "exact", self.seed if official else None)
 
     def search(
         self,
@@ -189,7 +192,8 @@ class Laser:
         )
         work = _Work(self, model, questions, sweep, journal, progress)
         if self.published:
-            return work.published(published(model, task.name))
+            theirs = published(model, task.name)
+            return work.published(self._edit(theirs.site, theirs.rho))
         sites, notes = self.sites_of(model), list[str]()
         if self.screen:
             ranked = screen(model, questions, sites, factors, rhos=self.rhos, journal=journal, progress=progress)

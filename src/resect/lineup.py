@@ -1,0 +1,138 @@
+"""A line-up: in which order and in which batches questions are asked again and again, so that a hopeless candidate shows early.
+
+Some questions that are like all come first, then the hardest, which the unedited model gets wrong or nearly. Knows questions and how sure a
+model is of them; knows no edit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float64
+
+from .batches import Purpose
+from .errors import OutOfMemory
+from .model import LanguageModel
+from .work import Journal, Progress
+
+#: An automatic batch size leaves at least so many bundles, so that a hopeless candidate is given up early, and no smaller ones than this.
+PARTS, LEAST_BUNDLE = 16, 8
+#: How many classes of difficulty there are; within one, questions of like length stand together.
+CLASSES = 8
+#: Values of some questions, and how sure the model is to be right.
+Answered = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
+
+
+class Batch(Protocol):
+    """Questions that are asked at once, in the same forward calls each time."""
+
+    @property
+    def pairs(self) -> tuple[int, ...]:
+        """Which ones, in the order of the values."""
+
+    def ask(self) -> Answered:
+        """Their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
+
+
+class Asked(Protocol):
+    """What can be swept over: `Questions`, or passages of plain text."""
+
+    @property
+    def model(self) -> LanguageModel:
+        """Who is asked."""
+
+    @property
+    def metric(self) -> str:
+        """What a value is."""
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value is the better one."""
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value of one question."""
+
+    @property
+    def digest(self) -> str:
+        """What the answers depend on, apart from the model; answers that are asked alike may share it."""
+
+    @property
+    def pairs(self) -> int:
+        """How many questions."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether they are asked in a fixed sequence of forward calls."""
+
+    def length(self, pair: int) -> int:
+        """Tokens of a question."""
+
+    def bundle(self, pairs: Sequence[int]) -> Batch:
+        """Questions to be asked in one batch."""
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """Batches in the order in which they are asked; the first `scout` questions are like all."""
+
+    batches: tuple[Batch, ...]
+    scout: int
+
+    @classmethod
+    def of(cls, asked: Asked, purpose: Purpose, journal: Journal, progress: Progress) -> "LineUp":
+        """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
+        size = _batch_size(asked, purpose)
+        sure = _margins(asked, purpose, size, journal, progress)
+        return cls(*_in_order(asked, sure, min(size, asked.model.batches.sizes.get(purpose, size))))
+
+
+def _batch_size(asked: Asked, purpose: Purpose) -> int:
+    pairs, batches = asked.pairs, asked.model.batches
+    longest = max(asked.length(pair) for pair in range(pairs))
+    size = batches.size(longest, purpose)
+    return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
+
+
+def _margins(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress) -> Float64[np.ndarray, " pairs"]:
+    """How sure the unedited model is to be right on each question."""
+    key = f"sweep/{asked.digest}/{asked.metric}/margins"
+    held = journal.recall(key)
+    if held is not None:
+        return np.asarray(held["margins"], dtype=np.float64)
+    margins = np.zeros(asked.pairs)
+    by_length = sorted(range(asked.pairs), key=lambda pair: (-asked.length(pair), pair))
+    parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+    stage, done = "asking the model as it is", 0
+    progress(stage, 0, len(by_length))
+    while parts:
+        part = parts.pop(0)
+        try:
+            margins[part] = asked.bundle(part).ask()[1]
+        except OutOfMemory:
+            if len(part) == 1:
+                raise
+            asked.model.batches.sizes[purpose] = size = max(1, min(size, len(part)) // 2)
+            rest = [pair for each in (part, *parts) for pair in each]
+            parts = [rest[start : start + size] for start in range(0, len(rest), size)]
+            continue
+        done += len(part)
+        progress(stage, done, len(by_length))
+    journal.keep(key, {"margins": margins})
+    return margins
+
+
+def _in_order(asked: Asked, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[Batch, ...], int]:
+    """Batches, and how many questions stand first that are like all; then come the hardest, which the unedited model gets wrong."""
+    by_margin = np.argsort(margins, kind="stable")
+    class_size = max(1, round(len(by_margin) / CLASSES / size)) * size
+    spread = np.unique(np.linspace(0, len(by_margin) - 1, min(class_size, len(by_margin))).round().astype(int))
+    hardest = np.delete(by_margin, spread)
+    classes = [by_margin[spread], *(hardest[start : start + class_size] for start in range(0, len(hardest), class_size))]
+    batches: list[Batch] = []
+    for pairs in classes:  # of like difficulty; like lengths together
+        like = sorted(pairs.tolist(), key=lambda pair: (-asked.length(pair), pair))
+        batches += [asked.bundle(like[first : first + size]) for first in range(0, len(like), size)]
+    return tuple(batches), len(spread)
