@@ -1,7 +1,7 @@
 """LASER's search against the plain loop and against the authors' way: same machine, same candidates, same chosen plan (asserted).
 
     python benchmarks/laser_search.py               about half an hour on one core
-    python benchmarks/laser_search.py --quick       about a minute: 12 candidates, 64 examples, no tables; its ratios are lower
+    python benchmarks/laser_search.py --quick       about two minutes: 12 candidates, 64 examples, no tables; its ratios are lower
     python benchmarks/laser_search.py --gpu         a 7B-shaped random model in bfloat16 on a GPU
 
 The workload: 12 layers of d_model 256, {gate, down} × 8 ρ = 192 candidates, 128 select examples of about 48 tokens with three choices of

@@ -7,6 +7,7 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
+from ..analyses import SENTENCES as ANALYSES
 from ..errors import InputError, UnknownName
 from ..recipe import Recipe
 from .flags import Parser, add_settings
@@ -222,7 +223,7 @@ def _analyse(command: Parser) -> None:
         "what",
         metavar="WHAT",
         nargs="*",
-        help="spectra, perplexity, temperature, paraphrases, frequency, growth, reduction, components, loss; by default all that fit.",
+        help=f"{', '.join(ANALYSES)}; by default all that fit.",
     )
     command.add_argument("--counts", metavar="FILE.csv", help="How often facts occur: columns entity, answer, count (for frequency).")
     command.add_argument(

@@ -58,6 +58,7 @@ def analyse(options: Namespace) -> None:
     run = Run.load(options.run)
 
     from ..analyse import analyse as look
+    from ..analyses.telling import sentences
     from ..report import pages
     from ..report.html import write
 
@@ -65,8 +66,8 @@ def analyse(options: Namespace) -> None:
     with told(options.quiet) as progress:
         found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
     path = write(run)
-    sentence = f"Analysed: {', '.join(found)}. The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
-    emit(options, {"run": str(run.folder), "analyses": found}, lambda: pages.lines([sentence]))
+    where = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
+    emit(options, {"run": str(run.folder), "analyses": found}, lambda: pages.lines([*sentences(found), where]))
 
 
 def export(options: Namespace) -> None:
