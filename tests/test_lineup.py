@@ -32,6 +32,7 @@ class Asked:
     model: LanguageModel
     most: int = 1000
     metric: str = "accuracy"
+    less_is_better: bool = False
     digest: str = "x"
 
     @property
@@ -58,15 +59,22 @@ def test_everybody_stands_there_once(count):
     assert 1 <= found.scout <= count
 
 
-def test_the_first_are_like_all_and_then_the_hardest_come():
+def test_the_first_are_spread_over_what_is_wrong_and_then_the_hardest_come():
     sure = np.random.default_rng(0).normal(size=200)
     found, _ = lineup(sure)
     order = [pair for batch in found.batches for pair in batch.pairs]
     first, rest = order[: found.scout], order[found.scout :]
-    assert abs(sure[first].mean() - sure.mean()) < 0.2
+    wrong = sure[sure <= 0]
+    assert sure[first].max() <= 0
+    assert abs(sure[first].mean() - wrong.mean()) < 0.1
+    assert {sure[first].min(), sure[first].max()} == {wrong.min(), wrong.max()}
     early, late = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-    assert sure[early].max() < np.quantile(sure, 0.75)
     assert sure[early].mean() < sure[late].mean() - 1
+
+
+def test_where_nothing_is_wrong_the_line_up_stands_all_the_same():
+    found, _ = lineup(np.arange(1.0, 40.0))
+    assert sorted(pair for batch in found.batches for pair in batch.pairs) == list(range(39))
 
 
 def test_memory_that_runs_out_makes_batches_smaller():

@@ -56,6 +56,7 @@ def test_every_setting_has_a_sentence_and_the_file_shows_it():
         ("fraction = 1.5", r"fraction is 1\.5; it must be between"),
         ("fraction = nan", r"fraction is nan; it must be between"),
         ("skill = nan", r"skill is nan; it must be at least"),
+        ("skill = inf", r"skill is inf; it must be a finite number"),
         ("fraction = 0.1\nn = 4", r"n = 4 and fraction = 0\.1 both"),
         ('choose = "silver"', r"choose is 'silver'; it must be 'golden' or 'grid' or 'first-drop'"),
         ("batch_size = 0", r"batch_size is 0; it must be at least 1"),

@@ -1,7 +1,7 @@
 """A line-up: in which order and in which batches questions are asked again and again, so that a hopeless candidate shows early.
 
-Some questions that are like all come first, then the hardest, which the unedited model gets wrong or nearly. Knows questions and how sure a
-model is of them; knows no edit.
+Some questions come first that are spread over what the unedited model gets wrong, then the hardest. Knows questions and how sure a model is
+of them; knows no edit.
 """
 
 import math
@@ -20,7 +20,7 @@ from .work import Journal, Progress
 #: An automatic batch size leaves at least so many bundles, so that a hopeless candidate is given up early, and no smaller ones than this.
 PARTS, LEAST_BUNDLE = 16, 8
 #: How many classes of difficulty there are; within one, questions of like length stand together.
-CLASSES = 8
+CLASSES = 6
 #: Values of some questions, and how sure the model is to be right.
 Answered = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
 
@@ -76,17 +76,21 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class LineUp:
-    """Batches in the order in which they are asked; the first `scout` questions are like all."""
+    """Batches in the order in which they are asked; the first `scout` questions tell who is promising.
+
+    `values`: of the unedited model, in the questions' own order.
+    """
 
     batches: tuple[Batch, ...]
     scout: int
+    values: Float64[np.ndarray, " pairs"]
 
     @classmethod
     def of(cls, asked: Asked, purpose: Purpose, journal: Journal, progress: Progress) -> "LineUp":
         """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
         size = _batch_size(asked, purpose)
-        sure = _margins(asked, purpose, size, journal, progress)
-        return cls(*_in_order(asked, sure, min(size, asked.model.batches.sizes.get(purpose, size))))
+        values, margins = _asked_once(asked, purpose, size, journal, progress)
+        return cls(*_in_order(asked, margins, min(size, asked.model.batches.sizes.get(purpose, size))), values)
 
 
 def _batch_size(asked: Asked, purpose: Purpose) -> int:
@@ -96,13 +100,13 @@ def _batch_size(asked: Asked, purpose: Purpose) -> int:
     return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
 
 
-def _margins(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress) -> Float64[np.ndarray, " pairs"]:
-    """How sure the unedited model is to be right on each question."""
-    key = f"sweep/{asked.digest}/{asked.metric}/margins"
+def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress) -> Answered:
+    """Values and margins of the unedited model, in the questions' own order."""
+    key = f"sweep/{asked.digest}/{asked.metric}/unedited"
     held = journal.recall(key)
     if held is not None:
-        return np.asarray(held["margins"], dtype=np.float64)
-    margins = np.zeros(asked.pairs)
+        return np.asarray(held["values"], dtype=np.float64), np.asarray(held["margins"], dtype=np.float64)
+    values, margins = np.zeros(asked.pairs), np.zeros(asked.pairs)
     by_length = sorted(range(asked.pairs), key=lambda pair: (-asked.length(pair), pair))
     parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
     stage, done = "asking the model as it is", 0
@@ -110,7 +114,7 @@ def _margins(asked: Asked, purpose: Purpose, size: int, journal: Journal, progre
     while parts:
         part = parts.pop(0)
         try:
-            margins[part] = asked.bundle(part).ask()[1]
+            values[part], margins[part] = asked.bundle(part).ask()
         except OutOfMemory:
             if len(part) == 1:
                 raise
@@ -120,15 +124,19 @@ def _margins(asked: Asked, purpose: Purpose, size: int, journal: Journal, progre
             continue
         done += len(part)
         progress(stage, done, len(by_length))
-    journal.keep(key, {"margins": margins})
-    return margins
+    journal.keep(key, {"values": values, "margins": margins})
+    return values, margins
 
 
 def _in_order(asked: Asked, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[Batch, ...], int]:
-    """Batches, and how many questions stand first that are like all; then come the hardest, which the unedited model gets wrong."""
+    """Batches, and how many questions stand first that are spread over what the unedited model gets wrong.
+
+    Those tell best who is promising, and cost nothing: nobody can be given up before so much was missed. Then come the hardest.
+    """
     by_margin = np.argsort(margins, kind="stable")
+    wrong = len(by_margin) // 2 if asked.less_is_better else int((margins <= 0).sum())
     class_size = max(1, round(len(by_margin) / CLASSES / size)) * size
-    spread = np.unique(np.linspace(0, len(by_margin) - 1, min(class_size, len(by_margin))).round().astype(int))
+    spread = np.unique(np.linspace(0, max(wrong, 1) - 1, min(class_size, max(wrong, 1))).round().astype(int))
     hardest = np.delete(by_margin, spread)
     classes = [by_margin[spread], *(hardest[start : start + class_size] for start in range(0, len(hardest), class_size))]
     batches: list[Batch] = []

@@ -11,7 +11,7 @@ from .work import Progress, silent
 
 STAGE = "asking who can still win"
 #: How many of the most promising candidates are asked in full before the others, so that the best total is high early.
-FINALISTS = 4
+FINALISTS = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Tally:
     asked, of : questions so far, and in all
     total : sum of their values; more is better
     ceiling : the most that one question can add
-    margin : how sure the answers were right, in sum: tells who is promising, and decides nothing
+    margin : how sure the answers were right, in sum: tells equals apart, and decides nothing
     seconds : spent
     """
 
@@ -54,14 +54,14 @@ def race(
 ) -> list[Tally]:
     """The tallies of `count` candidates; every one that reaches the highest total is complete.
 
-    First all are asked the first `scout` questions, then those that were most surely right there in full, then the rest in their order (a
-    climb through the layers, where that is cheap), as far as they can still win.
+    First all are asked the first `scout` questions, then those that did best there in full, then the rest in their order (a climb
+    through the layers, where that is cheap), as far as they can still win.
 
     Parameters
     ----------
     start : of a candidate that was asked nothing
     best : the total to beat or to equal: that of no edit at all
-    scout : how many of the first questions, which should be like all; then should come those that most candidates get wrong
+    scout : how many of the first questions; best such as most candidates get wrong and a good one gets right
     bound : whether anybody is given up; else all are asked everything
     """
     tallies = [start] * count
@@ -73,7 +73,7 @@ def race(
     for place in range(count):
         tallies[place] = ask(place, start, lambda tally: tally.asked >= scout or hopeless(tally))
         progress(stage, place + 1, count)
-    promising = sorted(range(count), key=lambda place: (-tallies[place].margin / max(1, tallies[place].asked), place))[:FINALISTS]
+    promising = sorted(range(count), key=lambda place: (*_promise(tallies[place]), place))[:FINALISTS]
     order = [*sorted(promising), *(place for place in range(count) if place not in promising)]
     progress(STAGE, 0, count)
     for done, place in enumerate(order, start=1):
@@ -83,6 +83,11 @@ def race(
             best = max(best, tallies[place].total)
         progress(STAGE, done, count)
     return tallies
+
+
+def _promise(tally: Tally) -> tuple[float, float]:
+    """Less is more promising: by what was right so far, and among equals by how surely."""
+    return -tally.total / max(1, tally.asked), -tally.margin / max(1, tally.asked)
 
 
 def winners(tallies: Sequence[Tally], best: float) -> list[int]:

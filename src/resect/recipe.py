@@ -24,6 +24,14 @@ from .settings import check_bounds, check_names, checked
 SCHEMA = 1
 METHODS = ("crispr", "laser")
 CALIBRATIONS = ("cc", "dc", "none")
+#: A setting that decides by itself, and those that it would silently pass over.
+WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "task_free": (
+        *("rho", "keep", "compose", "published", "screen", "screened", "variant", "metric"),
+        *("decomposition", "authors_task", "search_prompt"),
+    ),
+    "published": ("rho", "sites", "keep", "compose", "screen", "screened"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,10 @@ class Recipe(Options):
             raise BadRecipe(
                 f"With task_free nothing is chosen by a task: leave {self.task!r} out, or measure it beside (--beside {self.task})."
             )
+        for name, without in WITHOUT_EFFECT.items():
+            idle = [each for each in without if getattr(self, each) != getattr(type(self), each)]
+            if getattr(self, name) and idle:
+                raise BadRecipe(f"With {name}, {', '.join(idle)} would change nothing: leave {'it' if len(idle) == 1 else 'them'}, or {name}, out.")
         if self.method == "crispr" and self.metric not in (None, "accuracy", "generation"):
             raise BadRecipe(f"crispr chooses by accuracy or generation, not by {self.metric}; `resect evaluate` measures {self.metric}.")
         if self.n is not None and self.fraction is not None:

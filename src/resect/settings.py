@@ -5,6 +5,7 @@ Knows dataclasses; knows no setting.
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ def setting(
 
 
 def check_bounds(recipe: Any) -> None:
-    """Raises BadRecipe for a number beyond the bounds of its field, NaN included."""
+    """Raises BadRecipe for a number beyond the bounds of its field, NaN and infinity included."""
     for field in dataclasses.fields(recipe):
         value, least, most = getattr(recipe, field.name), field.metadata["least"], field.metadata["most"]
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -41,6 +42,8 @@ def check_bounds(recipe: Any) -> None:
         if (least is not None and not value >= least) or (most is not None and not value <= most):
             bounds = f"at least {least}" if most is None else f"between {least} and {most}"
             raise BadRecipe(f"{field.name} is {value}; it must be {bounds}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadRecipe(f"{field.name} is {value}; it must be a finite number.")
 
 
 def check_names(recipe: type, names: Iterable[str]) -> None:

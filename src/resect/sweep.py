@@ -52,7 +52,7 @@ class Sweep:
     ----------
     base : the unedited model's value of each question, in their own order
     start : the tally of a candidate that was asked nothing
-    scout : how many of the first questions are like all, the easy ones among them; then come the hardest
+    scout : how many of the first questions tell who is promising; then come the hardest
     """
 
     def __init__(
@@ -79,12 +79,11 @@ class Sweep:
         self._focus = Focus(self._anatomy, head=not forward.chooses_logits) if positions and asked.replayable else None
         self._limit = _free_memory(forward.device) // 4 if state_memory is None else state_memory
         lineup = LineUp.of(asked, purpose, self._journal, progress)
-        self._bundles, self.scout = lineup.batches, lineup.scout
+        self._bundles, self.scout, self.base = lineup.batches, lineup.scout, lineup.values
         self._memories: list[Memory | None] = [None] * len(self._bundles)
         self._unheld: set[int] = set()
         order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
         self._name = f"sweep/{asked.digest}/{asked.metric}/{hashlib.sha256(order).hexdigest()[:16]}"
-        self.base = self._base()
         self.start = Tally(0, asked.pairs, 0.0, self._sign * asked.best_value)
 
     @property
@@ -203,14 +202,6 @@ class Sweep:
             yield
         finally:
             forward.focus = held
-
-    def _base(self) -> Float64[np.ndarray, " pairs"]:
-        key = f"{self._name}/base"
-        held = self._journal.recall(key)
-        if held is None:
-            held = {"values": self.values(())}
-            self._journal.keep(key, held)
-        return np.asarray(held["values"], dtype=np.float64)
 
 
 def _free_memory(device: torch.device) -> int:
