@@ -1,5 +1,6 @@
 """The command line: what it refuses, how it says so, with what code it ends. What it computes is tested elsewhere."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from resect.cli import main
 from resect.cli.arguments import SENTENCES, build, normalised, parse, settings_of
-from resect.recipe import Recipe
+from resect.recipe import METHODS, Recipe
 
 T5 = {
     "architectures": ["T5ForConditionalGeneration"],
@@ -158,9 +159,13 @@ def test_what_is_not_given_keeps_the_default_of_the_recipe():
     assert (recipe.confusion_weight, recipe.skill, recipe.chat_template) == (False, 0.0, True)
 
 
-def test_every_setting_of_a_recipe_has_a_flag():
-    flags = {action.dest for action in build()[1]["crispr"]._actions}
-    assert {field for field in vars(Recipe(model="m", task="t")) if field != "method"} <= flags
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_of_a_recipe_has_a_flag(method):
+    flags = {action.dest for action in build()[1][method]._actions}
+    own = {field.name for field in dataclasses.fields(Recipe) if field.metadata["of"] in (None, method)}
+    others = {field.name for field in dataclasses.fields(Recipe)} - own
+    assert own - {"method"} <= flags
+    assert not others & flags
 
 
 def test_anatomy_of_a_configuration_alone(flan_t5_base, capsys):

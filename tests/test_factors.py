@@ -106,6 +106,17 @@ def test_what_was_used_longest_ago_goes_first(anatomy, tmp_path):
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 2 * size
 
 
+def test_what_others_keep_in_the_folder_stays(anatomy, tmp_path):
+    theirs = [tmp_path / "model.safetensors", tmp_path / ".model.safetensors.x.part"]
+    for path in theirs:
+        path.write_bytes(b"x" * 9000)
+        os.utime(path, (1, 1))
+    for site in ("decoder.0.up", "decoder.1.up"):
+        Factors(anatomy, folder=tmp_path, limit=4000).of(site)
+    assert all(path.exists() for path in theirs)
+    assert len(files(tmp_path)) == 2  # theirs, and the last of ours
+
+
 def test_no_limit_means_no_folder(anatomy, tmp_path):
     for factors in (Factors(anatomy, folder=tmp_path / "none", limit=0), Factors(anatomy)):
         factors.of("decoder.0.up")
@@ -167,7 +178,7 @@ def test_several_may_use_one_folder_at_a_time(anatomy, tmp_path):
 
 
 def test_what_a_killed_process_left_is_swept_later(anatomy, tmp_path):
-    old, new = tmp_path / ".a.safetensors.x.part", tmp_path / ".b.safetensors.y.part"
+    old, new = tmp_path / f".{'a' * 64}.safetensors.x.part", tmp_path / f".{'b' * 64}.safetensors.y.part"
     for path in (old, new):
         path.write_bytes(b"torn")
     os.utime(old, (1e9, 1e9))

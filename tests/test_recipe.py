@@ -1,13 +1,14 @@
 """A recipe: whatever can be set can be written, read and compared; whatever cannot is refused by name."""
 
 import dataclasses
+import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resect.errors import BadRecipe
-from resect.recipe import Recipe
+from resect.recipe import METHODS, WITHOUT_EFFECT, Recipe
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 recipes = st.builds(
@@ -36,11 +37,11 @@ def test_what_is_written_is_read_back(recipe):
 
 
 def test_every_setting_has_a_sentence_and_the_file_shows_it():
-    recipe = Recipe(model="m", task="t")
-    for field in dataclasses.fields(Recipe):
+    for field, method in itertools.product(dataclasses.fields(Recipe), METHODS):
+        recipe = Recipe(model="m", task="t", method=method)
         sentence = Recipe.sentence(field.name)
         assert sentence.endswith(".") and "\n" not in sentence
-        if getattr(recipe, field.name) is not None:
+        if getattr(recipe, field.name) is not None and field.metadata["of"] in (None, method):
             assert f"# {sentence}\n{field.name} = " in recipe.to_toml()
 
 
@@ -62,7 +63,6 @@ def test_every_setting_has_a_sentence_and_the_file_shows_it():
         ("batch_size = 0", r"batch_size is 0; it must be at least 1"),
         ('batch_size = "big"', r"batch_size is 'big'; it must be 'auto' or a whole number"),
         ("sites = [1]", r"sites is \[1\]; it must be a list of texts"),
-        ("sites = []", r"sites is empty"),
         ("confusion_weight = 1", r"confusion_weight is 1; it must be true or false"),
         ("samples = ", r"no TOML"),
         ("schema = 2", r"schema 2"),
@@ -83,6 +83,16 @@ def test_model_and_task_are_wanted(missing):
     del kept[missing]
     with pytest.raises(BadRecipe, match=f"{missing} is missing"):
         Recipe.from_toml(*kept.values())
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_a_setting_that_would_be_passed_over_is_refused(name):
+    others = {"rho": (0.5,), "keep": "smallest", "compose": True, "screen": "gradient", "variant": "official", "sites": ("x",)}
+    given = {"method": "laser", "model": "m", "task": "" if name == "task_free" else "t", name: True}
+    for other in others.keys() & WITHOUT_EFFECT[name]:
+        with pytest.raises(BadRecipe, match=f"With {name}, {other} would change nothing"):
+            Recipe(**given, **{other: others[other]})
+    assert getattr(Recipe(**given), name)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ from .files import read_arrays, write_arrays
 LIMIT = 4 * 2**30
 #: Changes whenever decompositions come out differently: what older code left is not taken up.
 _METHOD = "1"
+#: What our files are called, and what is half written of one: by the SHA-256 of a matrix.
+_OURS = re.compile(r"\.?[0-9a-f]{64}\.safetensors")
 #: What a file may hold.
 _CONTENTS: tuple[set[str], ...] = ({"basis"}, {"left", "values", "right"})
 #: Bytes that are hashed, and copied from a device, at once.
@@ -173,8 +176,10 @@ def _keep(path: Path, arrays: Mapping[str, np.ndarray], limit: int) -> None:
 
 
 def _held(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """When each file was last used, its bytes, and its path; what was torn long ago is swept meanwhile."""
+    """When each of our files was last used, its bytes, and its path; what was torn long ago is swept meanwhile. Others' files stay."""
     for path in folder.glob("*.safetensors*"):
+        if not _OURS.match(path.name):  # the folder may be a model's own
+            continue
         try:
             found = path.stat()
         except FileNotFoundError:  # another process was quicker

@@ -7,7 +7,7 @@ import torch
 
 import pico
 from resect.edits.matrices import ReduceRank
-from resect.errors import BadAddress, InputError, NotFinite
+from resect.errors import BadAddress, InputError, NotFinite, NotWritable
 from resect.methods.laser import RHOS, Laser
 from resect.model import LanguageModel
 from resect.plan import Plan
@@ -158,7 +158,11 @@ def test_defaults_are_the_papers():
     assert {site.role for site in Laser().sites_of(model_of("gpt2"))} == {"up", "down"}
 
 
-@pytest.mark.parametrize("wrong", [{"rhos": (1.0,)}, {"rhos": ()}, {"published": True, "compose": True}, {"screened": 0}])
+#: What only Python can hand over.
+ODD = [{"rhos": 0.5}, {"rhos": ("x",)}, {"rhos": (None,)}, {"screened": float("nan")}, {"keep": "x"}]
+
+
+@pytest.mark.parametrize("wrong", [{"rhos": (1.0,)}, {"rhos": ()}, {"published": True, "compose": True}, {"screened": 0}, *ODD])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError):
         Laser(**wrong)
@@ -167,6 +171,14 @@ def test_impossible_settings_are_refused(wrong):
 def test_a_glob_that_matches_nothing_is_refused():
     with pytest.raises(BadAddress):
         Laser(sites="decoder.*.gate").check(model_of("gpt2"), questions_of())
+
+
+def test_a_weight_that_cannot_be_written_is_said_before_anything_is_asked():
+    shared = pico.build("llama")
+    shared.model.layers[0].mlp.down_proj.weight = shared.model.layers[1].mlp.down_proj.weight
+    for module, message in ((shared, "in 2 places"), (pico.build_on_meta("llama"), "meta device")):
+        with pytest.raises(NotWritable, match=message):
+            Laser().search(LanguageModel.of(module, pico.tokenizer("llama")), questions_of())
 
 
 def test_a_weight_that_is_not_finite_is_named():

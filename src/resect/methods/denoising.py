@@ -48,7 +48,7 @@ class Denoising:
         """The matrices that are looked at. Raises BadAddress, NotWritable."""
         sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
         for site in sites:
-            model.anatomy.locate(site)
+            ReduceRank(site, 0.0).form_for(model)
         return sites
 
     def search(

@@ -7,7 +7,7 @@ Source: Sharma, Ash, Misra 2024, "The Truth is in There: Improving Reasoning in 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..address import Site, select
 from ..edits.decomposition import Keep
@@ -97,11 +97,18 @@ class Laser:
         for name, value in PRESETS[self.variant].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        object.__setattr__(self, "rhos", tuple(dict.fromkeys(map(float, self.rhos))))
+        try:
+            object.__setattr__(self, "rhos", tuple(dict.fromkeys(map(float, self.rhos))))
+        except (TypeError, ValueError):
+            raise InputError(f"rhos are numbers, several of them: such as (0.5, 0.1); not {self.rhos!r}.") from None
         if not self.rhos or not all(0 <= rho < 1 for rho in self.rhos):
             raise InputError(f"rhos are shares of the rank in [0, 1), at least one; not {', '.join(map(str, self.rhos)) or 'none'}.")
-        if self.screen not in (None, "gradient") or self.decomposition not in ("exact", "svd_lowrank") or self.screened < 1:
-            raise InputError('screen is "gradient" or None, screened 1 or more, decomposition "exact" or "svd_lowrank".')
+        if self.screen not in (None, "gradient") or self.decomposition not in ("exact", "svd_lowrank"):
+            raise InputError('screen is "gradient" or None, decomposition "exact" or "svd_lowrank".')
+        if not isinstance(self.screened, int) or self.screened < 1:
+            raise InputError(f"screened is a whole number of matrices, 1 or more, not {self.screened!r}.")
+        if self.keep not in get_args(Keep):
+            raise InputError(f"What is kept is one of {', '.join(get_args(Keep))}, not {self.keep!r}.")
         if self.published and (self.compose or self.screen):
             raise InputError("published takes the paper's choice as it is: nothing is searched, composed or screened. Leave these out.")
         if self.keep == "smallest" and self.decomposition != "exact":
@@ -137,10 +144,10 @@ class Laser:
         self.questions(model, task)
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
-        """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for a weight that is not there."""
+        """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for a weight that is not there, or shared."""
         sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
         for site in sites:
-            model.anatomy.locate(site)
+            self._edit(site, 0.0).form_for(model)
         return sites
 
     def edits(self, model: LanguageModel, site: Site) -> list[ReduceRank]:
@@ -177,6 +184,8 @@ class Laser:
         """
         questions, factors = self.questions(model, task), factors or Factors(model.anatomy)
         journal = journal or InMemory()
+        theirs = published(model, task.name) if self.published else None
+        sites, notes = () if theirs else self.sites_of(model), list[str]()
         sweep = Sweep(
             questions,
             factors,
@@ -188,10 +197,8 @@ class Laser:
             progress=progress,
         )
         work = Searching(lambda site: self.edits(model, site), self.bound, model, questions, sweep, journal, progress)
-        if self.published:
-            theirs = published(model, task.name)
+        if theirs:
             return work.published(self._edit(theirs.site, theirs.rho))
-        sites, notes = self.sites_of(model), list[str]()
         if self.screen:
             ranked = screen(model, questions, sites, factors, rhos=self.rhos, journal=journal, progress=progress)
             best = sorted(sites, key=lambda site: -ranked[site])[: self.screened]
