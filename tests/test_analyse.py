@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(run: Run, tmp_path: Path) 
 def test_a_damaged_file_is_said_before_any_work(run: Run, content: str) -> None:
     (run.folder / "analyses.json").write_text(content)
     entries = run.journal.count
-    with pytest.raises(InputError, match=r"analyses\.json"):
+    with pytest.raises(InputError, match=r"analyses\.json.*Delete it"):
         analyse(run, ["loss"])
     assert run.journal.count == entries
 

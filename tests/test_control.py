@@ -85,10 +85,24 @@ def test_units_of_two_edits_are_the_same_or_others_as_in_the_plan():
 def test_matrices_that_have_no_kin_get_the_nearest():
     on = contracts.subject("t5")
     every_up = [site for site in on.anatomy.sites if site.role == "up"]
-    plan = Plan(ReduceRank(site, 0.1) for site in every_up)
-    (control,) = like(plan, on.model, seed=0, draws=1)
-    assert len(set(control.sites)) == len(every_up)
-    assert all(random.site != own.site and random.site.role == "up" for random, own in zip(control.edits, plan.edits, strict=True))
+    for own in (every_up, every_up[:-1]):
+        plan = Plan(ReduceRank(site, 0.1) for site in own)
+        for control in like(plan, on.model, seed=0):
+            assert len(set(control.sites)) == len(own)
+            assert not set(control.sites) & set(own)  # a control that holds a part of the plan would show a part of its effect
+    (one,) = (like(Plan((ReduceRank(every_up[0], 0.1),)), on.model, seed=0, draws=1)[0].sites,)
+    assert one[0].role == "up" and one[0].stack == every_up[0].stack
+
+
+def test_draws_that_would_be_the_same_are_made_once():
+    on = contracts.subject("llama")
+    controls = like(Plan((ReduceRank("decoder.0.down", 0.1),)), on.model, seed=0)
+    assert [str(control.sites[0]) for control in controls] == ["decoder.1.down"]
+
+
+def test_a_plan_of_all_matrices_has_no_control():
+    on = contracts.subject("llama")
+    assert like(Plan(ReduceRank(site, 0.1) for site in on.anatomy.sites), on.model, seed=0) == ()
 
 
 def test_the_control_of_nothing_is_nothing():

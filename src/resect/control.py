@@ -29,15 +29,17 @@ def like(plan: Plan, model: Any, seed: int, draws: int = 3) -> tuple[Plan, ...]:
     ReduceRank: another matrix of that role, everything else the same. PruneWeights: as many weights of the same matrix, at random. Units
     that are the same in two edits of the plan are the same in two edits of a control, and others are others.
 
-    The plan's own units are never drawn (a control that holds a part of the plan would show a part of its effect),
-    unless a site has too few others; then all its units are drawn from.
+    The plan's own units and matrices are never drawn (a control that holds a part of the plan would show a part of its effect),
+    unless a site has too few other units; then all its units are drawn from. Where the model has too few other matrices, of whatever
+    role, there is no control.
 
     Parameters
     ----------
     plan : Plan; to an empty one the controls are empty
     model : LanguageModel, Hugging Face model or Anatomy
     seed : from 0 on; the same seed gives the same controls
-    draws : how many; they differ from each other where the model has so many
+    draws : how many at most; no two are the same, so that they are fewer where the model has not so many. Of an empty plan, and of weights
+        at random, always so many
 
     Raises InputError, UnknownName, WrongModel.
     Source: the random neurons of Yang et al. 2024 (arXiv:2311.09627). Differs from the source in: the plan's
@@ -52,14 +54,18 @@ def like(plan: Plan, model: Any, seed: int, draws: int = 3) -> tuple[Plan, ...]:
     for draw in range(draws):
         for attempt in range(_RETRIES):
             control = _drawn(plan, anatomy, np.random.default_rng([seed, draw, attempt]))
-            if control not in drawn:
+            if control is None:
+                return ()
+            if control not in drawn or control.is_empty:
+                drawn.append(control)
                 break
-        drawn.append(control)
     return tuple(drawn)
 
 
-def _drawn(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> Plan:
+def _drawn(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> Plan | None:
     units, matrices = _other_units(plan, anatomy, rng), _other_matrices(plan, anatomy, rng)
+    if matrices is None:
+        return None
     return Plan(_like_one(edit, units, matrices, rng) for edit in plan.edits)
 
 
@@ -101,21 +107,20 @@ def _other_units(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> dict
     return found
 
 
-def _other_matrices(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> dict[Site, Site]:
-    """Each reduced matrix to another one of its role, no two to one as long as there are enough.
+def _other_matrices(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> dict[Site, Site] | None:
+    """Each reduced matrix to another one that the plan leaves alone, no two to one; None where there are not so many.
 
-    The nearest kind that the model has: of the same stack, of the other stack, of the same shape, any.
+    The nearest kind that the model has: of the same stack and role, of the same role, of the same shape, any.
     """
     own = {edit.site for edit in plan.edits if isinstance(edit, OfMatrix)}
     reduced = [edit.site for edit in plan.edits if isinstance(edit, ReduceRank)]
     found: dict[Site, Site] = {}
     for site in dict.fromkeys(reduced):
-        kin = _Kin(site, anatomy)
         free = [other for other in anatomy.sites if other not in own and other not in found.values()]
-        loose = [other for other in anatomy.sites if other != site and other not in found.values()]
-        rest = [other for other in anatomy.sites if other != site]
-        pools = ([other for other in candidates if near(other)] for near in kin.degrees for candidates in (free, loose, rest))
-        pool = next((pool for pool in pools if pool), [site])
+        pools = ([other for other in free if near(other)] for near in _Kin(site, anatomy).degrees)
+        pool = next((pool for pool in pools if pool), None)
+        if pool is None:
+            return None
         found[site] = pool[int(rng.integers(len(pool)))]
     return found
 

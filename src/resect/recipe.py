@@ -68,7 +68,7 @@ class Recipe(Options):
         for name, without in WITHOUT_EFFECT.items():
             idle = [each for each in without if getattr(self, each) != getattr(type(self), each)]
             if getattr(self, name) and idle:
-                raise BadRecipe(f"With {name}, {', '.join(idle)} would change nothing: leave {'it' if len(idle) == 1 else 'them'}, or {name}, out.")
+                raise BadRecipe(f"With {name}, {', '.join(idle)} would change nothing: leave out {name}, or what it passes over.")
         if self.method == "crispr" and self.metric not in (None, "accuracy", "generation"):
             raise BadRecipe(f"crispr chooses by accuracy or generation, not by {self.metric}; `resect evaluate` measures {self.metric}.")
         if self.n is not None and self.fraction is not None:

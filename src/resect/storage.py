@@ -37,7 +37,9 @@ def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = Fal
         raise NotWritable(f"{what} has an adapter on it (a {kind}); merge it into the model first (merge_and_unload).")
     parameter = getattr(module, name, None)
     if not isinstance(parameter, nn.Parameter):
-        raise NotWritable(f"{what} has no {name} of its own in a {type(module).__name__}; load the model with plain weights, or use the activation form.")
+        raise NotWritable(
+            f"{what} has no {name} of its own in a {type(module).__name__}; load the model with plain weights, or use the activation form."
+        )
     if type(parameter) is not nn.Parameter or type(parameter.data) is not Tensor or parameter.dtype not in PLAIN_DTYPES:
         raise NotWritable(
             f"{what} is stored as {type(parameter).__name__} of {parameter.dtype}, quantised or spread out; "

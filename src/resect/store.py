@@ -223,7 +223,10 @@ class Run:
 
     def analyses(self) -> dict[str, Any]:
         """What was analysed, by name; empty where nothing was. Raises InputError where the file is damaged."""
-        found = read_json(self.folder / ANALYSES, "file of analyses") if (self.folder / ANALYSES).exists() else {}
+        try:
+            found = read_json(self.folder / ANALYSES, "file of analyses") if (self.folder / ANALYSES).exists() else {}
+        except InputError as error:
+            raise InputError(f"{error} Delete it, and analyse again.") from error
         if not isinstance(found, Mapping):
             raise InputError(f"{self.folder / ANALYSES} is damaged: it holds no object. Delete it, and analyse again.")
         return dict(found)

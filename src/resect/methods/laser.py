@@ -144,7 +144,7 @@ class Laser:
         self.questions(model, task)
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
-        """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for a weight that is not there, or shared."""
+        """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for one that is absent or shared."""
         sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
         for site in sites:
             self._edit(site, 0.0).form_for(model)
