@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -146,3 +147,13 @@ def test_the_default_folder_says_what_was_done(model, task, folder):
     recipe = Recipe(model=model, task=task)
     assert recipe.folder.as_posix() == f"runs/{folder}"
     assert recipe.with_settings(output="x").folder.as_posix() == "x"
+
+
+@pytest.mark.parametrize(("name", "value", "needed"), [("screened", 2, "screen"), ("rise", 0.1, "task_free")])
+def test_a_setting_that_needs_another_is_refused_without_it(name, value, needed):
+    with pytest.raises(BadRecipe, match=needed):
+        Recipe(method="laser", model="m", task="t", **{name: value})
+
+
+def test_the_cache_is_anchored_before_it_is_there():
+    assert os.path.isabs(Recipe(method="laser", model="m", task="t", cache="not-yet").anchored().cache)

@@ -103,8 +103,8 @@ def expand(glob: str) -> tuple[str, ...]:
     return patterns
 
 
-def select(globs: str | Iterable[str], sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Those of `sites` that at least one glob matches, in the order of `sites`.
+def select(globs: str | Iterable["str | Site"], sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Those of `sites` that at least one glob matches, or that are named, in the order of `sites`.
 
     A glob is matched against the whole address, case counts, `*` crosses dots. Raises BadAddress for a glob that matches nothing
     (with the nearest address, where there is one).
@@ -112,11 +112,13 @@ def select(globs: str | Iterable[str], sites: Iterable[Site]) -> tuple[Site, ...
     known = tuple(sites)
     chosen: set[Site] = set()
     for glob in (globs,) if isinstance(globs, str) else tuple(globs):
-        patterns = [re.compile(fnmatch.translate(pattern)) for pattern in expand(glob)]
+        patterns = [re.compile(fnmatch.translate(pattern)) for pattern in expand(str(glob))]
         found = [site for site in known if any(pattern.fullmatch(str(site)) for pattern in patterns)]
         if not found:
             roles = dict.fromkeys(f"{site.stack}.*.{site.role}" for site in known)
-            raise BadAddress(f"The glob {glob!r} matches no site of this model. It has: {', '.join(roles) or 'none'}.")
+            last = {site.stack: site.layer for site in known}
+            layers = "; ".join(f"the layers of its {stack} are 0 to {layer}" for stack, layer in last.items())
+            raise BadAddress(f"The glob {str(glob)!r} matches no site of this model. It has: {', '.join(roles) or 'none'}; {layers}.")
         chosen.update(found)
     return tuple(site for site in known if site in chosen)
 

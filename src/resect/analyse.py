@@ -103,7 +103,8 @@ def analyse(
         found = {}
         for name in wanted:
             given = {"counts": counts, "corpus": corpus} if name == "frequency" else {}
-            found[name] = ANALYSES[name].ask(study, **given)
+            limited = {} if limit is None else {"limit": limit}
+            found[name] = {**ANALYSES[name].ask(study, **given), **limited}
             run.keep_analyses({**run.analyses(), name: found[name]})
     return found
 

@@ -16,6 +16,7 @@ from .questions import Questions
 from .recipe import Recipe
 from .run import method_of, metric_of, prepare
 from .store import Run
+from .task_free import most_passages
 from .tasks.base import Task
 from .workplace import CONTROL_DRAWS
 
@@ -59,15 +60,17 @@ def describe(recipe: Recipe) -> list[str]:
 def _task_free(recipe: Recipe) -> list[str]:
     """The same of a job without a task, of which nothing is timed but a decomposition."""
     model, method = model_of(recipe), Denoising(recipe.sites, recipe.rise)
-    sites, passages = method.sites_of(model), Passages(model, texts_of(recipe.text))
-    seconds = _decomposing(model, sites)
+    sites, passages = method.sites_of(model), Passages(model, texts_of(recipe.text), 0, 2, most_passages(model))
+    start = time.monotonic()
+    passages.losses()
+    seconds = _decomposing(model, sites) + (len(sites) + 4) * (time.monotonic() - start)
     anatomy = model.anatomy
     return [
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
-        f"Text: {text_name(recipe.text)}, {passages.pairs} passages of {passages.tokens:,} tokens, half to accept by, half to report on.",
+        f"Text: {text_name(recipe.text)}; {passages.pairs} passages ({passages.tokens:,} tokens) to accept by, as many to report on.",
         f"Reduce {len(sites)} matrices to the edge of noise, one after the other, while the perplexity rises by {recipe.rise:.1%} at most.",
         *anatomy.cannot,
-        f"The decompositions take about {_duration(seconds)} on {model.forward.device}, and each matrix one reading of half the text.",
+        f"This takes about {_duration(seconds)} on {model.forward.device}.",
         f"{_folder(recipe)} Nothing was done yet.",
     ]
 
@@ -136,5 +139,5 @@ def _seconds_an_answer(questions: Questions) -> float:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        return "a second" if seconds < 1.5 else f"{round(seconds)} seconds"
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -26,20 +26,23 @@ class Passages:
     ----------
     texts : documents, opened by BOS and closed by EOS where the tokenizer defines them
     part, parts : every `parts`-th passage, from the one of number `part` on
+    most : take at most so many of them, spread evenly
 
     Raises InputError where the texts hold nothing to score.
     """
 
     metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
 
-    def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1) -> None:
+    def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, most: int | None = None) -> None:
         limit = min(WINDOW, model.context or WINDOW)
         tokenizer = model.tokenizer
         found = scored_rows(model.encoder.document_ids(texts), limit, model.kind, tokenizer.mask_token_id, tokenizer.all_special_ids)
-        self.model, self._rows = model, list(found)[part::parts]
+        rows = list(found)[part::parts]
+        every = 1 if most is None else max(1, math.ceil(len(rows) / most))
+        self.model, self._rows = model, rows[::every]
         if not self._rows:
             raise InputError("The text is too short: no passage of two tokens or more is left to score. Give more of it (--text).")
-        content = json.dumps([list(texts), part, parts]).encode()
+        content = json.dumps([list(texts), part, parts, every]).encode()
         self.digest = f"passages/{hashlib.sha256(content).hexdigest()[:16]}"
 
     @property

@@ -65,6 +65,9 @@ class Recipe(Options):
             raise BadRecipe(
                 f"With task_free nothing is chosen by a task: leave {self.task!r} out, or measure it beside (--beside {self.task})."
             )
+        for name, needed in (("screened", "screen"), ("rise", "task_free")):
+            if getattr(self, name) != getattr(type(self), name) and not getattr(self, needed):
+                raise BadRecipe(f"{name} = {getattr(self, name)} is for {needed} only, which is not set: set it, or leave {name} out.")
         for name, without in WITHOUT_EFFECT.items():
             idle = [each for each in without if getattr(self, each) != getattr(type(self), each)]
             if getattr(self, name) and idle:
@@ -98,6 +101,7 @@ class Recipe(Options):
         settings = {f.name: _anchor(getattr(self, f.name)) for f in dataclasses.fields(self) if f.metadata["path"]}
         # A built-in name stays a name, whatever folder may be called the same.
         settings |= {"task": _anchor_file(self.task), "beside": tuple(map(_anchor_file, self.beside))}
+        settings["cache"] = self.cache and os.path.abspath(self.cache)  # made where it is not there yet
         return dataclasses.replace(self, **{**settings, "output": None})
 
     def differs(self, other: "Recipe") -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Run:
         path = Path(folder)
         if not (path / RECIPE).exists():
             what = "is no run folder: it holds no recipe.toml" if path.is_dir() else "does not exist"
-            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr` writes.")
+            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr` and `resect laser` write.")
         return cls(path, _recipe_of(path))
 
     @staticmethod

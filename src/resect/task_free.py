@@ -27,6 +27,8 @@ from .workplace import CONTROL_DRAWS, Outcome, circumstances, factors_of, load, 
 
 #: What the comparison calls the text.
 PLAIN_TEXT = "plain text"
+#: How many tokens of each half a masked model is asked about.
+MASKED_PASSAGES = 500
 
 
 def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
@@ -43,7 +45,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         model = load(recipe, run)
         for task in tasks:
             Questions(model, task, task.split("test")).check()
-        accepting, reported = (Passages(model, texts, part, 2) for part in (0, 1))
+        accepting, reported = (Passages(model, texts, part, 2, most_passages(model)) for part in (0, 1))
         run.agree({"text": accepting.digest, "weights": weights_digest(model)})
         work: dict[str, Any] = {"journal": run.journal, "progress": progress}
         given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
@@ -61,6 +63,11 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         facts = {"notes": list(found.notes), "effect": dataclasses.asdict(effect)}
         run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
         return Outcome(run.folder, found.plan, comparison)
+
+
+def most_passages(model: LanguageModel) -> int | None:
+    """How many passages are read of each half. To a masked model every token is one by itself."""
+    return MASKED_PASSAGES if model.kind == "masked" else None
 
 
 def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, journal: Journal, progress: Progress) -> Comparison:

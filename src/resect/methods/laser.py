@@ -102,7 +102,7 @@ class Laser:
         except (TypeError, ValueError):
             raise InputError(f"rhos are numbers, several of them: such as (0.5, 0.1); not {self.rhos!r}.") from None
         if not self.rhos or not all(0 <= rho < 1 for rho in self.rhos):
-            raise InputError(f"rhos are shares of the rank in [0, 1), at least one; not {', '.join(map(str, self.rhos)) or 'none'}.")
+            raise InputError(f"rho is a share of the rank in [0, 1), .5 is a half; not {', '.join(map(str, self.rhos)) or 'none'}.")
         if self.screen not in (None, "gradient") or self.decomposition not in ("exact", "svd_lowrank"):
             raise InputError('screen is "gradient" or None, decomposition "exact" or "svd_lowrank".')
         if not isinstance(self.screened, int) or self.screened < 1:
