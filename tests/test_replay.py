@@ -1,10 +1,8 @@
 """Law 10: a replay from any layer is a full run, to the last bit on the same batch, with a key/value cache too."""
 
 import pytest
-import torch
 
 import pico
-from resect.anatomy import Anatomy
 from resect.model import LanguageModel
 from resect.replay import FEED_FORWARD, Boundary, Replay
 

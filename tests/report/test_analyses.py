@@ -19,7 +19,7 @@ SAYS = {
     "loss": ("Loss of every reduction", "The model as it is: 1.2 on 128 answers", "1.354", "The same map in accuracy"),
     "spectra": ("Singular values", "noise edge", "rank = 12", "187.3", "11.2"),
     "reduction": ("How far reduction goes", "up to nothing", "block", "layer"),
-    "components": ("What the smallest components say", "mean over 37 answers", "smallest components alone"),
+    "components": ("What the smallest components say", "mean over 37 answers", "smallest components alone", "mean input embeddings"),
     "growth": ("Does the right set only grow?", "19 times a right answer is lost on the way."),
     "paraphrases": ("Right in every paraphrase", "210 facts, 2.4 paraphrases each", "+9.5 points"),
     "frequency": ("Rare and frequent facts", "Counted in counts.csv.", "50–1,000", "+11.0", "120"),

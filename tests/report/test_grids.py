@@ -303,7 +303,7 @@ def test_what_each_run_cut_is_listed_by_model_and_task(tmp_path):
     ]
     assert {row.label for row in grid.rows} == {"original", "LASER", "CRISPR", "random cut, as CRISPR", "other matrices, as LASER"}
     text = printed(grid, 60)
-    assert "what was cut" in text and "decoder.27.gate ρ 0.01" in text and "reduced as far" in " ".join(text.split())
+    assert "what was changed" in text and "decoder.27.gate ρ 0.01" in text and "reduced as far" in " ".join(text.split())
     latex = grid.latex()
     assert_is_latex(latex)
     assert r"tiny & counterfact & LASER & decoder.27.gate ρ 0.01 \\" in latex
@@ -346,7 +346,7 @@ def found(**changes):
 def test_a_transfer_marks_what_is_sure_and_what_is_its_own():
     grid = transferred(found())
     labels = [row.label for row in grid.rows]
-    assert labels == ["as it is", "bbq/age · one/age", "bbq/ses", "bbq/age · two/age (nothing cut)", "by-hand.json"]
+    assert labels == ["as it is", "bbq/age · one/age", "bbq/ses", "bbq/age · two/age (nothing changed)", "by-hand.json"]
     assert figures(grid, "as it is") == ["50.0", "50.0", "50.0"]
     assert figures(grid, "bbq/age · one/age") == ["70.0 (+20.0) *†", "54.0 (+4.0) *", "40.0 (-10.0) *"]
     assert figures(grid, "bbq/ses") == ["51.0 (+1.0)", "65.0 (+15.0) *†", "50.0 (0.0)"]

@@ -70,7 +70,7 @@ def test_no_gain_is_said_and_what_to_try(tmp_path, monkeypatch):
         *("Nothing was reduced: on the select split, no reduction was better than none.", "Only 12 examples chose among 192 candidates"),
         *(
             "The best of those asked in full: decoder.10.gate, ρ 0.05, with 57.2 % on select",
-            "--compose",
+            "--metric logloss",
             "--sites '*.{q,k,v,o}'",
             "--rho 0.95",
         ),
@@ -83,11 +83,12 @@ def test_no_gain_is_said_and_what_to_try(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"compose": True}, {"sites", "rho"}),
+        ({"compose": True}, {"sites", "metric", "rho"}),
         ({"published": True}, {"published"}),
-        ({"screen": "gradient"}, {"screen", "compose", "sites", "rho"}),
-        ({"sites": ("*.{q,k,v,o}",), "limit": 100}, {"compose", "limit", "rho"}),
-        ({"rho": (0.95, 0.5)}, {"compose", "sites"}),
+        ({"screen": "gradient"}, {"screen", "sites", "metric", "rho"}),
+        ({"sites": ("*.{q,k,v,o}",), "limit": 100}, {"limit", "metric", "rho"}),
+        ({"rho": (0.95, 0.5)}, {"sites", "metric"}),
+        ({"metric": "logloss"}, {"sites", "rho"}),
     ],
 )
 def test_what_is_proposed_changes_one_setting_and_can_be_typed(tmp_path, settings, says):
@@ -296,8 +297,59 @@ def test_without_a_task_the_price_is_what_counts(tmp_path, changes, badge, says)
 def test_harm_under_another_metric_is_said(tmp_path):
     generated = {"base": measured(0.6, 0.5, 0.7), "edited": measured(0.3, 0.2, 0.4), "difference": changed(-0.3, -0.4, -0.2)}
     run = reduced(tmp_path / "run", {**COMPARISON, "other_metrics": {"select": SELECT, "generation": generated}})
-    assert "Asked in another way it does harm: generation 60.0 % → 30.0 %." in " ".join(printed(run).split())
+    assert "It does harm when the model writes its answer (-30.0 points, -40.0 to -20.0)." in " ".join(printed(run).split())
     assert "Helps, at a price" in shown(run).text
+
+
+@pytest.mark.parametrize(
+    ("change", "after", "says"),
+    [
+        (
+            changed(0.037, -0.072, 0.145),
+            0.283,
+            "Not shown when the model writes its answer (+3.7 points, -7.2 to +14.5): 28 % of its texts are no choice (2 % before).",
+        ),
+        (changed(0.037, 0.0, 0.145), 0.06, "Not shown when the model writes its answer (+3.7 points, 0.0 to +14.5). Other"),
+        (changed(0.1, 0.05, 0.15), 0.283, "But when the model writes its answer, 28 % of its texts are no choice (2 % before)."),
+    ],
+)
+def test_a_gain_that_written_answers_do_not_show_is_none_without_a_price(tmp_path, change, after, says):
+    generated = {"base": measured(0.5, 0.4, 0.6), "edited": measured(0.537, 0.4, 0.6), "difference": change}
+    generated["unmatched"] = {"base": 0.019, "edited": after}
+    run = reduced(tmp_path / "run", {**COMPARISON, "other_metrics": {"select": SELECT, "generation": generated}})
+    text = " ".join(printed(run).split())
+    assert "helps when the choices are scored: +6.3 points" in text and says in text
+    found = shown(run).text
+    assert "Helps, at a price" in found and says.replace("-", "−") in found
+
+
+def test_a_gain_that_written_answers_show_helps(tmp_path):
+    generated = {"base": measured(0.5, 0.4, 0.6), "edited": measured(0.6, 0.5, 0.7), "difference": changed(0.1, 0.05, 0.15)}
+    generated["unmatched"] = {"base": 0.019, "edited": 0.06}
+    run = reduced(tmp_path / "run", {**COMPARISON, "other_metrics": {"select": SELECT, "generation": generated}})
+    assert "of 256 helps: +6.3 points" in printed(run) and "✓ Helps" in shown(run).text and "at a price" not in shown(run).text
+
+
+@pytest.mark.parametrize(
+    ("means", "says"),
+    [
+        ((0.52, 0.607), "Calibration does not help: CC -8.5, DC +0.2 points."),
+        ((0.52, 0.58), "Calibration does harm: CC -8.5, DC -2.5 points."),
+        ((0.64, 0.607), "Calibration instead of a reduction does less: CC +3.5, DC +0.2 points."),
+        ((0.7, 0.5), "Calibration of the model as it is does as well, or better, without a reduction: CC 70.0 %."),
+    ],
+)
+def test_calibration_is_judged_by_its_own_change(tmp_path, means, says):
+    baselines = {name: measured(mean, 0.4, 0.8) for name, mean in zip(("cc", "dc"), means, strict=True)}
+    assert says in " ".join(printed(reduced(tmp_path / "run", {**COMPARISON, "baselines": baselines})).split())
+
+
+def test_answers_are_counted_among_all_that_were_asked(tmp_path):
+    text = printed(reduced(tmp_path / "run", {**COMPARISON, "n_instructions": 3}))
+    assert "48 answers fixed, 16 broken, of 1,536 (512 examples × 3 instructions)" in text and "± instructions" in text
+    text = printed(reduced(tmp_path / "one"))
+    assert "48 answers fixed, 16 broken, of 512\n" in text and "± instructions" not in text
+    assert "± instructions" not in shown(reduced(tmp_path / "one")).text
 
 
 def test_a_map_with_many_experts_leaves_out_rows_that_tell_nothing(tmp_path):
@@ -316,5 +368,5 @@ def test_calibration_stands_beside_the_accuracy_where_another_metric_is_compared
     comparison = {**COMPARISON, "metric": "generation", "other_metrics": {"select": SELECT, "accuracy": accuracy}}
     run = reduced(tmp_path / "run", comparison)
     (line,) = [line for line in printed(run).splitlines() if line.startswith("CC")]
-    assert line.split() == ["CC", "–", "–", "57.1", "%", "–"]
+    assert line.split() == ["CC", "–", "–", "57.1", "%"]
     assert "CC, contextual calibration 57.1 %" in shown(run).text

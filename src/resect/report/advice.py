@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..figures import PLAIN, Face, Figures
+from ..figures import PLAIN, Face, Figures, count
 from ..recipe import Recipe
 from ..store import ANALYSES
 from .noise import Denoised
+from .sound import number_of
 from .surgery import OF_MATRICES, Surgery
+from .written import Written
 
 #: A loss of a kind of examples, as a share or in log loss, from which on the verdict names it.
 WORTH_SAYING = 0.02
@@ -48,12 +50,13 @@ def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN)
     if control is not None:
         random = f" {surgery.random}: {figures.change(change_to(comparison, control), unit=True)}."
     told = f"{figures.change(change['mean'], unit=True)} on examples that the search never saw"
-    told += f" (95 % interval {figures.changes(change['interval'])}).{random}"
-    says = figures.verdict(change["interval"])
+    says, written = figures.verdict(change["interval"]), Written.of(comparison)
+    told += f" (95 % interval {figures.changes(change['interval'])}).{written.sentence(says == 'improved', face)}{random}"
     if says == "improved" and not helped(comparison):
         told += f" So {'others' if surgery.is_of_matrices else 'random cuts'} may do as well: {surgery.these} not special."
     told += _costs(comparison, figures) + harm_elsewhere(comparison, face) + _against_calibration(comparison, figures, noun)
-    words = {"improved": "helps", "worsened": "does harm", "no clear change": "shows no reliable change"}
+    helps = "helps when the choices are scored" if written.is_other and written.has_doubt else "helps"
+    words = {"improved": helps, "worsened": "does harm", "no clear change": "shows no reliable change"}
     return f"{surgery.doing(face)} {words[says]}: {told}"
 
 
@@ -69,10 +72,18 @@ def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
     return f" It has a price: {', '.join(worse)}." if worse else ""
 
 
+def has_price(comparison: Mapping[str, Any]) -> bool:
+    """Whether what improved did so at a price: it got worse under another metric, or written answers do not show the gain."""
+    return Written.of(comparison).has_doubt or bool(harm_elsewhere(comparison))
+
+
 def harm_elsewhere(comparison: Mapping[str, Any], face: Face = PLAIN) -> str:
     """Under which other metrics it clearly got worse, as generated text may while the most probable choice gets better; or nothing."""
-    worse = []
+    worse, main = [], comparison.get("difference")
+    scored = comparison["metric"] == "accuracy" and main is not None and Figures().verdict(main["interval"]) == "improved"
     for name, found in (comparison.get("other_metrics") or {}).items():
+        if scored and name == "generation":  # said beside the gain (`Written`)
+            continue
         held = found if isinstance(found, Mapping) else {}
         change, figures = held.get("difference"), Figures(name, face)
         ends = [end["mean"] if isinstance(end, Mapping) else end for end in (held.get("base"), held.get("edited"))]
@@ -82,15 +93,38 @@ def harm_elsewhere(comparison: Mapping[str, Any], face: Face = PLAIN) -> str:
 
 
 def _against_calibration(comparison: Mapping[str, Any], figures: Figures, noun: str) -> str:
-    """Whether calibrating the model as it is does as well; a sentence, or nothing where it was not measured. Baselines are accuracies."""
+    """What calibrating the model as it is does; a sentence, or nothing where it was not measured. Baselines are accuracies."""
     found = {name.upper(): each["mean"] for name, each in (comparison.get("baselines") or {}).items() if each is not None}
     if not found or comparison.get("edited") is None or comparison["metric"] != "accuracy":
         return ""
     better = {name: mean for name, mean in found.items() if mean >= comparison["edited"]["mean"]}
-    named = ", ".join(f"{name} {figures.value(mean)}" for name, mean in (better or found).items())
     if better:
+        named = ", ".join(f"{name} {figures.value(mean)}" for name, mean in better.items())
         return f" Calibration of the model as it is does as well, or better, without a {noun}: {named}."
-    return f" Calibration instead of a {noun} does less: {named}."
+    changes = {name: mean - comparison["base"]["mean"] for name, mean in found.items()}
+    named = ", ".join(f"{name} {figures.change(change)}" for name, change in changes.items())
+    told = "does not help"
+    if max(changes.values()) >= WORTH_SAYING:
+        told = f"instead of a {noun} does less"
+    elif max(changes.values()) <= -WORTH_SAYING:
+        told = "does harm"
+    return f" Calibration {told}: {named}{figures.face.blank}points."
+
+
+def has_spread(comparison: Mapping[str, Any]) -> bool:
+    """Whether there are several instructions, over whose means there is a spread."""
+    return comparison.get("n_instructions") != 1
+
+
+def turned(comparison: Mapping[str, Any], figures: Figures) -> str:
+    """How many answers became better and worse, and of how many: each example is asked under each instruction."""
+    told = figures.turned(comparison["difference"])
+    examples, instructions = (number_of(comparison.get(f"n_{what}")) for what in ("examples", "instructions"))
+    moved = sum(comparison["difference"][name] or 0 for name in ("fixed", "broken"))
+    if examples is None or instructions is None or moved > examples * instructions:  # several trials are counted together
+        return told
+    product = f" ({count(int(examples), 'examples')} × {count(int(instructions), 'instructions')})" if instructions > 1 else ""
+    return f"{told}, of {int(examples * instructions):,}{product}"
 
 
 def next_commands(
@@ -102,7 +136,10 @@ def next_commands(
     """
     if surgery.total and helped(comparison):
         return _use(recipe, folder, surgery, prompt)
-    tries = (_of_matrices if recipe.method in OF_MATRICES else _of_neurons)(recipe, comparison, short)
+    if recipe.method in OF_MATRICES:
+        tries = _of_matrices(recipe, comparison, is_empty=surgery.total == 0)
+    else:
+        tries = _of_neurons(recipe, comparison, short)
     return [(reason, command(recipe, folder, **changes)) for reason, changes in tries]
 
 
@@ -144,8 +181,8 @@ def _of_neurons(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> T
     return tries
 
 
-def _of_matrices(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> Tries:
-    """What to change where reducing matrices did not help."""
+def _of_matrices(recipe: Recipe, comparison: Mapping[str, Any], is_empty: bool) -> Tries:
+    """What to change where reducing matrices did not help. `is_empty`: nothing was reduced, since no candidate gained."""
     if recipe.published:
         return [("search, instead of taking the published choice:", {"published": False})]
     tries: Tries = []
@@ -156,12 +193,14 @@ def _of_matrices(recipe: Recipe, comparison: Mapping[str, Any], short: bool) -> 
         return [("choose by text that the model knows:", {"text": ("your-text.txt",)})]
     if recipe.task_free:
         return [("allow the text to become a little less probable:", {"rise": 5 * recipe.rise or 0.01})]
-    if not recipe.compose:
+    if not recipe.compose and not is_empty:  # a composition begins with the same candidates, and needs one that gains
         tries.append(("reduce several matrices, one after the other:", {"compose": True}))
     if recipe.limit is not None:
         tries.append(("choose on more examples, without the limit:", {"limit": None}))
     if recipe.sites != ATTENTION:
         tries.append(("look at the attention's matrices instead:", {"sites": ATTENTION}))
+    if is_empty and comparison["metric"] != "logloss" and recipe.metric != "logloss":
+        tries.append(("choose by log loss, which moves before an answer does:", {"metric": "logloss"}))
     if not set(FINER) & set(recipe.rho):
         tries.append(("try other steps of ρ:", {"rho": FINER}))
     return tries

@@ -1,7 +1,7 @@
 """What analyses.json holds, made sound part by part: a part that is damaged is left out, and it is said why. Knows no page, no drawing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..address import Site
@@ -140,7 +140,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Analyses:
-    """What was analysed; what was not is None, or empty."""
+    """What was analysed; what was not is None, or empty. `limits`: of an analysis, on how many examples at most it was made."""
 
     loss: Losses | None = None
     spectra: tuple[Spectrum, ...] = ()
@@ -151,23 +151,25 @@ class Analyses:
     frequency: Frequency | None = None
     perplexity: Perplexity | None = None
     temperature: Temperature | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 def analyses_of(found: Mapping[str, Any]) -> tuple[Analyses, list[tuple[str, str]]]:
     """What the object of analyses.json holds, and of each part that is damaged its name and why."""
     parts: dict[str, Any] = {}
     odd = []
-    for field in fields(Analyses):
-        if found.get(field.name) is None:
+    limits = {name: limit for name in _READ if (limit := whole_of(object_of(found.get(name)).get("limit"))) is not None}
+    for name, read in _READ.items():
+        if found.get(name) is None:
             continue
         try:
-            parts[field.name] = _READ[field.name](object_of(found[field.name]))
+            parts[name] = read(object_of(found[name]))
         except ResectError as error:
-            odd.append((field.name, str(error)))
+            odd.append((name, str(error)))
         except (KeyError, TypeError, ValueError) as error:  # valid JSON, but not what was kept there
             told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            odd.append((field.name, f"It is damaged: {told}."))
-    return Analyses(**parts), odd
+            odd.append((name, f"It is damaged: {told}."))
+    return Analyses(**parts, limits=limits), odd
 
 
 def _losses(found: Mapping[str, Any]) -> Losses:
@@ -186,7 +188,7 @@ def _losses(found: Mapping[str, Any]) -> Losses:
 
 
 def _spectra(found: Mapping[str, Any]) -> tuple[Spectrum, ...]:
-    return tuple(_spectrum(Site.parse(str(site)), object_of(held)) for site, held in found.items())
+    return tuple(_spectrum(Site.parse(str(site)), object_of(held)) for site, held in found.items() if site != "limit")
 
 
 def _spectrum(site: Site, found: Mapping[str, Any]) -> Spectrum:

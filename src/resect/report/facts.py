@@ -10,7 +10,7 @@ from ..figures import DASH, PAGE, Figures, arrow, count, few_groups
 from ..recipe import Recipe
 from ..store import RECIPE
 from . import tables
-from .advice import change_to, command, harm_elsewhere, helped, near, next_commands, program, verdict
+from .advice import change_to, command, has_price, helped, near, next_commands, program, verdict
 from .matrices import Sought
 from .noise import Denoised
 from .reading import Reading
@@ -69,7 +69,7 @@ def status(reading: Reading) -> Status:
         if denoised.is_lost:
             return Status("Text beyond the model", "≈", "open", says)
         return Status(*(("As allowed", "✓", "good") if denoised.is_within else ("Costs more than allowed", "✕", "bad")), says)
-    if helped(comparison) and harm_elsewhere(comparison):
+    if helped(comparison) and has_price(comparison):
         return Status("Helps, at a price", "≈", "open", says)
     if helped(comparison):
         return Status("Helps", "✓", "good", says)

@@ -1,10 +1,12 @@
 """What was analysed of a run, as sections of a page: how each is read, and what it does not show. Knows no file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
-from ..figures import DASH, PAGE, Figures
+from ..analyses.telling import at_the_end, calibrated
+from ..figures import DASH, LOST, PAGE, Figures, count
 from .analyses import Analyses, Components, Frequency, Growth, Paraphrases, Perplexity, Temperature
 from .categories import Series, columns
 from .charts import Bar, bars, curve
@@ -19,37 +21,44 @@ QUOTED = 8
 SHARES = Figures("accuracy", PAGE)
 
 
-def sections(found: Analyses, surgery: Surgery) -> list[Section]:
-    """One section for each thing that was analysed."""
+def sections(found: Analyses, surgery: Surgery, questions: Mapping[str, str] | None = None) -> list[Section]:
+    """One section for each thing that was analysed, called after it. `questions`: by prompt, which example it words."""
     made = [
         None if found.loss is None else losses(found.loss, surgery),
         spectra(found.spectra, surgery) if found.spectra else None,
         levels(found.reduction, surgery) if found.reduction else None,
-        _components(found.components) if found.components else None,
+        _components(found.components, questions or {}) if found.components else None,
         _growth(found.growth) if found.growth else None,
         None if found.paraphrases is None else _paraphrases(found.paraphrases),
         None if found.frequency is None else _frequency(found.frequency),
         None if found.perplexity is None else _perplexity(found.perplexity),
-        None if found.temperature is None else _temperature(found.temperature),
+        None if found.temperature is None else _temperature(found.temperature, surgery.noun),
     ]
-    return [section for section in made if section is not None]
+    return [_limited(section, found.limits.get(section.anchor)) for section in made if section is not None]
 
 
-def _components(found: Sequence[Components]) -> Section:
+def _limited(section: Section, limit: int | None) -> Section:
+    """A section with what is to be said of an analysis that was not made on all examples."""
+    told = () if limit is None else (f"Asked on at most {count(limit, 'examples')} of the task.",)
+    return replace(section, words=(*section.words, *told))
+
+
+def _components(found: Sequence[Components], questions: Mapping[str, str]) -> Section:
     """What the smallest components answer, and how near that is to the right answer."""
-    first = found[0]
-    drawn = [figure for figure in (_cosine(each, named=len(found) > 1) for each in found) if figure is not None]
-    tables = [_answers(each, named=len(found) > 1) for each in found if each.answers]
-    folds = tuple(Fold(f"The answers of {each.site}", table=table) for each, table in zip(found[1:], tables[1:], strict=False))
-    part = "" if first.share is None else f" (those that the reduction removes, {PAGE.percent(first.share)} of all)"
+    first, several = found[0], len(found) > 1
+    drawn = [figure for figure in (_cosine(each, named=several) for each in found) if figure is not None]
+    tables = {each.site: _answers(each, questions, named=several) for each in found if each.answers}
+    folds = tuple(Fold(f"The answers of {each.site}", table=tables[each.site]) for each in found[1:] if each.site in tables)
+    shares = [f"of {each.site} {PAGE.percent(each.share)}" if several else PAGE.percent(each.share) for each in found if each.share is not None]
+    part = f" (those that the reduction removes: {', '.join(shares)})" if shares else ""
     how = (
         f"{_named(found)} with nothing but its smallest components{part}: what does the model answer then? The curve: how near that answer "
-        "comes to the right one as more of them are kept, as a cosine of the two."
+        "comes to the right one as more of them are kept, as a cosine of the two: of the mean input embeddings of their tokens."
     )
     but = "Only examples that were wrong before and right after the reduction; they show what the removed components said there, no more."
-    words = ("No answer was mended, so that there is nothing to show.",) if first.n_examples == 0 else ()
+    words = ("No answer was fixed, so that there is nothing to show.",) if first.n_examples == 0 else ()
     title = "What the smallest components say"
-    return Section("components", "Smallest components", title, how, but, words, tuple(drawn), tables[0] if tables else None, folds)
+    return Section("components", "Smallest components", title, how, but, words, tuple(drawn), tables.get(first.site), folds)
 
 
 def _cosine(found: Components, named: bool) -> Figure | None:
@@ -68,12 +77,16 @@ def _cosine(found: Components, named: bool) -> Figure | None:
     return Figure(Markup(chart), "Cosine", heading=str(found.site) if named else "")
 
 
-def _answers(found: Components, named: bool) -> Table:
-    rows = [(shortened(each["prompt"]), each["gold"], each["base"], each["edited"], each["smallest"]) for each in found.answers[:QUOTED]]
-    more = f"; {len(found.answers) - QUOTED:,} more are in the run folder" if len(found.answers) > QUOTED else ""
+def _answers(found: Components, questions: Mapping[str, str], named: bool) -> Table:
+    """Answers to different questions: each example once, whatever number of instructions it was asked under."""
+    different = {questions.get(each["prompt"], each["prompt"]): each for each in reversed(found.answers)}
+    quoted = list(reversed(different.values()))[:QUOTED]
+    rows = [(shortened(each["prompt"]), each["gold"], each["base"], each["edited"], each["smallest"]) for each in quoted]
+    more = f"; all {len(found.answers):,} are in the run folder" if len(found.answers) > len(quoted) else ""
     head = ("prompt", "right", "before", "reduced", "smallest components alone")
     what = f"What is answered, {found.site}" if named else "What is answered"
-    return Table(f"{what}{more}", head, tuple(rows), is_text=True)
+    each_once = ", each question once" if len(different) < len(found.answers) else ""
+    return Table(f"{what}{each_once}{more}", head, tuple(rows), is_text=True)
 
 
 def _growth(found: Sequence[Growth]) -> Section:
@@ -158,20 +171,23 @@ def _perplexity(found: Perplexity) -> Section:
     tokens = "" if found.tokens is None else f" over {found.tokens:,} tokens"
     how = f"{found.kind.capitalize()} of plain text{tokens}" + (f", with {told} tokens. " if told else ". ") + found.how
     but = "One text is no proof for others."
-    return Section("perplexity", "Perplexity", "Plain text, window by window", how, but, (), (), table)
+    words = ("This text is beyond the model: its perplexity says nothing.",) if found.base > LOST else ()
+    return Section("perplexity", "Perplexity", "Plain text, window by window", how, but, words, (), table)
 
 
-def _temperature(found: Temperature) -> Section:
+def _temperature(found: Temperature, noun: str) -> Section:
     """A temperature that repairs the calibration."""
     rows = []
-    for name, held in (("before the reduction", found.base), ("after the reduction", found.edited)):
+    for name, held in ((f"before the {noun}", found.base), (f"after the {noun}", found.edited)):
         if held:
-            rows.append((name, *(PAGE.number(held.get(key)) for key in ("temperature", "before", "after"))))
+            best = f"{PAGE.number(held.get('temperature'))}{at_the_end(held.get('temperature'))}"
+            rows.append((name, best, *(PAGE.number(held.get(key)) for key in ("before", "after"))))
     head = ("model", "temperature", "log loss without it", "log loss with it")
     table = Table("Temperature, found on select; log loss on test, less is better", head, tuple(rows))
     how = "Log loss punishes an answer that is too sure. A temperature above 1 makes answers less sure; it changes no ranking."
-    but = "If the loss after the reduction falls to that before once a temperature is set, the reduction hurt the calibration only."
-    return Section("temperature", "Temperature", "Calibration by temperature", how, but, (), (), table)
+    but = f"If the loss after the {noun} falls to that before once a temperature is set, the {noun} hurt the calibration only."
+    said = calibrated(found.base, found.edited, noun)
+    return Section("temperature", "Temperature", "Calibration by temperature", how, but, (said,) if said else (), (), table)
 
 
 def _named(found: Sequence[Components] | Sequence[Growth]) -> str:

@@ -1,4 +1,4 @@
-"""What was cut, run by run, below a table: which neurons' number, or which matrix and how far. Knows no run folder."""
+"""What was changed, run by run, below a table: how many neurons were cut, or which matrix was reduced and how far. Knows no run folder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-HEADS = ("model", "task", "method", "what was cut")
+HEADS = ("model", "task", "method", "what was changed")
 
 
 @dataclass(frozen=True)
 class Done:
-    """What one run cut, on one line: of a model, on a task, by a method."""
+    """What one run changed, on one line: of a model, on a task, by a method."""
 
     model: str
     task: str

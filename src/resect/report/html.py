@@ -21,6 +21,7 @@ from ..figures import PAGE, Figures
 from ..files import read_text, write_text
 from ..store import RECIPE, REPORT, Run
 from . import charts, facts, findings, pictures, quoted, tables
+from .advice import has_spread
 from .analyses import Analyses, analyses_of
 from .drawing import legible
 from .matrices import Sought
@@ -112,7 +113,7 @@ def _content(reading: Reading) -> dict[str, Any]:
         "search": _search(reading, figures),
         "sought": _sought(reading),
         "where": _where(reading),
-        "analysed": findings.sections(_analysed(reading), surgery),
+        "analysed": findings.sections(_analysed(reading), surgery, {row["prompt"]: row["id"] for row in reading.examples}),
         "trials": _trials(reading),
     }
     return {**found, "contents": _contents(found)}
@@ -170,6 +171,7 @@ def _measured(comparison: Object | None, surgery: Surgery, figures: Figures) -> 
         "others": tables.other_table(comparison),
         "asked": answered(comparison["metric"]).partition(":")[0],
         "is_answered": comparison["metric"] in ("accuracy", "generation"),
+        "has_spread": has_spread(comparison),
         "has_baselines": any(comparison["baselines"].values()),
     }
     headline = {

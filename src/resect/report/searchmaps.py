@@ -28,15 +28,22 @@ def search_section(recipe: Recipe, sought: Sought, surgery: Surgery) -> Section:
     figures = sought.figures(PAGE)
     words = (*searched(recipe, sought), *sought.outcome(surgery, PAGE))
     if sought.is_composed:
-        how = "Each number is that of a reduction put on top of what was kept before it; framed ones were kept."
+        how = (
+            "Each number is that of a reduction put on top of what was kept before it; framed ones were kept. At each matrix ρ is tried "
+            "from the smallest up; the first that improves select is kept, and larger ones are not tried (blank)."
+        )
     else:
         how = (
             "A row is a layer (from 0), a column a share ρ of the rank. Colour: better or worse on select than the model as it is, full "
             "from the strongest fifth on."
         )
+    early = sum(not each.is_complete for each in sought.candidates)
+    if 2 * early > len(sought.candidates):
+        how += f" Most candidates were stopped early; `resect analyse RUN loss` gives the complete map"
+        how += " (each matrix by itself)." if sought.is_composed else "."
     but = f"The {sought.metric} drawn here is that on the select split, which chose: it flatters, and is not the result."
     keys = [("up", "better"), ("down", "worse")]
-    if any(not each.is_complete for each in sought.candidates):
+    if early:
         keys.append(("bound", f"stopped early: {'at most' if figures.gain(1.0) > 0 else 'at least'} this, a bound and no score"))
     keys += [("chosen", "kept" if sought.is_composed else "chosen")] if surgery.reductions else []
     drawn = _maps(sought, surgery, figures) if sought.rhos else []

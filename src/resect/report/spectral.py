@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ..analyses.telling import chosen as beside_base
 from ..figures import DASH, PAGE, Figures
 from .analyses import Levels, Losses, Spectrum
 from .categories import Series, lines
@@ -37,7 +38,9 @@ def losses(found: Losses, surgery: Surgery) -> Section:
     )
     but = "Here every number is a score, and none a bound. Of many cells some look better by luck: what counts is the test split."
     asked = "" if found.n_pairs is None else f" on {found.n_pairs:,} answers{found.asked.on}"
-    note = "" if base is None else f"The model as it is: {figures.value(base)}{asked}."
+    plan = {"edits": [{"site": each.site, "rho": each.share} for each in surgery.reductions]}
+    told = "" if base is None else f"The model as it is: {figures.value(base)}{asked}."
+    note = " ".join(part for part in (told, beside_base(vars(found), plan)) if part)
     return Section("loss", "Loss of every reduction", "Loss of every reduction", how, but, (), tuple(drawn), None, tuple(folds), keys, note)
 
 

@@ -128,7 +128,9 @@ class Surgery:
     @property
     def random(self) -> str:
         """What the control is."""
-        return "Other matrices of that role, reduced as far" if self.is_of_matrices else "Random cuts of the same size"
+        roles = {each.site.role for each in self.reductions}
+        those = "those roles" if len(roles) > 1 else "that role"
+        return f"Other matrices of {those}, reduced as far" if self.is_of_matrices else "Random cuts of the same size"
 
     @property
     def control_label(self) -> str:
@@ -139,7 +141,7 @@ class Surgery:
     def control(self) -> str:
         """What the control is, in a sentence of its own."""
         if self.is_of_matrices:
-            return "Control: the mean of reductions of other matrices of the same role, drawn at random, with the same ρ."
+            return "Control: the mean of reductions of other matrices, each of the same role, drawn at random, with the same ρ."
         return "Control: the mean of random cuts of the same number of neurons in each layer and role."
 
     def doing(self, face: Face = PLAIN) -> str:

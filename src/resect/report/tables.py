@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ..figures import DASH, LOST, PAGE, Figures, count
 from ..store import PART
+from .advice import has_spread, turned
 from .charts import shift
 from .noise import Denoised
 from .reading import Reading
@@ -47,15 +48,15 @@ def estimates(comparison: Object, surgery: Surgery) -> list[tuple[str, str, Obje
 
 
 def result_table(comparison: Object, surgery: Surgery, figures: Figures) -> Table:
-    """The estimates as numbers."""
-    rows = [
-        (label, figures.value(found["mean"]), figures.interval(found["interval"]), figures.value(found["std_over_instructions"]))
-        for _, label, found in estimates(comparison, surgery)
-    ]
+    """The estimates as numbers; over one instruction alone there is no spread."""
+    spreads = has_spread(comparison)
+    rows = []
+    for _, label, found in estimates(comparison, surgery):
+        spread = (figures.value(found["std_over_instructions"]),) if spreads else ()
+        rows.append((label, figures.value(found["mean"]), figures.interval(found["interval"]), *spread))
     strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison, surgery)) if kind == "after")
-    return Table(
-        f"{comparison['metric']} on the test split", ("", comparison["metric"], "95 % interval", "± instructions"), tuple(rows), strong
-    )
+    head = ("", comparison["metric"], "95 % interval", *(("± instructions",) if spreads else ()))
+    return Table(f"{comparison['metric']} on the test split", head, tuple(rows), strong)
 
 
 def both_ways(comparison: Object, surgery: Surgery) -> Table | None:
@@ -113,7 +114,7 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
         PAGE.p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
     ]
     if change["fixed"] is not None and change["broken"] is not None and Denoised.of(comparison) is None:
-        lines.append(figures.turned(change))
+        lines.append(turned(comparison, figures))
     return figures.change(change["mean"], unit=True), tuple(lines)
 
 
@@ -222,8 +223,10 @@ def trial_table(reading: Reading) -> Table | None:
         ]
         name = f"{part.run.folder.name.removeprefix(PART)} (seed{PAGE.blank}{part.run.recipe.seed})"
         rows.append((name, DASH if cut is None else f"{cut.total:,}" if not cut.surgery.reductions else cut.surgery.brief(), *cells))
-    head = ("trial", "cut", "after", "change", "control")
-    return Table("Each trial with its own samples and its own cut", head, tuple(rows)) if rows else None
+    of_matrices = any(part.surgery.is_of_matrices for part in reading.parts)
+    head = ("trial", "reduced" if of_matrices else "cut", "after", "change", "control")
+    own = "its own reduction" if of_matrices else "its own cut"
+    return Table(f"Each trial with its own samples and {own}", head, tuple(rows)) if rows else None
 
 
 def spread_in_words(trials: Mapping[str, Any], figures: Figures) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 from ..address import ROLES, STACKS, Site
 from ..figures import DASH, LOST, PLAIN, Figures, arrow, count, counts, few_groups
 from ..store import Run
-from .advice import harm_elsewhere, helped, next_commands, verdict
+from .advice import has_price, has_spread, helped, next_commands, turned, verdict
 from .matrices import Sought
 from .noise import Denoised
 from .reductions import reduced, search
@@ -56,7 +56,7 @@ def summary(run: Run) -> RenderableType:
     parts += _optional("Beside that", beside(comparison))
     parts += _optional("Where the cut is", where(plan)) if surgery.neurons else _optional("What was reduced", reduced(surgery))
     parts += _optional("Answers that changed", changed(examples))
-    good = helped(comparison) and not harm_elsewhere(comparison)
+    good = helped(comparison) and not has_price(comparison)
     says = Text(verdict(comparison, surgery), style="bold green" if good else "bold yellow")
     parts += [Text(""), says, Text(""), Text("Next:", style="bold")]
     shown = examples_shown(examples)
@@ -70,24 +70,24 @@ def outcome(comparison: Mapping[str, Any]) -> Table:
     """Before, after, control and baselines: the mean with its interval, beside it by the other way of answering, and over instructions."""
     figures = Figures(comparison["metric"])
     other_name, other = other_metric(comparison)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table, spreads = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False), has_spread(comparison)
     table.add_column("")
     for heading in (
         METRIC_WORDS.get(comparison["metric"], comparison["metric"]),
         "95 % interval",
         *([other_name] if other else []),
-        "± instructions",
+        *(["± instructions"] if spreads else []),
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, key, estimate in measured(comparison):
         cells = [figures.value(estimate["mean"]), figures.interval(estimate["interval"])]
         if other:
             cells.append(figures.value((other.get(key) or {}).get("mean")))
-        cells.append(figures.value(estimate["std_over_instructions"]))
+        cells += [figures.value(estimate["std_over_instructions"])] if spreads else []
         table.add_row(label, *cells, style="bold" if label == "after" else "")
     for name, estimate in object_of((other or {}).get("baselines")).items():  # of the accuracy, whatever else is compared
         if estimate is not None:
-            table.add_row(name.upper(), DASH, DASH, figures.value(estimate["mean"]), DASH)
+            table.add_row(name.upper(), DASH, DASH, figures.value(estimate["mean"]), *([DASH] if spreads else []))
     return table
 
 
@@ -113,7 +113,7 @@ def difference(comparison: Mapping[str, Any]) -> Text:
     figures, change = Figures(comparison["metric"]), comparison["difference"]
     sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
     told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
-    return Text(told.rstrip() if Denoised.of(comparison) else f"{told}{figures.turned(change)}")
+    return Text(told.rstrip() if Denoised.of(comparison) else f"{told}{turned(comparison, figures)}")
 
 
 def by_tag(comparison: Mapping[str, Any]) -> Table | None:

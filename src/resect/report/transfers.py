@@ -1,4 +1,4 @@
-"""Plans × tasks: what a cut that was found on one task does to others. Measures nothing."""
+"""Plans × tasks: what a plan that was found on one task does to others. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -13,8 +13,8 @@ from .gridrecords import changed, spread, unit
 def transferred(found: Mapping[str, Any]) -> Grid:
     """Plans × tasks, from what `asking.transfer` found: the model as it is, then a row a plan, by the task it was found on.
 
-    A cell is the metric after the cut and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
-    the task that the cut was found on. Plans found on one task, or on none that is known, are told apart by their folder.
+    A cell is the metric after the edit and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
+    the task that the plan was found on. Plans found on one task, or on none that is known, are told apart by their folder.
 
     Raises InputError where there is no task, or where an estimate is damaged.
     """
@@ -34,9 +34,9 @@ def transferred(found: Mapping[str, Any]) -> Grid:
             records.append(_transfer_record(plan, column, edited, change))
         rows.append(Row("", label, tuple(cells)))
     parts = (
-        *(unit(columns), "A row a cut, by the task it was found on. In brackets: the change against the model as it is."),
+        *(unit(columns), "A row a plan, by the task it was found on. In brackets: the change against the model as it is."),
         f"{SURE} the 95 % interval of the change excludes 0 (by chance alone, one in twenty does).",
-        f"{OWN} the task that the cut was found on.",
+        f"{OWN} the task that the plan was found on.",
     )
     return Grid("found on", columns, tuple(rows), " ".join(parts), tuple(records))
 
@@ -48,7 +48,7 @@ def _plan_labels(plans: Sequence[Mapping[str, Any]]) -> list[str]:
     labels = []
     for plan, folder, task in zip(plans, folders, tasks, strict=True):
         label = names[folder] if task is None else task if tasks.count(task) == 1 else f"{task} · {names[folder]}"
-        labels.append(clean(label) + ("" if plan["cut"] else " (nothing cut)"))
+        labels.append(clean(label) + ("" if plan["cut"] else " (nothing changed)"))
     return labels
 
 
