@@ -7,14 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from report.matrix_folder import analyses, reduced
+from report.matrix_folder import CHOSEN, PLAN, RHOS, SITES, analyses, reduced
 from report.run_folder import shown
 from report.test_reading import JUNK, paths, put
+from resect.address import Site
 from resect.report.analyses import Analyses, analyses_of
 from resect.report.findings import sections
-from resect.report.surgery import Surgery
+from resect.report.surgery import Reduction, Surgery
 from resect.store import Run
 
+REDUCED = Surgery.of(PLAN, "laser")
 SAYS = {
     "loss": ("Loss of every reduction", "The model as it is: 1.2 on 128 answers", "1.354", "The same map in accuracy"),
     "spectra": ("Singular values", "noise edge", "rank = 12", "187.3", "11.2"),
@@ -109,6 +111,63 @@ def test_what_is_right_is_told_by_its_metric_and_split():
     assert made["loss"].note.endswith("answers of the select split.") and "in generation" in made["loss"].folds[0].summary
     assert made["frequency"].table.caption.startswith("generation") and "of the select split" in made["growth"].how
     assert ">generation<" in made["reduction"].figures[1].drawing
+
+
+def test_the_chosen_cell_stands_beside_the_model_as_it_is():
+    held = analyses()
+    held["loss"]["loss"][SITES.index(CHOSEN[0])][RHOS.index(CHOSEN[1])] = 1.5
+    two = Surgery(reductions=(*REDUCED.reductions, Reduction(Site.parse("decoder.11.gate"), 0.05)))
+    notes = [{each.anchor: each for each in sections(analyses_of(held)[0], done)}["loss"].note for done in (REDUCED, two)]
+    assert notes[0].endswith("Chosen: 1.5, worse than the model as it is (1.2).")
+    assert "decoder.10.gate at ρ = 0.05 1.5 (worse), decoder.11.gate" in notes[1] and notes[1].endswith("(better).")
+
+
+def test_a_temperature_is_told_with_what_it_says():
+    held = analyses()
+    held["temperature"] = {
+        "base": {"temperature": 1.4, "before": 0.795, "after": 0.672},
+        "edited": {"temperature": 0.001, "before": 1.374, "after": 0.732},
+    }
+    made = {each.anchor: each for each in sections(analyses_of(held)[0], REDUCED)}["temperature"]
+    assert made.words[0].endswith("with the best temperature 0.672 → 0.732, so not only the calibration suffers.")
+    assert made.table.rows[1][1] == "0.001 (the lower end of the search)"
+
+
+def test_each_question_is_quoted_once():
+    held = analyses()
+    row = held["components"]["answers"][0]
+    held["components"]["answers"] = [{**row, "prompt": f"Instruction {n % 3}. Question {n // 3}"} for n in range(30)]
+    rows = [
+        {"prompt": f"Instruction {n % 3}. Question {n // 3}", "id": str(n // 3), "instruction": f"Instruction {n % 3}."} for n in range(30)
+    ]
+    made = {each.anchor: each for each in sections(analyses_of(held)[0], REDUCED, rows)}["components"]
+    assert [cells[0] for cells in made.table.rows] == [f"Question {n}" for n in range(8)]
+    assert made.table.caption.endswith("each question once; all 30 are in the run folder")
+
+
+def test_each_matrix_has_its_own_share_removed():
+    held = analyses()
+    held["components"]["smallest"] = 0.992
+    held["components"]["others"] = [{**copy.deepcopy(held["components"]), "site": "decoder.7.down", "smallest": 0.8}]
+    made = {each.anchor: each for each in sections(analyses_of(held)[0], REDUCED)}["components"]
+    assert "of decoder.10.gate 99.2\N{NO-BREAK SPACE}%, of decoder.7.down 80.0\N{NO-BREAK SPACE}%" in made.how
+
+
+def test_a_limit_is_said_where_it_was_set():
+    held = analyses()
+    for name in ("loss", "growth", "spectra"):
+        held[name]["limit"] = 60
+    found, odd = analyses_of(held)
+    made = {each.anchor: each for each in sections(found, REDUCED)}
+    limited = {name for name, each in made.items() if "Asked on at most 60 examples of the task." in each.words}
+    assert odd == [] and limited == {"loss", "growth", "spectra"}
+
+
+def test_text_beyond_the_model_is_said():
+    held = analyses()
+    held["perplexity"]["base"] = 493_255.0
+    made = {each.anchor: each for each in sections(analyses_of(held)[0], REDUCED)}
+    assert made["perplexity"].words == ("This text is beyond the model: its perplexity says nothing.",)
 
 
 def test_without_anything_there_is_no_section():

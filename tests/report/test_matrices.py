@@ -352,6 +352,20 @@ def test_answers_are_counted_among_all_that_were_asked(tmp_path):
     assert "± instructions" not in shown(reduced(tmp_path / "one")).text
 
 
+def test_what_a_map_leaves_open_is_said_beside_it(tmp_path):
+    plain = shown(reduced(tmp_path / "run")).text
+    assert (
+        "Most candidates were stopped early; the complete map is what “resect analyse RUN loss” draws." in plain and "(blank)" not in plain
+    )
+    assert "larger ones are not tried (blank)" in shown(composed(tmp_path / "composed")).text
+    whole = [{**row, "complete": True} for row in TRIALS]
+    assert "analyse RUN loss" not in shown(reduced(tmp_path / "whole", trials=whole)).text
+
+
+def test_a_control_of_several_roles_says_so(tmp_path):
+    assert "Other matrices of those roles, reduced as far" in " ".join(printed(composed(tmp_path / "run")).split())
+
+
 def test_a_map_with_many_experts_leaves_out_rows_that_tell_nothing(tmp_path):
     rows = [
         {**TRIALS[0], "site": f"decoder.{layer}.expert{expert}.gate", "complete": expert == 3} for layer in range(20) for expert in range(8)

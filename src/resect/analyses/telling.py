@@ -6,6 +6,8 @@ from typing import Any
 from .. import figures
 
 Found = Mapping[str, Any]
+#: Matrices that a sentence names.
+NAMED = 3
 #: The temperatures between which `temperature.best_temperature` looks; tested to be the same, since words need no torch.
 LOWEST, HIGHEST = 1e-3, 1e3
 #: A rise of a loss by no more than this share, or this much, is none.
@@ -100,7 +102,8 @@ def _loss(found: Found, plan: Found | None = None) -> str:
     rows = zip(found["sites"], found["loss"], strict=True)
     cells = [(value, site, rho) for site, row in rows for rho, value in zip(found["rhos"], row or (), strict=False) if value is not None]
     least = "" if not cells else "; the least is {:.4g}, with {} at ρ = {:g}".format(*min(cells))
-    told = f"log loss {_number(found['base']['loss'])} as the model is{least} ({figures.count(len(cells), 'reductions')}, {figures.count(found['n_pairs'], 'answers')})."
+    asked = f"{figures.count(len(cells), 'reductions')}, {figures.count(found['n_pairs'], 'answers')}"
+    told = f"log loss {_number(found['base']['loss'])} as the model is{least} ({asked})."
     said = chosen(found, plan)
     return f"{told} {said}" if said else told
 
@@ -112,7 +115,8 @@ def _spectra(found: Found) -> str:
         for site, each in matrices.items()
         if each["rank"]["after"] is not None
     ]
-    return f"{len(matrices):,} matri{'x' if len(matrices) == 1 else 'ces'}; {', '.join(told) or 'none of them reduced'}."
+    more = f", and {len(told) - NAMED:,} more" if len(told) > NAMED else ""
+    return f"{len(matrices):,} matri{'x' if len(matrices) == 1 else 'ces'}; {', '.join(told[:NAMED]) or 'none of them reduced'}{more}."
 
 
 def _reduction(found: Found) -> str:
@@ -159,7 +163,7 @@ def _perplexity(found: Found) -> str:
 
 
 def _temperature(found: Found, noun: str = "reduction") -> str:
-    best = ", ".join(f"{name} {each['temperature']:.3g}{at_the_end(each['temperature'])}" for name, each in _ends(found))
+    best = ", ".join(f"{name} {each['temperature']:.4g}{at_the_end(each['temperature'])}" for name, each in _ends(found))
     return f"{best}. {calibrated(found['base'], found['edited'], noun)}"
 
 

@@ -67,7 +67,7 @@ def analyse(options: Namespace) -> None:
         found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
     path = write(run)
     where = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
-    emit(options, {"run": str(run.folder), "analyses": found}, lambda: pages.lines([*sentences(found), where]))
+    emit(options, {"run": str(run.folder), "analyses": found}, lambda: pages.lines([*sentences(found, run.plan_json()), where]))
 
 
 def export(options: Namespace) -> None:

@@ -12,7 +12,7 @@ from ..figures import PLAIN, Face, Figures, count
 from ..recipe import Recipe
 from ..store import ANALYSES
 from .noise import Denoised
-from .sound import number_of
+from .sound import whole_of
 from .surgery import OF_MATRICES, Surgery
 from .written import Written
 
@@ -117,14 +117,19 @@ def has_spread(comparison: Mapping[str, Any]) -> bool:
 
 
 def turned(comparison: Mapping[str, Any], figures: Figures) -> str:
-    """How many answers became better and worse, and of how many: each example is asked under each instruction."""
-    told = figures.turned(comparison["difference"])
-    examples, instructions = (number_of(comparison.get(f"n_{what}")) for what in ("examples", "instructions"))
+    """How many answers became better and worse, and of how many."""
+    told, of = figures.turned(comparison["difference"]), of_all(comparison)
+    return f"{told}, {of}" if of else told
+
+
+def of_all(comparison: Mapping[str, Any]) -> str:
+    """Of how many answers some changed: each example is asked under each instruction; nothing where that is not known."""
+    examples, instructions = (whole_of(comparison.get(f"n_{what}")) for what in ("examples", "instructions"))
     moved = sum(comparison["difference"][name] or 0 for name in ("fixed", "broken"))
     if examples is None or instructions is None or moved > examples * instructions:  # several trials are counted together
-        return told
-    product = f" ({count(int(examples), 'examples')} × {count(int(instructions), 'instructions')})" if instructions > 1 else ""
-    return f"{told}, of {int(examples * instructions):,}{product}"
+        return ""
+    product = f" ({count(examples, 'examples')} × {count(instructions, 'instructions')})" if instructions > 1 else ""
+    return f"of {examples * instructions:,}{product}"
 
 
 def next_commands(

@@ -10,7 +10,7 @@ from ..figures import DASH, PAGE, Figures, arrow, count, few_groups
 from ..recipe import Recipe
 from ..store import RECIPE
 from . import tables
-from .advice import change_to, command, has_price, helped, near, next_commands, program, verdict
+from .advice import change_to, command, has_price, helped, near, next_commands, of_all, program, verdict
 from .matrices import Sought
 from .noise import Denoised
 from .reading import Reading
@@ -58,7 +58,8 @@ def status(reading: Reading) -> Status:
         return Status("Not finished", "…", "open", f"There is no comparison yet; {kept} are kept, and the job goes on from there.")
     change = comparison["difference"]
     if cut is None:
-        return Status("Plan missing", "…", "open", "What was cut is not known: the plan is missing. The numbers are what was measured.")
+        lost = f"What was {reading.surgery.past} is not known: the plan is missing. The numbers are what was measured."
+        return Status("Plan missing", "…", "open", lost)
     says = verdict(comparison, cut.surgery, PAGE)
     if cut.total == 0:
         return Status(f"Nothing was {cut.surgery.past}", "–", "open", says)
@@ -96,7 +97,7 @@ def tiles(reading: Reading, figures: Figures) -> list[Tile]:
     change, control = comparison["difference"], comparison["control"]
     if change is not None and change["fixed"] is not None and change["broken"] is not None and Denoised.of(comparison) is None:
         label = "answers fixed / broken" if figures.is_share else "right answers more / less probable"
-        found.append(Tile(label, f"{change['fixed']:,} / {change['broken']:,}"))
+        found.append(Tile(label, f"{change['fixed']:,} / {change['broken']:,}", of_all(comparison)))
     if control is not None:
         found.append(Tile(reading.surgery.control_label, figures.change(change_to(comparison, control), unit=True)))
     bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]

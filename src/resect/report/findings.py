@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from markupsafe import Markup
 
@@ -21,13 +22,13 @@ QUOTED = 8
 SHARES = Figures("accuracy", PAGE)
 
 
-def sections(found: Analyses, surgery: Surgery, questions: Mapping[str, str] | None = None) -> list[Section]:
-    """One section for each thing that was analysed, called after it. `questions`: by prompt, which example it words."""
+def sections(found: Analyses, surgery: Surgery, changed: Sequence[Mapping[str, Any]] = ()) -> list[Section]:
+    """One section for each thing that was analysed, called after it. `changed`: the sound rows of examples.jsonl."""
     made = [
         None if found.loss is None else losses(found.loss, surgery),
         spectra(found.spectra, surgery) if found.spectra else None,
         levels(found.reduction, surgery) if found.reduction else None,
-        _components(found.components, questions or {}) if found.components else None,
+        _components(found.components, {row["prompt"]: row for row in changed}) if found.components else None,
         _growth(found.growth) if found.growth else None,
         None if found.paraphrases is None else _paraphrases(found.paraphrases),
         None if found.frequency is None else _frequency(found.frequency),
@@ -43,13 +44,15 @@ def _limited(section: Section, limit: int | None) -> Section:
     return replace(section, words=(*section.words, *told))
 
 
-def _components(found: Sequence[Components], questions: Mapping[str, str]) -> Section:
+def _components(found: Sequence[Components], rows: Mapping[str, Mapping[str, Any]]) -> Section:
     """What the smallest components answer, and how near that is to the right answer."""
     first, several = found[0], len(found) > 1
     drawn = [figure for figure in (_cosine(each, named=several) for each in found) if figure is not None]
-    tables = {each.site: _answers(each, questions, named=several) for each in found if each.answers}
+    tables = {each.site: _answers(each, rows, named=several) for each in found if each.answers}
     folds = tuple(Fold(f"The answers of {each.site}", table=tables[each.site]) for each in found[1:] if each.site in tables)
-    shares = [f"of {each.site} {PAGE.percent(each.share)}" if several else PAGE.percent(each.share) for each in found if each.share is not None]
+    shares = [
+        f"of {each.site} {PAGE.percent(each.share)}" if several else PAGE.percent(each.share) for each in found if each.share is not None
+    ]
     part = f" (those that the reduction removes: {', '.join(shares)})" if shares else ""
     how = (
         f"{_named(found)} with nothing but its smallest components{part}: what does the model answer then? The curve: how near that answer "
@@ -77,16 +80,20 @@ def _cosine(found: Components, named: bool) -> Figure | None:
     return Figure(Markup(chart), "Cosine", heading=str(found.site) if named else "")
 
 
-def _answers(found: Components, questions: Mapping[str, str], named: bool) -> Table:
+def _answers(found: Components, rows: Mapping[str, Mapping[str, Any]], named: bool) -> Table:
     """Answers to different questions: each example once, whatever number of instructions it was asked under."""
-    different = {questions.get(each["prompt"], each["prompt"]): each for each in reversed(found.answers)}
+    known: Mapping[str, Any] = {}
+    different = {rows.get(each["prompt"], known).get("id", each["prompt"]): each for each in reversed(found.answers)}
     quoted = list(reversed(different.values()))[:QUOTED]
-    rows = [(shortened(each["prompt"]), each["gold"], each["base"], each["edited"], each["smallest"]) for each in quoted]
+    cells = []
+    for each in quoted:
+        instruction = str(rows.get(each["prompt"], known).get("instruction", ""))
+        cells.append((shortened(each["prompt"], instruction), *(each[name] for name in ("gold", "base", "edited", "smallest"))))
     more = f"; all {len(found.answers):,} are in the run folder" if len(found.answers) > len(quoted) else ""
     head = ("prompt", "right", "before", "reduced", "smallest components alone")
     what = f"What is answered, {found.site}" if named else "What is answered"
     each_once = ", each question once" if len(different) < len(found.answers) else ""
-    return Table(f"{what}{each_once}{more}", head, tuple(rows), is_text=True)
+    return Table(f"{what}{each_once}{more}", head, tuple(cells), is_text=True)
 
 
 def _growth(found: Sequence[Growth]) -> Section:

@@ -113,7 +113,7 @@ def _content(reading: Reading) -> dict[str, Any]:
         "search": _search(reading, figures),
         "sought": _sought(reading),
         "where": _where(reading),
-        "analysed": findings.sections(_analysed(reading), surgery, {row["prompt"]: row["id"] for row in reading.examples}),
+        "analysed": findings.sections(_analysed(reading), surgery, reading.examples),
         "trials": _trials(reading),
     }
     return {**found, "contents": _contents(found)}

@@ -39,8 +39,8 @@ def search_section(recipe: Recipe, sought: Sought, surgery: Surgery) -> Section:
         )
     early = sum(not each.is_complete for each in sought.candidates)
     if 2 * early > len(sought.candidates):
-        how += f" Most candidates were stopped early; `resect analyse RUN loss` gives the complete map"
-        how += " (each matrix by itself)." if sought.is_composed else "."
+        how += " Most candidates were stopped early; the complete map is what “resect analyse RUN loss” draws"
+        how += ", each matrix by itself." if sought.is_composed else "."
     but = f"The {sought.metric} drawn here is that on the select split, which chose: it flatters, and is not the result."
     keys = [("up", "better"), ("down", "worse")]
     if early:

@@ -48,7 +48,9 @@ class Written:
 
     def sentence(self, helps: bool, face: Face = PLAIN) -> str:
         """What to say beside the verdict, or nothing. `helps`: whether the compared metric improved."""
-        astray = f"{self._share(self.after, face)} of its texts are no choice ({self._share(self.before, face)} before)" if self.strays else ""
+        astray = (
+            f"{self._share(self.after, face)} of its texts are no choice ({self._share(self.before, face)} before)" if self.strays else ""
+        )
         if self.change is None or not helps or self.says == "improved":
             return f" But when the model writes its answer, {astray}." if astray else ""
         figures = Figures("generation", face)
