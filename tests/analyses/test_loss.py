@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analyses.studies import RHOS, Dying, Kill, choices_task, facts_task, model_of, study_of
+from analyses.studies import Dying, Kill, choices_task, facts_task, model_of, study_of
 from resect.analyses.loss import loss
 from resect.analyses.measures import Measures
 from resect.edits.matrices import ReduceRank
@@ -17,11 +17,11 @@ def plainly(study, metric):
     return lambda plan: questions.answers(plan).mean
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "t5-gated", "bert"])
+@pytest.mark.parametrize("name", ["llama", "t5-gated", "bert"])
 def test_the_grid_is_that_of_plain_questions(name):
-    study = study_of(model_of(name), choices_task(30, ("", "Say:")))
+    study = study_of(model_of(name), choices_task(20, ("", "Say:")), rhos=(0.2, 0.01))
     found, loss_under, share_under = loss(study), plainly(study, "logloss"), plainly(study, "accuracy")
-    assert found["sites"] == list(map(str, study.sites)) and found["rhos"] == sorted(RHOS, reverse=True)
+    assert found["sites"] == list(map(str, study.sites)) and found["rhos"] == [0.2, 0.01]
     for row, site in enumerate(study.sites):
         for column, rho in enumerate(found["rhos"]):
             plan = Plan((ReduceRank(site, rho),))
