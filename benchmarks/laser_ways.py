@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import resect.methods.gradients
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import laser_model
+import resect.methods.gradients
 import resect.sweep  # noqa: F401, imported before a clock starts
 from resect import Anatomy, LanguageModel, Plan
 from resect.edits.decomposition import Decomposition
