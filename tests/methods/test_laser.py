@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pico
+from analyses.studies import Dying, Kill
 from resect.edits.matrices import ReduceRank
 from resect.errors import BadAddress, InputError, NotFinite, NotWritable
 from resect.methods.laser import RHOS, Laser
@@ -110,26 +111,6 @@ def test_composition_is_the_greedy_rule():
     assert len(curve) == len(kept) + 1
     assert curve[-1]["select"] == pytest.approx(best)
     assert [line["site"] for line in found.trials if line["kept"]] == [str(edit.site) for edit in kept]
-
-
-class Kill(Exception):
-    """Stands for a kill."""
-
-
-class Dying:
-    """A journal that dies once it has kept so many entries."""
-
-    def __init__(self, entries, left):
-        self.entries, self.left = entries, left
-
-    def recall(self, key):
-        return self.entries.get(key)
-
-    def keep(self, key, entry):
-        if self.left == 0:
-            raise Kill
-        self.left -= 1
-        self.entries[key] = entry
 
 
 def test_a_search_goes_on_where_it_stopped():

@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resect.report.categories import Series, columns, lines
@@ -172,6 +172,7 @@ def test_columns_grow_from_0_and_mirrored_ones_downwards():
         assert (top if "second" in rect.get("class") else top + tall) == pytest.approx(zero, abs=0.6)
 
 
+@example(values=[5e-324], share=False)
 @given(values=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), share=st.booleans())
 def test_any_values_can_be_drawn_over_places(values, share):
     names = [str(number) for number in range(len(values))]

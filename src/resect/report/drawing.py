@@ -99,7 +99,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     >>> ticks(0.58, 0.83)
     [0.6, 0.65, 0.7, 0.75, 0.8]
     """
-    if not high > low:
+    if not high - low > 1e-300:  # what is nearer together has no steps between: a fifth of it would be 0
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     steps = (factor * power for factor in (1, 2, 2.5, 5, 10, 20, 25, 50, 100))
