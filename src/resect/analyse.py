@@ -20,7 +20,6 @@ from .analyses.sliding import perplexity
 from .analyses.spectra import spectra
 from .analyses.study import Study
 from .analyses.temperature import temperature
-from .edits.matrices import ReduceRank
 from .errors import BadRecipe, InputError, UnknownName
 from .evaluation import PARAPHRASE
 from .inputs import task_of, text_name, texts_of, weights_digest
@@ -190,12 +189,10 @@ def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Pr
     run.agree(digests)
     plan.forms_for(model)
     searched: dict[str, Any] = {}
-    if recipe.method == "laser":
-        laser = Laser(rhos=recipe.rho, sites=recipe.sites, keep=recipe.keep, variant=recipe.variant, decomposition=recipe.decomposition)
-        official = laser.decomposition == "svd_lowrank"
+    laser = method_of(recipe)
+    if isinstance(laser, Laser):
         sites = laser.sites_of(model)
-        like = ReduceRank(sites[0], 0.0, recipe.keep, "official" if official else "exact", recipe.seed if official else None)
-        searched = {"sites": sites, "rhos": laser.rhos, "like": like, "state_memory": state_memory_of(recipe)}
+        searched = {"sites": sites, "rhos": laser.rhos, "like": laser.edit(sites[0], 0.0), "state_memory": state_memory_of(recipe)}
     return Study(
         model=model,
         plan=plan,

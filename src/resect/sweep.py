@@ -109,7 +109,7 @@ class Sweep:
         if tally.complete or enough(tally):
             return tally
         started, before = time.monotonic(), tally
-        with self._focused(), self._written(edit):
+        with self._focused(), self.keeping(edit):
             while not (tally.complete or enough(tally)):
                 place = self._place(tally.asked)
                 values, margins = self._asked(place, edit)
@@ -125,7 +125,7 @@ class Sweep:
         lowest = min(edits, key=lambda edit: (edit.site.stack == "decoder", edit.site.layer), default=None)
         with self._focused(), ExitStack() as stack:
             for edit in edits:
-                stack.enter_context(self._written(edit))
+                stack.enter_context(self.keeping(edit))
             for place, bundle in enumerate(self._bundles):
                 found[list(bundle.pairs)] = self._asked(place, lowest)[0] if len(edits) == 1 and lowest else bundle.ask()[0]
         return found
@@ -133,7 +133,16 @@ class Sweep:
     @contextmanager
     def keeping(self, edit: ReduceRank) -> Iterator[None]:
         """An edit in force for a while. Raises NotFinite, NotWritable."""
-        with self._written(edit):
+        anatomy, site = self._anatomy, edit.site
+        weight = anatomy.weight(site)
+        exact = edit.variant == "exact"
+        if exact and self._share:
+            new = edit.of_factors(weight, self._factors.of(site), anatomy.family)
+        else:
+            new = edit.reduced(weight, anatomy.family)
+        with Undo() as undo:
+            undo.keep(*anatomy.locate(site))
+            anatomy.write(site, None, new)
             yield
 
     def _gains(self, values: Float64[np.ndarray, " _"]) -> float:
@@ -178,20 +187,6 @@ class Sweep:
             return fresh  # for this once
         self._memories[place] = fresh
         return fresh
-
-    @contextmanager
-    def _written(self, edit: ReduceRank) -> Iterator[None]:
-        anatomy, site = self._anatomy, edit.site
-        weight = anatomy.weight(site)
-        exact = edit.variant == "exact"
-        if exact and self._share:
-            new = edit.of_factors(weight, self._factors.of(site), anatomy.family)
-        else:
-            new = edit.reduced(weight, anatomy.family)
-        with Undo() as undo:
-            undo.keep(*anatomy.locate(site))
-            anatomy.write(site, None, new)
-            yield
 
     @contextmanager
     def _focused(self) -> Iterator[None]:

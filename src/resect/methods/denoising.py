@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ..address import Site, select
+from ..address import Site
 from ..edits.matrices import ReduceRank
 from ..errors import InputError
 from ..factors import Factors
@@ -20,7 +20,7 @@ from ..race import worse_than
 from ..sweep import Sweep
 from ..work import Journal, Progress, silent
 from .base import Found
-from .feed_forward import feed_forward
+from .feed_forward import reducible
 from .noise_edge import kept_rank, noise_edge
 
 
@@ -46,10 +46,7 @@ class Denoising:
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """The matrices that are looked at. Raises BadAddress, NotWritable."""
-        sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
-        for site in sites:
-            ReduceRank(site, 0.0).form_for(model)
-        return sites
+        return reducible(self.sites, model)
 
     def search(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from ..address import Site, select
+from ..address import Site
 from ..edits.decomposition import Keep
 from ..edits.matrices import ReduceRank
 from ..errors import InputError
@@ -21,7 +21,7 @@ from ..tasks.base import Task
 from ..texts import shipped
 from ..work import InMemory, Journal, Progress, silent
 from .base import Found
-from .feed_forward import feed_forward
+from .feed_forward import reducible
 from .gradients import screen
 from .published import published
 from .searching import Searching
@@ -145,19 +145,17 @@ class Laser:
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for one that is absent or shared."""
-        sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward(model.anatomy)
-        for site in sites:
-            self._edit(site, 0.0).form_for(model)
-        return sites
+        return reducible(self.sites, model)
 
     def edits(self, model: LanguageModel, site: Site) -> list[ReduceRank]:
         """The candidates at one matrix, each rank once, from the smallest up."""
         shape = model.anatomy.shape(site)
-        made = [self._edit(site, rho) for rho in self.rhos]
+        made = [self.edit(site, rho) for rho in self.rhos]
         by_rank = {edit.rank(shape): edit for edit in sorted(made, key=lambda edit: -edit.rho)}
         return [by_rank[rank] for rank in sorted(by_rank)]
 
-    def _edit(self, site: Site, rho: float) -> ReduceRank:
+    def edit(self, site: Site, rho: float) -> ReduceRank:
+        """One candidate, as these settings make it."""
         official = self.decomposition == "svd_lowrank"
         return ReduceRank(site, rho, self.keep, "official" if official else "exact", self.seed if official else None)
 
@@ -198,7 +196,7 @@ class Laser:
         )
         work = Searching(lambda site: self.edits(model, site), self.bound, model, questions, sweep, journal, progress)
         if theirs:
-            return work.published(self._edit(theirs.site, theirs.rho))
+            return work.published(self.edit(theirs.site, theirs.rho))
         if self.screen:
             ranked = screen(model, questions, sites, factors, rhos=self.rhos, journal=journal, progress=progress)
             best = sorted(sites, key=lambda site: -ranked[site])[: self.screened]
