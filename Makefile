@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
-EXTRAS := dev,datasets,accelerate
+EXTRAS := dev,datasets,accelerate,languages,ray
 
 .PHONY: setup demo test lint format clean
 

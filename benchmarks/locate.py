@@ -9,6 +9,7 @@ import torch
 
 from resect import Crispr, Example, LanguageModel, Task
 from resect.attribution import attribute
+from resect.methods.bias_scores import pairs_of
 from resect.questions import Questions
 from setting import best_of_each, llama, t5
 
@@ -29,9 +30,8 @@ def task(examples: int, tokens: int) -> Task:
 
 def bare(model: LanguageModel, asked: Task, batch: int) -> None:
     """What any implementation must run: ŷ from all choices, then forward and backward over two rows an example."""
-    method = Crispr()
     questions = Questions(model, asked, asked.split("locate"))
-    pairs = method.pairs(questions, 0)
+    pairs = pairs_of(questions.scoring(0), questions.gold)
     for start in range(0, len(pairs), batch):
         part = pairs[start : start + batch]
         attribute(model, (), [pair.biased for pair in part] + [pair.golden for pair in part], Nothing())

@@ -9,7 +9,7 @@ import pico
 from resect.errors import OutOfMemory
 from resect.lineup import LineUp
 from resect.model import LanguageModel
-from resect.work import InMemory, silent
+from resect.work import InMemory, InProcess, silent
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ class Asked:
 
 def lineup(sure, size=4, most=1000, journal=None):
     asked = Asked(sure, LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"), batch_size=size), most)
-    return LineUp.of(asked, "answers", journal or InMemory(), silent), asked
+    return LineUp.of(asked, "answers", journal or InMemory(), silent, InProcess()), asked
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 100])

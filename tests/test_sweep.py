@@ -12,7 +12,6 @@ from resect.model import LanguageModel
 from resect.passages import Passages
 from resect.plan import Plan
 from resect.questions import Questions
-from resect.race import never
 from resect.sweep import Sweep
 from resect.tasks.base import Example, Task
 from resect.work import InMemory
@@ -35,7 +34,7 @@ def test_values_are_those_of_a_plain_run(name, metric):
         edit = ReduceRank(site, 0.3)
         plain = asked.answers(Plan((edit,))).values.flatten()
         assert sweep.values((edit,)) == pytest.approx(plain, rel=1e-4), str(site)
-        tally = sweep.go_on(edit, sweep.start, never)
+        tally = sweep.asked_all(edit)
         assert sweep.mean(tally.total) == pytest.approx(plain.mean(), rel=1e-4)
 
 
@@ -61,7 +60,7 @@ def test_metrics_that_are_asked_alike_keep_their_tallies_apart():
     for metric in ("accuracy", "logloss", "accuracy"):
         asked = questions("llama", metric)
         sweep = Sweep(asked, Factors(asked.model.anatomy), journal=journal)
-        found[metric] = sweep.mean(sweep.go_on(edit, sweep.start, never).total)
+        found[metric] = sweep.mean(sweep.asked_all(edit).total)
         assert found[metric] == pytest.approx(asked.answers(Plan((edit,))).mean, rel=1e-4)
 
 

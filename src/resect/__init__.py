@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .comparison import Comparison as Comparison
     from .comparison import Difference as Difference
     from .comparison import Estimate as Estimate
+    from .counts import Counts as Counts
     from .edits.matrices import PruneWeights as PruneWeights
     from .edits.matrices import ReduceRank as ReduceRank
     from .edits.neurons import Clamp as Clamp
@@ -45,6 +46,9 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .evaluation import evaluate as evaluate
     from .loading import load_model as load_model
     from .methods.crispr import Crispr as Crispr
+    from .methods.language_units import read_lape_counts as read_lape_counts
+    from .methods.language_units import read_lape_neurons as read_lape_neurons
+    from .methods.lape import Lape as Lape
     from .methods.laser import Laser as Laser
     from .model import LanguageModel as LanguageModel
     from .plan import Plan as Plan
@@ -60,6 +64,7 @@ _NAMES = {
     "address": "Neurons Site",
     "anatomy": "Anatomy",
     "comparison": "Comparison Difference Estimate",
+    "counts": "Counts",
     "edits.matrices": "PruneWeights ReduceRank",
     "edits.neurons": "Clamp Scale Shift",
     "errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "
@@ -67,6 +72,8 @@ _NAMES = {
     "UnknownName WrongModel",
     "evaluation": "evaluate",
     "methods.crispr": "Crispr",
+    "methods.language_units": "read_lape_counts read_lape_neurons",
+    "methods.lape": "Lape",
     "methods.laser": "Laser",
     "loading": "load_model",
     "model": "LanguageModel",

@@ -16,12 +16,12 @@ from .effect import named_units
 from .errors import InputError
 from .evaluation import compare, compared_values, without_plan
 from .inputs import task_named, text_name, texts_of, weights_digest
-from .journal import FolderJournal
+from .journal import Apart, FolderJournal
 from .metrics import main
 from .model import LanguageModel
 from .plan import Plan
 from .questions import Questions
-from .work import Entry, InMemory, Journal, Progress, silent
+from .work import InMemory, Journal, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -153,18 +153,4 @@ def _journal(folder: str | os.PathLike[str] | None, model: LanguageModel) -> Jou
     if folder is None:
         return InMemory()
     prefix = f"{weights_digest(model)}/{model.model.dtype}"
-    return _Apart(FolderJournal(Path(folder) / "journal"), prefix)
-
-
-@dataclass(frozen=True)
-class _Apart:
-    """A journal whose keys stand apart from those of others in the same folder."""
-
-    inner: Journal
-    prefix: str
-
-    def recall(self, key: str) -> Entry | None:
-        return self.inner.recall(f"{self.prefix}/{key}")
-
-    def keep(self, key: str, entry: Entry) -> None:
-        self.inner.keep(f"{self.prefix}/{key}", entry)
+    return Apart(FolderJournal(Path(folder) / "journal"), prefix)

@@ -11,8 +11,9 @@ from .anatomy import Anatomy
 from .errors import InputError, OutOfMemory
 
 Answer = TypeVar("Answer")
-#: What a batch is for: choices after prompts, gradients of an answer (which keep all layers), every token of a text (logits of all).
-Purpose = Literal["answers", "gradients", "text"]
+#: What a batch is for: choices after prompts, gradients of an answer (which keep all layers), every token of a text (logits of all),
+#: windows of a text (no logits).
+Purpose = Literal["answers", "gradients", "text", "windows"]
 #: Bytes of activations that a batch may take on a CPU, where running out of memory kills the process instead of raising.
 CPU_BATCH_BYTES = 256 * 2**20
 LARGEST_BATCH = 32

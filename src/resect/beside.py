@@ -19,11 +19,11 @@ from .errors import InputError, NotFinite
 from .evaluation import compared_values
 from .metrics import TOP, others
 from .model import LanguageModel, perplexity_of
-from .plan import Plan
+from .plan import Plan, UnderPlan
 from .questions import Answers, Questions
 from .tasks.base import Task
 from .tokens import Tokens
-from .work import InMemory, InProcess, Journal, map_once, silent
+from .work import Entry, InMemory, InProcess, Journal, map_once, silent
 
 #: Side effects that are no task.
 PERPLEXITY = "perplexity"
@@ -223,9 +223,19 @@ class _Asking:
         if len(entries) < len(parts):
             stage = "reading plain text" if plan.is_empty else "reading plain text, edited"
             work = {"engine": self.work.get("engine") or InProcess(), "progress": self.work.get("progress", silent), "stage": stage}
-            with plan.applied(self.model, allow_other_model=self.allow_other_model):
-                entries = list(map_once(lambda part: {"logprob": self.model.rows_logprob(part)}, parts, keys, journal=journal, **work))
+            reading = UnderPlan(plan, self.model, _Reading(self.model), self.allow_other_model)
+            entries = list(map_once(reading, parts, keys, journal=journal, **work))
         return math.fsum(float(str(entry["logprob"])) for entry in entries)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Rows of plain text, read by a model as it is then."""
+
+    model: LanguageModel
+
+    def __call__(self, rows: Sequence[Tokens]) -> Entry:
+        return {"logprob": self.model.rows_logprob(rows)}
 
 
 def _chunks(rows: Sequence[Tokens], fed: Callable[[Tokens], int]) -> Iterator[list[Tokens]]:

@@ -71,6 +71,9 @@ class Factors:
         self._last: tuple[str, Decomposition] | None = None
         self._keeps = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_last": None}  # what is remembered is as large as the matrix, and is not sent
+
     def of(self, site: Site | str) -> Decomposition:
         """The exact decomposition of a matrix as it is now, on its own device; the last one is remembered.
 

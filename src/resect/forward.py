@@ -66,7 +66,7 @@ class Forward:
         labels, label_mask = self.padded([row.label_ids for row in tokens])
         if self.kind == "encoder-decoder":
             ids, mask = self.padded([row.input_ids for row in tokens])
-            decoder_ids = self._shifted(labels)
+            decoder_ids = self.shifted(labels)
             inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids}
             return Rows(inputs, label_mask, mask, labels, label_mask, None)
         if self.kind == "masked":
@@ -210,7 +210,8 @@ class Forward:
             raise ValueError("An encoder-decoder needs the token that its decoder starts with.")
         return self.start
 
-    def _shifted(self, labels: Tensor) -> Tensor:
+    def shifted(self, labels: Tensor) -> Tensor:
+        """What a decoder is fed so that it predicts `labels`: its start token, and all but the last of them."""
         start = torch.full((labels.shape[0], 1), self._start(), device=labels.device)
         return torch.cat([start, labels[:, :-1]], dim=1)
 

@@ -19,16 +19,21 @@ from .texts import SHIPPED, read_texts, shipped
 
 def model_of(recipe: Recipe) -> LanguageModel:
     """The model of a recipe. Raises what `load_model` raises."""
-    return load_model(
-        recipe.model,
-        dtype=recipe.dtype,
-        device=recipe.device,
-        device_map=recipe.device_map,
-        revision=recipe.revision,
-        trust_remote_code=recipe.trust_remote_code,
-        batch_size=recipe.batch_size,
-        chat=recipe.chat_template,
-    )
+    return load_model(**model_settings(recipe))
+
+
+def model_settings(recipe: Recipe) -> dict[str, Any]:
+    """What `load_model` is given for a recipe."""
+    return {
+        "path": recipe.model,
+        "dtype": recipe.dtype,
+        "device": recipe.device,
+        "device_map": recipe.device_map,
+        "revision": recipe.revision,
+        "trust_remote_code": recipe.trust_remote_code,
+        "batch_size": recipe.batch_size,
+        "chat": recipe.chat_template,
+    }
 
 
 def weights_digest(model: LanguageModel) -> str:

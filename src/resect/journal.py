@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from .errors import InputError, NotFinite, RunMismatch, StorageFailure
 from .files import read_arrays, write_arrays, write_text
-from .work import Entry
+from .work import Entry, Journal
 
 if sys.platform != "win32":  # there, two processes in one folder are not noticed
     import fcntl
@@ -65,6 +66,22 @@ class FolderJournal:
         shapes = {name: array.shape for name, array in arrays.items()}
         metadata = {"key": key, "values": json.dumps(values), "shapes": json.dumps(shapes)}
         write_arrays(self._path(key), arrays, metadata)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A journal whose keys stand apart from those of others in the same folder."""
+
+    inner: Journal
+    prefix: str
+
+    def recall(self, key: str) -> Entry | None:
+        """The entry kept under `key`, or None."""
+        return self.inner.recall(f"{self.prefix}/{key}")
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep `entry` under `key`. Raises StorageFailure."""
+        self.inner.keep(f"{self.prefix}/{key}", entry)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

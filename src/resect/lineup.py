@@ -6,6 +6,7 @@ of them; knows no edit.
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from jaxtyping import Float64
 from .batches import Purpose
 from .errors import OutOfMemory
 from .model import LanguageModel
-from .work import Journal, Progress
+from .work import Engine, Journal, Progress
 
 #: An automatic batch size leaves at least so many bundles, so that a hopeless candidate is given up early, and no smaller ones than this.
 PARTS, LEAST_BUNDLE = 16, 8
@@ -86,10 +87,10 @@ class LineUp:
     values: Float64[np.ndarray, " pairs"]
 
     @classmethod
-    def of(cls, asked: Asked, purpose: Purpose, journal: Journal, progress: Progress) -> "LineUp":
+    def of(cls, asked: Asked, purpose: Purpose, journal: Journal, progress: Progress, engine: Engine) -> "LineUp":
         """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
         size = _batch_size(asked, purpose)
-        values, margins = _asked_once(asked, purpose, size, journal, progress)
+        values, margins = _asked_once(asked, purpose, size, journal, progress, engine)
         return cls(*_in_order(asked, margins, min(size, asked.model.batches.sizes.get(purpose, size))), values)
 
 
@@ -100,7 +101,12 @@ def _batch_size(asked: Asked, purpose: Purpose) -> int:
     return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
 
 
-def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress) -> Answered:
+def answers_of(batch: Batch) -> Answered:
+    """What a batch is answered with, as work for an engine."""
+    return batch.ask()
+
+
+def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress, engine: Engine) -> Answered:
     """Values and margins of the unedited model, in the questions' own order."""
     key = f"sweep/{asked.digest}/{asked.metric}/unedited"
     held = journal.recall(key)
@@ -108,22 +114,20 @@ def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, pro
         return np.asarray(held["values"], dtype=np.float64), np.asarray(held["margins"], dtype=np.float64)
     values, margins = np.zeros(asked.pairs), np.zeros(asked.pairs)
     by_length = sorted(range(asked.pairs), key=lambda pair: (-asked.length(pair), pair))
-    parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
     stage, done = "asking the model as it is", 0
     progress(stage, 0, len(by_length))
-    while parts:
-        part = parts.pop(0)
+    while done < len(by_length):
+        parts = [by_length[start : start + size] for start in range(done, len(by_length), size)]
         try:
-            values[part], margins[part] = asked.bundle(part).ask()
+            with closing(engine.map(answers_of, map(asked.bundle, parts))) as found:
+                for part in parts:
+                    values[part], margins[part] = next(found)
+                    done += len(part)
+                    progress(stage, done, len(by_length))
         except OutOfMemory:
             if len(part) == 1:
                 raise
-            asked.model.batches.sizes[purpose] = size = max(1, min(size, len(part)) // 2)
-            rest = [pair for each in (part, *parts) for pair in each]
-            parts = [rest[start : start + size] for start in range(0, len(rest), size)]
-            continue
-        done += len(part)
-        progress(stage, done, len(by_length))
+            asked.model.batches.sizes[purpose] = size = len(part) // 2
     journal.keep(key, {"values": values, "margins": margins})
     return values, margins
 

@@ -6,11 +6,11 @@ Knows edits as edits, never what they do. How a plan came about, and what it is 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 from . import edits as edit_kinds
 from .address import Site
@@ -21,6 +21,7 @@ from .edits.undo import Undo, unedited
 from .errors import BadPlan, InputError, UnknownName
 from .files import read_json, write_json
 from .identity import Identity, anatomy_of
+from .work import Item, Result
 
 #: The version of plan.json that is written; this and lower ones are read.
 SCHEMA = 1
@@ -178,6 +179,24 @@ class Plan:
             raise BadPlan(f"{path}: {error}") from error
         except InputError as error:
             raise BadPlan(str(error)) from error
+
+
+@dataclass(frozen=True)
+class UnderPlan(Generic[Item, Result]):
+    """Work under a plan, which is in force wherever the work is done: on this model, or on the model of another process."""
+
+    plan: Plan
+    model: Any
+    work: Callable[[Item], Result]
+    allow_other_model: bool = False
+
+    def __call__(self, item: Item) -> Result:
+        """Do the work."""
+        return self.work(item)
+
+    def around(self) -> AbstractContextManager[object]:
+        """The plan, in force while items are done. Raises as `Plan.applied`."""
+        return self.plan.applied(self.model, allow_other_model=self.allow_other_model)
 
 
 def _edit(number: int, value: Any) -> Edit:

@@ -17,10 +17,9 @@ from . import metrics
 from .bundles import Bundle, Judge, Judged
 from .errors import BadTask, InputError, UnknownName
 from .model import LanguageModel
-from .plan import Plan
+from .plan import Plan, UnderPlan
 from .tasks.base import Example, Task
-from .tokens import Tokens
-from .ways import Ranking, Scoring, by_pair, flat
+from .ways import Ranking, Scoring, by_pair, entry_of, flat
 from .work import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
 
 
@@ -132,8 +131,8 @@ class Questions:
         known = [entry for entry in held if entry is not None]
         if len(known) == len(held):  # nothing to do, and nothing to tell
             return known
-        with plan.applied(self.model, allow_other_model=allow_other_model):
-            return list(map_once(lambda place: self._columns(place).way.entry(), places, keys, **work))
+        asking = UnderPlan(plan, self.model, entry_of, allow_other_model)
+        return list(map_once(asking, (self._columns(place).way for place in places), keys, **work))
 
     # Pairs, to be asked again and again.
 
@@ -184,13 +183,13 @@ class Questions:
 
     # Choices, scored with the model as it is now, whatever the metric.
 
+    def scoring(self, place: int) -> Scoring:
+        """The choices of all examples under one instruction, encoded once. Raises InputError, PromptTooLong at the first time."""
+        return self._scored(place)
+
     def logprobs(self, place: int) -> list[Float64[np.ndarray, " _"]]:
         """Log-probabilities of each example's choices under one instruction, with the model as it is now."""
         return by_pair(self._scored(place).entry(), self.choices)
-
-    def tokens(self, place: int) -> list[list[Tokens]]:
-        """The tokens of each example's choices under one instruction: what `logprobs` scores."""
-        return self._scored(place).tokens
 
     def flat_logprobs(self, place: int) -> Float64[np.ndarray, " _"]:
         """The same as `logprobs`, one example after the other in one array."""

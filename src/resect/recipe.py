@@ -7,6 +7,7 @@ absolute, and that is what a run folder keeps, so that its recipe works from eve
 """
 
 import dataclasses
+import glob
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -16,13 +17,14 @@ from typing import Any
 
 import tomli_w
 
+from .corpus import by_language
 from .errors import BadRecipe, InputError
 from .files import read_text, write_text
-from .options import Options
-from .settings import check_bounds, check_names, checked
+from .options import TASKS, Options
+from .settings import check_bounds, check_names, checked, flag_of, is_of
 
 SCHEMA = 1
-METHODS = ("crispr", "laser")
+METHODS = ("crispr", "laser", "lape")
 CALIBRATIONS = ("cc", "dc", "none")
 #: A setting that decides by itself, and those that it would silently pass over.
 WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +33,19 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         *("decomposition", "authors_task", "search_prompt"),
     ),
     "published": ("rho", "sites", "keep", "compose", "screen", "screened"),
+    "record_only": (
+        *("valid_tokens", "selector", "quantile", "fraction", "checkpoint", "draws", "questions", "suffix", "new_tokens"),
+        *("parallel", "judge", "judge_model", "until_stable"),
+    ),
+}
+#: Settings, and what each says nothing without.
+NEEDS: Mapping[str, str] = {
+    "screened": "screen",
+    "rise": "task_free",
+    "suffix": "questions",
+    "new_tokens": "questions",
+    "judge": "questions",
+    "judge_model": "judge",
 }
 
 
@@ -51,7 +66,7 @@ class Recipe(Options):
         check_bounds(self)
         if self.method == "crispr" and self.sites == ("*",):
             object.__setattr__(self, "sites", ())
-        for name in ("model",) if self.task_free else ("model", "task"):
+        for name in ("model", "task") if self.needs_task else ("model",):
             if not getattr(self, name).strip():
                 raise BadRecipe(f"{name} is missing. {self.sentence(name)}")
         self._check_together()
@@ -59,19 +74,15 @@ class Recipe(Options):
     def _check_together(self) -> None:
         """Raises BadRecipe for settings that another method has, or that exclude each other."""
         for field in dataclasses.fields(self):
-            if field.metadata["of"] not in (None, self.method) and getattr(self, field.name) != field.default:
-                raise BadRecipe(f"{field.name} is a setting of {field.metadata['of']}, not of {self.method}; leave it out.")
+            if not is_of(field, self.method) and getattr(self, field.name) != field.default:
+                raise BadRecipe(f"{field.name} is a setting of {' and '.join(field.metadata['of'])}, not of {self.method}; leave it out.")
         if self.task_free and self.task:
             raise BadRecipe(
                 f"With task_free nothing is chosen by a task: leave {self.task!r} out, or measure it beside (--beside {self.task})."
             )
-        for name, needed in (("screened", "screen"), ("rise", "task_free")):
-            if getattr(self, name) != getattr(type(self), name) and not getattr(self, needed):
-                raise BadRecipe(f"{name} = {getattr(self, name)} is for {needed} only, which is not set: set it, or leave {name} out.")
-        for name, without in WITHOUT_EFFECT.items():
-            idle = [each for each in without if getattr(self, each) != getattr(type(self), each)]
-            if getattr(self, name) and idle:
-                raise BadRecipe(f"With {name}, {', '.join(idle)} would change nothing: leave out {name}, or what it passes over.")
+        self._check_idle()
+        if self.method == "lape":
+            self._check_languages()
         if self.method == "crispr" and self.metric not in (None, "accuracy", "generation"):
             raise BadRecipe(f"crispr chooses by accuracy or generation, not by {self.metric}; `resect evaluate` measures {self.metric}.")
         if self.n is not None and self.fraction is not None:
@@ -80,11 +91,46 @@ class Recipe(Options):
             if kind not in CALIBRATIONS or (kind == "none" and len(self.calibrate) > 1):
                 raise BadRecipe(f"calibrate is {', '.join(self.calibrate)}; it is cc, dc, both, or none alone.")
 
+    def _check_idle(self) -> None:
+        """Raises BadRecipe for settings that would silently do nothing."""
+        for name, needed in NEEDS.items():
+            if getattr(self, name) != getattr(type(self), name) and not getattr(self, needed):
+                raise BadRecipe(f"{name} = {getattr(self, name)} is for {needed} only, which is not set: set it, or leave {name} out.")
+        for name, without in WITHOUT_EFFECT.items():
+            idle = [each for each in without if getattr(self, each) != getattr(type(self), each)]
+            if getattr(self, name) and idle:
+                raise BadRecipe(f"With {name}, {', '.join(idle)} would change nothing: leave out {name}, or what it passes over.")
+
+    def _check_languages(self) -> None:
+        """Raises BadRecipe for what LAPE cannot be done with, whatever the texts hold."""
+        if not self.corpus and not self.counts:
+            raise BadRecipe(
+                "lape reads text of several languages: give it by --corpus en=PATH fr=PATH …, or counts of it by --counts FILE."
+            )
+        if (self.selector == "pv") != bool(self.checkpoint):
+            raise BadRecipe("The selector pv goes by a checkpoint for each language (--checkpoint LANG=PATH); give both, or neither.")
+        if self.judge is not None and self.judge_model is None:
+            raise BadRecipe(f"Which model at {self.judge} judges? Name it: --judge-model NAME.")
+        for name in ("corpus", "valid", "checkpoint", "questions", "parallel"):
+            by_language(getattr(self, name), f"--{name}")
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether a task is asked."""
+        return self.method in TASKS and not self.task_free
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the corpora, as they were given."""
+        return tuple(by_language(self.corpus, "--corpus"))
+
     @property
     def default_output(self) -> Path:
-        """The run folder where `output` names none: runs/<method>-<model>-<task>."""
+        """The run folder where `output` names none: runs/<method>-<model>-<task>; languages, or "text", where there is no task."""
         model = Path(os.path.abspath(self.model)).name
         task = Path(self.task).stem if self.task.endswith(".toml") else self.task.strip("/").replace("/", "-")
+        if self.method == "lape":
+            task = "-".join(self.languages) or "counts"
         return Path("runs") / f"{self.method}-{model}-{task or 'text'}"
 
     @property
@@ -126,7 +172,7 @@ class Recipe(Options):
         """
         words = [self.method, shown(self.model), *([shown(self.task)] if self.task else [])]
         for field in dataclasses.fields(self):
-            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            value, flag = getattr(self, field.name), flag_of(field)
             if field.name in ("method", "model", "task") or value == field.default:
                 continue
             if isinstance(value, bool):
@@ -146,7 +192,7 @@ class Recipe(Options):
         parts = [f"schema = {SCHEMA}\n"]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and field.metadata["of"] in (None, self.method):
+            if value is not None and is_of(field, self.method):
                 plain = list(value) if isinstance(value, tuple) else value
                 parts.append(f"# {field.metadata['sentence']}\n{tomli_w.dumps({field.name: plain})}")
         return "\n".join(parts)
@@ -191,7 +237,15 @@ def _anchor(value: Any) -> Any:
         return tuple(_anchor(item) for item in value)
     if not isinstance(value, str):
         return value
-    name, equals, path = value.rpartition("=")
-    if equals and not os.path.exists(value):
-        return f"{_anchor_file(name)}={_anchor(path)}"
-    return os.path.abspath(value) if value and os.path.exists(value) else value
+    if value and (os.path.exists(value) or (_is_glob(value) and not value.startswith("hub:"))):
+        return os.path.abspath(value)
+    for name, equals, path in (value.partition("="), value.rpartition("=")):
+        if equals and _anchor(path) != path:
+            return f"{_anchor_file(name)}={_anchor(path)}"
+    if "," in value:  # several files of one language
+        return ",".join(map(_anchor, value.split(",")))
+    return value
+
+
+def _is_glob(value: str) -> bool:
+    return "=" not in value and "," not in value and glob.has_magic(value)

@@ -29,8 +29,8 @@ from .questions import Questions
 from .recipe import Recipe
 from .store import BATCH_SIZES, Run
 from .tasks.base import Task
-from .work import Journal, Progress, silent
-from .workplace import CONTROL_DRAWS, Outcome, circumstances, factors_of, load, state_memory_of
+from .work import Progress, silent
+from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of
 
 #: Examples, of those that found the neurons, that show whether the final plan does anything.
 PROBES = 4
@@ -53,6 +53,10 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
     `batch_sizes`: those of another run of this recipe, to compute in the same batches.
     Raises RunMismatch for a folder of other settings, and what loading, locating, searching and comparing raise.
     """
+    if recipe.method == "lape":
+        from . import language_job
+
+        return language_job.job(recipe, progress, fresh=fresh, batch_sizes=batch_sizes)
     if recipe.task_free:
         return task_free.job(recipe, progress, fresh=fresh, batch_sizes=batch_sizes)
     started = time.monotonic()
@@ -65,22 +69,13 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         model = prepare(recipe, method, task, run)
         beside.check(Questions(model, task, task.split("test"), metric_of(method, task)))
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
-        work = _Work(recipe, model, task, beside, run.journal, progress)
-        results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
-        first = results[0]
-        comparison = first.comparison
-        if len(results) > 1:
-            comparison, _ = beside.measure(
-                _over_trials(results),
-                first.compared.questions,
-                [result.found.plan for result in results],
-                seed=recipe.seed,
-                journal=run.journal,
-                progress=progress,
-            )
-            _keep(run, first.found)
-            run.keep_examples(first.compared.changed)
-            run.keep_comparison(comparison.to_json())
+        with engine_of(recipe, model, progress) as engine:
+            work = _Work(recipe, model, task, beside, {"engine": engine, "journal": run.journal, "progress": progress})
+            results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
+            first = results[0]
+            comparison = first.comparison
+            if len(results) > 1:
+                comparison = work.together(run, results)
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
         run.note(notes=[*first.notes, *_alike(results)], seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
         return Outcome(run.folder, first.found.plan, comparison)
@@ -115,13 +110,11 @@ class _Work:
     model: LanguageModel
     task: Task
     beside: Beside
-    journal: Journal
-    progress: Progress
+    work: dict[str, Any]  # engine, journal and progress
 
     def one(self, run: Run, method: Method) -> _Result:
         """One trial, kept in its folder."""
-        model = self.model
-        work: dict[str, Any] = {"journal": self.journal, "progress": self.progress}
+        model, work = self.model, self.work
         found = self._search(method)
         _keep(run, found)
         effect = verify_effect(found.plan, model, self._probe(method))
@@ -139,12 +132,20 @@ class _Work:
         run.note(notes=list(notes), effect=dataclasses.asdict(effect), **circumstances(model))
         return _Result(found, compared, comparison, notes)
 
+    def together(self, run: Run, results: Sequence[_Result]) -> Comparison:
+        """What several trials come to, kept beside the first one's plan."""
+        first, plans = results[0], [result.found.plan for result in results]
+        comparison, _ = self.beside.measure(_over_trials(results), first.compared.questions, plans, seed=self.recipe.seed, **self.work)
+        _keep(run, first.found)
+        run.keep_examples(first.compared.changed)
+        run.keep_comparison(comparison.to_json())
+        return comparison
+
     def _search(self, method: Method) -> Found:
-        work: dict[str, Any] = {"journal": self.journal, "progress": self.progress}
         if isinstance(method, Crispr):
-            return method.search(self.model, self.task, **work)
+            return method.search(self.model, self.task, **self.work)
         factors, memory = factors_of(self.recipe, self.model), state_memory_of(self.recipe)
-        return method.search(self.model, self.task, texts=self.beside.texts, factors=factors, state_memory=memory, **work)
+        return method.search(self.model, self.task, texts=self.beside.texts, factors=factors, state_memory=memory, **self.work)
 
     def _facts(self, found: Found, compared: Compared) -> dict[str, Any]:
         """What the search has to tell; a composition step by step on the *test* split too, of which the search knew nothing."""
@@ -152,8 +153,8 @@ class _Work:
             return dict(found.facts)
         edits, curve = found.plan.edits, []
         for step, point in enumerate(found.facts["composition"]):
-            told: dict[str, Any] = {"journal": self.journal, "progress": self.progress, "stage": f"composition, {step} of {len(edits)}"}
-            curve.append({**point, "test": compared.questions.answers(Plan(edits[:step]), **told).mean})
+            stage = f"composition, {step} of {len(edits)}"
+            curve.append({**point, "test": compared.questions.answers(Plan(edits[:step]), stage=stage, **self.work).mean})
         return {**found.facts, "composition": curve}
 
     def _probe(self, method: Method) -> Any:

@@ -23,14 +23,26 @@ def setting(
     changes_result: bool = True,
     path: bool = False,
     metavar: str | None = None,
-    of: str | None = None,
+    of: str | tuple[str, ...] | None = None,
+    flag: str | None = None,
 ) -> Any:
     """A field of a recipe: its default, its sentence, its bounds, whether another value may give another result, and whose it is.
 
-    `of`: the one method that has this setting; None: all of them.
+    `of`: the methods that have this setting; None: all of them. `flag`: its flag, where that is not its name.
     """
     facts = {"sentence": sentence, "least": least, "most": most, "changes_result": changes_result}
-    return dataclasses.field(default=default, metadata={**facts, "path": path, "metavar": metavar, "of": of})
+    owners = (of,) if isinstance(of, str) else of
+    return dataclasses.field(default=default, metadata={**facts, "path": path, "metavar": metavar, "of": owners, "flag": flag})
+
+
+def is_of(field: Any, method: str) -> bool:
+    """Whether a method has the setting of this field."""
+    return field.metadata["of"] is None or method in field.metadata["of"]
+
+
+def flag_of(field: Any) -> str:
+    """The flag that stands for a setting on a command line."""
+    return f"--{field.metadata['flag'] or field.name.replace('_', '-')}"
 
 
 def check_bounds(recipe: Any) -> None:

@@ -5,6 +5,7 @@
     journal/              one file for each finished work item: the whole of resume
     scores.safetensors  trials.jsonl  plan.json  comparison.json  examples.jsonl
     analyses.json         what was analysed of a finished run, and added to
+    counts.safetensors  matrix.json  plans/<language>.json  answers.jsonl  steered/<what>.json      of lape
     trial-1/ …            with several trials: each a run folder of its own
 
 Every file is written whole or not at all; `trials.jsonl` grows by lines, and a torn last line is dropped. Knows no
@@ -31,7 +32,8 @@ from .scores import Scores
 RECIPE, ENVIRONMENT, JOURNAL, SCORES = "recipe.toml", "environment.json", "journal", "scores.safetensors"
 TRIALS, PLAN, COMPARISON, EXAMPLES = "trials.jsonl", "plan.json", "comparison.json", "examples.jsonl"
 ANALYSES, REPORT, LOCK, PART = "analyses.json", "report.html", ".lock", "trial-"
-FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, REPORT)
+COUNTS, MATRIX, ANSWERS, PLANS, STEERED = "counts.safetensors", "matrix.json", "answers.jsonl", "plans", "steered"
+FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, COUNTS, MATRIX, ANSWERS, REPORT)
 PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 #: Entries of the journal that are no finished work.
 INPUTS, BATCH_SIZES = "inputs", "batch sizes"
@@ -82,7 +84,7 @@ class Run:
                 run.recipe.save(run.folder / RECIPE)
             else:
                 run._match(held)
-            sweep(run.folder, run.folder / JOURNAL)
+            sweep(run.folder, run.folder / JOURNAL, run.folder / PLANS, run.folder / STEERED)
             run.note()
             run.agree(inputs or {})
         except BaseException:
@@ -96,7 +98,7 @@ class Run:
         path = Path(folder)
         if not (path / RECIPE).exists():
             what = "is no run folder: it holds no recipe.toml" if path.is_dir() else "does not exist"
-            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr` and `resect laser` write.")
+            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr`, `laser` and `lape` write.")
         return cls(path, _recipe_of(path))
 
     @staticmethod
@@ -122,7 +124,7 @@ class Run:
 
     def _is_untouched(self) -> bool:
         """Whether no work is finished: nothing would be lost, and nothing mixed, by starting with other settings."""
-        done = (SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES)
+        done = (SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, COUNTS, MATRIX)
         entries = self.journal.count - sum(self.journal.recall(name) is not None for name in NO_WORK)
         return not (entries or _part_numbers(self.folder) or any((self.folder / name).exists() for name in done))
 
@@ -171,6 +173,31 @@ class Run:
         """Keep every example × instruction pair that changed. Raises StorageFailure."""
         write_lines(self.folder / EXAMPLES, examples)
 
+    def keep_counts(self, counts: Saves) -> None:
+        """Keep how often units fired, by language. Raises StorageFailure."""
+        counts.save(self.folder / COUNTS)
+
+    def keep_matrix(self, matrix: Mapping[str, Any]) -> None:
+        """Keep what each language's units do to each language's text, as JSON. Raises StorageFailure."""
+        write_json(self.folder / MATRIX, matrix)
+
+    def keep_plans(self, plans: Mapping[str, Saves]) -> None:
+        """Keep the plan of each language, in place of those that are there. Raises StorageFailure."""
+        for language, plan in plans.items():
+            plan.save(self.folder / PLANS / f"{language}.json")
+        for path in set((self.folder / PLANS).glob("*.json")) - {self.folder / PLANS / f"{language}.json" for language in plans}:
+            path.unlink()
+
+    def keep_answers(self, answers: Iterable[Mapping[str, Any]]) -> None:
+        """Keep open answers, one line each. Raises StorageFailure."""
+        write_lines(self.folder / ANSWERS, answers)
+
+    def keep_steered(self, name: str, found: Mapping[str, Any]) -> Path:
+        """Keep what came of a steering, and say where. Raises StorageFailure."""
+        path = self.folder / STEERED / f"{name}.json"
+        write_json(path, found)
+        return path
+
     def keep_analyses(self, analyses: Mapping[str, Any]) -> None:
         """Keep what was analysed, in place of what is there. Raises StorageFailure."""
         write_json(self.folder / ANALYSES, analyses)
@@ -198,12 +225,24 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether the job came to its end."""
+        if self.recipe.record_only:
+            return (self.folder / COUNTS).exists()
         return (self.folder / PLAN).exists() and (self.folder / COMPARISON).exists()
 
     @property
     def plan_path(self) -> Path:
         """Where the plan is, or will be."""
         return self.folder / PLAN
+
+    @property
+    def plans_folder(self) -> Path:
+        """Where the plans of single languages are, or will be."""
+        return self.folder / PLANS
+
+    @property
+    def counts_path(self) -> Path:
+        """Where the counts of a run of lape are. Raises InputError where the run has none."""
+        return self._there(COUNTS, "counts")
 
     def environment(self) -> dict[str, Any]:
         """How the work was done; empty where that is not known."""
@@ -220,6 +259,22 @@ class Run:
     def comparison(self) -> dict[str, Any]:
         """The comparison, as JSON. Raises InputError where the run has none yet."""
         return dict(read_json(self._there(COMPARISON, "comparison"), "comparison"))
+
+    def matrix(self) -> dict[str, Any]:
+        """What each language's units do to each language's text. Raises InputError where the run has no matrix."""
+        return dict(read_json(self._there(MATRIX, "matrix"), "matrix"))
+
+    def plans(self) -> dict[str, dict[str, Any]]:
+        """The plan of each language, as JSON, in the order of their names. Raises InputError where one is damaged."""
+        return {path.stem: dict(read_json(path, "plan")) for path in sorted((self.folder / PLANS).glob("*.json"))}
+
+    def answers(self) -> list[dict[str, Any]]:
+        """The open answers; none where none were asked for. Raises InputError for a damaged line."""
+        return read_lines(self.folder / ANSWERS)
+
+    def steered(self) -> dict[str, dict[str, Any]]:
+        """What came of each steering, by name. Raises InputError where a file is damaged."""
+        return {path.stem: dict(read_json(path, "file of a steering")) for path in sorted((self.folder / STEERED).glob("*.json"))}
 
     def analyses(self) -> dict[str, Any]:
         """What was analysed, by name; empty where nothing was. Raises InputError where the file is damaged."""
@@ -279,13 +334,18 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Take away what a run made, and nothing else. The recipe goes last: a kill leaves a run, or no run."""
-    sweep(folder, folder / JOURNAL)
+    sweep(folder, folder / JOURNAL, folder / PLANS, folder / STEERED)
     for number in _part_numbers(folder):
         inner = folder / f"{PART}{number}"
         _clear(inner)
         if {path.name for path in inner.iterdir()} <= {LOCK}:
             shutil.rmtree(inner)
     FolderJournal(folder / JOURNAL).clear()
+    for name in (PLANS, STEERED):
+        for path in (folder / name).glob("*.json"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is not ours stays
+            (folder / name).rmdir()
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
 

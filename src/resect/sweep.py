@@ -10,8 +10,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,18 +26,21 @@ from .edits.undo import Undo
 from .errors import InputError
 from .factors import Factors
 from .focus import Focus
-from .lineup import Answered, Asked, LineUp
+from .lineup import Answered, Asked, Batch, LineUp
+from .model import LanguageModel
 from .plan import Plan
-from .race import Tally
+from .race import ALL, Bar, Heat, Tally, Trails
 from .replay import FEED_FORWARD, Boundary, Memory, Replay
-from .work import InMemory, Journal, Progress, silent
+from .work import Engine, InMemory, InProcess, Journal, Progress, silent
 
 #: What a journal keeps of a candidate.
 _KEPT = ("asked", "total", "margin", "seconds")
+#: A heat of rank reductions.
+Reductions = Heat[ReduceRank]
 
 
 class Sweep:
-    """Questions in a fixed order and fixed batches, hardest first, to be asked under one change after the other.
+    """Questions in a fixed order and fixed batches, hardest first, to be asked under one change after the other (a `race.Course`).
 
     Parameters
     ----------
@@ -47,12 +50,14 @@ class Sweep:
     replay, positions, share : leave out the layers below, the positions that are not scored, the decomposition for each ρ; no answer
         depends on them (a position left out may change the last bit)
     purpose : what the batches are for: how much memory a question takes
+    engine, journal, progress : who asks, what keeps it, and who is told
 
     Attributes
     ----------
     base : the unedited model's value of each question, in their own order
     start : the tally of a candidate that was asked nothing
     scout : how many of the first questions tell who is promising; then come the hardest
+    station : where the questions are asked, in this process
     """
 
     def __init__(
@@ -65,23 +70,21 @@ class Sweep:
         positions: bool = True,
         share: bool = True,
         purpose: Purpose = "answers",
+        engine: Engine | None = None,
         journal: Journal | None = None,
         progress: Progress = silent,
     ) -> None:
         if asked.best_value is None:
             raise InputError("These questions have no best value, so that no candidate could ever be given up; take another metric.")
-        self.asked, self.model, self._factors = asked, asked.model, factors
-        self._anatomy: Anatomy = asked.model.anatomy
-        self._share, self._journal = share, journal or InMemory()
+        self.asked, self.model = asked, asked.model
+        self._engine, self._journal = engine or InProcess(), journal or InMemory()
         self._sign = -1.0 if asked.less_is_better else 1.0
-        self._replay = Replay(self._anatomy) if replay and asked.replayable else None
-        forward = self.model.forward
-        self._focus = Focus(self._anatomy, head=not forward.chooses_logits) if positions and asked.replayable else None
-        self._limit = _free_memory(forward.device) // 4 if state_memory is None else state_memory
-        lineup = LineUp.of(asked, purpose, self._journal, progress)
+        lineup = LineUp.of(asked, purpose, self._journal, progress, self._engine)
         self._bundles, self.scout, self.base = lineup.batches, lineup.scout, lineup.values
-        self._memories: list[Memory | None] = [None] * len(self._bundles)
-        self._unheld: set[int] = set()
+        replay, positions = replay and asked.replayable, positions and asked.replayable
+        self.station = Station(
+            self.model, self._bundles, self._sign, factors, limit=state_memory, replay=replay, positions=positions, share=share
+        )
         order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
         self._name = f"sweep/{asked.digest}/{asked.metric}/{hashlib.sha256(order).hexdigest()[:16]}"
         self.start = Tally(0, asked.pairs, 0.0, self._sign * asked.best_value)
@@ -91,37 +94,118 @@ class Sweep:
         """The unedited model's total, as a tally counts it."""
         total = 0.0
         for bundle in self._bundles:  # added up as a candidate's total is, so that no gain is made of rounding
-            total += self._gains(self.base[list(bundle.pairs)])
+            total += _gains(self._sign, self.base[list(bundle.pairs)])
         return total
 
     def mean(self, total: float) -> float:
         """A total as the metric's mean over all questions."""
         return self._sign * total / self.asked.pairs
 
-    def go_on(self, edit: ReduceRank, tally: Tally, enough: Callable[[Tally], bool], kept: Sequence[ReduceRank] = ()) -> Tally:
-        """Ask on under `edit`, from where its tally stands, until all is asked or `enough`. What was asked before a kill is recalled.
+    def ask(self, heats: Iterable[Reductions]) -> Generator[Trails, None, None]:
+        """Ask on under each candidate of each heat; none of what is kept stands below it. Raises NotFinite, NotWritable, OutOfMemory."""
+        return self._engine.map(self.station, heats)
 
-        kept : edits that are in force meanwhile, none of them below `edit`
-        Raises NotFinite, NotWritable, OutOfMemory.
-        """
-        key = f"{self._name}/{Plan((*kept, edit)).digest}"
-        tally = self._recalled(key, tally)
-        if tally.complete or enough(tally):
+    def recalled(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: Tally) -> Tally:
+        """Its tally as the journal has it, if it was asked further than this one."""
+        held: Any = self._journal.recall(self._key(candidate, kept))
+        if held is None or held["asked"] <= tally.asked:
             return tally
-        started, before = time.monotonic(), tally
-        with self._focused(), self.keeping(edit):
-            while not (tally.complete or enough(tally)):
-                place = self._place(tally.asked)
-                values, margins = self._asked(place, edit)
-                asked, total = tally.asked + len(values), tally.total + self._gains(values)
-                tally = Tally(asked, tally.of, total, tally.ceiling, tally.margin + float(margins.sum()))
-        tally = replace(tally, seconds=before.seconds + time.monotonic() - started)
-        self._journal.keep(key, {name: getattr(tally, name) for name in _KEPT})
+        return replace(tally, **{name: held[name] for name in _KEPT})
+
+    def keep(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: Tally) -> None:
+        """Keep a tally in the journal."""
+        self._journal.keep(self._key(candidate, kept), {name: getattr(tally, name) for name in _KEPT})
+
+    def _key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
+        return f"{self._name}/{Plan((*kept, candidate)).digest}"
+
+    def asked_all(self, edit: ReduceRank) -> Tally:
+        """Ask everything under one edit; what was asked before a kill is recalled. Raises as `ask`."""
+        before = self.recalled(edit, (), self.start)
+        with closing(self.ask([Heat((edit,), (before,), ALL)])) as found:
+            tally = ALL.settled(before, next(found)[0])
+        self.keep(edit, (), tally)
         return tally
 
     def values(self, edits: Sequence[ReduceRank]) -> Float64[np.ndarray, " pairs"]:
-        """The value of each question under some edits at once, in the questions' own order. Raises as `go_on`."""
-        found = np.zeros(self.asked.pairs)
+        """The value of each question under some edits at once, in the questions' own order, asked here. Raises as `ask`."""
+        return self.station.values(edits, self.asked.pairs)
+
+
+class Station:
+    """Where candidates are asked: bundles of questions with one model. Work for an engine, whose items are heats.
+
+    What it remembers of the layers below a change stays where it is: it is sent without.
+
+    Parameters
+    ----------
+    bundles : asked in this order
+    sign : of a value in a total, of which more is better
+    limit : bytes of hidden states that may be held; None: a quarter of what is free
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        bundles: Sequence[Batch],
+        sign: float,
+        factors: Factors,
+        *,
+        limit: int | None,
+        replay: bool,
+        positions: bool,
+        share: bool,
+    ) -> None:
+        self.model, self._bundles, self._sign, self._factors, self._share = model, bundles, sign, factors, share
+        self._anatomy: Anatomy = model.anatomy
+        self._given_limit, self._replays, self._narrows = limit, replay, positions
+        self._settle()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("_memories", "_unheld", "_kept", "_keeping", "_replay", "_focus", "_limit")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Set up what belongs to this process."""
+        forward = self.model.forward
+        self._replay = Replay(self._anatomy) if self._replays else None
+        self._focus = Focus(self._anatomy, head=not forward.chooses_logits) if self._narrows else None
+        self._limit = _free_memory(forward.device) // 4 if self._given_limit is None else self._given_limit
+        self._memories: list[Memory | None] = [None] * len(self._bundles)
+        self._unheld: set[int] = set()
+        self._kept: tuple[ReduceRank, ...] = ()
+        self._keeping = ExitStack()
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """On the way out, what was kept beside the candidates is undone."""
+        try:
+            yield
+        finally:
+            self._keep(())
+
+    def __call__(self, heat: Reductions) -> Trails:
+        """Ask the candidates of a heat, one after the other."""
+        bar, trails = heat.bar, list[list[Tally]]()
+        for edit, tally in zip(heat.candidates, heat.tallies, strict=True):
+            trails.append(list(self._asked_on(edit, tally, bar, heat.kept)))
+            last = trails[-1][-1] if trails[-1] else tally
+            if heat.then == "end" and bar.is_cleared(last):
+                break
+            if heat.then == "raise" and last.complete:
+                bar = bar.raised(last.total)
+        return trails
+
+    def values(self, edits: Sequence[ReduceRank], pairs: int) -> Float64[np.ndarray, " pairs"]:
+        """The value of each of so many questions under some edits at once, in the questions' own order."""
+        found = np.zeros(pairs)
         lowest = min(edits, key=lambda edit: (edit.site.stack == "decoder", edit.site.layer), default=None)
         with self._focused(), ExitStack() as stack:
             for edit in edits:
@@ -145,14 +229,28 @@ class Sweep:
             anatomy.write(site, None, new)
             yield
 
-    def _gains(self, values: Float64[np.ndarray, " _"]) -> float:
-        return self._sign * math.fsum(values)
+    def _asked_on(self, edit: ReduceRank, tally: Tally, bar: Bar, kept: tuple[ReduceRank, ...]) -> Iterator[Tally]:
+        """The tallies of a candidate after each batch, until the bar stops it."""
+        if bar.stops(tally):
+            return
+        self._keep(kept)
+        started, before = time.monotonic(), tally
+        with self._focused(), self.keeping(edit):
+            while not bar.stops(tally):
+                values, margins = self._asked(self._place(tally.asked), edit)
+                asked, total = tally.asked + len(values), tally.total + _gains(self._sign, values)
+                seconds = before.seconds + time.monotonic() - started
+                tally = Tally(asked, tally.of, total, tally.ceiling, tally.margin + float(margins.sum()), seconds)
+                yield tally
 
-    def _recalled(self, key: str, tally: Tally) -> Tally:
-        held: Any = self._journal.recall(key)
-        if held is None or held["asked"] <= tally.asked:
-            return tally
-        return replace(tally, **{name: held[name] for name in _KEPT})
+    def _keep(self, kept: tuple[ReduceRank, ...]) -> None:
+        """Have just these edits in force, beside whichever is asked about."""
+        if kept[: len(self._kept)] != self._kept:
+            self._keeping.close()
+            self._kept = ()
+        for edit in kept[len(self._kept) :]:
+            self._keeping.enter_context(self.keeping(edit))
+            self._kept = (*self._kept, edit)
 
     def _place(self, asked: int) -> int:
         """Which bundle comes after so many questions."""
@@ -197,6 +295,10 @@ class Sweep:
             yield
         finally:
             forward.focus = held
+
+
+def _gains(sign: float, values: Float64[np.ndarray, " _"]) -> float:
+    return sign * math.fsum(values)
 
 
 def _free_memory(device: torch.device) -> int:

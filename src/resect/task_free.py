@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from . import control
 from .comparison import Comparison, difference, estimate
@@ -22,8 +21,8 @@ from .questions import Questions
 from .recipe import Recipe
 from .store import BATCH_SIZES, Run
 from .tasks.base import Task
-from .work import Journal, Progress, silent
-from .workplace import CONTROL_DRAWS, Outcome, circumstances, factors_of, load, state_memory_of
+from .work import Entry, Progress, map_once, silent
+from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of
 
 #: What the comparison calls the text.
 PLAIN_TEXT = "plain text"
@@ -47,14 +46,15 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             Questions(model, task, task.split("test")).check()
         accepting, reported = (Passages(model, texts, part, 2, most_passages(model)) for part in (0, 1))
         run.agree({"text": accepting.digest, "weights": weights_digest(model)})
-        work: dict[str, Any] = {"journal": run.journal, "progress": progress}
-        given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
-        found = method.search(model, accepting, **given, **work)
-        run.write_trials(found.trials)
-        run.keep_plan(found.plan)
-        effect = verify_effect(found.plan, model, lambda: accepting.bundle(range(min(4, accepting.pairs))).ask()[0])
-        comparison = _compared(model, found.plan, reported, recipe.seed, run.journal, progress)
-        effects = {**comparison.side_effects, **{task.name: _beside(model, found.plan, task, recipe.seed, work) for task in tasks}}
+        with engine_of(recipe, model, progress) as engine:
+            work: dict[str, Any] = {"engine": engine, "journal": run.journal, "progress": progress}
+            given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
+            found = method.search(model, accepting, **given, **work)
+            run.write_trials(found.trials)
+            run.keep_plan(found.plan)
+            effect = verify_effect(found.plan, model, lambda: accepting.bundle(range(min(4, accepting.pairs))).ask()[0])
+            comparison = _compared(model, found.plan, reported, recipe.seed, work)
+            effects = {**comparison.side_effects, **{task.name: _beside(model, found.plan, task, recipe.seed, work) for task in tasks}}
         effects["perplexity"] = {**effects["perplexity"], "text": text_name(recipe.text)}
         comparison = dataclasses.replace(comparison, side_effects=effects, other_metrics=dict(found.facts))
         run.keep_examples(())
@@ -70,15 +70,26 @@ def most_passages(model: LanguageModel) -> int | None:
     return MASKED_PASSAGES if model.kind == "masked" else None
 
 
-def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, journal: Journal, progress: Progress) -> Comparison:
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Passages, read under one plan after the other."""
+
+    model: LanguageModel
+    passages: Passages
+
+    def __call__(self, plan: Plan) -> Entry:
+        """The negative log-probability of every passage. Raises NotFinite, OutOfMemory, and what a plan raises."""
+        with plan.applied(self.model):
+            return {"losses": self.passages.losses()}
+
+
+def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, work: Mapping[str, Any]) -> Comparison:
     """Base, edited and control on the same passages: the log loss of a token, averaged in each passage."""
     controls = control.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
     plans = [Plan(), *([plan] if plan.edits else []), *controls]
-    losses = []
-    progress("reading the text that is reported on", 0, len(plans))
-    for done, each in enumerate(plans, start=1):
-        losses.append(_read(model, each, passages, journal))
-        progress("reading the text that is reported on", done, len(plans))
+    keys = [f"{passages.digest}/{each.digest}" for each in plans]
+    read = map_once(Reading(model, passages), plans, keys, stage="reading the text that is reported on", **work)
+    losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in read]
     base, edited = losses[0], losses[1] if plan.edits else losses[0]
     groups = [str(place) for place in range(passages.pairs)]
     a_token = 1.0 / np.array([passages.scored(place) for place in range(passages.pairs)])
@@ -97,17 +108,6 @@ def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, j
         difference=dataclasses.replace(change, fixed=change.broken, broken=change.fixed),  # what fell became more probable
         side_effects={"perplexity": {**perplexity, "kind": "pseudo-perplexity" if model.kind == "masked" else "perplexity"}},
     )
-
-
-def _read(model: LanguageModel, plan: Plan, passages: Passages, journal: Journal) -> Float64[np.ndarray, " passages"]:
-    """The negative log-probability of every passage under a plan."""
-    key = f"{passages.digest}/{plan.digest}"
-    held = journal.recall(key)
-    if held is None:
-        with plan.applied(model):
-            held = {"losses": passages.losses()}
-        journal.keep(key, held)
-    return np.asarray(held["losses"], dtype=np.float64)
 
 
 def _beside(model: LanguageModel, plan: Plan, task: Task, seed: int, work: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,11 @@ class Ranking:
         return {"ranks": np.array([rank for rank, _ in found], dtype=np.int64), "texts": [text for _, text in found]}
 
 
+def entry_of(way: Way) -> Entry:
+    """What a way of asking is answered with, as work for an engine."""
+    return way.entry()
+
+
 def by_pair(entry: Entry, choices: Sequence[Sequence[str]]) -> list[Float64[np.ndarray, " _"]]:
     """The log-probabilities of an entry of `Scoring`, pair by pair."""
     return np.split(np.asarray(entry["logprobs"], dtype=np.float64), np.cumsum([len(row) for row in choices])[:-1])

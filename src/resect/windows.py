@@ -1,9 +1,11 @@
-"""Plain text as rows that are scored, for perplexity: which tokens are read, and which are asked about, by kind of model.
+"""Plain text as rows of tokens. For perplexity: which tokens are read, and which are asked about, by kind of model.
 
 causal            windows of text; every token but a window's first is scored.
 encoder-decoder   the first half of a window is read, the second scored.
 masked            pseudo-perplexity (Salazar et al. 2020, arXiv:1910.14659): each token scored with itself masked. Another quantity: it
                   compares a model with itself before and after, not with models of other kinds.
+
+For counting activations (`Packing`) documents are joined and cut into full windows, so that there is no padding and no short row.
 
 Knows token ids; knows no model and no text.
 """
@@ -35,3 +37,29 @@ def scored_rows(documents: Iterable[Ids], window: int, kind: Kind, mask: int | N
                 for place, token in enumerate(piece):
                     if token not in special:
                         yield Tokens((*piece[:place], mask, *piece[place + 1 :]), (token,), (place,))
+
+
+class Packing:
+    """Documents joined and cut into full windows.
+
+    `dropped`: how many tokens were left over after the last document, too few for a window; 0 until then.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window, self.dropped = window, 0
+
+    def windows(self, documents: Iterable[Ids]) -> Iterator[Ids]:
+        """Windows of exactly `window` tokens, as the documents come; a document may span several, and several may share one.
+
+        >>> packing = Packing(3)
+        >>> list(packing.windows([(1, 2), (3, 4, 5, 6, 7)])), packing.dropped
+        ([(1, 2, 3), (4, 5, 6)], 1)
+        """
+        held: list[int] = []
+        for ids in documents:
+            held.extend(ids)
+            whole = len(held) - len(held) % self.window
+            for start in range(0, whole, self.window):
+                yield tuple(held[start : start + self.window])
+            del held[:whole]
+        self.dropped = len(held)

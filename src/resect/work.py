@@ -4,8 +4,9 @@ An `Engine` maps work over items, a `Journal` keeps what is done, a `Progress` i
 knows neither processes nor files nor terminals.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -26,8 +27,21 @@ class Progress(Protocol):
 class Engine(Protocol):
     """Maps work over items. Results come in the order of the items, whatever finished first."""
 
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Yield `work(item)` for each item, in order."""
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Yield `work(item)` for each item, in order.
+
+        Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. To close the generator gives up
+        what is left. `work` may be done in another process, on that process' own model: it changes nothing here but by its results, and
+        what it needs in force meanwhile is said by itself (`Surrounded`). Raises what `work` raises.
+        """
+
+
+@runtime_checkable
+class Surrounded(Protocol):
+    """Work that needs something in force around it, a plan on the model for example."""
+
+    def around(self) -> AbstractContextManager[object]:
+        """What is in force while items are done: entered once in each process that does some."""
 
 
 class Journal(Protocol):
@@ -44,6 +58,11 @@ class Journal(Protocol):
         """Keep `entry` under `key`. Raises StorageFailure."""
 
 
+def surroundings(work: object) -> AbstractContextManager[object]:
+    """What a work needs in force around it; nothing for most."""
+    return work.around() if isinstance(work, Surrounded) else nullcontext()
+
+
 def silent(stage: str, done: int, total: int) -> None:
     """The Progress that tells nobody."""
 
@@ -51,9 +70,11 @@ def silent(stage: str, done: int, total: int) -> None:
 class InProcess:
     """The Engine that does the work here and now, one item after the other."""
 
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order."""
-        return map(work, items)
+        with surroundings(work):
+            for item in items:
+                yield work(item)
 
 
 class InMemory:
@@ -73,7 +94,7 @@ class InMemory:
 
 def map_once(
     work: Callable[[Item], Entry],
-    items: Sequence[Item],
+    items: Iterable[Item],
     keys: Sequence[str],
     *,
     engine: Engine,
@@ -86,11 +107,12 @@ def map_once(
     Raises whatever `work` raises, and StorageFailure.
     """
     held = [journal.recall(key) for key in keys]
-    missing = engine.map(work, [item for item, entry in zip(items, held, strict=True) if entry is None])
-    progress(stage, 0, len(items))
-    for done, (key, entry) in enumerate(zip(keys, held, strict=True), start=1):
-        if entry is None:
-            entry = next(missing)
-            journal.keep(key, entry)
-        progress(stage, done, len(items))
-        yield entry
+    wanted = (item for item, entry in zip(items, held, strict=True) if entry is None)
+    progress(stage, 0, len(keys))
+    with closing(engine.map(work, wanted)) as missing:
+        for done, (key, entry) in enumerate(zip(keys, held, strict=True), start=1):
+            if entry is None:
+                entry = next(missing)
+                journal.keep(key, entry)
+            progress(stage, done, len(keys))
+            yield entry

@@ -4,7 +4,9 @@ Knows recipes and run folders; knows no method and no job.
 """
 
 from collections import UserDict
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import torch
 
 from .comparison import Comparison
 from .factors import Factors, default_folder
-from .inputs import model_of
+from .inputs import model_of, model_settings
+from .loading import load_model
 from .model import LanguageModel
 from .plan import Plan
 from .recipe import Recipe
 from .store import BATCH_SIZES, Run
-from .work import Journal
+from .work import Engine, InProcess, Journal, Progress, silent
 
 #: Random plans behind the control of a report.
 CONTROL_DRAWS = 3
@@ -25,11 +28,11 @@ CONTROL_DRAWS = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left: its folder, the plan and the comparison in it."""
+    """What a job left: its folder, the plan and the comparison in it (None: it only recorded counts)."""
 
     folder: Path
     plan: Plan
-    comparison: Comparison
+    comparison: Comparison | None
 
 
 def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
@@ -38,6 +41,26 @@ def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
     if run is not None:
         model.batches.sizes = _KeptSizes(run.journal)
     return model
+
+
+def engine_of(recipe: Recipe, model: LanguageModel, progress: Progress = silent) -> AbstractContextManager[Engine]:
+    """Who does the work of a recipe: this process, or workers on a Ray cluster for as long as the context lasts.
+
+    Each worker loads the model as this process did; a folder is read at the same place on its own machine. Raises InputError where Ray is
+    not installed or no cluster answers, WrongModel where a worker finds another model there, Failure.
+    """
+    if recipe.engine == "local":
+        return nullcontext(InProcess())
+    from .ray_engine import RayEngine
+
+    kind = None if recipe.device_map else model.forward.device.type
+    load = partial(load_model, **{**model_settings(recipe), "path": _absolute(recipe.model), "device": kind})
+    return RayEngine(model, load, workers=recipe.ray_workers, address=recipe.ray_address, progress=progress)
+
+
+def _absolute(path: str) -> str:
+    """A folder of this machine with its whole path, since a worker may stand in another one; a Hub id as it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def factors_of(recipe: Recipe, model: LanguageModel) -> Factors:

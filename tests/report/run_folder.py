@@ -77,6 +77,7 @@ class Plain:
         self.text = text
 
     def save(self, path):
+        path.parent.mkdir(exist_ok=True)
         path.write_text(self.text, encoding="utf-8")
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from resect.recipe import Recipe
 from resect.report.advice import helped, near, verdict
+from resect.report.printed import plain, shortened
 from resect.report.surgery import Surgery
-from resect.report.terminal import console, cut_count, plain, shortened, show, summary, where
+from resect.report.terminal import console, cut_count, show, summary, where
 from resect.store import Run
 
 RECIPE = Recipe(method="crispr", model="models/tiny", task="bbq/age")

@@ -22,14 +22,21 @@ LASER_FLAGS = (
     *("rho", "sites", "keep", "compose", "published", "screen", "screened", "task_free", "rise", "variant", "metric"),
     *("decomposition", "authors_task", "search_prompt", "state_memory", "cache", "cache_size"),
 )
+LAPE_FLAGS = (
+    *("corpus", "valid", "corpus_tokens", "valid_tokens", "window", "selector", "fraction", "quantile", "counts", "checkpoint"),
+    *("purity", "until_stable", "record_only", "draws"),
+)
+LAPE_BESIDE_FLAGS = ("questions", "suffix", "new_tokens", "chat_template", "judge", "judge_model", "parallel")
 BESIDE_FLAGS = ("calibrate", "generation", "text", "beside")
-RUN_FLAGS = ("output", "engine")
+RUN_FLAGS = ("output", "engine", "ray_address", "ray_workers")
 #: What each command is for; `resect --help` shows them in this order.
 SENTENCES = {
     "demo": "The main job on the model and the task inside the package: no network, no arguments.",
     "anatomy": "What a model is made of: family, sites, neurons. A folder with config.json alone will do.",
     "crispr": "Find bias neurons, cut them, and see on held-out examples what changed.",
     "laser": "Find the weight matrix that does better at a lower rank, and see on held-out examples what changed.",
+    "lape": "Find the units that carry a language, switch them off, and see which languages suffer.",
+    "steer": "Make a model answer in another language by the units that a run of lape found.",
     "try": "The answer to a prompt before and after a plan, side by side.",
     "evaluate": "How well a model does on tasks, with and without a plan, and after calibration.",
     "transfer": "What cuts that were found on some tasks do to others: plans × tasks.",
@@ -41,6 +48,9 @@ SENTENCES = {
     "run": "The same job from a recipe file.",
     "list": "What there is: tasks, methods or families.",
 }
+#: What `resect steer` can do with the units of a language, as `steering` has it.
+STEERING = ("set", "add", "multiply", "difference")
+STEERING_WORDS = "set them to their mean on the language, add it, multiply their values, or add how it differs from the other languages'"
 EPILOG = "Every command has --help. Start with `resect demo`."
 
 
@@ -166,6 +176,41 @@ def _laser(command: Parser) -> None:
     _job(command)
 
 
+def _lape(command: Parser) -> None:
+    _model(command)
+    add_settings(command.add_argument_group("the method"), LAPE_FLAGS)
+    add_settings(command.add_argument_group("beside the matrix"), LAPE_BESIDE_FLAGS)
+    group = command.add_argument_group("the draws")
+    add_settings(group, ("limit", "seed"))
+    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
+    _job(command)
+
+
+def _steer(command: Parser) -> None:
+    _model(command)
+    command.add_argument("--run", metavar="RUN", required=True, help="A finished run folder of lape.")
+    to = "The language to answer in; several may follow."
+    command.add_argument("--to", action="extend", nargs="+", required=True, metavar="LANG", help=to)
+    command.add_argument("--from", dest="source", metavar="LANG", help="The language whose units are switched off (default: none).")
+    command.add_argument("--mode", choices=STEERING, default="set", help=f"What is done with the units: {STEERING_WORDS} (default: set).")
+    command.add_argument("--strength", type=float, metavar="S", help="How much of it (default: 1; 2 for multiply).")
+    command.add_argument(
+        "--prompts",
+        action="extend",
+        nargs="+",
+        required=True,
+        metavar="[LANG=]FILE",
+        help="What the model is asked, one prompt a line; LANG=FILE: for that language of --to only.",
+    )
+    command.add_argument("--template", metavar="TEXT", help="What stands around each prompt, with {prompt} in it, e.g. 'Q: {prompt}\nA:'.")
+    command.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="The longest answer, in tokens (default 128).")
+    command.add_argument("--judge", metavar="URL", help=Recipe.sentence("judge"))
+    command.add_argument("--judge-model", metavar="NAME", help=Recipe.sentence("judge_model"))
+    add_settings(command, ("limit",))
+    _other_model(command)
+    add_settings(command.add_argument_group("the model"), (*MODEL_FLAGS, "chat_template"))
+
+
 def _try(command: Parser) -> None:
     _model(command)
     _plan(command, required=True)
@@ -275,6 +320,8 @@ _BUILDERS = {
     "anatomy": _anatomy,
     "crispr": _crispr,
     "laser": _laser,
+    "lape": _lape,
+    "steer": _steer,
     "try": _try,
     "evaluate": _evaluate,
     "transfer": _transfer,

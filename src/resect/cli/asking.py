@@ -1,8 +1,11 @@
-"""The commands that ask a model and keep no run: try, evaluate, transfer."""
+"""The commands that ask a model and make no run: try, evaluate, transfer, steer."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+from ..files import read_text
 from ..store import Run
 from .arguments import settings_of
 from .output import check_picture, emit, emit_grid, model_named, plan_path, run_of
@@ -74,6 +77,52 @@ def transfer(options: Namespace) -> None:
             keep=options.output,
         )
     emit_grid(options, found, transferred(found))
+
+
+def steer(options: Namespace) -> None:
+    """Answers in another language, by the units that a run of lape found."""
+    run = Run.load(options.run)
+    prompts = _prompts(options)
+
+    from ..judge import Judge
+    from ..report import pages
+    from ..report.html import write
+    from ..steer import steer as answers_of
+
+    if (options.judge is None) != (options.judge_model is None):
+        raise InputError("A judge is an address and the name of a model there: give both --judge and --judge-model.")
+    judge = None if options.judge is None else Judge(options.judge, options.judge_model)
+    model = model_named(options)
+    with told(options.quiet) as progress:
+        found = answers_of(
+            model,
+            run,
+            options.to,
+            options.source,
+            options.mode,
+            options.strength,
+            prompts,
+            new_tokens=options.max_new_tokens,
+            template=None if options.template is None else options.template.replace("\\n", "\n"),
+            judge=judge,
+            allow_other_model=options.allow_other_model,
+            progress=progress,
+        )
+    path = write(run)
+    emit(options, {"run": str(run.folder), "steered": found, "report": str(path)}, lambda: pages.steered(found))
+
+
+def _prompts(options: Namespace) -> dict[str, tuple[str, ...]]:
+    """The prompts of each language that is named in front of a file; those of no language in particular under ""."""
+    limit, found = settings_of(options).get("limit"), dict[str, tuple[str, ...]]()
+    for entry in options.prompts:
+        name, equals, path = entry.partition("=")
+        language, path = (name, path) if equals and name in (*options.to, options.source) else ("", entry)
+        lines = read_text(Path(path), "file of prompts").removeprefix("\ufeff").split("\n")
+        found[language] = (*found.get(language, ()), *(line.strip() for line in lines if line.strip()))
+        if not found[language]:
+            raise InputError(f"The file of prompts {path} holds no line of text.")
+    return {language: prompts[:limit] for language, prompts in found.items()}
 
 
 def _found_on(run: Run) -> str:

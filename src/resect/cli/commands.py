@@ -10,6 +10,8 @@ COMMANDS: Mapping[str, Callable[[Namespace], None]] = {
     "anatomy": showing.anatomy,
     "crispr": jobs.job,
     "laser": jobs.job,
+    "lape": jobs.job,
+    "steer": asking.steer,
     "try": asking.try_plan,
     "evaluate": asking.evaluate,
     "transfer": asking.transfer,

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn
 
 from ..errors import InputError, UnknownName
 from ..recipe import Recipe
+from ..settings import flag_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +48,7 @@ def add_settings(group: Any, names: Iterable[str]) -> None:
             facts |= {"choices": typing.get_args(options[0])}
         else:
             facts |= {"type": options[0]}
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, **facts)
+        group.add_argument(flag_of(field), dest=name, default=argparse.SUPPRESS, **facts)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -120,5 +120,5 @@ def _show_run(folder: Path, options: Namespace) -> None:
 
     run = Run.load(folder)
     write(run)
-    found = {"run": str(folder), "plan": run.plan_json(), "comparison": run.comparison()}
-    emit(options, found, lambda: summary(run))
+    made = {"plan": run.plan_json(), "comparison": run.comparison()} if not run.recipe.record_only else {"counts": str(run.counts_path)}
+    emit(options, {"run": str(folder), **made}, lambda: summary(run))

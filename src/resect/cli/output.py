@@ -57,14 +57,26 @@ def plan_path(text: str) -> Path:
     """The plan file that a path names: itself, or that of a run folder. Raises InputError."""
     path = Path(text)
     if path.is_dir():
-        path = Run.load(path).plan_path
+        run = Run.load(path)
+        if run.recipe.method == "lape":
+            plans = [str(path / "plans" / f"{language}.json") for language in run.plans()]
+            which = f"name one of {', '.join(plans)}" if plans else "it has no plans yet"
+            raise InputError(f"The run in {path} has a plan for each language: {which} ({run.plan_path} switches all of them off).")
+        path = run.plan_path
     if not path.exists():
         raise InputError(f"The plan {path} does not exist. A plan is the plan.json of a run folder, or made by Plan.save.")
     return path
 
 
 def run_of(text: str) -> Run | None:
-    """The run that a path names: a run folder, or the plan.json in one; None for a plan by itself."""
+    """The run that a path names: a run folder, or a plan in one; None for a plan by itself."""
     path = Path(text)
-    folder = path if path.is_dir() else path.parent
-    return Run.load(folder) if path.is_dir() or (Run.is_run(folder) and os.path.samefile(Run.load(folder).plan_path, path)) else None
+    if path.is_dir():
+        return Run.load(path)
+    for folder in (path.parent, path.parent.parent):
+        run = Run.load(folder) if Run.is_run(folder) else None
+        if run is not None and any(
+            held.exists() and os.path.samefile(held, path) for held in (run.plan_path, run.plans_folder / path.name)
+        ):
+            return run
+    return None

@@ -12,6 +12,7 @@ from .output import check_picture, emit, emit_grid
 METHOD_SENTENCES = {
     "crispr": "Bias neurons (Yang et al. 2024, arXiv:2311.09627): found by attribution, set to 0.",
     "laser": "Layer-selective rank reduction (Sharma et al. 2024, arXiv:2312.13558): one matrix, or several, replaced by low-rank ones.",
+    "lape": "Units that carry a language (Tang et al. 2024, arXiv:2402.16438): found by how often each language activates them, set to 0.",
 }
 
 

@@ -16,12 +16,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from ..address import Site
 from ..attribution import attribute
 from ..model import LanguageModel
 from ..tokens import Tokens
+from ..ways import Scoring
 from ..work import Entry
 
 
@@ -72,6 +74,33 @@ def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[Bia
             sums[site] += added
     scale = len(pairs) if rule.pooling == "apart" else 1
     return {str(site): total / scale for site, total in sums.items()}
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Bias scores as work for an engine: an item is the choices of some examples under one instruction, and which are golden."""
+
+    model: LanguageModel
+    sites: tuple[Site, ...]
+    rule: Rule
+
+    def __call__(self, item: tuple[Scoring, Int64[np.ndarray, " examples"]]) -> Entry:
+        """As `bias_scores`."""
+        return bias_scores(self.model, self.sites, pairs_of(*item), self.rule)
+
+
+def pairs_of(scoring: Scoring, gold: Int64[np.ndarray, " examples"]) -> list[BiasPair]:
+    """For each example its biased label, which is the most probable wrong choice, and its golden one, with log P(ŷ).
+
+    Scores the choices with the model as it is now. Raises NotFinite, OutOfMemory.
+    """
+    scored = np.split(np.asarray(scoring.entry()["logprobs"], dtype=np.float64), np.cumsum(scoring.counts)[:-1])
+    pairs = []
+    for tokens, logprobs, right in zip(scoring.tokens, scored, gold.tolist(), strict=True):
+        wrong = [index for index in range(len(tokens)) if index != right]
+        biased = wrong[int(np.argmax(logprobs[wrong]))]
+        pairs.append(BiasPair(tokens[biased], tokens[right], float(logprobs[biased])))
+    return pairs
 
 
 class _Reducer:

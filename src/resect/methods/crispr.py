@@ -23,9 +23,9 @@ from ..questions import Questions
 from ..scores import Scores
 from ..search import CHOICES, SCALES, Choose, Trial, best, choose_size, most_asks
 from ..tasks.base import Example, Task
-from ..work import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
+from ..work import Engine, InMemory, InProcess, Journal, Progress, map_once, silent
 from .base import Found
-from .bias_scores import BiasPair, Rule, bias_scores
+from .bias_scores import Looking, Rule
 from .official import is_official, official_draw, official_task
 
 #: What a variant sets, where a field is left None.
@@ -190,13 +190,9 @@ class Crispr:
         sites = self.sites_of(model)
         asked = [Questions(model, self.asked(task), chosen) for chosen in drawn]
         items = [(questions, place) for questions in asked for place in range(len(task.instructions))]
-
-        def look(item: tuple[Questions, int]) -> Entry:
-            return bias_scores(model, sites, self.pairs(*item), self._rule)
-
         entries = map_once(
-            look,
-            items,
+            Looking(model, sites, self._rule),
+            ((questions.scoring(place), questions.gold) for questions, place in items),
             [f"locate/{self._rule}/{'+'.join(map(str, sites))}/{questions.digest}/{place}" for questions, place in items],
             engine=engine or InProcess(),
             journal=journal or InMemory(),
@@ -290,16 +286,6 @@ class Crispr:
         if found >= self.samples:
             return ()
         return (f"Only {found} examples were there to find neurons with; all were taken ({self.samples} were asked for).",)
-
-    def pairs(self, questions: Questions, place: int) -> list[BiasPair]:
-        """For each example under one instruction: its biased and golden label as tokens, and log P(ŷ)."""
-        pairs = []
-        for example, tokens, logprobs in zip(questions.examples, questions.tokens(place), questions.logprobs(place), strict=True):
-            gold = int(example.gold)
-            wrong = [index for index in range(len(tokens)) if index != gold]
-            biased = wrong[int(np.argmax(logprobs[wrong]))]
-            pairs.append(BiasPair(tokens[biased], tokens[gold], float(logprobs[biased])))
-        return pairs
 
 
 def cut(neurons: Neurons) -> Plan:

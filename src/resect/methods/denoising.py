@@ -4,9 +4,9 @@ One setting for all tasks. In every matrix the components above the noise edge o
 reduced if plain text stays as probable as is wanted. Knows no task, no file and no terminal.
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from ..address import Site
@@ -16,9 +16,9 @@ from ..factors import Factors
 from ..model import LanguageModel
 from ..passages import Passages
 from ..plan import Plan
-from ..race import worse_than
+from ..race import Bar, Climb
 from ..sweep import Sweep
-from ..work import Journal, Progress, silent
+from ..work import Engine, Journal, Progress, silent
 from .base import Found
 from .feed_forward import reducible
 from .noise_edge import kept_rank, noise_edge
@@ -55,6 +55,7 @@ class Denoising:
         *,
         factors: Factors | None = None,
         state_memory: int | None = None,
+        engine: Engine | None = None,
         journal: Journal | None = None,
         progress: Progress = silent,
     ) -> Found:
@@ -65,39 +66,27 @@ class Denoising:
         """
         factors = factors or Factors(model.anatomy)
         sites = sorted(self.sites_of(model), key=lambda site: (site.stack == "encoder", -site.layer))
-        sweep = Sweep(passages, factors, state_memory=state_memory, purpose="text", journal=journal, progress=progress)
+        sweep = Sweep(passages, factors, state_memory=state_memory, purpose="text", engine=engine, journal=journal, progress=progress)
         # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
         floor = sweep.base_total - passages.allowance(self.rise)
-        kept, lines, stage = list[ReduceRank](), list[dict[str, Any]](), "reducing to the edge of noise"
+        lines, stage = list[dict[str, Any]](), "reducing to the edge of noise"
+        found = cache(lambda number: self._candidate(model, sites[number], factors))
+        climb = Climb(sweep, lambda number: [edit for edit in found(number)[:1] if edit], len(sites), sweep.start, Bar(floor), rises=False)
         progress(stage, 0, len(sites))
-        with ExitStack() as stack:
-            for done, site in enumerate(sites, start=1):
-                edit, told = self._candidate(model, site, factors)
-                line: dict[str, Any] = {
-                    "site": str(site),
-                    **told,
-                    "score": None,
-                    "examples": 0,
-                    "complete": False,
-                    "seconds": 0.0,
-                    "kept": False,
-                }
-                if edit is not None:
-                    tally = sweep.go_on(edit, sweep.start, worse_than(floor), kept)
-                    is_kept = tally.complete and tally.total >= floor
-                    line |= {"score": passages.perplexity(-tally.total) if tally.complete else None, "examples": tally.asked}
-                    line |= {"complete": tally.complete, "seconds": tally.seconds, "kept": is_kept}
-                    if is_kept:
-                        stack.enter_context(sweep.keeping(edit))
-                        kept.append(edit)
-                lines.append(line)
-                progress(stage, done, len(sites))
+        for number, steps in enumerate(climb.steps()):
+            line: dict[str, Any] = {"site": str(sites[number]), **found(number)[1]}
+            line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
+            for _, tally, is_kept in steps:
+                line |= {"score": passages.perplexity(-tally.total) if tally.complete else None, "examples": tally.asked}
+                line |= {"complete": tally.complete, "seconds": tally.seconds, "kept": is_kept}
+            lines.append(line)
+            progress(stage, number + 1, len(sites))
         notes = (
             ()
-            if kept
+            if climb.kept
             else ("No matrix could be reduced to the edge of noise without the text becoming too improbable: the plan is empty.",)
         )
-        plan = Plan(tuple(kept)).for_model(model) if kept else Plan()
+        plan = Plan(tuple(climb.kept)).for_model(model) if climb.kept else Plan()
         return Found(plan, None, tuple(lines), notes, {"rise": self.rise})
 
     def _candidate(self, model: LanguageModel, site: Site, factors: Factors) -> tuple[ReduceRank | None, dict[str, Any]]:

@@ -19,7 +19,7 @@ from ..questions import Questions
 from ..sweep import Sweep
 from ..tasks.base import Task
 from ..texts import shipped
-from ..work import InMemory, Journal, Progress, silent
+from ..work import Engine, InMemory, InProcess, Journal, Progress, silent
 from .base import Found
 from .feed_forward import reducible
 from .gradients import screen
@@ -167,6 +167,7 @@ class Laser:
         texts: Sequence[str] | None = None,
         factors: Factors | None = None,
         state_memory: int | None = None,
+        engine: Engine | None = None,
         journal: Journal | None = None,
         progress: Progress = silent,
     ) -> Found:
@@ -177,11 +178,12 @@ class Laser:
         texts : plain text that decides between candidates that score alike; None: what ships with resect
         factors : where decompositions come from and are kept; None: nowhere
         state_memory : bytes of hidden states that may be held; None: a quarter of what is free
+        engine : who asks; an item is the candidates at one matrix
 
         Never sees the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
         """
         questions, factors = self.questions(model, task), factors or Factors(model.anatomy)
-        journal = journal or InMemory()
+        engine, journal = engine or InProcess(), journal or InMemory()
         theirs = published(model, task.name) if self.published else None
         sites, notes = () if theirs else self.sites_of(model), list[str]()
         sweep = Sweep(
@@ -191,10 +193,11 @@ class Laser:
             replay=self.replay,
             positions=self.positions,
             share=self.share,
+            engine=engine,
             journal=journal,
             progress=progress,
         )
-        work = Searching(lambda site: self.edits(model, site), self.bound, model, questions, sweep, journal, progress)
+        work = Searching(lambda site: self.edits(model, site), self.bound, model, questions, sweep, engine, journal, progress)
         if theirs:
             return work.published(self.edit(theirs.site, theirs.rho))
         if self.screen:

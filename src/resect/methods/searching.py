@@ -4,7 +4,6 @@ Knows a sweep and candidates; not which matrices and ranks are candidates, nor w
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +12,23 @@ from ..edits.matrices import ReduceRank
 from ..model import LanguageModel
 from ..plan import Plan
 from ..questions import Questions
-from ..race import Tally, never, no_better_than, race, winners
-from ..sweep import Sweep
-from ..work import Journal, Progress
+from ..race import Bar, Climb, Tally, race, winners
+from ..sweep import Station, Sweep
+from ..work import Engine, Entry, Journal, Progress, map_once
 from .base import Found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Plain text, read under one edit after the other."""
+
+    station: Station
+    texts: tuple[str, ...]
+
+    def __call__(self, edit: ReduceRank) -> Entry:
+        """The log-probability of the text. Raises NotFinite, NotWritable, OutOfMemory."""
+        with self.station.keeping(edit):
+            return {"logprob": self.station.model.text_logprob(self.texts)[0]}
 
 
 @dataclass(frozen=True)
@@ -32,22 +44,15 @@ class Searching:
     model: LanguageModel
     questions: Questions
     sweep: Sweep
+    engine: Engine
     journal: Journal
     progress: Progress
 
     def best(self, sites: Sequence[Site], texts: Sequence[str]) -> Found:
         """The one reduction that scores highest."""
-        sweep = self.sweep
-        edits = [edit for site in sites for edit in self.edits(site)]
-        tallies = race(
-            lambda place, tally, enough: sweep.go_on(edits[place], tally, enough),
-            len(edits),
-            sweep.start,
-            sweep.base_total,
-            scout=sweep.scout,
-            bound=self.bound,
-            progress=self.progress,
-        )
+        sweep, teams = self.sweep, [self.edits(site) for site in sites]
+        edits = [edit for team in teams for edit in team]
+        tallies = race(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, progress=self.progress)
         lines = tuple(self._line(edit, tally) for edit, tally in zip(edits, tallies, strict=True))
         best = winners(tallies, sweep.base_total)
         if not best:
@@ -57,45 +62,32 @@ class Searching:
 
     def composed(self, sites: Sequence[Site]) -> Found:
         """One reduction after the other, from the last layer down and the smallest rank up; kept if it helps what was kept before."""
-        sweep, kept = self.sweep, list[ReduceRank]()
-        best, lines, stage = sweep.base_total, [], "composing"
-        curve: list[dict[str, Any]] = [{"site": None, "rho": None, "rank": None, "select": sweep.mean(best)}]
+        sweep, lines, stage = self.sweep, list[dict[str, Any]](), "composing"
         order = sorted(sites, key=lambda site: (site.stack == "encoder", -site.layer))
+        curve: list[dict[str, Any]] = [{"site": None, "rho": None, "rank": None, "select": sweep.mean(sweep.base_total)}]
+        bar = Bar(sweep.base_total, beaten=True, bound=self.bound)
+        climb = Climb(sweep, lambda number: self.edits(order[number]), len(order), sweep.start, bar, rises=True)
         self.progress(stage, 0, len(order))
-        with ExitStack() as stack:
-            for done, site in enumerate(order, start=1):
-                for edit in self.edits(site):
-                    tally = sweep.go_on(edit, sweep.start, no_better_than(best) if self.bound else never, kept)
-                    is_kept = tally.complete and tally.total > best
-                    lines.append({**self._line(edit, tally), "kept": is_kept})
-                    if is_kept:
-                        stack.enter_context(sweep.keeping(edit))
-                        kept.append(edit)
-                        best = tally.total
-                        curve.append({"site": str(site), "rho": edit.rho, "rank": self._rank(edit), "select": sweep.mean(best)})
-                        break
-                self.progress(stage, done, len(order))
-        found = self._found(tuple(kept), tuple(lines), best)
+        for done, steps in enumerate(climb.steps(), start=1):
+            for edit, tally, is_kept in steps:
+                lines.append({**self._line(edit, tally), "kept": is_kept})
+                if is_kept:
+                    curve.append({"site": str(edit.site), "rho": edit.rho, "rank": self._rank(edit), "select": sweep.mean(tally.total)})
+            self.progress(stage, done, len(order))
+        found = self._found(tuple(climb.kept), tuple(lines), climb.bar.total)
         return replace(found, facts={**found.facts, "composition": curve})
 
     def published(self, edit: ReduceRank) -> Found:
         """The paper's choice, whatever it does here."""
-        tally = self.sweep.go_on(edit, self.sweep.start, never)
+        tally = self.sweep.asked_all(edit)
         return self._found((edit,), (self._line(edit, tally),), tally.total)
 
     def _gentlest(self, edits: Sequence[ReduceRank], texts: Sequence[str]) -> ReduceRank:
         """Of candidates that score alike, the one under which plain text is the most probable; then the smaller rank, then model order."""
-        harm = []
-        self.progress("reading plain text, to choose between equals", 0, len(edits))
-        for done, edit in enumerate(edits, start=1):
-            key = f"harm/{Plan((edit,)).digest}"
-            held = self.journal.recall(key)
-            if held is None:
-                with self.sweep.keeping(edit):
-                    held = {"logprob": self.model.text_logprob(texts)[0]}
-                self.journal.keep(key, held)
-            harm.append(-float(str(held["logprob"])))
-            self.progress("reading plain text, to choose between equals", done, len(edits))
+        keys = [f"harm/{Plan((edit,)).digest}" for edit in edits]
+        told: dict[str, Any] = {"journal": self.journal, "progress": self.progress, "stage": "reading plain text, to choose between equals"}
+        read = map_once(Reading(self.sweep.station, tuple(texts)), edits, keys, engine=self.engine, **told)
+        harm = [-float(str(entry["logprob"])) for entry in read]
         return edits[min(range(len(edits)), key=lambda place: (harm[place], self._rank(edits[place]), place))]
 
     def _rank(self, edit: ReduceRank) -> int:

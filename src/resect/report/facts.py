@@ -1,7 +1,7 @@
 """What a report says in words: the verdict, the numbers at the top, what was asked, how, and how to do it again. Knows no page."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from .matrices import Sought
 from .noise import Denoised
 from .reading import Reading
 from .sound import Object, number_of, object_of
-from .surgery import OF_MATRICES
+from .surgery import OF_MATRICES, Surgery
 from .terminal import examples_shown
 from .words import answered, duration, method
 
@@ -230,8 +230,27 @@ def _effect(found: Mapping[str, Any]) -> list[str]:
     return [told if change is None else f"{told}; log-probabilities moved by up to {PAGE.number(change)}"]
 
 
-def commands(reading: Reading) -> list[tuple[str, str]]:
-    """Reasons and command lines: the same job again, and what comes next."""
+def limits(surgery: Surgery) -> list[tuple[str, str]]:
+    """What the numbers do not say: the heart of it, and the rest of the sentence."""
+    if surgery.is_of_matrices:
+        first = "A gain on this set is no gain everywhere."
+        other = "other tasks, other languages and other uses were looked at only as far as this page shows."
+        size = "As a plain checkpoint the model is no smaller and no faster: the matrix keeps its shape. The export called factored stores "
+        size += "thin factors instead."
+    else:
+        first = "A gain on this set is not an unbiased model."
+        other = "other kinds of bias, other languages and other uses were not looked at."
+        size = "Cutting makes the model no smaller and no faster: a few neurons are set to zero."
+    return [
+        (first, f"It is a change on these examples, in this wording; {other}"),
+        ("", "The intervals say how sure the numbers are for examples like these. They say nothing about examples that are unlike them."),
+        ("", size),
+        ("", "This page quotes data of the task and names of files. The data's licence may forbid passing it on."),
+    ]
+
+
+def commands(reading: Reading, following: Sequence[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
+    """Reasons and command lines: the same job again, and what comes next: `following`, or what follows from a comparison."""
     recipe, cut, place = reading.run.recipe, reading.cut, reading.run.folder.resolve()
     if reading.recipe is None:
         return []
@@ -241,6 +260,8 @@ def commands(reading: Reading) -> list[tuple[str, str]]:
         ("The same job from its recipe (in this folder it goes on where it stopped):", f"{program()} run {recipe_file}"),
         ("The same job as one command:", command(recipe, place)),
     ]
+    if following is not None:
+        return [*told, *((f"What to do next: {reason}", line) for reason, line in following)]
     if reading.comparison is None or cut is None:
         return told
     shown = examples_shown(reading.examples)

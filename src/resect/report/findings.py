@@ -11,11 +11,11 @@ from ..figures import DASH, LOST, PAGE, Figures, count
 from .analyses import Analyses, Components, Frequency, Growth, Paraphrases, Perplexity, Temperature
 from .categories import Series, columns
 from .charts import Bar, bars, curve
+from .printed import shortened
 from .sections import Figure, Fold, Section
 from .spectral import levels, losses, short, spectra
 from .surgery import Surgery
 from .tables import Table
-from .terminal import shortened
 
 #: Answers that are quoted.
 QUOTED = 8

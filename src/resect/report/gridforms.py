@@ -18,7 +18,7 @@ from ..figures import DASH, PAGE, PLAIN, Face, Figures
 from . import gridcuts
 from .charts import standalone
 from .heatmap import heat
-from .terminal import plain
+from .printed import plain
 
 SURE, OWN = "*", "†"
 GAP, LABEL_LEAST, HEADING_MOST = 3, 14, 20

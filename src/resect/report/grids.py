@@ -15,13 +15,16 @@ from ..store import Run
 from .gridcuts import Done
 from .gridforms import Cell, Column, Grid, Row, clean, told_apart
 from .gridrecords import changed, spread, unit
-from .surgery import OF_MATRICES, Surgery
+from .surgery import OF_LANGUAGES, OF_MATRICES, Surgery
 from .transfers import transferred
 
 __all__ = ["Grid", "table", "transferred"]
 
 #: Settings that decide which examples a model is asked, and how.
-ASKED = ("task", "data", "template", "instructions", "split_by", "chat_template", "limit", "variant", "authors_task")
+ASKED = (
+    *("task", "data", "template", "instructions", "split_by", "chat_template", "limit", "variant", "authors_task"),
+    *("corpus", "valid", "valid_tokens", "window", "purity"),
+)
 #: Numbers that are nearer than this are one.
 SAME = 1e-9
 
@@ -190,7 +193,9 @@ def _grouped(numbers: Sequence[_Number]) -> list[list[_Number]]:
 
 
 def _cell(number: _Number, rivals: Sequence[_Number]) -> Cell:
-    """A cell; it is the best where no number of the same examples is better, and one is worse."""
+    """A cell; it is the best where no number of the same examples is better, and one is worse. Without a language's units, none is."""
+    if number.of.run.recipe.method in OF_LANGUAGES:
+        return Cell(number.estimate.mean, number.change)
     worths = [rival.worth for rival in rivals if rival.of.asks_like(number.of)]
     best = max(worths) - number.worth <= SAME < max(worths) - min(worths)
     return Cell(number.estimate.mean, number.change, best=best)
@@ -229,6 +234,11 @@ def _caption(read: Sequence[_Measured], numbers: Sequence[_Number], columns: Seq
         parts.append("Random cut: as many neurons of the same layers and roles, drawn at random.")
     if True in controlled:
         parts.append("Other matrices: of the same role, drawn at random, reduced as far.")
+    if any(each.run.recipe.method in OF_LANGUAGES for each in read):
+        parts.append(
+            "LAPE: each language's own text with its own units off. More log loss there is what is looked for, so that nothing is bold."
+        )
+        parts.append("What they do to other languages' text is no matter of one number: see the run's report.")
     if any(each.trials > 1 for each in read):
         parts.append("Where a run has several trials, the mean over them.")
     if any(cell is None for row in rows for cell in row.cells):

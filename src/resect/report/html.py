@@ -24,6 +24,7 @@ from . import charts, facts, findings, pictures, quoted, tables
 from .advice import has_spread
 from .analyses import Analyses, analyses_of
 from .drawing import legible
+from .languages import page as languages
 from .matrices import Sought
 from .noise import Denoised
 from .reading import Reading
@@ -46,6 +47,21 @@ CONTENTS = (
         ("trials", "trials", "Trials"),
         ("examples", "examples", "Changed answers"),
     ),
+)
+#: What only a run with a task has.
+OF_TASKS = (
+    "result",
+    "tags",
+    "more_tags",
+    "bias",
+    "sides",
+    "no_hold",
+    "examples",
+    "instructions",
+    "examples_missing",
+    "search",
+    "where",
+    "trials",
 )
 
 
@@ -92,22 +108,28 @@ def _content(reading: Reading) -> dict[str, Any]:
     notes = reading.environment.get("notes")
     surgery = reading.surgery
     found: dict[str, Any] = {
-        "title": f"{model_name(run.recipe)} on {task} – resect report",
         "model": model_name(run.recipe),
-        "task": task,
         "method": run.recipe.method if reading.recipe is not None else "",
         "surgery": surgery,
         "folder": run.folder.resolve().name,
         "gaps": reading.gaps,
-        "status": facts.status(reading),
-        "tiles": facts.tiles(reading, figures),
-        "asked": facts.what_was_asked(reading),
         "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
         "several": bool(reading.parts),
         "environment": facts.environment(reading.environment),
-        "commands": facts.commands(reading),
         "recipe_text": run.recipe.to_toml() if reading.recipe is not None else _raw(run),
         "kind_names": KINDS,
+    }
+    if reading.languages is not None:
+        found |= {**dict.fromkeys(OF_TASKS), **languages.content(reading, reading.languages)}
+        return {**found, "contents": _contents(found)}
+    found |= {
+        "title": f"{model_name(run.recipe)} on {task} – resect report",
+        "joint": "on",
+        "task": task,
+        "status": facts.status(reading),
+        "tiles": facts.tiles(reading, figures),
+        "asked": facts.what_was_asked(reading),
+        "commands": facts.commands(reading),
         **_measured(comparison, surgery, figures),
         **_changed(reading),
         "search": _search(reading, figures),
@@ -115,6 +137,8 @@ def _content(reading: Reading) -> dict[str, Any]:
         "where": _where(reading),
         "analysed": findings.sections(_analysed(reading), surgery, reading.examples),
         "trials": _trials(reading),
+        "caution": f"A gain on this set is no{' gain everywhere' if surgery.is_of_matrices else 't an unbiased model'}",
+        "limits": facts.limits(surgery),
     }
     return {**found, "contents": _contents(found)}
 
@@ -174,9 +198,10 @@ def _measured(comparison: Object | None, surgery: Surgery, figures: Figures) -> 
         "has_spread": has_spread(comparison),
         "has_baselines": any(comparison["baselines"].values()),
     }
+    numbers = [("before", figures.value(comparison["base"]["mean"]), "")]
+    numbers += [("after", figures.value(edited["mean"]), "after")] if edited else []
     headline = {
-        "before": figures.value(comparison["base"]["mean"]),
-        "after": edited and figures.value(edited["mean"]),
+        "numbers": numbers,
         "unit": "log loss of a token of held-out text" if Denoised.of(comparison) else f"{comparison['metric']} on held-out examples",
     }
     return {

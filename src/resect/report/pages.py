@@ -8,7 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import asked, beside, by_tag, difference, outcome, plain
+from .languages.spoken import Said, steered_of
+from .languages.summary import steered as totals
+from .printed import plain
+from .terminal import asked, beside, by_tag, difference, outcome
 
 
 def body(found: Mapping[str, Any]) -> RenderableType:
@@ -55,6 +58,36 @@ def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:
         table.add_row("after", Text(plain(answer["after"]), style="" if same else "bold"))
         parts += [Text(plain(answer["prompt"])), Padding(table, (0, 0, 1, 2), expand=False)]
     return Group(*parts)
+
+
+def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> RenderableType:
+    """What `resect steer` found, one result or several: language accuracy and quality, then the answers before and after, side by side.
+
+    Raises InputError where it is no such result.
+    """
+    results = [steered_of(each) for each in ([found] if isinstance(found, Mapping) else found)]
+    parts: list[RenderableType] = []
+    for each in results:
+        parts.append(Text(f"steered {plain(each.name)}", style="bold"))
+        for pair in each.pairs:
+            table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
+            table.add_column(no_wrap=True, style="dim")
+            table.add_column()
+            for name, said in (("before", pair.before), ("steered", pair.after)):
+                style = "" if pair.before.text == pair.after.text or name == "before" else "bold"
+                table.add_row(f"{name}{_said_in(said)}", Text(plain(said.text).strip() or "(nothing)", style=style))
+            parts += [Text(plain(pair.prompt)), Padding(table, (0, 0, 1, 2), expand=False)]
+        if not each.accuracy:
+            parts.append(Text("Which language the answers are in was not identified.", style="yellow"))
+    told = Padding(totals(results), (0, 0, 0, 2), expand=False)
+    return Group(*parts, Text("Answers in the language that was wanted", style="bold"), told)
+
+
+def _said_in(said: Said) -> str:
+    """The language and the quality of an answer, in brackets; nothing where neither is known."""
+    quality = [] if said.quality is None else [f"{said.quality:g} of 5"]
+    known = [*([plain(said.identified)] if said.identified else []), *quality]
+    return f" ({', '.join(known)})" if known else ""
 
 
 def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | None) -> RenderableType:

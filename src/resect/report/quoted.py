@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .printed import shortened
 from .sound import is_right
-from .terminal import shortened
 
 #: Entries of a kind that stand open; the others are folded.
 OPEN = 10

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import InputError, ResectError, RunMismatch
 from ..figures import Figures
@@ -18,28 +18,22 @@ from ..scores import Scores
 from ..store import PART, RECIPE, SCORES, TRIALS, Run
 from .advice import near, program
 from .analyses import Analyses, analyses_of
+from .gaps import Gap, Tries, gap
+from .languages.held import Held
 from .sound import Cut, Object, comparison_of, cut_of, example_of, trial_of
-from .surgery import OF_MATRICES, Surgery
+from .surgery import OF_LANGUAGES, OF_MATRICES, Surgery
 
-T = TypeVar("T")
 #: What the rows of examples.jsonl are called.
 CHANGED = "The changed answers"
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Something that a run does not hold: what it is, why it is not there, and how to get it."""
-
-    what: str
-    why: str
-    how: str
+NO_ROWS: tuple[tuple[Object, ...], list[str]] = ((), [])
 
 
 @dataclass(frozen=True)
 class Reading:
     """A run as it can be read. What is not there is None, or empty, and `gaps` says so.
 
-    `recipe`: the settings, None where they are damaged; then those of `run` are only what could be saved of them.
+    `recipe`: the settings, None where they are damaged; then those of `run` are only what could be saved of them. `languages`: what
+    a run of LAPE holds beyond what every run has; None for another.
     """
 
     run: Run
@@ -52,6 +46,7 @@ class Reading:
     environment: Object
     analyses: Analyses = field(default_factory=Analyses)
     parts: "tuple[Reading, ...]" = ()
+    languages: Held | None = None
     gaps: tuple[Gap, ...] = field(default=(), compare=False)
 
     @property
@@ -67,37 +62,41 @@ class Reading:
     @classmethod
     def of(cls, run: Run) -> "Reading":
         """Read all of it. Raises nothing for what is missing or damaged."""
-        gaps: list[Gap] = []
-
-        def tried(what: str, read: Callable[[], T], nothing: T) -> T:
-            try:
-                return read()
-            except ResectError as error:
-                gaps.append(_gap(run, what, str(error)))
-            except (TypeError, ValueError, KeyError, AttributeError) as error:  # valid JSON, but not what was kept there
-                gaps.append(_gap(run, what, f"It is damaged: it holds something else than a run keeps there ({error})."))
-            return nothing
-
+        tried = Tries(run)
         recipe = tried("The recipe", lambda: Recipe.load(run.folder / RECIPE), None)
-        comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
         nothing: Object = {}
-        no_rows: tuple[tuple[Object, ...], list[str]] = ((), [])
-        trials, odd_trials = tried("The candidates that were tried", lambda: _rows(_trials(run), trial_of), no_rows)
+        if run.recipe.method in OF_LANGUAGES:
+            return _of_languages(run, recipe, tried)
+        comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
+        trials, odd_trials = tried("The candidates that were tried", lambda: _rows(_trials(run), trial_of), NO_ROWS)
         cut = tried("The plan", lambda: cut_of(run.plan_json(), run.recipe.method, trials), None)
         has_scores = run.recipe.method not in OF_MATRICES or (run.folder / SCORES).exists()
         scores = tried("The scores", run.scores, None) if has_scores else None
-        examples, odd_examples = tried(CHANGED, lambda: _rows(run.examples(), example_of), no_rows)
+        examples, odd_examples = tried(CHANGED, lambda: _rows(run.examples(), example_of), NO_ROWS)
         for what, odd in (("candidates that were tried", odd_trials), ("changed answers", odd_examples)):
             if odd:
-                gaps.append(_gap(run, f"{len(odd):,} of the {what}", f"The rows are damaged: {odd[0]}."))
+                tried.gaps.append(gap(run, f"{len(odd):,} of the {what}", f"The rows are damaged: {odd[0]}."))
         parts, lost = _parts(run)
-        if all(gap.what != CHANGED for gap in gaps):
-            gaps += _broken_off(run, len(examples), parts[0].comparison if parts else comparison)
+        if all(gap.what != CHANGED for gap in tried.gaps):
+            tried.gaps += _broken_off(run, len(examples), parts[0].comparison if parts else comparison)
         environment = tried("The environment", lambda: _environment(run), nothing)
         analyses, odd_analyses = _analyses(run)
         inner = [Gap(f"{part.run.folder.name}: {gap.what}", gap.why, gap.how) for part in parts for gap in part.gaps]
-        everything = tuple(gaps + odd_analyses + lost + inner)
-        return cls(run, recipe, comparison, cut, trials, examples, scores, environment, analyses, parts, everything)
+        everything = tuple(tried.gaps + odd_analyses + lost + inner)
+        return cls(run, recipe, comparison, cut, trials, examples, scores, environment, analyses, parts, gaps=everything)
+
+
+def _of_languages(run: Run, recipe: Recipe | None, tried: Tries) -> Reading:
+    """A run of LAPE: it has no task, so neither candidates nor changed answers; where counts were only recorded, not even a plan."""
+    comparison, cut, scores = None, None, None
+    if not run.recipe.record_only:
+        comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
+        cut = tried("The plan", lambda: cut_of(run.plan_json(), run.recipe.method), None)
+        scores = tried("The scores", run.scores, None)
+    nothing: Object = {}
+    environment = tried("The environment", lambda: _environment(run), nothing)
+    held = Held.of(run, comparison, tried)
+    return Reading(run, recipe, comparison, cut, (), (), scores, environment, languages=held, gaps=tuple(tried.gaps))
 
 
 def opened(folder: str | Path) -> Run:
@@ -127,6 +126,8 @@ def _saved(folder: Path) -> Recipe:
             continue
         held |= {name: value for name, value in found.items() if isinstance(value, str) and value.strip()}
     method = held["method"] if held.get("method") in METHODS else METHODS[0]
+    if method in OF_LANGUAGES:
+        return Recipe.from_settings({"model": held.get("model", "unknown model"), "method": method, "counts": ["unknown counts"]})
     return Recipe.from_settings({"model": "unknown model", "task": "unknown task", **held, "method": method})
 
 
@@ -172,7 +173,7 @@ def _parts(run: Run) -> tuple[tuple[Reading, ...], list[Gap]]:
             try:
                 found.append(Reading.of(Run.load(run.folder / f"{PART}{number}")))
             except ResectError as error:
-                lost.append(_gap(run, f"Trial {number} of {recipe.trials}", str(error)))
+                lost.append(gap(run, f"Trial {number} of {recipe.trials}", str(error)))
     return tuple(found), lost
 
 
@@ -183,9 +184,4 @@ def _broken_off(run: Run, held: int, comparison: Object | None) -> list[Gap]:
     counted = sum(change[name] or 0 for name in ("fixed", "broken")) if change else 0
     if held >= counted:
         return []
-    return [_gap(run, "Some of the changed answers", f"The list of them breaks off: {held:,} of at least {counted:,} are there.")]
-
-
-def _gap(run: Run, what: str, why: str) -> Gap:
-    # The error's own advice is left out: the command stands apart.
-    return Gap(what, why.partition(" `resect run ")[0], f"{program()} run {shlex.quote(near(str(run.folder / RECIPE)))}")
+    return [gap(run, "Some of the changed answers", f"The list of them breaks off: {held:,} of at least {counted:,} are there.")]

@@ -4,7 +4,32 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .quoted import Text
 from .tables import Table
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A text that a model wrote. `meta`: what is said of it; `tone`: "right", "wrong", or "" where that is not known.
+
+    `language`: the code of the language that it is in, "" where that is not known: letters that languages share look different.
+    """
+
+    name: str
+    text: Text
+    meta: str = ""
+    tone: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Quotation:
+    """A prompt, and what was written in answer to it, side by side."""
+
+    meta: str
+    prompt: Text
+    voices: tuple[Voice, ...]
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,6 +49,7 @@ class Fold:
     summary: str
     figures: tuple[Figure, ...] = ()
     table: Table | None = None
+    quotes: tuple[Quotation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,3 +67,4 @@ class Section:
     folds: tuple[Fold, ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    quotes: tuple[Quotation, ...] = ()

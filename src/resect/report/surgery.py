@@ -10,8 +10,8 @@ from ..address import Site
 from ..errors import InputError
 from ..figures import PLAIN, Face, count
 
-#: Methods whose plans change whole matrices.
-OF_MATRICES = ("laser",)
+#: Methods whose plans change whole matrices, and those that look for the units of languages and know no task.
+OF_MATRICES, OF_LANGUAGES = ("laser",), ("lape",)
 
 
 @dataclass(frozen=True)

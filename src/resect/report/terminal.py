@@ -19,16 +19,17 @@ from ..address import ROLES, STACKS, Site
 from ..figures import DASH, LOST, PLAIN, Figures, arrow, count, counts, few_groups
 from ..store import Run
 from .advice import has_price, has_spread, helped, next_commands, turned, verdict
+from .languages.summary import summary as of_languages
 from .matrices import Sought
 from .noise import Denoised
+from .printed import plain, shortened
 from .reductions import reduced, search
 from .sound import is_right, object_of, trial_of
-from .surgery import Surgery
+from .surgery import OF_LANGUAGES, Surgery
 
 #: The two ways of answering: the choice of highest probability, and what is generated.
 METRIC_WORDS = {"accuracy": "scored", "generation": "generated"}
 TAGS_SHOWN, LAYERS_SHOWN, EXAMPLES_SHOWN = 8, 24, 3
-PROMPT_CHARACTERS = 260
 
 
 def console(**settings: Any) -> Console:
@@ -43,6 +44,8 @@ def show(found: RenderableType, on: Console | None = None) -> None:
 
 def summary(run: Run) -> RenderableType:
     """The summary of a finished run. Raises InputError where it is not finished."""
+    if run.recipe.method in OF_LANGUAGES:
+        return of_languages(run)
     comparison, plan, recipe = run.comparison(), run.plan_json(), run.recipe
     examples = run.examples()
     title = Text(f"{recipe.method} · {Path(recipe.model).name} · {plain(comparison['task'])}", style="bold")
@@ -227,26 +230,6 @@ def examples_shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     broken = [row for row in rows if is_right(row, "base") and not is_right(row, "edited")]
     other = [row for row in rows if is_right(row, "base") == is_right(row, "edited")]
     return _distinct((*fixed[: EXAMPLES_SHOWN - 1], *broken[:1], *fixed, *broken, *other))[:EXAMPLES_SHOWN]
-
-
-def shortened(prompt: str, instruction: str = "") -> str:
-    """A prompt on one line, without its instruction, its middle left out where it is long.
-
-    >>> shortened("Choose one. Who was it? Yes.", "Choose one.")
-    'Who was it? Yes.'
-    """
-    text = " ".join(plain(prompt).split()).removeprefix(" ".join(plain(instruction).split())).strip()
-    half = PROMPT_CHARACTERS // 2
-    return text if len(text) <= PROMPT_CHARACTERS else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
-
-
-def plain(text: object) -> str:
-    r"""Text from data, fit to be printed: control characters, which could drive the terminal, become blanks.
-
-    >>> plain("a\x1b[31mb")
-    'a [31mb'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
 
 
 def asked(comparison: Mapping[str, Any]) -> str:

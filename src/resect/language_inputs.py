@@ -1,0 +1,189 @@
+"""What the settings of a job on languages point at: corpora, held-out text, counts, questions, parallel sentences, identifier and judge.
+
+Opens them and refuses what is wrong; counts nothing and asks nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .corpus import Corpus, by_language, corpus_of
+from .counts import Counts
+from .errors import InputError
+from .files import read_text
+from .judge import Judge
+from .languages import Identifier, Purity, check_known
+from .methods.language_units import read_lape_counts
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Text:
+    """The documents of a corpus as a job reads them: at most `limit`, and only pure ones where that is wanted."""
+
+    language: str
+    corpus: Corpus
+    limit: int | None = None
+    purity: Purity | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        documents: Iterable[str] = islice(self.corpus, self.limit)
+        yield from documents if self.purity is None else self.purity.filter(self.language, documents)
+
+    def share(self) -> float | None:
+        """How much of it has been read, from 0 to 1; None where nobody knows."""
+        return None if self.limit is not None else self.corpus.share()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a recipe gives.
+
+    Attributes
+    ----------
+    languages : all of them, in the order in which they were named
+    counted, held : by language the text that is counted, and the held-out text
+    loaded : counts that were recorded elsewhere, added; read by `counts_of`, since published ones need the model's shape
+    questions, suffix : open questions, and what stands after them
+    parallel : sentences that say the same in each language
+    purity, held_purity : what leaves out impure text, and knows how much; None where that is not wanted
+    """
+
+    languages: tuple[str, ...]
+    counted: Mapping[str, Text]
+    held: Mapping[str, Text]
+    loaded: tuple[Counts, ...]
+    published: Mapping[str, str]
+    questions: Mapping[str, tuple[str, ...]]
+    suffix: Mapping[str, str]
+    parallel: Mapping[str, tuple[str, ...]]
+    checkpoints: Mapping[str, str]
+    purity: Purity | None
+    held_purity: Purity | None
+
+    def counts_of(self, model: Any) -> list[Counts]:
+        """Every counts that were recorded elsewhere. Raises InputError, WrongModel where they are of another model."""
+        found = [*self.loaded, *([read_lape_counts(self.published, model)] if self.published else [])]
+        for counts in found:
+            counts.check(model)
+        return found
+
+
+def given_by(recipe: Recipe) -> Given:
+    """What the recipe gives, opened as far as can be before a model is loaded. Raises InputError, UnknownName."""
+    corpora, valid = by_language(recipe.corpus, "--corpus"), by_language(recipe.valid, "--valid")
+    published = by_language([entry for entry in recipe.counts if _names_language(entry)], "--counts")
+    loaded = tuple(Counts.load(entry) for entry in recipe.counts if not _names_language(entry))
+    languages = tuple(dict.fromkeys((*corpora, *(name for counts in loaded for name in counts.languages), *published)))
+    _check_number(recipe, languages, corpora, valid)
+    if recipe.purity:
+        check_known(languages)
+    purities = (Purity(Identifier()), Purity(Identifier())) if recipe.purity else (None, None)
+
+    def text(language: str, path: str, part: str, purity: Purity | None) -> Text:
+        return Text(language, corpus_of(path, held_out=part), recipe.limit, purity)  # type: ignore[arg-type]
+
+    measured = () if recipe.record_only else languages
+    return Given(
+        languages=languages,
+        counted={name: text(name, path, "all" if name in valid else "kept", purities[0]) for name, path in corpora.items()},
+        held={name: text(name, valid[name], "all", purities[1]) for name in measured if name in valid}
+        | {name: text(name, corpora[name], "held", purities[1]) for name in measured if name not in valid},
+        loaded=loaded,
+        published=published,
+        questions=_of_languages(recipe.questions, "--questions", languages, lambda path: _lines(path, recipe.limit)),
+        suffix=_suffixes(recipe.suffix, languages),
+        parallel=_parallel(recipe, languages),
+        checkpoints=_checkpoints(recipe, languages),
+        purity=purities[0],
+        held_purity=purities[1],
+    )
+
+
+def judge_of(recipe: Recipe) -> Judge | None:
+    """The judge that a recipe names. Raises InputError for an address that is none."""
+    return None if recipe.judge is None or recipe.judge_model is None else Judge(recipe.judge, recipe.judge_model)
+
+
+def identifier_or_none() -> tuple[Identifier | None, str | None]:
+    """A language identifier, or a sentence on how to get one."""
+    try:
+        return Identifier(), None
+    except InputError as error:
+        return None, f"In which language the model answers was not told: {error}"
+
+
+def _check_number(recipe: Recipe, languages: tuple[str, ...], corpora: Mapping[str, str], valid: Mapping[str, str]) -> None:
+    alike = {name.lower() for name in languages}
+    if len(alike) < len(languages):
+        raise InputError(f"The languages {', '.join(languages)} differ only in capitals somewhere; give each language one code.")
+    for name in valid:
+        if name not in languages:
+            raise InputError(f"There is held-out text of {name} (--valid), but nothing to count: give --corpus {name}=PATH too.")
+    if recipe.record_only:
+        return
+    if len(languages) < 2:
+        raise InputError(
+            f"There is text of one language only ({', '.join(languages) or 'none'}). What is specific to a language shows only beside "
+            "others (the entropy over one language is undefined): give two or more, or --record-only to count now and merge later."
+        )
+    lacking = [name for name in languages if name not in valid and name not in corpora]
+    if lacking:
+        raise InputError(f"Of {', '.join(lacking)} there are counts, but no held-out text to measure on: give --valid {lacking[0]}=PATH.")
+
+
+def _names_language(entry: str) -> bool:
+    return "=" in entry and not Path(entry).exists()
+
+
+def _of_languages(
+    entries: Iterable[str], flag: str, languages: tuple[str, ...], read: Callable[[str], tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    paths = by_language(tuple(entries), flag)
+    other = [name for name in paths if name not in languages]
+    if other:
+        raise InputError(f"{flag} names {', '.join(other)}, of which no text is counted; the languages are {', '.join(languages)}.")
+    return {name: read(path) for name, path in paths.items()}
+
+
+def _lines(path: str, limit: int | None = None) -> tuple[str, ...]:
+    found = tuple(line.strip() for line in read_text(Path(path), "file").removeprefix("\ufeff").split("\n") if line.strip())[:limit]
+    if not found:
+        raise InputError(f"{path} holds no line of text.")
+    return found
+
+
+def _parallel(recipe: Recipe, languages: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The sentences of every language, without those places where some language has none."""
+    whole = _of_languages(recipe.parallel, "--parallel", languages, lambda path: _every_line(path))
+    numbers = {name: len(lines) for name, lines in whole.items()}
+    if len(whole) == 1 or len(set(numbers.values())) > 1:
+        told = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        raise InputError(f"--parallel wants the same sentences in two languages or more, line by line; there are {told} lines.")
+    rows = [row for row in zip(*whole.values(), strict=True) if all(row)][: recipe.limit]
+    return {name: tuple(row[place] for row in rows) for place, name in enumerate(whole)}
+
+
+def _every_line(path: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in read_text(Path(path), "file").removeprefix("\ufeff").rstrip("\n").split("\n"))
+
+
+def _suffixes(entries: Iterable[str], languages: tuple[str, ...]) -> dict[str, str]:
+    """What stands after a question, by language; a text without a language is for all those that have none of their own."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        if equals and name in languages:
+            found[name] = text
+        else:
+            found = {**dict.fromkeys(languages, entry), **found}
+    return {name: found.get(name, "") for name in languages}
+
+
+def _checkpoints(recipe: Recipe, languages: tuple[str, ...]) -> dict[str, str]:
+    found = by_language(recipe.checkpoint, "--checkpoint")
+    if found and set(found) != set(languages):
+        raise InputError(f"pv wants a checkpoint for each of {', '.join(languages)}, and there are those of {', '.join(found)}.")
+    return {name: found[name] for name in languages if name in found}

@@ -1,0 +1,209 @@
+"""The job on languages: count, select, switch off, measure, and keep what came out in a run folder. Prints nothing.
+
+Whatever a kill interrupts goes on from the journal of the folder, as with the other jobs.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+from . import control, language_analyses
+from .address import Neurons
+from .comparison import Comparison
+from .counts import Counts
+from .deactivation import HeldOut, Matrix, deactivated, losses
+from .effect import verify_effect
+from .inputs import weights_digest
+from .language_inputs import Given, given_by, identifier_or_none, judge_of
+from .loading import load_config
+from .methods.lape import Lape
+from .methods.variation import variation
+from .model import LanguageModel
+from .open_answers import check as check_answers
+from .open_answers import open_questions
+from .plan import Plan
+from .recipe import Recipe
+from .recording import Recording, window_of
+from .similarity import similarity
+from .store import BATCH_SIZES, Run
+from .work import Engine, Progress, silent
+from .workplace import Outcome, circumstances, engine_of, load
+
+#: The text of one language may be so many times as much as that of another before it is said.
+UNEVEN = 2.0
+
+
+def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+    """From texts to the matrix, in the recipe's run folder; goes on where an earlier call stopped. All else as of `run.job`."""
+    started, method, given, judge = time.monotonic(), lape_of(recipe), given_by(recipe), judge_of(recipe)
+    load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+    with Run.open(recipe.folder, recipe, fresh=fresh) as run:
+        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
+            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
+        model = load(recipe, run)
+        window = prepare(recipe, method, given, model)
+        run.agree({"weights": weights_digest(model)})
+        with engine_of(recipe, model, progress) as engine:
+            work = _Work(recipe, method, given, model, run, engine, progress)
+            held = {} if recipe.record_only else work.held(window)
+            counts, recording = work.counts()
+            run.keep_counts(counts)
+            plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, held, judge)
+        notes = (*_told(recipe, given, recording), *notes)
+        before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
+        run.note(notes=list(notes), seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
+        return Outcome(run.folder, plan, comparison)
+
+
+def lape_of(recipe: Recipe) -> Lape:
+    """The method, with the settings of a recipe."""
+    fraction = {} if recipe.fraction is None else {"fraction": recipe.fraction}
+    return Lape(
+        **fraction,
+        quantile=recipe.quantile,
+        selector=recipe.selector,
+        window=recipe.window,
+        tokens=recipe.corpus_tokens,
+        until_stable=recipe.until_stable,
+        seed=recipe.seed,
+    )
+
+
+def prepare(recipe: Recipe, method: Lape, given: Given, model: LanguageModel) -> int:
+    """The window, once nothing is left that could be refused hours later.
+
+    Raises InputError, WrongModel, PromptTooLong.
+    """
+    method.sites_of(model)
+    given.counts_of(model)
+    for language, questions in given.questions.items():
+        check_answers(model, [prompt_of(question, given.suffix[language]) for question in questions], recipe.new_tokens)
+    return window_of(model, recipe.window)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the parts of the job have in common."""
+
+    recipe: Recipe
+    method: Lape
+    given: Given
+    model: LanguageModel
+    run: Run
+    engine: Engine
+    progress: Progress
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {"engine": self.engine, "journal": self.run.journal, "progress": self.progress}
+
+    def held(self, window: int) -> dict[str, HeldOut]:
+        """Held-out text, read first: what is too short is refused before hours of counting."""
+        most, languages = self.recipe.valid_tokens, self.given.languages
+        return {name: HeldOut.of(self.model, name, self.given.held[name], window, most) for name in languages}
+
+    def counts(self) -> tuple[Counts, Recording | None]:
+        """All counts, recorded here and elsewhere, in the order of the languages."""
+        recording = self.method.recording(self.model, self.given.counted, **self.told) if self.given.counted else None
+        parts = [*([] if recording is None else [recording.counts]), *self.given.counts_of(self.model)]
+        return reduce(add, parts).of(self.given.languages), recording
+
+    def rest(
+        self, counts: Counts, recording: Recording | None, held: Mapping[str, HeldOut], judge: Any
+    ) -> tuple[Plan, Comparison, tuple[str, ...]]:
+        """Select, switch off, measure: all that comes after counting. Returns the plan of all languages' units."""
+        recipe, model, run = self.recipe, self.model, self.run
+        changes = variation(model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
+        units = self.method.select(counts, changes)
+        plans = self.method.plans(units, model)
+        whole = reduce(add, plans.values(), Plan())
+        run.keep_scores(self.method.scores(counts, changes))
+        run.keep_plans(plans)
+        run.keep_plan(whole)
+        first = next(iter(held.values())).windows[:1]
+        effect = verify_effect(whole, model, lambda: losses(model, first))
+        controls = {name: control.like(plan, model, recipe.seed, recipe.draws) for name, plan in plans.items()}
+        matrix = deactivated(model, plans, held, controls, selector=recipe.selector, **self.told)
+        matrix = replace(matrix, seed=recipe.seed)
+        run.keep_matrix(matrix.to_json())
+        answers, missed = self._answers(plans, controls, judge)
+        comparison = replace(matrix.comparison(), other_metrics=answers)
+        run.keep_analyses(self._analyses(counts, recording, units))
+        run.keep_comparison(comparison.to_json())
+        run.note(effect=dataclasses.asdict(effect))
+        return whole, comparison, (*_without_units(matrix), *missed)
+
+    def _quietly(self) -> dict[str, Any]:
+        return {"journal": self.run.journal, "progress": self.progress}
+
+    def _answers(
+        self, plans: Mapping[str, Plan], controls: Mapping[str, tuple[Plan, ...]], judge: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Open questions under each deactivation, beside the base's answers."""
+        if not self.given.questions:
+            return {}, ()
+        identifier, missed = identifier_or_none()
+        random = {name: drawn[0] for name, drawn in controls.items() if drawn}
+        rows, found = open_questions(
+            self.model,
+            self.given.questions,
+            plans,
+            random or None,
+            identifier=identifier,
+            judge=judge,
+            suffix=self.given.suffix,
+            new_tokens=self.recipe.new_tokens,
+            **self.told,
+        )
+        self.run.keep_answers(rows)
+        return {"open_questions": found}, () if missed is None else (missed,)
+
+    def _analyses(self, counts: Counts, recording: Recording | None, units: Mapping[str, Neurons]) -> dict[str, Any]:
+        """Where the units lie, how languages share them, how steady the choice is, and how alike languages are inside."""
+        widths = [array.shape[1] for array in counts.active.values()]
+        found = {"layers": language_analyses.layers(units, counts.sites, widths), "overlap": language_analyses.overlap(units)}
+        if recording is not None and recording.steps:
+            both = recording.halves
+            halves = None if both is None or self.method.selector == "pv" else tuple(self.method.select(half) for half in both)
+            tokens = None if both is None else (both[0].tokens, both[1].tokens)
+            found["stability"] = language_analyses.stability(recording.steps, halves, tokens)  # type: ignore[arg-type]
+        if self.given.parallel:
+            found["similarity"] = similarity(self.model, self.given.parallel, limit=None, **self.told)
+        return found
+
+
+def prompt_of(question: str, suffix: str) -> str:
+    """How an open question is asked."""
+    return f"Q: {question}{suffix}\nA:"
+
+
+def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str]:
+    """What people should know of the text that was read."""
+    notes: list[str] = []
+    for purity, what in ((given.purity, "text that is counted"), (given.held_purity, "held-out text")):
+        read = {} if purity is None else purity.read
+        lost = [f"{name} {purity.left_out.get(name, 0):,} of {number:,}" for name, number in read.items() if purity is not None]
+        if lost:
+            notes.append(f"Documents of the {what} that were left out, since they are in another language: {', '.join(lost)}.")
+    if recording is None:
+        return notes
+    notes += recording.notes
+    numbers = dict(zip(recording.counts.languages, recording.counts.tokens, strict=True))
+    most, least = max(numbers, key=numbers.__getitem__), min(numbers, key=numbers.__getitem__)
+    if numbers[most] > UNEVEN * numbers[least]:
+        notes.append(
+            f"There is {numbers[most] / numbers[least]:.1f} times as much text of {most} as of {least}; with --tokens {numbers[least]} all "
+            "languages would be read alike."
+        )
+    return notes
+
+
+def _without_units(matrix: Matrix) -> list[str]:
+    lacking = [name for name, size in zip(matrix.languages, matrix.units, strict=True) if not size]
+    if not lacking:
+        return []
+    return [f"No unit belongs to {', '.join(lacking)}: the plan is empty there, and the row of the matrix is the base's."]

@@ -1,0 +1,193 @@
+"""Analyses of the units of languages, as sections of a page: by layer, overlap, similarity of sentences, stability. Knows no file."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from ...address import STACKS
+from ...figures import DASH, PAGE, count
+from ..categories import Series, lines
+from ..charts import curve
+from ..heatmap import heat
+from ..sections import Figure, Fold, Section
+from ..tables import Table
+from .sets import Layers, Overlap, Similarity, Stability
+
+#: Pairs that are named in a sentence.
+PAIRS = 4
+#: From so many layers on the map of layers and languages is folded.
+DEEP = 40
+
+
+def layers(found: Layers) -> Section:
+    """Units by layer and language."""
+    how = (
+        "How many units each language has in each layer. A unit of two languages counts for both. The published picture is a U: most lie "
+        "at the bottom and at the top."
+    )
+    but = "How many lie in a layer says nothing about how much each of them does."
+    drawn, folds = [], []
+    several = len({site.stack for site in found.sites}) > 1
+    for stack in STACKS:
+        if any(site.stack == stack for site in found.sites):
+            curves, chart, is_deep = _stack(found, stack, several)
+            drawn += curves
+            if is_deep:
+                folds.append(Fold(f"Layer by layer{f', {stack}' if several else ''}", (chart,)))
+            else:
+                drawn.append(chart)
+    folds.append(Fold("The units of each language as numbers", table=_totals(found)))
+    return Section("layers", "By layer", "Units by layer and language", how, but, (), tuple(drawn), None, tuple(folds))
+
+
+def _stack(found: Layers, stack: str, named: bool) -> tuple[list[Figure], Figure, bool]:
+    """A stack: the units of all languages as a curve where there are layers enough for one, the map, and whether that is a tall one."""
+    languages, heading = list(found.units), stack.capitalize() if named else ""
+    by_layer: dict[int, list[int]] = {}
+    for place, site in enumerate(found.sites):
+        if site.stack == stack:
+            by_layer.setdefault(site.layer, []).append(place)  # experts of one layer are counted together
+    depths = sorted(by_layer)
+    rows = [[float(sum(found.units[name][place] for place in by_layer[depth])) for name in languages] for depth in depths]
+    title, curves = f"Units by layer, {stack}", []
+    if len(depths) > 2:
+        totals = [(float(depth), sum(row)) for depth, row in zip(depths, rows, strict=True)]
+        line = curve(totals, title=title, share=False, logarithmic=False, across="layer", upwards="units of all languages")
+        curves = [Figure(Markup(line), title, heading=heading)]
+    texts = [[f"{value:,.0f}" if value else "·" for value in row] for row in rows]
+    title = f"Units by layer and language, {stack}"
+    chart = heat([str(depth) for depth in depths], languages, rows, texts, title=title, corner="layer", dense=True)
+    return curves, Figure(Markup(chart), title, "natural", heading), len(depths) > DEEP
+
+
+def _totals(found: Layers) -> Table:
+    """How many units each language has, and what part of all units that is."""
+    sizes = [size for size in found.width if size is not None]
+    every = sum(sizes) if len(sizes) == len(found.width) else 0
+    rows = []
+    for name, row in found.units.items():
+        share = f"{100 * sum(row) / every:.2g}{PAGE.blank}%" if every else DASH
+        rows.append((name, f"{sum(row):,}", share, _place(found, row)))
+    of = f" of {every:,}" if every else ""
+    return Table(f"Units of each language{of}", ("language", "units", "of all", "most in layer"), tuple(rows))
+
+
+def _place(found: Layers, row: Sequence[int]) -> str:
+    """The site that holds most of a language's units."""
+    if not any(row):
+        return DASH
+    site = found.sites[max(range(len(row)), key=row.__getitem__)]
+    return f"{site.stack} {site.layer}"
+
+
+def overlap(found: Overlap) -> Section:
+    """Which units languages share."""
+    names = found.languages
+    size = len(names)
+    cells = [[None if row == column else found.jaccard[row][column] for column in range(size)] for row in range(size)]
+    texts = [[PAGE.number(value) if value else "·" for value in row] for row in found.shared]
+    drawn = heat(names, names, cells, texts, title="Units that languages share", dense=True)
+    ranked = sorted(
+        (
+            (found.jaccard[row][column] or 0.0, f"{names[row]} and {names[column]} {PAGE.number(found.shared[row][column])}")
+            for row in range(size)
+            for column in range(row + 1, size)
+            if found.shared[row][column]
+        ),
+        reverse=True,
+    )
+    words = f"Most in common: {', '.join(told for _, told in ranked[:PAIRS])}." if ranked else "No two languages share a unit."
+    how = (
+        "How many units two languages have in common; on the diagonal, how many a language has. The colour: that number as a part of the "
+        "units that either of them has (Jaccard)."
+    )
+    but = "Languages that share units need not be related: a common script, or words in the other language, will do."
+    rows = [(name, *(PAGE.signed(value, 2).removeprefix("+") for value in row)) for name, row in zip(names, found.jaccard, strict=True)]
+    folds = (
+        Fold("The Jaccard indices as numbers", table=Table("Shared units as a part of those that either has", ("", *names), tuple(rows))),
+    )
+    figure = (Figure(Markup(drawn), "Units that languages share", "natural"),)
+    return Section("overlap", "Overlap", "Units that languages share", how, but, (words,), figure, None, folds)
+
+
+def similarity(found: Similarity) -> Section:
+    """How alike parallel sentences are inside the model, layer by layer."""
+    series = [Series("parallel sentences", found.mean), Series("unrelated sentences", found.unrelated, "base")]
+    series = [one for one in series if any(value is not None for value in one.values)]
+    names = [str(layer) for layer in found.layers]
+    title = "Similarity of sentences by layer"
+    drawn = lines(names, series, title=title, across="layer (0: embeddings)", upwards="mean cosine", share=False)
+    apart = [
+        (one - other, layer, one, other)
+        for layer, one, other in zip(found.layers, found.mean, found.unrelated, strict=True)
+        if one is not None and other is not None
+    ]
+    words = []
+    if found.n_sentences is not None:
+        words.append(f"{count(found.n_sentences, 'sentences')} in {count(len(found.languages), 'languages')}." if found.languages else "")
+    if apart:
+        gap, layer, one, other = max(apart)
+        words.append(f"Farthest apart from unrelated ones after layer {layer}: {one:.3f} against {other:.3f}, {gap:.3f} more.")
+    how = (
+        "The same sentences in two languages: the cosine of their mean hidden states, averaged over sentences and pairs of languages. The "
+        "published picture is an upside-down U: in the middle, languages lie closest together."
+    )
+    but = "A cosine alone says little, since all states of a layer may point the same way: read it against that of unrelated sentences."
+    pairs = list(found.pairs)
+    cells = [list(found.pairs[name]) for name in pairs]
+    texts = [["" if value is None else f"{value:.2f}" for value in row] for row in cells]
+    lowest = min((value for row in cells for value in row if value is not None), default=0.0)
+    chart = heat(pairs, names, cells, texts, title="Similarity by pair of languages and layer", corner="layer", floor=lowest, dense=True)
+    folds = (Fold("Pair by pair", (Figure(Markup(chart), "Pair by pair", "natural"),)),) if pairs else ()
+    figure = (Figure(Markup(drawn), title),)
+    told = tuple(line for line in words if line)
+    return Section("similarity", "Similarity", "Parallel sentences, layer by layer", how, but, told, figure, None, folds)
+
+
+def stability(found: Stability) -> Section:
+    """Whether another amount of text, or another half of it, would have given the same units."""
+    known = [step for step in found.steps if step.jaccard is not None]
+    drawn: tuple[Figure, ...] = ()
+    words, folds = [], []
+    if len(known) > 1:
+        series = Series("Jaccard", [step.jaccard for step in known])
+        title, names = "The set as there is more text", [_short(step.tokens) for step in known]
+        upwards = "how alike the two sets are (Jaccard)"
+        chart = lines(names, [series], title=title, across="tokens of each language", upwards=upwards, share=False)
+        drawn = (Figure(Markup(chart), title),)
+    elif known:
+        words.append(
+            f"After {known[0].tokens:,} tokens of each language: Jaccard {known[0].jaccard:.2f} with the set of half as much text."
+        )
+    if found.halves is not None:
+        tokens = "" if found.halves.tokens is None else f" (at least {found.halves.tokens:,} tokens of each language)"
+        words.append(f"Two halves of the text{tokens}, each by itself, give sets with a Jaccard index of {found.halves.jaccard:.2f}.")
+        rows = tuple((name, f"{value:.2f}") for name, value in found.halves.by_language.items())
+        table = Table("The units of two halves of the text (Jaccard)", ("language", "in common"), rows)
+        folds += [Fold("The two halves, language by language", table=table)] if rows else []
+    how = (
+        "Selected again and again while the text was read: how much of the set stays as the text doubles? Jaccard: what two sets share, as "
+        "a part of what either has; 1 is the same set."
+    )
+    but = "Two halves hold half as much text as the whole: the final set is steadier than they are."
+    steps = tuple(
+        (f"{step.tokens:,}", PAGE.number(step.units), DASH if step.jaccard is None else f"{step.jaccard:.3f}") for step in found.steps
+    )
+    folds += (
+        [Fold("The steps as numbers", table=Table("The set at each step", ("tokens of each language", "units", "Jaccard"), steps))]
+        if steps
+        else []
+    )
+    return Section("stability", "Stability", "Would more text have changed it?", how, but, tuple(words), drawn, None, tuple(folds))
+
+
+def _short(tokens: int) -> str:
+    """A number of tokens, short enough for an axis.
+
+    >>> _short(65_536), _short(2_097_152), _short(900)
+    ('65.5k', '2.1M', '900')
+    """
+    for size, letter in ((10**6, "M"), (10**3, "k")):
+        if tokens >= size:
+            return f"{tokens / size:.3g}{letter}" if tokens < 10 * size or letter == "k" else f"{tokens / size:.0f}{letter}"
+    return str(tokens)

@@ -1,0 +1,192 @@
+"""The act of steering: prompts are answered with the model as it is and with a run's units activated, and both are set side by side.
+
+Reads a run's counts and plans, and keeps what came out in the run; prints nothing.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from .address import Neurons
+from .comparison import difference
+from .counts import Counts
+from .edits.neurons import OfUnits
+from .errors import InputError
+from .inputs import weights_digest
+from .journal import Apart
+from .languages import check_known
+from .model import LanguageModel
+from .open_answers import NEW_TOKENS, Rated, Rates, Tells, ask, check, likeliest, rate, rated
+from .plan import Plan
+from .steering import steering_plan, strength_of
+from .store import Run
+from .work import Engine, Journal, Progress, silent
+
+#: The language of prompts that are for every language to be steered to.
+ANY = ""
+
+
+def steer(
+    model: LanguageModel,
+    run: Run,
+    to: Sequence[str],
+    source: str | None = None,
+    mode: str = "set",
+    strength: float | None = None,
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    *,
+    new_tokens: int = NEW_TOKENS,
+    template: str | None = None,
+    identifier: Tells | Literal["auto"] | None = "auto",
+    judge: Rates | None = None,
+    allow_other_model: bool = False,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Answers in each language of `to`, before and after steering, kept in the run as steered/<name>.json and returned.
+
+    Parameters
+    ----------
+    run : of LAPE, with counts and a plan for each language
+    to : the languages that are wanted, one after the other
+    source : the language whose units are deactivated; None: nobody's
+    mode, strength : as of `steering_plan`
+    prompts : by language; those of `source` are answered (where it is None, those of the wanted language), else those of "" (any language)
+    template : what a prompt is put into, in place of {prompt}; None: prompts as they are
+    identifier : for the language accuracy; "auto": lingua, where it is installed and knows the language; None: it is not measured
+    judge : for the quality; None: it is not measured
+    allow_other_model : take the run's units for another model of the same shape
+
+    Each result: `to`, `from`, `mode`, `strength`, `n`; `language_accuracy` (before and after, shares of the answers in [0, 1]; interval,
+    95 %, and p_value of after − before) and `quality` (before and after, means of 1 to 5), None where they were not measured; `plan`;
+    `answers`, each with the prompt as it was asked. Finished work is kept in the run's journal.
+
+    Raises InputError, UnknownName, WrongModel, PromptTooLong before any prompt is answered; what answering and judging raise.
+    Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: as `steering_plan` does.
+    """
+    counts, units = _read(model, run, allow_other_model)
+    plans = {each: steering_plan(counts, units, each, source, mode, strength) for each in dict.fromkeys(to)}
+    if not plans:
+        raise InputError("No language to steer to is given; name one or more (--to).")
+    asked = {each: _prompts_for(source or each, prompts or {}) for each in plans}
+    for wanted, plan in plans.items():
+        plan.forms_for(model)
+        check(model, [_worded(prompt, template) for prompt in asked[wanted]], new_tokens)
+    journal = Apart(run.journal, f"{weights_digest(model)}/{model.model.dtype}")
+    tells, found = _identifiers(plans, identifier), []
+    for wanted, plan in plans.items():
+        settings = {"to": wanted, "from": source, "mode": mode, "strength": strength_of(mode, strength)}
+        work: dict[str, Any] = {"new_tokens": new_tokens, "engine": engine, "journal": journal, "progress": progress}
+        result = _steered(model, plan, asked[wanted], settings, template, tells[wanted], judge, **work)
+        found.append({**settings, **result})
+        run.keep_steered(_name(settings, strength_of(mode)), found[-1])
+    return found
+
+
+def _read(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Counts, dict[str, Neurons]]:
+    """A run's counts and each language's units, of this very model unless others are allowed; then they have no identity."""
+    counts = Counts.load(run.counts_path)
+    if allow_other_model:
+        counts = Counts(counts.languages, counts.tokens, counts.active, counts.sums)
+    counts.check(model)
+    units = {}
+    for language, held in run.plans().items():
+        plan = Plan.from_json(held)
+        plan.forms_for(model, allow_other_model=allow_other_model)
+        units[language] = Neurons()
+        for edit in plan.edits:
+            units[language] |= edit.neurons if isinstance(edit, OfUnits) else Neurons()
+    return counts, units
+
+
+def _prompts_for(language: str, prompts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    found = tuple(prompts.get(language) or prompts.get(ANY) or ())
+    if not found:
+        held = ", ".join(name for name in prompts if prompts[name]) or "none"
+        raise InputError(
+            f"There are no prompts in {language} (languages that have some: {held}); give a file of them, one a line (--prompts)."
+        )
+    return found
+
+
+def _worded(prompt: str, template: str | None) -> str:
+    if template is None:
+        return prompt
+    if "{prompt}" not in template:
+        raise InputError(f"The template {template!r} has no place for the prompt; write {{prompt}} where it belongs.")
+    return template.replace("{prompt}", prompt)
+
+
+def _identifiers(languages: Iterable[str], given: Tells | Literal["auto"] | None) -> dict[str, Tells | None]:
+    """Who tells each language; None, with a warning, where lingua is not there or does not know it."""
+    found: dict[str, Tells | None] = {}
+    lingua: Tells | None = None
+    for language in languages:
+        found[language] = None if given == "auto" else given
+        if given == "auto":
+            try:
+                check_known([language])
+                found[language] = lingua = lingua or likeliest()
+            except InputError as error:
+                warnings.warn(f"The language accuracy of {language} is not measured: {error}", stacklevel=3)
+    return found
+
+
+def _steered(
+    model: LanguageModel,
+    plan: Plan,
+    prompts: Sequence[str],
+    settings: Mapping[str, Any],
+    template: str | None,
+    identifier: Tells | None,
+    judge: Rates | None,
+    *,
+    journal: Journal,
+    progress: Progress,
+    **work: Any,
+) -> dict[str, Any]:
+    """What comes of one plan."""
+    to, asked_in = settings["to"], settings["from"] or settings["to"]
+    own = plan if plan.model else plan.for_model(model)
+    worded = [_worded(prompt, template) for prompt in prompts]
+    work = {**work, "journal": journal, "progress": progress}
+    texts = [
+        ask(model, Plan(), worded, stage="answering as it is", **work),
+        ask(model, own, worded, stage=f"answering, steered to {to}", **work),
+    ]
+    asked = [[(prompt, text, asked_in) for prompt, text in zip(prompts, said, strict=True)] for said in texts]
+    quality = rate(judge, asked[0] + asked[1], journal=journal, progress=progress)
+    before, after = (rated(said, identifier, [quality[each] for each in of]) for said, of in zip(texts, asked, strict=True))
+    return {
+        "n": len(prompts),
+        "language_accuracy": None if identifier is None else _accuracy(before, after, to),
+        "quality": None if judge is None else {"before": before.mean_quality, "after": after.mean_quality},
+        "plan": own.to_json(),
+        "answers": [_answer(place, prompt, before, after, judge is not None) for place, prompt in enumerate(worded)],
+    }
+
+
+def _accuracy(before: Rated, after: Rated, to: str) -> dict[str, Any]:
+    base, edited = (np.array(each.said_in(to)) for each in (before, after))
+    found = difference(base, edited, [str(place) for place in range(len(base))])
+    return {"before": before.accuracy(to), "after": after.accuracy(to), "interval": list(found.interval), "p_value": found.p_value}
+
+
+def _answer(place: int, prompt: str, before: Rated, after: Rated, is_judged: bool) -> dict[str, Any]:
+    quality = {"before": before.quality[place], "after": after.quality[place]}
+    return {
+        "prompt": prompt,
+        "before": before.texts[place],
+        "after": after.texts[place],
+        "identified": {"before": before.identified[place], "after": after.identified[place]},
+        "quality": quality if is_judged else None,
+    }
+
+
+def _name(settings: Mapping[str, Any], usual: float) -> str:
+    """What the file of a result is called: settings that differ have files of their own."""
+    origin = "" if settings["from"] is None else f"-from-{settings['from']}"
+    strength = "" if settings["strength"] == usual else f"-{settings['strength']:g}"
+    return f"{settings['to']}{origin}-{settings['mode']}{strength}"

@@ -1,0 +1,148 @@
+"""The act of steering: the planted model changes its language, and the run keeps what came of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bilingual
+import pico
+from resect.edits.neurons import Scale
+from resect.errors import InputError, PromptTooLong, UnknownName, WrongModel
+from resect.model import LanguageModel
+from resect.open_answers import ask
+from resect.plan import Plan
+from resect.recipe import Recipe
+from resect.steer import steer
+from resect.steering import MODES, steering_plan
+from resect.store import Run
+from test_open_answers import ByWords, Counting
+
+PROMPTS = {language: tuple(f"{line} :" for line in bilingual.texts(language, 8)) for language in bilingual.WORDS}
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return bilingual.model()
+
+
+@pytest.fixture
+def run(model: LanguageModel, tmp_path: Path) -> Run:
+    """A run of LAPE on the planted model: its counts and plans."""
+    for language in bilingual.WORDS:
+        (tmp_path / f"{language}.txt").write_text("\n".join(bilingual.texts(language, 5)))
+    corpus = tuple(f"{language}={tmp_path / language}.txt" for language in bilingual.WORDS)
+    opened = Run.open(tmp_path / "run", Recipe(method="lape", model="bilingual", corpus=corpus))
+    opened.keep_counts(bilingual.counts(model))
+    opened.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
+    opened.close()
+    return Run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("mode", ["set", "add", "difference"])
+def test_steering_to_another_language_raises_the_accuracy_by_the_real_identifier(model: LanguageModel, run: Run, mode: str) -> None:
+    pytest.importorskip("lingua")
+    (found,) = steer(model, run, ["fr"], "en", mode, prompts={"en": PROMPTS["en"]}, new_tokens=10)
+    accuracy = found["language_accuracy"]
+    assert (accuracy["before"], accuracy["after"]) == (0.0, 1.0)
+    assert accuracy["interval"][0] > 0
+    assert accuracy["p_value"] < 0.05
+
+
+def test_what_is_kept_is_what_was_said(model: LanguageModel, run: Run) -> None:
+    judge = Counting()
+    (found,) = steer(model, run, ["fr"], "en", prompts=PROMPTS, new_tokens=3, identifier=ByWords(), judge=judge)
+    kept = json.loads((run.folder / "steered" / "fr-from-en-set.json").read_text())
+    assert kept == found
+    assert [found[name] for name in ("to", "from", "mode", "strength", "n")] == ["fr", "en", "set", 1.0, 8]
+    plan = Plan.from_json(found["plan"])
+    assert plan == steering_plan(bilingual.counts(model), bilingual.UNITS, "fr", "en")
+    assert plan.model is not None
+    assert found["quality"] == {"before": 3.0, "after": 3.0}
+    before, after = ask(model, Plan(), PROMPTS["en"], new_tokens=3), ask(model, plan, PROMPTS["en"], new_tokens=3)
+    for place, answer in enumerate(found["answers"]):
+        assert answer == {
+            "prompt": PROMPTS["en"][place],
+            "before": before[place],
+            "after": after[place],
+            "identified": {"before": "en", "after": "fr"},
+            "quality": {"before": 3, "after": 3},
+        }
+        assert (PROMPTS["en"][place], after[place], "en") in judge.asked
+
+
+def test_the_question_s_own_language_is_activated_without_a_source(model: LanguageModel, run: Run) -> None:
+    found = steer(model, run, ["en", "fr"], strength=2, prompts=PROMPTS, new_tokens=3, identifier=ByWords())
+    assert [(each["to"], each["from"], each["n"], each["quality"]) for each in found] == [("en", None, 8, None), ("fr", None, 8, None)]
+    assert [each["answers"][0]["prompt"] for each in found] == [PROMPTS["en"][0], PROMPTS["fr"][0]]
+    assert [each["language_accuracy"]["after"] for each in found] == [1.0, 1.0]
+    assert sorted(path.name for path in (run.folder / "steered").iterdir()) == ["en-set-2.json", "fr-set-2.json"]
+    assert all(len(Plan.from_json(each["plan"]).edits) == 1 for each in found)
+
+
+def test_prompts_for_any_language_and_a_template(model: LanguageModel, run: Run) -> None:
+    template = "Q: {prompt}\nA:"
+    found = steer(model, run, ["fr", "en"], prompts={"": ["the water", "eau"]}, new_tokens=2, template=template, identifier=None)
+    assert [each["answers"][1]["prompt"] for each in found] == ["Q: eau\nA:"] * 2
+    assert found[0]["language_accuracy"] is None
+    assert found[0]["answers"][0]["identified"] == {"before": None, "after": None}
+
+
+def test_finished_work_is_not_done_again(model: LanguageModel, run: Run) -> None:
+    told: list[Any] = []
+    settings: dict[str, Any] = {"prompts": PROMPTS, "new_tokens": 3, "identifier": ByWords()}
+    first = steer(model, run, ["fr"], "en", **settings)
+    entries = run.journal.count
+    again = steer(model, run, ["fr"], "en", progress=lambda *each: told.append(each), **settings)
+    assert again == first
+    assert run.journal.count == entries == 2
+    steer(model, run, ["fr"], "en", "add", **settings)
+    assert run.journal.count == 3, "how it answers as it is was known"
+
+
+def test_wrong_requests_are_refused_before_anything_is_answered(model: LanguageModel, run: Run) -> None:
+    told: list[Any] = []
+    settings: dict[str, Any] = {"new_tokens": 3, "identifier": None, "progress": lambda *each: told.append(each)}
+    with pytest.raises(InputError, match="No language to steer to"):
+        steer(model, run, [], prompts=PROMPTS, **settings)
+    with pytest.raises(InputError, match=r"no prompts in en \(languages that have some: fr\)"):
+        steer(model, run, ["fr"], "en", prompts={"fr": PROMPTS["fr"]}, **settings)
+    with pytest.raises(UnknownName, match="'de'"):
+        steer(model, run, ["fr", "de"], prompts=PROMPTS, **settings)
+    with pytest.raises(UnknownName, match="mode of steering"):
+        steer(model, run, ["fr"], mode="push", prompts=PROMPTS, **settings)
+    with pytest.raises(InputError, match="no place for the prompt"):
+        steer(model, run, ["fr"], prompts=PROMPTS, template="Q:", **settings)
+    with pytest.raises(PromptTooLong):
+        steer(model, run, ["fr", "en"], prompts={"fr": PROMPTS["fr"], "en": ["the " * 130]}, **settings)
+    assert told == []
+    assert not (run.folder / "steered").exists()
+
+
+def test_the_units_of_another_model_are_refused_unless_that_is_allowed(run: Run) -> None:
+    other = bilingual.model(seed=1)
+    settings: dict[str, Any] = {"prompts": PROMPTS, "new_tokens": 3, "identifier": ByWords()}
+    with pytest.raises(WrongModel, match="counts"):
+        steer(other, run, ["fr"], "en", **settings)
+    (found,) = steer(other, run, ["fr"], "en", allow_other_model=True, **settings)
+    assert found["language_accuracy"]["after"] == 1.0
+    assert Plan.from_json(found["plan"]).check(other) == []
+    with pytest.raises(WrongModel, match="layers"):
+        steer(LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), run, ["fr"], allow_other_model=True, **settings)
+
+
+def test_every_mode_leaves_the_model_as_it_was(model: LanguageModel, run: Run) -> None:
+    state = {name: value.clone() for name, value in model.model.state_dict().items()}
+    for mode in MODES:
+        steer(model, run, ["fr"], "en", mode, prompts=PROMPTS, new_tokens=2, identifier=None)
+    assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
+
+
+def test_a_language_that_cannot_be_identified_is_said(model: LanguageModel, run: Run) -> None:
+    pytest.importorskip("lingua")
+    run.keep_plans({"xx": Plan((Scale(bilingual.UNITS["fr"], 0.0),)), "en": Plan((Scale(bilingual.UNITS["en"], 0.0),))})
+    with pytest.warns(UserWarning, match="accuracy of xx is not measured"):
+        (found,) = steer(model, run, ["xx"], mode="multiply", prompts={"": PROMPTS["en"]}, new_tokens=2)
+    assert found["language_accuracy"] is None
