@@ -179,7 +179,7 @@ class Matrix:
 
     def change(self) -> Float64[np.ndarray, "off text"]:
         """Change of the mean negative log-probability of a token, [deactivated language, language of the text]."""
-        return np.array([self._means(row) for row in self.off]) - np.array(self._means(self.base))
+        return np.asarray(np.array([self._means(row) for row in self.off]) - np.array(self._means(self.base)))
 
     def diagonal(self, change: Float64[np.ndarray, "off text"]) -> dict[str, Any]:
         """For each language whether its own text suffers most when its units are off (None: it has no units), and for how many."""

@@ -1,12 +1,18 @@
 """What a job would do, before any of it is done: what the model cannot do, and about how long it takes. Keeps nothing, prints nothing."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 from .address import Site
 from .calibration import KINDS, asks
+from .counting import count
+from .deactivation import HeldOut, losses
 from .edits.decomposition import Decomposition
 from .inputs import beside_of, model_of, task_of, text_name, texts_of
+from .language_inputs import Text, given_by
+from .language_job import lape_of
+from .language_job import prepare as prepare_languages
 from .methods.crispr import Crispr
 from .methods.denoising import Denoising
 from .methods.laser import Laser
@@ -28,10 +34,14 @@ GENERATION_COST = 4
 ASKED_SHARE = 0.3
 #: Examples of the batch that is timed.
 TIMED = 8
+#: Documents from which the length of a text is guessed.
+BEGINNING = 300
 
 
 def describe(recipe: Recipe) -> list[str]:
     """Sentences for people; the model is loaded, and one batch is timed. Raises what preparing the job raises."""
+    if recipe.method == "lape":
+        return _languages(recipe)
     if recipe.task_free:
         return _task_free(recipe)
     method = method_of(recipe)
@@ -73,6 +83,65 @@ def _task_free(recipe: Recipe) -> list[str]:
         f"This takes about {_duration(seconds)} on {model.forward.device}.",
         f"{_folder(recipe)} Nothing was done yet.",
     ]
+
+
+def _languages(recipe: Recipe) -> list[str]:
+    """The same of a job on languages: one batch is counted and read, and the texts' lengths are guessed from their beginnings."""
+    model, given = model_of(recipe), given_by(recipe)
+    anatomy, window = model.anatomy, prepare_languages(recipe, lape_of(recipe), given, model)
+    number = len(given.languages)
+    lengths = {name: _length(model, text, recipe.corpus_tokens) for name, text in given.counted.items()}
+    seconds, told = 0.0, []
+    if given.counted:
+        name, text = next(iter(given.counted.items()))
+        sample = HeldOut.of(model, name, text, window, TIMED * window)
+        counted, unknown = sum(length or 0 for length in lengths.values()), [name for name, length in lengths.items() if length is None]
+        seconds += counted * _seconds_of(lambda: count(model, sample.windows, TIMED)) / sample.windows.size
+        told.append(
+            f"Count activations at {len(anatomy.moments) // 2} layers over about {counted:,} tokens of {', '.join(lengths)}, in windows of "
+            f"{window:,}" + (f" (how much there is of {', '.join(unknown)} is not known, and not counted here)." if unknown else ".")
+        )
+    if not recipe.record_only:
+        held = {name: HeldOut.of(model, name, given.held[name], window, recipe.valid_tokens) for name in given.languages}
+        some = next(iter(held.values())).windows[:TIMED]
+        tokens, passes = sum(each.windows.size for each in held.values()), 1 + number * (1 + recipe.draws)
+        seconds += passes * tokens * _seconds_of(lambda: losses(model, some)) / some.size
+        told.append(
+            f"Choose {100 * (recipe.fraction or lape_of(recipe).fraction):g} % of {anatomy.d_ff * len(anatomy.moments) // 2:,} units."
+        )
+        told.append(
+            f"Read {tokens:,} held-out tokens {passes} times: with the model as it is, with each language's units off, and with "
+            f"{recipe.draws} random controls for each."
+        )
+    if given.questions:
+        asked = sum(map(len, given.questions.values()))
+        told.append(f"Answer {asked} open questions {2 + number} times, in up to {recipe.new_tokens} tokens each (not in the time below).")
+    if recipe.purity:
+        told.append("Identify the language of every document: some hundred a second (not in the time below).")
+    return [
+        f"Model: {model.name}, {model.kind}, family {anatomy.family}.",
+        *told,
+        *anatomy.cannot,
+        f"This takes about {_duration(seconds)} on {model.forward.device}.",
+        f"{_folder(recipe)} Nothing was done yet.",
+    ]
+
+
+def _length(model: LanguageModel, text: Text, most: int | None) -> int | None:
+    """About how many tokens of a text are counted, from its beginning; None where nobody knows how long it is."""
+    tokens, share = 0, None
+    for document in islice(text, BEGINNING):
+        tokens += len(model.encoder.document_ids([document])[0])
+        share = text.share()
+    whole = None if share is None or share == 0 else round(tokens / share)
+    return most if whole is None else min(whole, most or whole)
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
+    work()  # the first time warms up
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
 
 
 def _crispr(method: Crispr, model: LanguageModel, task: Task) -> tuple[str, float, float]:
@@ -131,10 +200,7 @@ def _folder(recipe: Recipe) -> str:
 
 
 def _seconds_an_answer(questions: Questions) -> float:
-    questions.logprobs(0)  # the first pass warms up
-    start = time.monotonic()
-    questions.logprobs(0)
-    return (time.monotonic() - start) / len(questions.examples)
+    return _seconds_of(lambda: questions.logprobs(0)) / len(questions.examples)
 
 
 def _duration(seconds: float) -> str:

@@ -63,7 +63,8 @@ class Lane:
         self.handed_out = self.shards
         self._read_on()
         if self.waiting is None and not self.shards:
-            found = f"has {self.text.dropped:,} tokens, less than one window" if self.text.dropped else "is empty"
+            least = f"less than one window of {self.text.window:,}"
+            found = f"has {self.text.dropped:,} tokens, {least}" if self.text.dropped else "is empty"
             raise InputError(f"The text of {self.name} {found}. Give more of it, or a smaller --window.")
         return is_the_same
 
@@ -83,7 +84,7 @@ class Lane:
     @property
     def ended(self) -> bool:
         """Whether the text was read to its end and all of it was counted."""
-        return self.text.ended and self.waiting is None and self.shards == self.handed_out
+        return self.waiting is None and self.text.ended and self.shards == self.handed_out  # in this order: until then it is being read
 
     def add(self, found: Counted, digest: str, rows: int) -> None:
         """Add what a shard holds, and keep it. Raises StorageFailure."""

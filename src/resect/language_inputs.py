@@ -4,7 +4,7 @@ Opens them and refuses what is wrong; counts nothing and asks nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,35 @@ from .methods.language_units import read_lape_counts
 from .recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass
 class Text:
-    """The documents of a corpus as a job reads them: at most `limit`, and only pure ones where that is wanted."""
+    """The documents of a corpus as a job reads them: at most `limit`, and only pure ones where that is wanted.
+
+    Attributes
+    ----------
+    held : what was read of held-out text, by hash: held-out text adds to it, and must be read first; text that is counted leaves it out
+    is_held : which of the two this is
+    twice : how many documents the iteration begun last has left out since they are held out
+    """
 
     language: str
     corpus: Corpus
     limit: int | None = None
     purity: Purity | None = None
+    held: set[int] = field(default_factory=set)
+    is_held: bool = False
+    twice: int = 0
 
     def __iter__(self) -> Iterator[str]:
+        self.twice = 0
         documents: Iterable[str] = islice(self.corpus, self.limit)
-        yield from documents if self.purity is None else self.purity.filter(self.language, documents)
+        for document in documents if self.purity is None else self.purity.filter(self.language, documents):
+            if self.is_held:
+                self.held.add(hash(document))
+            elif hash(document) in self.held:
+                self.twice += 1
+                continue
+            yield document
 
     def share(self) -> float | None:
         """How much of it has been read, from 0 to 1; None where nobody knows."""
@@ -82,15 +99,19 @@ def given_by(recipe: Recipe) -> Given:
         check_known(languages)
     purities = (Purity(Identifier()), Purity(Identifier())) if recipe.purity else (None, None)
 
-    def text(language: str, path: str, part: str, purity: Purity | None) -> Text:
-        return Text(language, corpus_of(path, held_out=part), recipe.limit, purity)  # type: ignore[arg-type]
-
-    measured = () if recipe.record_only else languages
+    counted, held = {}, {}
+    for name in languages:
+        known: set[int] = set()
+        if name in corpora:
+            part = corpus_of(corpora[name], held_out="all" if name in valid else "kept")
+            counted[name] = Text(name, part, recipe.limit, purities[0], known)
+        if not recipe.record_only:
+            apart = corpus_of(valid[name]) if name in valid else corpus_of(corpora[name], held_out="held")
+            held[name] = Text(name, apart, recipe.limit, purities[1], known, is_held=True)
     return Given(
         languages=languages,
-        counted={name: text(name, path, "all" if name in valid else "kept", purities[0]) for name, path in corpora.items()},
-        held={name: text(name, valid[name], "all", purities[1]) for name in measured if name in valid}
-        | {name: text(name, corpora[name], "held", purities[1]) for name in measured if name not in valid},
+        counted=counted,
+        held=held,
         loaded=loaded,
         published=published,
         questions=_of_languages(recipe.questions, "--questions", languages, lambda path: _lines(path, recipe.limit)),

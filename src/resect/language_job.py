@@ -172,7 +172,7 @@ class _Work:
             tokens = None if both is None else (both[0].tokens, both[1].tokens)
             found["stability"] = language_analyses.stability(recording.steps, halves, tokens)  # type: ignore[arg-type]
         if self.given.parallel:
-            found["similarity"] = similarity(self.model, self.given.parallel, limit=None, **self.told)
+            found["similarity"] = similarity(self.model, self.given.parallel, **self.told)
         return found
 
 
@@ -191,6 +191,9 @@ def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str
             notes.append(f"Documents of the {what} that were left out, since they are in another language: {', '.join(lost)}.")
     if recording is None:
         return notes
+    twice = [f"{name} {text.twice:,}" for name, text in given.counted.items() if text.twice]
+    if twice:
+        notes.append(f"Documents that stand in the held-out text too, and were not counted: {', '.join(twice)}.")
     notes += recording.notes
     numbers = dict(zip(recording.counts.languages, recording.counts.tokens, strict=True))
     most, least = max(numbers, key=numbers.__getitem__), min(numbers, key=numbers.__getitem__)

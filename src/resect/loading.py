@@ -92,7 +92,7 @@ def load_parts(
 
 
 def load_model(
-    path: str,
+    path: str | os.PathLike[str],
     *,
     dtype: str = "auto",
     device: str | None = None,
@@ -117,6 +117,7 @@ def load_model(
     """
     if device is not None and device_map is not None:
         raise InputError(f"device {device!r} and device_map {device_map!r} both say where the model goes; give one of them.")
+    path = os.fspath(path)
     where = None if device_map is not None else usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, tokenizer = load_parts(path, dtype=dtype, device_map=device_map, revision=revision, trust_remote_code=trust_remote_code)
     if where is not None:
@@ -124,7 +125,7 @@ def load_model(
     if tokenizer is None:
         raise BadModel(f"{path} has no tokenizer that could be read; a language model needs one (tokenizer.json beside config.json).")
     model.requires_grad_(False)
-    return LanguageModel.of(model, tokenizer, batch_size=batch_size, name=str(path).rstrip("/").split("/")[-1], chat=chat)
+    return LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], chat=chat)
 
 
 def usable(device: str) -> torch.device:

@@ -210,10 +210,15 @@ def open_questions(
     """
     worded = {language: _worded(asked, language, suffix) for language, asked in questions.items()}
     conditions = _conditions(plans, control)
-    _check_all(model, worded, conditions, new_tokens)
-    told = _Together(progress, "answering open questions", _pieces(worded, conditions))
+    plan_of = {(each.off, language): each.plan(language) for language in worded for each in conditions}
+    asking = {key: plan for key, plan in plan_of.items() if key[0] is None or not plan.is_empty}
+    for (_, language), plan in asking.items():
+        plan.forms_for(model)
+        check(model, worded[language], new_tokens)
+    told = _Together(progress, "answering open questions", sum(math.ceil(len(worded[language]) / PIECE) for _, language in asking))
     work: dict[str, Any] = {"new_tokens": new_tokens, "engine": engine, "journal": journal, "progress": told}
-    texts = _texts(worded, conditions, lambda plan, prompts: ask(model, plan, prompts, **work))
+    said = {key: ask(model, plan, worded[key[1]], **work) for key, plan in asking.items()}
+    texts = {key: said[key] if key in said else said[None, key[1]] for key in plan_of}
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
     quality = rate(judge, itertools.chain(*asked.values()), journal=journal, progress=progress)
     found = {key: rated(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
@@ -230,26 +235,6 @@ def open_questions(
     }
 
 
-def _check_all(model: LanguageModel, worded: Mapping[str, Sequence[str]], conditions: Sequence[_Condition], new_tokens: int) -> None:
-    """Raises what `ask` raises of any of the languages and plans."""
-    for language, prompts in worded.items():
-        check(model, prompts, new_tokens)
-        for condition in conditions:
-            condition.plan(language).forms_for(model)
-
-
-def _texts(
-    worded: Mapping[str, Sequence[str]], conditions: Sequence[_Condition], say: Callable[[Plan, Sequence[str]], list[str]]
-) -> dict[_Key, list[str]]:
-    """What is said to the questions of each language under each condition; the same as without a plan where it is empty."""
-    texts: dict[_Key, list[str]] = {}
-    for language, prompts in worded.items():
-        for condition in conditions:
-            plan, is_known = condition.plan(language), (None, language) in texts
-            texts[condition.off, language] = texts[None, language] if plan.is_empty and is_known else say(plan, prompts)
-    return texts
-
-
 class _Together:
     """The Progress of several stages as one."""
 
@@ -262,12 +247,6 @@ class _Together:
         if done:
             self._done += 1
             self._progress(self._stage, self._done, self._total)
-
-
-def _pieces(worded: Mapping[str, Sequence[str]], conditions: Sequence[_Condition]) -> int:
-    """How many items of work there are."""
-    asking = {language: sum(each.off is None or not each.plan(language).is_empty for each in conditions) for language in worded}
-    return sum(math.ceil(len(prompts) / PIECE) * asking[language] for language, prompts in worded.items())
 
 
 def _conditions(plans: Mapping[str, Plan], control: Mapping[str, Plan] | None) -> list[_Condition]:

@@ -100,9 +100,10 @@ def record(
     shard_tokens : what is counted at once, kept at once, and lost by a kill; with a small `tokens` fewer, so that there are two shards
     engine, journal, progress : who does the work, what keeps it, and who is told (in tokens)
 
-    The languages take turns: a round is a shard of each. Shards are added in order, counts as integers and sums in float64, so that the result is the same to the last bit whatever the engine, and with
-    or without a kill in the middle. After a kill the text is read again up to where it was left and compared: where it is another, that
-    language starts anew, and that is said. Memory: the counts, and a few shards' tokens, however long the texts are.
+    The languages take turns: a round is a shard of each. Shards are added in order, counts as integers and sums in float64, so that the
+    result is the same to the last bit whatever the engine, and with or without a kill in the middle. After a kill the texts are read
+    again up to where they were left and compared: where one is another text, that language starts anew, and that is said. Memory: the
+    counts, and some shards' tokens, however long the texts are.
 
     Raises InputError for a language without text or with less of it than a window; NotFinite, OutOfMemory, StorageFailure.
     Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: windows have at most 4,096 tokens by

@@ -69,7 +69,9 @@ class LanguageText:
         usual = max(1, shard_tokens // window)
         self._shard = usual if self._limit is None else min(usual, math.ceil(self._limit / 2))
         self.ended, self.dropped = False, 0
-        self._read, self._windows, self._begun = 0, 0, False
+        #: So far: documents read, tokens that they became, full windows that were cut of these.
+        self._read, self._encoded, self._windows = 0, 0, 0
+        self._begun = False
 
     def shards(self) -> Iterator[Shard]:
         """The shards from the beginning on.
@@ -82,7 +84,8 @@ class LanguageText:
                 f"The text of {self.language} must be read from its beginning again, and is an iterator that can be read once. Give "
                 "something that can be read again (a list, a Corpus), or begin anew with --fresh."
             )
-        self.ended, self.dropped, self._read, self._windows, self._begun = False, 0, 0, 0, True
+        self.ended, self.dropped, self._begun = False, 0, True
+        self._read, self._encoded, self._windows = 0, 0, 0
         return self._shards(documents)
 
     @property
@@ -92,22 +95,23 @@ class LanguageText:
 
     def expected(self) -> int:
         """How many tokens of full windows there will be; as many again as there were, where nothing tells how long the text is."""
-        share = 1.0 if self.ended else self._share()
-        return int(self.cut / share) if share else 2 * self.cut
+        if self.ended:
+            return self.cut
+        share, limit = self._share(), None if self._limit is None else self._limit * self.window
+        whole = int(self._encoded / share) if share else 2 * self.cut if limit is None else limit
+        return whole if limit is None else min(whole, limit)
 
     def _share(self) -> float | None:
-        """How much of what is to be read was read, from 0 to 1; None where that cannot be told."""
+        """How much of the documents was encoded, from 0 to 1; None where that cannot be told."""
         told = getattr(self._documents, "share", None)
-        shares = [told() if callable(told) else None]
-        if shares == [None] and isinstance(self._documents, Sized):
-            shares = [self._read / max(1, len(self._documents))]
-        if self._limit is not None:
-            shares.append(self._windows / self._limit)
-        return max((share for share in shares if share is not None), default=None)
+        if callable(told):
+            share: float | None = told()
+            return share
+        return self._read / max(1, len(self._documents)) if isinstance(self._documents, Sized) else None
 
     def _shards(self, documents: Iterator[str]) -> Iterator[Shard]:
         packing, digest = Packing(self.window), hashlib.blake2b(digest_size=16)
-        windows = itertools.islice(packing.windows(self._encoded(documents)), self._limit)
+        windows = itertools.islice(packing.windows(self._ids(documents)), self._limit)
         while held := list(itertools.islice(windows, self._shard)):
             found = np.array(held, dtype=np.int32)
             digest.update(found.astype("<i4").tobytes())
@@ -116,13 +120,14 @@ class LanguageText:
         self.ended = self._windows != self._limit
         self.dropped = packing.dropped
 
-    def _encoded(self, documents: Iterator[str]) -> Iterator[Ids]:
+    def _ids(self, documents: Iterator[str]) -> Iterator[Ids]:
         """The ids of each document that is not blank."""
         for piece in self._pieces(documents):
             try:
                 encoded = self._encoder.document_ids(piece)
             except InputError as error:
                 raise InputError(f"In the text of {self.language}: {error}") from error
+            self._encoded += sum(map(len, encoded))
             yield from encoded
 
     def _pieces(self, documents: Iterator[str]) -> Iterator[list[str]]:

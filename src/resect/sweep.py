@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from .address import Site
 from .anatomy import Anatomy
 from .batches import Purpose
 from .edits.matrices import ReduceRank
@@ -247,10 +248,12 @@ class Station:
         """Have just these edits in force, beside whichever is asked about."""
         if kept[: len(self._kept)] != self._kept:
             self._keeping.close()
-            self._kept = ()
+            self._kept, self._memories = (), [None] * len(self._bundles)
         for edit in kept[len(self._kept) :]:
             self._keeping.enter_context(self.keeping(edit))
             self._kept = (*self._kept, edit)
+            # Another process' edits were kept while this one had asked on without them: its runs may have to be made anew.
+            self._memories = [None if held and _covers(held, edit.site) else held for held in self._memories]
 
     def _place(self, asked: int) -> int:
         """Which bundle comes after so many questions."""
@@ -295,6 +298,15 @@ class Station:
             yield
         finally:
             forward.focus = held
+
+
+def _covers(memory: Memory, site: Site) -> bool:
+    """Whether what is remembered depends on a matrix."""
+    if site.stack != memory.at.stack:
+        return memory.at.stack == "decoder"
+    if site.layer == memory.at.layer:
+        return memory.attention and site.role not in FEED_FORWARD
+    return site.layer < memory.at.layer
 
 
 def _gains(sign: float, values: Float64[np.ndarray, " _"]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from report import language_folder as languages
 from report.matrix_folder import analyses, composed, reduced
 from report.run_folder import COMPARISON, RECIPE, example, finished, measured, with_trials
 from resect.report import charts, heatmap
@@ -181,7 +182,23 @@ def reports(folder):
     told = {**COMPARISON, "task": wide, "base": measured(0.6, 0.55, 0.65) | {"by_tag": {wide: 0.5}}}
     recipe = RECIPE.with_settings(model=wide.replace("/", ""), locate_on=[wide])
     laser = reduced(folder / "laser", analysed=analyses()), composed(folder / "composed")
-    return [write(run) for run in (whole, several, broken, *laser, finished(folder / "hostile", told, examples=rows, recipe=recipe))]
+    lape = languages.whole(folder / "lape"), hostile_languages(folder / "tongues", wide)
+    return [write(run) for run in (whole, several, broken, *laser, *lape, finished(folder / "hostile", told, examples=rows, recipe=recipe))]
+
+
+def hostile_languages(folder, wide):
+    """A run of many languages, with names and answers that mean harm, in a deep model of two stacks."""
+    long = "zh_Hant-TW-x-as-long-as-names-go"
+    names = [long, *(f"l{number}" for number in range(29))]
+    sites = [f"{stack}.{layer}.act" for stack in ("encoder", "decoder") for layer in range(60)]
+    held = languages.analyses()
+    held["layers"] = {"sites": sites, "width": [4096] * 120, "units": {name: [place % 7 for place in range(120)] for name in names}}
+    held["similarity"] |= {"layers": list(range(81)), "mean": [0.5] * 81, "unrelated": [0.4] * 81, "pairs": {f"{long}-{long}": [0.5] * 81}}
+    table = [[-123.4567 if row == column else 0.01 for column in range(30)] for row in range(30)]
+    found = {"languages": names, "units": [9] * 30, "neg_logprob": {"base": [3.0] * 30, "change": table}}
+    rows = [{"id": wide, "language": wide, "deactivated": off, "prompt": wide, "answer": wide, "identified": wide} for off in (None, wide)]
+    result = {**languages.steered(), "to": wide, "from": wide}
+    return languages.spoken(folder, found=found, analysed=held, asked=rows, steerings=[("x", result)])
 
 
 def test_the_report_opens_without_a_complaint_and_fits(tmp_path, browser):

@@ -42,17 +42,41 @@ SAYS = {
     "stability": ("Would more text have changed it?", "Jaccard index of 0.83", "at least 50,000 tokens", "65.5k", "0.880"),
 }
 #: What pages of other methods speak of.
-FOREIGN = ("Before and after", "golden section", "select split", "changed answers", "Answers that changed", "CC and DC", "bias score", "logloss")
+FOREIGN = (
+    "Before and after",
+    "golden section",
+    "select split",
+    "changed answers",
+    "Answers that changed",
+    "CC and DC",
+    "bias score",
+    "logloss",
+)
 
 
 def test_a_page_says_what_the_run_says(tmp_path):
     text = shown(whole(tmp_path / "run")).text
     for expected in (
         *("ml7 in en, zh, fr, es, vi, id, ja", "Specific", "7 of 7", "for all 7 languages", "+0.020 (id) to +0.145 (zh)"),
-        *("+0.043 (zh's units, ja's text)", f"{math.exp(4.663):.2f} → {math.exp(4.808):.2f}", "214", "of 3,072 looked at", "zh → ja +0.043", "+0.141 to +0.149"),
+        *(
+            "+0.043 (zh's units, ja's text)",
+            f"{math.exp(4.663):.2f} → {math.exp(4.808):.2f}",
+            "214",
+            "of 3,072 looked at",
+            "zh → ja +0.043",
+            "+0.141 to +0.149",
+        ),
         *("Random units off (mean of 3 draws)", "en: text/en/train.txt", "At most 100,000 tokens", "12,000 tokens of each language"),
         *("windows of 128", "the 5 % of all units", "Tang et al., ACL 2024", "Computed in float32", "Family: llama", "74 seconds"),
-        *("70 questions in 7 languages", "90.0 %", "30.0 %", "2.01", "2 answers got no number", "Qu'est-ce qu'un bon ami", "✕ en, quality 2"),
+        *(
+            "70 questions in 7 languages",
+            "90.0 %",
+            "30.0 %",
+            "2.01",
+            "2 answers got no number",
+            "Qu'est-ce qu'un bon ami",
+            "✕ en, quality 2",
+        ),
         *("to fr, away from en (set)", "+75.0", "+40.0 to +90.0", "(nothing)", "Un bon ami vous écoute"),
         *("steer models/ml7 --run", "plans/zh.json", "--selector lave", "repeat", "fraction = 0.05", "3 tokens of zh are left over."),
         "What is counted is not what a language is",
@@ -168,7 +192,11 @@ def changed_matrix(**cells):
         (matrix(units=(0, 0, *UNITS[2:])), "Specific", ("en and zh have no units: their rows are",)),
         (matrix(units=(0,) * 7), "No units", ("nothing was switched off",)),
         ({**matrix(), "control": None}, "Specific", ("+0.006 on average",)),
-        ({**matrix(), "control": {"neg_logprob": {"change": [[0.9] * 7] * 7}}}, "No more than random units do", ("random units do as much",)),
+        (
+            {**matrix(), "control": {"neg_logprob": {"change": [[0.9] * 7] * 7}}},
+            "No more than random units do",
+            ("random units do as much",),
+        ),
     ],
 )
 def test_the_verdict_follows_the_numbers(found, word, says):

@@ -1,0 +1,261 @@
+"""The job on languages, as the command line and Python start it: what it leaves, how it goes on, and what it refuses before any work."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import tongues
+from resect import run
+from resect.cli import main
+from resect.counts import Counts
+from resect.errors import BadRecipe, InputError, RunMismatch, WrongModel
+from resect.forecast import describe
+from resect.plan import Plan
+from resect.recipe import Recipe
+from resect.store import Run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tongues")
+    tongues.write(path)
+    return path
+
+
+def recipe_of(folder, tmp_path, **settings):
+    corpus = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    given = {"method": "lape", "model": str(folder / "model"), "corpus": corpus, "window": 16, "fraction": 0.08, "draws": 1}
+    return Recipe(**(given | {"output": str(tmp_path / "run")} | settings))
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A run that is not to be changed."""
+    path = tmp_path_factory.mktemp("finished")
+    run.job(recipe_of(folder, path))
+    return Run.load(path / "run")
+
+
+def test_the_planted_units_are_found_and_switched_off(finished):
+    plans = finished.plans()
+    for language, units in tongues.UNITS.items():
+        (edit,) = Plan.from_json(plans[language]).edits
+        assert edit.neurons == units and edit.factor == 0
+    assert finished.matrix()["diagonal"] == {"is_maximum": {"aa": True, "bb": True}, "count": 2, "of": 2}
+    comparison = finished.comparison()
+    assert comparison["difference"]["interval"][0] > 0
+    assert abs(comparison["control"]["mean"] - comparison["base"]["mean"]) < 0.1 * comparison["difference"]["mean"]
+
+
+def test_the_folder_holds_what_the_contract_says(finished):
+    assert finished.is_finished
+    arrays = load_file(finished.counts_path)
+    assert arrays["active/decoder.0.act"].shape == arrays["sum/decoder.0.act"].shape == (2, 40)
+    assert arrays["active/decoder.0.act"].dtype == np.int64 and arrays["tokens"].shape == (2,)
+    matrix = finished.matrix()
+    for name in ("perplexity", "neg_logprob"):
+        assert np.array(matrix[name]["base"]).shape == (2,) and np.array(matrix[name]["deactivated"]).shape == (2, 2)
+    whole = Plan.from_json(finished.plan_json())
+    assert whole.edits == tuple(edit for plan in finished.plans().values() for edit in Plan.from_json(plan).edits)
+    assert set(finished.analyses()) == {"layers", "overlap", "stability"}
+    assert finished.scores().top(6) == tongues.UNITS["aa"] | tongues.UNITS["bb"]
+    text = "".join(path.read_text(encoding="utf-8") for path in [finished.plan_path, *finished.plans_folder.glob("*.json")])
+    assert str(finished.folder.parent) not in text
+
+
+def test_a_tenth_is_held_out_and_counted_nowhere(folder, finished, tmp_path):
+    from resect.corpus import is_held
+
+    model = tongues.model()
+    kept = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held(line)]
+    held = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held(line)]
+    tokens = [sum(len(ids) for ids in model.encoder.document_ids(lines)) for lines in (kept, held)]
+    counts, matrix = Counts.load(finished.counts_path), finished.matrix()
+    assert counts.tokens[0] == tokens[0] // 16 * 16
+    assert matrix["windows"][0] == tokens[1] // 16
+
+
+def test_the_same_settings_give_the_same_bytes(folder, finished, tmp_path):
+    again = Run.load(run.job(recipe_of(folder, tmp_path)).folder)
+    for name in ("plan.json", "matrix.json", "comparison.json", "counts.safetensors", "scores.safetensors", "analyses.json"):
+        assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+
+
+def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
+    recipe = recipe_of(folder, tmp_path)
+    first = run.job(recipe).folder
+    before = {path.name: path.stat().st_mtime_ns for path in (first / "journal").iterdir()}
+    again = run.job(recipe).folder
+    assert {path.name: path.stat().st_mtime_ns for path in (again / "journal").iterdir()} == before
+    with pytest.raises(RunMismatch, match="fraction"):
+        run.job(recipe_of(folder, tmp_path, fraction=0.05))
+
+
+class Stop(Exception):
+    """What stands for a kill."""
+
+
+def test_what_a_kill_interrupts_goes_on_from_there(folder, finished, tmp_path):
+    recipe, calls = recipe_of(folder, tmp_path), []
+
+    def stop_after(number):
+        def progress(stage, done, total):
+            calls.append((stage, done))
+            if done and len(calls) >= number:
+                raise Stop
+
+        return progress
+
+    for number in (3, 4, 6, 9):
+        calls.clear()
+        with pytest.raises(Stop):
+            run.job(recipe, stop_after(number))
+    assert not Run.load(recipe.folder).is_finished
+    left = Run.load(run.job(recipe).folder)
+    for name in ("plan.json", "matrix.json", "comparison.json", "counts.safetensors"):
+        assert (left.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+
+
+def test_counts_of_two_machines_are_merged(folder, finished, tmp_path):
+    paths = []
+    for language in tongues.LETTERS:
+        corpus = (f"{language}={folder / language}.txt",)
+        alone = run.job(
+            recipe_of(folder, tmp_path, corpus=corpus, fraction=None, draws=3, record_only=True, output=str(tmp_path / language))
+        )
+        assert alone.comparison is None and not alone.plan.edits
+        left = Run.load(alone.folder)
+        assert left.is_finished
+        paths.append(str(left.counts_path))
+    valid = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    left = Run.load(run.job(recipe_of(folder, tmp_path, corpus=(), counts=tuple(paths), valid=valid)).folder)
+    assert left.counts_path.read_bytes() == finished.counts_path.read_bytes()  # a tenth is held out there, too
+    assert {name: Plan.from_json(plan).edits for name, plan in left.plans().items()} == {
+        name: Plan.from_json(plan).edits for name, plan in finished.plans().items()
+    }
+
+
+@pytest.mark.parametrize("selector", ["lap", "lave", "random"])
+def test_other_selectors_run(folder, tmp_path, selector):
+    left = Run.load(run.job(recipe_of(folder, tmp_path, selector=selector, draws=0)).folder)
+    assert left.matrix()["selector"] == selector and left.matrix()["control"] is None
+    if selector == "random":
+        assert left.matrix()["units"] == [3, 3]
+
+
+def test_pv_goes_by_checkpoints(folder, tmp_path):
+    import torch
+
+    for language, units in tongues.UNITS.items():
+        tuned = tongues.model().model
+        with torch.no_grad():
+            for name, other in tongues.UNITS.items():
+                for site, indices in (other if name != language else {}).items():
+                    tuned.model.layers[site.layer].mlp.gate_proj.weight[list(indices)] += 1.0
+        tuned.save_pretrained(tmp_path / f"tuned-{language}")
+        assert units
+    checkpoint = tuple(f"{language}={tmp_path / f'tuned-{language}'}" for language in tongues.LETTERS)
+    left = Run.load(run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint, draws=0)).folder)
+    assert {name: Plan.from_json(plan).edits[0].neurons for name, plan in left.plans().items()} == tongues.UNITS
+    with pytest.raises(InputError, match="those of aa"):
+        run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint[:1], output=str(tmp_path / "other")))
+
+
+def test_open_questions_and_parallel_sentences(folder, tmp_path):
+    questions = []
+    for language in tongues.LETTERS:
+        path = tmp_path / f"q-{language}.txt"
+        path.write_text("".join(f"{line}\n" for line in tongues.documents(language, 2)))
+        questions.append(f"{language}={path}")
+    parallel = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    left = Run.load(run.job(recipe_of(folder, tmp_path, questions=tuple(questions), new_tokens=4, parallel=parallel)).folder)
+    rows, found = left.answers(), left.comparison()["other_metrics"]["open_questions"]
+    assert {row["deactivated"] for row in rows} == {None, "random", "aa", "bb"}
+    assert len(rows) == 4 * 4 and all(row["prompt"].startswith("Q: ") and row["prompt"].endswith("\nA:") for row in rows)
+    assert found["n"] == {"aa": 2, "bb": 2} and found["quality"] is None
+    assert left.analyses()["similarity"]["n_sentences"] == 200
+
+
+def test_a_language_without_units_is_said(folder, tmp_path):
+    left = Run.load(run.job(recipe_of(folder, tmp_path, fraction=0.0)).folder)
+    assert left.matrix()["units"] == [0, 0]
+    assert all(plan["edits"] == [] for plan in left.plans().values())
+    assert left.matrix()["neg_logprob"]["deactivated"] == [left.matrix()["neg_logprob"]["base"]] * 2
+    assert any("No unit belongs to aa, bb" in note for note in left.environment()["notes"])
+
+
+REFUSED = {
+    "one language": ({"corpus": ("aa={folder}/aa.txt",)}, InputError, "one language only"),
+    "no text": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/empty.txt")}, InputError, "empty"),
+    "missing": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/nothing.txt")}, InputError, "nothing.txt"),
+    "short": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/short.txt"), "window": 300}, InputError, r"bb .*(less|window)"),
+    "broken": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/broken.txt")}, InputError, r"line 3"),
+    "window": ({"window": 100_000}, InputError, "context"),
+    "other counts": ({"counts": ("{tmp}/other.safetensors",)}, WrongModel, "2 layers of 7 units"),
+    "no counts": ({"counts": ("{tmp}/short.txt",)}, InputError, "short.txt"),
+    "valid without corpus": ({"valid": ("cc={folder}/aa.txt",)}, InputError, "--corpus cc=PATH"),
+    "counts without valid": ({"counts": ("{tmp}/cc.safetensors",)}, InputError, "--valid cc=PATH"),
+    "questions": ({"questions": ("cc={folder}/aa.txt",)}, InputError, "cc"),
+    "parallel": ({"parallel": ("aa={folder}/aa.txt", "bb={tmp}/short.txt")}, InputError, "line by line"),
+    "purity": ({"purity": True}, InputError, "aa"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
+    (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "short.txt").write_text("uvw\n")
+    (tmp_path / "broken.txt").write_bytes(b"uvw xyz\nuu\nv\xffv\n" * 20)
+    Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 7), int) for layer in range(2)}).save(tmp_path / "other.safetensors")
+    Counts(("cc",), (9,), {f"decoder.{layer}.act": np.zeros((1, 40), int) for layer in range(2)}).save(tmp_path / "cc.safetensors")
+    settings, error, message = REFUSED[case]
+    filled = {
+        name: tuple(each.format(folder=folder, tmp=tmp_path) for each in value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+    with pytest.raises(error, match=message):
+        run.job(recipe_of(folder, tmp_path, **filled))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corpus": ()}, "--corpus en=PATH"),
+        ({"corpus": ("aa=x", "AA=y")}, "AA"),
+        ({"corpus": ("aa=x", "aa=y")}, "aa"),
+        ({"corpus": ("x.txt",)}, "LANG=PATH"),
+        ({"task": "bbq"}, "task is a setting of crispr and laser"),
+        ({"selector": "pv"}, "checkpoint"),
+        ({"judge": "http://localhost:1", "questions": ("aa=x",)}, "--judge-model"),
+        ({"suffix": ("x",)}, "questions"),
+        ({"record_only": True}, "draws"),
+        ({"quantile": 2.0}, "quantile"),
+        ({"metric": "accuracy"}, "metric"),
+    ],
+)
+def test_settings_that_cannot_be(folder, tmp_path, settings, message):
+    with pytest.raises((BadRecipe, InputError), match=re.escape(message)):
+        recipe_of(folder, tmp_path, **settings)
+
+
+def test_the_command_line(folder, tmp_path, capsys):
+    corpus = [f"{language}={folder / language}.txt" for language in tongues.LETTERS]
+    words = ["lape", str(folder / "model"), "--corpus", *corpus, "--window", "16", "--fraction", "0.08", "--tokens", "2000", "--draws", "0"]
+    assert main([*words, "--output", str(tmp_path / "run"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"run", "plan", "comparison"}
+    assert Run.load(tmp_path / "run").recipe.corpus_tokens == 2000
+    assert Recipe.from_toml((tmp_path / "run/recipe.toml").read_text()).to_words()[0] == "lape"
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "cut")]) == 2
+    assert "plans/aa.json" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "run/plans/aa.json"), "--to", str(tmp_path / "cut"), "--quiet"]) == 0
+    assert (tmp_path / "cut/model.safetensors").exists()
+
+
+def test_a_dry_run_says_what_would_be_done(folder, tmp_path):
+    told = " ".join(describe(recipe_of(folder, tmp_path)))
+    assert "aa" in told and "takes about" in told and not (tmp_path / "run").exists()
