@@ -12,12 +12,13 @@ from resect import run as jobs
 from resect.analyse import ANALYSES, analyse
 from resect.analyses import SENTENCES
 from resect.analyses.telling import sentences
+from resect.contents import LOCK
 from resect.errors import BadRecipe, InputError, RunMismatch, UnknownName
 from resect.journal import lock
 from resect.plan import Plan
 from resect.recipe import Recipe
 from resect.report.analyses import analyses_of
-from resect.store import LOCK, Run
+from resect.store import Run
 
 TASK_FILE = """
 name = "choices"

@@ -15,6 +15,7 @@ import pytest
 from resect.cli import main
 from resect.cli.arguments import SENTENCES, build, normalised, parse, settings_of
 from resect.recipe import METHODS, Recipe
+from resect.settings import is_of
 
 T5 = {
     "architectures": ["T5ForConditionalGeneration"],
@@ -83,7 +84,7 @@ def test_every_flag_has_a_sentence():
         (["crispr", "m", "t", "--choose", "silver"], "'silver'"),
         (["crispr", "m", "t", "--batch-size", "big"], "neither auto nor a whole number"),
         (["crispr", "m", "t", "--n", "3", "--fraction", "0.1"], "both"),
-        (["crispr", "m", "t", "--engine", "ray"], "ray"),
+        (["crispr", "m", "t", "--engine", "rays"], "rays"),
         (["crispr", "", "t"], "model is missing"),
         (["list", "model"], "Did you mean 'methods'?"),
         (["crispr", "m", "t", "--metric", "accurate"], "Did you mean 'accuracy'?"),
@@ -162,7 +163,7 @@ def test_what_is_not_given_keeps_the_default_of_the_recipe():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_setting_of_a_recipe_has_a_flag(method):
     flags = {action.dest for action in build()[1][method]._actions}
-    own = {field.name for field in dataclasses.fields(Recipe) if field.metadata["of"] in (None, method)}
+    own = {field.name for field in dataclasses.fields(Recipe) if is_of(field, method)}
     others = {field.name for field in dataclasses.fields(Recipe)} - own
     assert own - {"method"} <= flags
     assert not others & flags

@@ -3,10 +3,10 @@
 import json
 
 import numpy as np
-import pico
 import pytest
 from safetensors import safe_open
 
+import pico
 import resect
 from resect.counts import Counts
 from resect.errors import BadAddress, InputError, NotFinite, UnknownName, WrongModel

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from resect.errors import BadRecipe
 from resect.recipe import METHODS, WITHOUT_EFFECT, Recipe
+from resect.settings import is_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 recipes = st.builds(
@@ -39,10 +40,11 @@ def test_what_is_written_is_read_back(recipe):
 
 def test_every_setting_has_a_sentence_and_the_file_shows_it():
     for field, method in itertools.product(dataclasses.fields(Recipe), METHODS):
-        recipe = Recipe(model="m", task="t", method=method)
+        needed = {"corpus": ("en=x", "fr=y")} if method == "lape" else {"task": "t"}
+        recipe = Recipe(model="m", method=method, **needed)
         sentence = Recipe.sentence(field.name)
         assert sentence.endswith(".") and "\n" not in sentence
-        if getattr(recipe, field.name) is not None and field.metadata["of"] in (None, method):
+        if getattr(recipe, field.name) is not None and is_of(field, method):
             assert f"# {sentence}\n{field.name} = " in recipe.to_toml()
 
 
@@ -89,7 +91,11 @@ def test_model_and_task_are_wanted(missing):
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
 def test_a_setting_that_would_be_passed_over_is_refused(name):
     others = {"rho": (0.5,), "keep": "smallest", "compose": True, "screen": "gradient", "variant": "official", "sites": ("x",)}
+    others |= {"draws": 1, "selector": "lave", "until_stable": True, "quantile": 0.5}
     given = {"method": "laser", "model": "m", "task": "" if name == "task_free" else "t", name: True}
+    if name == "record_only":
+        given = {"method": "lape", "model": "m", "corpus": ("en=x",), name: True}
+    assert others.keys() & WITHOUT_EFFECT[name]
     for other in others.keys() & WITHOUT_EFFECT[name]:
         with pytest.raises(BadRecipe, match=f"With {name}, {other} would change nothing"):
             Recipe(**given, **{other: others[other]})
@@ -157,3 +163,20 @@ def test_a_setting_that_needs_another_is_refused_without_it(name, value, needed)
 
 def test_the_cache_is_anchored_before_it_is_there():
     assert os.path.isabs(Recipe(method="laser", model="m", task="t", cache="not-yet").anchored().cache)
+
+
+def test_texts_by_language_are_anchored_whatever_they_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("x")
+    entries = ("en=a.txt,b.txt", "fr=*.txt", "ja=hub:owner/name/config:train:text", "es=a.txt", "id=nothing.txt")
+    anchored = Recipe(method="lape", model="m", corpus=entries).anchored().corpus
+    here = str(tmp_path)
+    assert anchored == (f"en={here}/a.txt,{here}/b.txt", f"fr={here}/*.txt", entries[2], f"es={here}/a.txt", entries[4])
+
+
+def test_flags_that_have_another_name_say_the_same():
+    recipe = Recipe(method="lape", model="m", corpus=("en=a", "fr=b"), corpus_tokens=7, fraction=0.05)
+    assert recipe.to_words() == ["lape", "m", "--fraction", "0.05", "--corpus", "en=a", "fr=b", "--tokens", "7"]
+    assert recipe.default_output.as_posix() == "runs/lape-m-en-fr"
+    assert Recipe.from_toml(recipe.to_toml()) == recipe

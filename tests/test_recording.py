@@ -386,8 +386,8 @@ def test_python_memory_does_not_grow_with_the_text() -> None:
         tracemalloc.stop()
         return found
 
-    peak(300)
-    assert peak(1_500) < peak(300) * 1.25 + 100_000
+    peak(600)
+    assert peak(1_500) < peak(600) * 1.25 + 100_000
 
 
 class Told:

@@ -133,6 +133,16 @@ def test_the_units_of_another_model_are_refused_unless_that_is_allowed(run: Run)
         steer(LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), run, ["fr"], allow_other_model=True, **settings)
 
 
+def test_a_run_without_units_is_refused(model: LanguageModel, run: Run, tmp_path: Path) -> None:
+    run.keep_plans({})
+    with pytest.raises(InputError, match="no plans of languages"):
+        steer(model, run, ["fr"], prompts=PROMPTS)
+    with Run.open(tmp_path / "other", Recipe(method="laser", model="bilingual", task_free=True)) as other:
+        pass
+    with pytest.raises(InputError, match="is of laser"):
+        steer(model, other, ["fr"], prompts=PROMPTS)
+
+
 def test_every_mode_leaves_the_model_as_it_was(model: LanguageModel, run: Run) -> None:
     state = {name: value.clone() for name, value in model.model.state_dict().items()}
     for mode in MODES:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,13 @@ from resect.counts import Counts
 from resect.edits.neurons import Clamp, Scale, Shift, is_gated
 from resect.errors import InputError, UnknownName, WrongModel
 from resect.identity import Identity, matrix_at
+from resect.loading import load_model
+from resect.methods.lape import Lape
+from resect.open_answers import ask
 from resect.plan import Plan
 from resect.record import watching
 from resect.steering import MODES, steering_plan
+from resect.texts import read_texts
 
 LANGUAGES = ("en", "fr", "ja")
 TOKENS = (40, 50, 80)
@@ -161,3 +166,18 @@ def test_what_would_do_nothing_or_cannot_be_done_is_refused() -> None:
         steering_plan(counts, {"fr": Neurons({"decoder.0.act": [999]})}, "fr")
     with pytest.raises(WrongModel, match="two models"):
         steering_plan(counts, {"fr": Neurons({"decoder.9.act": [0]})}, "fr")
+
+
+@pytest.mark.real
+def test_a_real_model_of_seven_languages_goes_over_to_chinese(shared: Path) -> None:
+    model = load_model(str(shared / "models" / "ml7"), dtype="float32", device="cpu")
+    texts = {name: read_texts([shared / "data" / "multilingual_text" / name / "valid.txt"])[:300] for name in ("en", "zh", "fr", "es", "id")}
+    lape = Lape(fraction=0.05, tokens=6400)
+    recorded = lape.record(model, texts)
+    plan = steering_plan(recorded, lape.select(recorded), "zh", "en", "add", 4.0)
+    prompts = ["2018", "1.", "10 %", "3,5", "NLP", "GPT-2", "BERT", "(1)", "US$ 20", "12:30", "1990", "Google", "1, 2, 3", "100", "Python"]
+    before, after = (ask(model, each, prompts, new_tokens=16) for each in (Plan(), plan))
+    chinese = lambda answers: sum(any("\u4e00" <= letter <= "\u9fff" for letter in text) for text in answers)
+    latin = lambda answers: sum(any("a" <= letter <= "z" for letter in text) for text in answers)
+    print(chinese(before), chinese(after), latin(before), latin(after), before, after)
+    assert chinese(after) >= chinese(before) + 4

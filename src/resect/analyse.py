@@ -20,6 +20,7 @@ from .analyses.sliding import perplexity
 from .analyses.spectra import spectra
 from .analyses.study import Study
 from .analyses.temperature import temperature
+from .contents import LOCK
 from .errors import BadRecipe, InputError, UnknownName
 from .evaluation import PARAPHRASE
 from .inputs import task_of, text_name, texts_of, weights_digest
@@ -28,7 +29,7 @@ from .methods.laser import Laser
 from .plan import Plan
 from .recipe import Recipe
 from .run import method_of, metric_of
-from .store import LOCK, Run
+from .store import Run
 from .tasks.base import Task
 from .work import Progress, silent
 from .workplace import factors_of, load, state_memory_of

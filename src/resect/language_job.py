@@ -14,6 +14,7 @@ from typing import Any
 from . import control, language_analyses
 from .address import Neurons
 from .comparison import Comparison
+from .contents import BATCH_SIZES
 from .counts import Counts
 from .deactivation import HeldOut, Matrix, deactivated, losses
 from .effect import verify_effect
@@ -29,7 +30,7 @@ from .plan import Plan
 from .recipe import Recipe
 from .recording import Recording, window_of
 from .similarity import similarity
-from .store import BATCH_SIZES, Run
+from .store import Run
 from .work import Engine, Progress, silent
 from .workplace import Outcome, circumstances, engine_of, load
 

@@ -252,7 +252,7 @@ class Options:
     new_tokens: int = setting(128, "The longest answer to an open question, in tokens.", least=1, metavar="N", of="lape")
     parallel: tuple[str, ...] = setting(
         (),
-        "The same sentences in each language, one a line: how alike are their inner states, layer by layer?",
+        "The same sentences in each language, one a line, to see layer by layer how alike languages are inside.",
         path=True,
         metavar="LANG=FILE",
         of="lape",

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from . import run as jobs
+from .contents import COMPARISON, EXAMPLES, INPUTS, PLAN, SCORES, TRIALS
 from .errors import InputError, RunMismatch
-from .store import COMPARISON, EXAMPLES, INPUTS, PLAN, SCORES, TRIALS, Run
+from .store import Run
 from .work import Progress, silent
 
 #: What a run computes, by file; the plan's bytes are what is promised.

@@ -15,6 +15,7 @@ from typing import Any
 from . import control, task_free
 from .beside import Beside
 from .comparison import Comparison
+from .contents import BATCH_SIZES
 from .effect import named_units, verify_effect
 from .evaluation import Compared, compare, compared_values
 from .inputs import beside_of, task_of, weights_digest
@@ -27,7 +28,7 @@ from .model import LanguageModel
 from .plan import Plan
 from .questions import Questions
 from .recipe import Recipe
-from .store import BATCH_SIZES, Run
+from .store import Run
 from .tasks.base import Task
 from .work import Progress, silent
 from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of

@@ -87,12 +87,16 @@ def steer(
 
 def _read(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Counts, dict[str, Neurons]]:
     """A run's counts and each language's units, of this very model unless others are allowed; then they have no identity."""
-    counts = Counts.load(run.counts_path)
+    if run.recipe.method != "lape":
+        raise InputError(f"The run in {run.folder} is of {run.recipe.method}; the units of languages are in a run of `resect lape`.")
+    counts, plans = Counts.load(run.counts_path), run.plans()
+    if not plans:
+        raise InputError(f"The run in {run.folder} has counts, but no plans of languages: it only recorded, or is not finished.")
     if allow_other_model:
         counts = Counts(counts.languages, counts.tokens, counts.active, counts.sums)
     counts.check(model)
     units = {}
-    for language, held in run.plans().items():
+    for language, held in plans.items():
         plan = Plan.from_json(held)
         plan.forms_for(model, allow_other_model=allow_other_model)
         units[language] = Neurons()

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import control
 from .comparison import Comparison, difference, estimate
+from .contents import BATCH_SIZES
 from .effect import verify_effect
 from .evaluation import compare
 from .inputs import beside_of, text_name, texts_of, weights_digest
@@ -19,7 +20,7 @@ from .passages import Passages
 from .plan import Plan
 from .questions import Questions
 from .recipe import Recipe
-from .store import BATCH_SIZES, Run
+from .store import Run
 from .tasks.base import Task
 from .work import Entry, Progress, map_once, silent
 from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from .comparison import Comparison
+from .contents import BATCH_SIZES
 from .factors import Factors, default_folder
 from .inputs import model_of, model_settings
 from .loading import load_model
 from .model import LanguageModel
 from .plan import Plan
 from .recipe import Recipe
-from .store import BATCH_SIZES, Run
+from .store import Run
 from .work import Engine, InProcess, Journal, Progress, silent
 
 #: Random plans behind the control of a report.

@@ -37,7 +37,7 @@ from resect.store import Run
 
 SAYS = {
     "layers": ("Units by layer and language", "most in layer", "of 3,072"),
-    "overlap": ("Units that languages share", "Most in common", "fr and es 3"),
+    "overlap": ("Units that languages share", "Most alike", "fr and es (3, 0.07)"),
     "similarity": ("Parallel sentences, layer by layer", "200 sentences in 7 languages", "0.802 against 0.551, 0.251 more", "en-zh"),
     "stability": ("Would more text have changed it?", "Jaccard index of 0.83", "at least 50,000 tokens", "65.5k", "0.880"),
 }

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..contents import ANALYSES
 from ..figures import PLAIN, Face, Figures, count
 from ..recipe import Recipe
-from ..store import ANALYSES
 from .noise import Denoised
 from .sound import whole_of
 from .surgery import OF_MATRICES, Surgery

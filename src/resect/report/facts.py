@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..contents import RECIPE
 from ..errors import InputError
 from ..figures import DASH, PAGE, Figures, arrow, count, few_groups
 from ..recipe import Recipe
-from ..store import RECIPE
 from . import tables
 from .advice import change_to, command, has_price, helped, near, next_commands, of_all, program, verdict
 from .matrices import Sought

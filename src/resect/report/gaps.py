@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ..contents import RECIPE
 from ..errors import ResectError
-from ..store import RECIPE, Run
+from ..store import Run
 from .advice import near, program
 
 T = TypeVar("T")

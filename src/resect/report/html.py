@@ -16,10 +16,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..contents import RECIPE, REPORT
 from ..errors import InputError
 from ..figures import PAGE, Figures
 from ..files import read_text, write_text
-from ..store import RECIPE, REPORT, Run
+from ..store import Run
 from . import charts, facts, findings, pictures, quoted, tables
 from .advice import has_spread
 from .analyses import Analyses, analyses_of

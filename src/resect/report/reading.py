@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..contents import PART, RECIPE, SCORES, TRIALS
 from ..errors import InputError, ResectError, RunMismatch
 from ..figures import Figures
 from ..files import read_text
 from ..recipe import METHODS, Recipe
 from ..scores import Scores
-from ..store import PART, RECIPE, SCORES, TRIALS, Run
+from ..store import Run
 from .advice import near, program
 from .analyses import Analyses, analyses_of
 from .gaps import Gap, Tries, gap

@@ -88,15 +88,15 @@ class Surgery:
         model = plan.get("model")
         shapes = model.get("shapes") if isinstance(model, Mapping) else None
         ranks = {(row.get("site"), row.get("rho")): row.get("rank") for row in trials}
-        neurons, reductions = 0, []
+        neurons, reductions = set[tuple[str, int]](), []  # a unit of two languages is in the edits of both, and is one
         for edit in plan["edits"]:
-            neurons += sum(len(indices) for indices in (edit.get("neurons") or {}).values())
+            neurons |= {(address, unit) for address, units in (edit.get("neurons") or {}).items() for unit in units}
             if "site" in edit:
                 found = Reduction.of(edit, shapes if isinstance(shapes, Mapping) else {})
                 known = ranks.get((str(found.site), found.share))
                 told = found.kind == "reduce_rank" and found.rank is None and isinstance(known, int)
                 reductions.append(replace(found, rank=known) if told else found)
-        return cls(neurons, tuple(reductions), method)
+        return cls(len(neurons), tuple(reductions), method)
 
     @property
     def total(self) -> int:

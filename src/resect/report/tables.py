@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..contents import PART
 from ..figures import DASH, LOST, PAGE, Figures, count
-from ..store import PART
 from .advice import has_spread, turned
 from .charts import shift
 from .noise import Denoised

@@ -26,7 +26,7 @@ def matrix(effects: Effects) -> Section:
         "read. A cell: the change of the mean negative log-probability of a token, in nats; above 0 the text has become less probable."
     )
     but = "It says how well the model still reads plain text, not what it writes."
-    beside = [f"{mine} → {theirs} {PAGE.signed(change)}" for mine, theirs, change in effects.others[:PAIRS]]
+    beside = [PAGE.blank.join((mine, "→", theirs, PAGE.signed(change))) for mine, theirs, change in effects.others[:PAIRS]]
     words = [f"Beside the diagonal, the strongest (units → text): {', '.join(beside)}."] if beside else []
     if effects.without_units:
         words.append(f"Without units, nothing is off: {', '.join(effects.without_units)}.")
@@ -35,7 +35,7 @@ def matrix(effects: Effects) -> Section:
     chosen = frozenset((row, column) for row, column in enumerate(effects.strongest) if column is not None)
     drawn = [_map(effects, effects.loss.change, "The row's units off", shade, chosen)]
     if random is not None:
-        over = "" if draws is None else f" (mean of {count(draws, 'draws')})"
+        over = "" if draws is None else " (one draw)" if draws == 1 else f" (mean of {count(draws, 'draws')})"
         drawn.append(_map(effects, random.loss, f"Random units off{over}", shade))
     else:
         words.append("Random units were not switched off, so that there is no control.")

@@ -89,14 +89,18 @@ def overlap(found: Overlap) -> Section:
     drawn = heat(names, names, cells, texts, title="Units that languages share", dense=True)
     ranked = sorted(
         (
-            (found.jaccard[row][column] or 0.0, f"{names[row]} and {names[column]} {PAGE.number(found.shared[row][column])}")
+            (found.jaccard[row][column] or 0.0, _told(found, row, column))
             for row in range(size)
             for column in range(row + 1, size)
             if found.shared[row][column]
         ),
         reverse=True,
     )
-    words = f"Most in common: {', '.join(told for _, told in ranked[:PAIRS])}." if ranked else "No two languages share a unit."
+    words = (
+        f"Most alike (units in common, Jaccard): {', '.join(told for _, told in ranked[:PAIRS])}."
+        if ranked
+        else "No two languages share a unit."
+    )
     how = (
         "How many units two languages have in common; on the diagonal, how many a language has. The colour: that number as a part of the "
         "units that either of them has (Jaccard)."
@@ -108,6 +112,11 @@ def overlap(found: Overlap) -> Section:
     )
     figure = (Figure(Markup(drawn), "Units that languages share", "natural"),)
     return Section("overlap", "Overlap", "Units that languages share", how, but, (words,), figure, None, folds)
+
+
+def _told(found: Overlap, row: int, column: int) -> str:
+    jaccard = PAGE.signed(found.jaccard[row][column], 2).removeprefix("+")
+    return f"{found.languages[row]} and {found.languages[column]} ({PAGE.number(found.shared[row][column])}, {jaccard})"
 
 
 def similarity(found: Similarity) -> Section:

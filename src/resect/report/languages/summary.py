@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from ...contents import COUNTS
 from ...figures import DASH, PLAIN, Figures, arrow
-from ...store import COUNTS, Run
+from ...store import Run
 from ..advice import near, program
 from ..printed import Wide, plain
 from ..sound import comparison_of

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...contents import COUNTS, PLANS
 from ...figures import PLAIN, Face, count
 from ...recipe import Recipe
-from ...store import COUNTS, PLANS
 from ..advice import command, near, program
 from .effects import Effects
 
@@ -17,11 +17,11 @@ FRACTION = 0.01
 #: From so many languages on they are not named one by one.
 NAMED = 10
 SELECTORS = {
-    "lape": "the entropy of their activation probabilities over the languages is lowest (LAPE)",
-    "lave": "the entropy of their mean activation values over the languages is lowest (LAVE)",
-    "pv": "the entropy of how much tuning on single languages changes them is lowest (PV)",
-    "lap": "they are active at more than 95 % of a language's tokens (LAP), for each language as many as LAPE takes",
-    "random": "chance wills it, for each language as many as LAPE takes",
+    "lape": "the {share} of all units whose activation probabilities have the lowest entropy over the languages (LAPE)",
+    "lave": "the {share} of all units whose mean activation values have the lowest entropy over the languages (LAVE)",
+    "pv": "the {share} of all units whose changes under tuning on single languages have the lowest entropy over the languages (PV)",
+    "lap": "units that are active at more than 95 % of a language's tokens (LAP), for each language as many as LAPE takes",
+    "random": "units at random, for each language as many as LAPE takes",
 }
 
 
@@ -114,7 +114,6 @@ def _sizes(effects: Effects, face: Face) -> str:
 def method(recipe: Recipe, face: Face = PLAIN) -> list[str]:
     """What was done, in sentences: recorded, selected, switched off."""
     share = f"{100 * (FRACTION if recipe.fraction is None else recipe.fraction):g}{face.blank}%"
-    taken = f"the {share} of all units" if recipe.selector in ("lape", "lave", "pv") else "units"
     bar = f"{100 * recipe.quantile:g}{face.blank}%"
     recorded = (
         "Recorded (LAPE, Tang et al., ACL 2024): a unit of a feed-forward block is active at a token where the output of its activation "
@@ -122,9 +121,9 @@ def method(recipe: Recipe, face: Face = PLAIN) -> list[str]:
     )
     if recipe.record_only:
         return [recorded, "Only recorded: nothing was selected, nothing switched off."]
-    selected = f"Selected: {taken} of which {SELECTORS[recipe.selector]}."
-    if recipe.selector in ("lape", "lave"):
-        selected += f" Only units that some language lifts above the bar, the value below which {bar} of all lie, are looked at;"
+    selected = f"Selected: {SELECTORS[recipe.selector].format(share=share)}."
+    if recipe.selector in ("lape", "lave", "pv"):
+        selected += f" Only those count that some language lifts above the bar, below which {bar} of all values lie;"
         selected += " a unit belongs to every language that does."
     off = "Switched off: the activation of a language's units is set to 0, and held-out text of every language is read again."
     return [recorded, selected, off]
