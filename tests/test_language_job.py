@@ -179,6 +179,22 @@ def test_open_questions_and_parallel_sentences(folder, tmp_path):
     assert left.analyses()["similarity"]["n_sentences"] == 200
 
 
+def test_a_plan_of_a_language_adds_to_others(folder, finished):
+    import torch
+
+    from resect import ReduceRank, Scale
+    from resect.loading import load_model
+
+    model = load_model(folder / "model")
+    cut = Plan.from_json(finished.plans()["aa"])
+    other = Plan((Scale({"decoder.0.up": [3, 4]}, 0.0), ReduceRank("decoder.1.down", rho=0.5))).for_model(model)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    with (cut + other).applied(model) as forms:
+        assert forms == ("weights",) * 3
+        assert not model.model.state_dict()["model.layers.0.mlp.down_proj.weight"][:, [3, 11]].any()
+    assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
+
+
 def test_a_language_without_units_is_said(folder, tmp_path):
     left = Run.load(run.job(recipe_of(folder, tmp_path, fraction=0.0)).folder)
     assert left.matrix()["units"] == [0, 0]

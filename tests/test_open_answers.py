@@ -119,7 +119,7 @@ def test_what_cannot_be_asked_is_refused_first() -> None:
     tell: dict[str, Any] = {"progress": lambda *each: told.append(each)}
     with pytest.raises(InputError, match="bert fills masks"):
         ask(masked, Plan(), ["a"], **tell)
-    with pytest.raises(PromptTooLong, match=r"context of 128.*fewer tokens than 125 \(--new-tokens\)"):
+    with pytest.raises(PromptTooLong, match=r"context of 128.*less than 125 tokens"):
         ask(model, Plan(), ["the house with water"], new_tokens=125, **tell)
     with pytest.raises(InputError, match="there are 0"):
         ask(model, Plan(), [], **tell)

@@ -20,6 +20,7 @@ from .analyses.sliding import perplexity
 from .analyses.spectra import spectra
 from .analyses.study import Study
 from .analyses.temperature import temperature
+from .contents import ANALYSES as ANALYSES_FILE
 from .contents import LOCK
 from .errors import BadRecipe, InputError, UnknownName
 from .evaluation import PARAPHRASE
@@ -87,6 +88,11 @@ def analyse(
     says why; RunMismatch where the model or the data behind the run has changed, or another process works in its folder; what loading and
     asking raise.
     """
+    if run.recipe.method == "lape":
+        raise InputError(
+            "A run of lape makes its own analyses (units by layer, overlap, stability; similarity where it has --parallel sentences): they are "
+            f"in {run.folder / ANALYSES_FILE} and in its report."
+        )
     for name in what:
         if name not in ANALYSES:
             raise UnknownName("analysis", name, ANALYSES)

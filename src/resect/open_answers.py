@@ -135,7 +135,7 @@ def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None
     try:
         model.openings(prompts, new_tokens)
     except PromptTooLong as error:
-        raise PromptTooLong(f"{error} Or let it write fewer tokens than {new_tokens} (--new-tokens).") from error
+        raise PromptTooLong(f"{error} Or let it write less than {new_tokens} tokens (--new-tokens, --max-new-tokens).") from error
 
 
 def rated(texts: Sequence[str], identifier: Tells | None, ratings: Iterable[int | None] | None = None) -> Rated:

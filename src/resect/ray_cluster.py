@@ -39,8 +39,8 @@ def installed() -> Any:
 
 
 @contextmanager
-def cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
-    """A connection to a cluster: one that is there already, the one at the address, or one of our own on this machine.
+def cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[None]:
+    """A connection to a cluster: one that is there already, the one at the address, or one of our own with room for so many workers.
 
     Raises InputError where none answers.
     """
@@ -49,14 +49,13 @@ def cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
-        ray.init(address="local", **own, **quiet)
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE, **quiet)
+    elif address.startswith("ray://"):
+        raise InputError(
+            f"{address} is for Ray's client, through which models cannot be referred to: give the address that `ray start` says "
+            "(host:6379), on a machine of the cluster."
+        )
     else:
-        if address.startswith("ray://"):
-            raise InputError(
-                f"{address} is for Ray's client, through which models cannot be referred to: give the address that "
-                "`ray start` says (host:6379), on a machine of the cluster."
-            )
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -71,7 +70,7 @@ def cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def references(ray: Any, model: LanguageModel) -> Iterator[None]:
+def references(model: LanguageModel) -> Iterator[None]:
     """Whatever is sent meanwhile holds a reference where this model, or a part of it, stood."""
     from ray.util import deregister_serializer, register_serializer
 
@@ -97,7 +96,7 @@ def references(ray: Any, model: LanguageModel) -> Iterator[None]:
 def room_here(model: LanguageModel) -> int:
     """How many workers this machine has room for."""
     gpus = _gpus(model)
-    return max(1, torch.cuda.device_count() // gpus if gpus else (os.cpu_count() or 1) // torch.get_num_threads())
+    return max(1, torch.cuda.device_count() // gpus) if gpus else max(LEAST, (os.cpu_count() or 1) // torch.get_num_threads())
 
 
 def _gpus(model: LanguageModel) -> int:
@@ -112,8 +111,8 @@ def options_of(ray: Any, model: LanguageModel, wanted: int | None) -> tuple[int,
     free = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
     if gpus > free["GPU"]:
         raise InputError(f"The model is on {gpus} GPUs here, and the Ray cluster has {free['GPU']:g}: give --device cpu, or add nodes.")
-    room = sum(int(node.get("GPU", 0) // gpus) if gpus else max(1, int(node.get("CPU", 0) // threads)) for node in nodes)
-    count = wanted or max(1, room)
+    room = sum(int(node.get("GPU", 0) // gpus) if gpus else int(node.get("CPU", 0) // threads) for node in nodes)
+    count = wanted or max(1 if gpus else LEAST, room)
     share = free["CPU"] / count
     asked = {"num_cpus": min(threads, int(share) if share >= 1 else _part(share)), "scheduling_strategy": "SPREAD"}
     if gpus:
@@ -128,5 +127,6 @@ def _part(share: float) -> float:
 
 
 def said(resources: Mapping[str, Any]) -> str:
+    """How many CPUs and GPUs these are, in words."""
     named = {"num_cpus": "CPU", "num_gpus": "GPU", "CPU": "CPU", "GPU": "GPU"}
     return ", ".join(f"{resources[key]:g} {name}" for key, name in named.items() if key in resources) or "nothing"

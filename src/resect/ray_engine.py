@@ -5,7 +5,8 @@ weights differ. Batch sizes and the number of threads are this process', so that
 device. Knows Ray and models; knows no method and no job.
 """
 
-from collections import deque
+import textwrap
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from .work import Item, Progress, Result, silent
 
 #: Items that are taken from their source before the first of them is yielded, for each worker: one is done while another waits.
 AHEAD = 2
-#: How often an item is begun anew after the worker that had it was lost.
+#: How often an item is begun anew, if nothing else is said.
 RETRIES = 3
 #: Seconds that a cluster is given to find room for workers.
 PATIENCE = 120
@@ -38,10 +39,12 @@ class RayEngine:
     load : gives a worker's model, in a process of its own, maybe on another machine: what it reads must be found there
     workers : how many processes; None: as many as the cluster has room for, each with as many threads as this process (on a GPU: with as
         many GPUs)
-    address : of a cluster that runs ("auto", "host:6379", "ray://host:10001"), which is left as it was; None: one on this machine, for as
-        long as the context lasts
+    retries : how often an item is begun anew after the worker that had it was lost
+    address : of a cluster that runs ("auto", "host:6379"), which is left as it was; None: one on this machine, for as long as the context
+        lasts
 
-    A cluster that this process is connected to already is used, and stays. Raises InputError where Ray is not installed, no cluster
+    A cluster that this process is connected to already is used, and stays. Where `resect` or PyTorch are of another version than here, a
+    worker is refused. Raises InputError where Ray is not installed, no cluster
     answers, or it has no GPU that is needed; on entering also WrongModel for a worker with other weights, and Failure where no worker
     comes up.
     """
@@ -53,42 +56,51 @@ class RayEngine:
         *,
         workers: int | None = None,
         address: str | None = None,
+        retries: int = RETRIES,
         progress: Progress = silent,
     ) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"There is one Ray worker or more, not {workers}; leave it out for as many as there is room for.")
         self._ray = installed()
         self._model, self._load, self._wanted, self._address, self._progress = model, load, workers, address, progress
+        self._retries = retries
         self._hands: list[_Hand] = []
-        self._work: tuple[object, int, Any] = (None, 0, None)  # what the workers were sent last, its number, where it is kept
+        self._sent = _Sent(None, 0, None)
         self._leaving = ExitStack()
 
     def __enter__(self) -> "RayEngine":
         with ExitStack() as stack:
-            stack.enter_context(cluster(self._ray, self._address, self._wanted or room_here(self._model)))
-            stack.enter_context(references(self._ray, self._model))
+            here = self._address is None and not self._ray.is_initialized()
+            wanted = self._wanted or (room_here(self._model) if here else None)
+            stack.enter_context(cluster(self._ray, self._address, wanted))
+            stack.enter_context(references(self._model))
             stack.callback(self._dismiss)
-            self._start(*options_of(self._ray, self._model, self._wanted))
+            self._start(*options_of(self._ray, self._model, wanted))
             self._leaving = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._leaving.close()
 
+    @property
+    def neighbours(self) -> int:
+        """How many workers share the memory of one machine, at most."""
+        return max(Counter(hand.node for hand in self._hands).values(), default=1)
+
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order; of `items` at most `AHEAD` a worker are taken before the first is yielded.
 
-        An item whose worker is lost is done again by a new one, at most `RETRIES` times. What is raised in a worker is raised here, when
+        An item whose worker is lost is done again by a new one, at most `retries` times. What is raised in a worker is raised here, when
         the item's turn has come; the results before it are yielded. Raises also Failure for an item whose workers are lost again and again.
         """
-        self._send_work(work)
+        sent = self._send(work)
         under_way: deque[_Errand] = deque()
         source = iter(items)
         try:
             while True:
                 while len(under_way) < AHEAD * len(self._hands):
                     for item in source:
-                        under_way.append(self._begin(_Errand(item)))
+                        under_way.append(self._begin(_Errand(sent, item)))
                         break
                     else:
                         break
@@ -116,18 +128,17 @@ class RayEngine:
         for hand in [hand for hand in hands if hand.there in missing]:
             self._ray.kill(hand.actor)
             hands.remove(hand)
+            self._hands.remove(hand)
+        self._asked = said(options)
         if not hands:
-            raise Failure(
-                f"The Ray cluster has had no room for a worker for {PATIENCE} seconds (each asks for {said(options)}; free are "
-                f"{said(self._ray.available_resources())}). Wait until others are done, or add a node."
-            )
+            raise self._no_room()
         for done, hand in enumerate(hands, start=1):
             try:
                 self._check(hand)
             except self._lost as error:
                 raise Failure(
                     "A Ray worker was lost while it loaded the model; most often its machine has too little memory for so many copies of "
-                    f"it. Try a smaller number of workers (--ray-workers). Ray says: {_first(error)}"
+                    f"it. Try a smaller number of workers (--ray-workers). Ray says: {_brief(error)}"
                 ) from error
             self._progress(stage, done, len(hands))
 
@@ -155,13 +166,20 @@ class RayEngine:
                 f"The Ray worker {loaded.where} loaded a model of other weights than this process has. Give every machine the same "
                 "files, or a Hub id with --revision."
             )
-        hand.checked = True
+        hand.checked, hand.node = True, loaded.node
 
     def _dismiss(self) -> None:
         for hand in self._hands:
             self._ray.kill(hand.actor)
         self._hands.clear()
-        self._work = (None, self._work[1], None)
+        self._sent = _Sent(None, self._sent.number, None)
+
+    def _no_room(self) -> Failure:
+        free = said(self._ray.available_resources())
+        return Failure(
+            f"The Ray cluster has had no room for a worker for {PATIENCE} seconds (each asks for {self._asked}; free are {free}). "
+            "Wait until others are done, or add a node; finished work is kept."
+        )
 
     @property
     def _lost(self) -> tuple[type[Exception], ...]:
@@ -171,18 +189,19 @@ class RayEngine:
 
     # Items.
 
-    def _send_work(self, work: object) -> None:
-        last, number, _ = self._work
-        if work is not last:
-            self._work = (work, number + 1, self._ray.put(work))
+    def _send(self, work: object) -> "_Sent":
+        """Send a work, where it is another than the last one: what workers remember of it serves again."""
+        if work is not self._sent.work:
+            self._sent = _Sent(work, self._sent.number + 1, self._ray.put(work))
+        return self._sent
 
     def _begin(self, errand: "_Errand") -> "_Errand":
-        """Hand an item to the worker that has the fewest."""
-        errand.hand = min(self._hands, key=lambda hand: hand.busy)
+        """Hand an item to the worker that has the fewest, of those that are up."""
+        up = [hand for hand in self._hands if hand.checked or self._ray.wait([hand.loaded], timeout=0)[0]]
+        errand.hand = min(up or self._hands, key=lambda hand: hand.busy)
         errand.hand.busy += 1
         errand.sizes = dict(self._model.batches.sizes)
-        _, number, kept = self._work
-        errand.promise = errand.hand.actor.do.remote(number, [kept], errand.sizes, errand.item)
+        errand.promise = errand.hand.actor.do.remote(errand.sent.number, [errand.sent.kept], errand.sizes, errand.item)
         errand.outcome = None
         return errand
 
@@ -192,8 +211,11 @@ class RayEngine:
         while True:
             while first.outcome is None:
                 waiting = {errand.promise: errand for errand in under_way if errand.outcome is None}
-                ready, _ = self._ray.wait(list(waiting), num_returns=1)
-                self._take(waiting[ready[0]])
+                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=PATIENCE)
+                if ready:
+                    self._take(waiting[ready[0]])
+                elif not self._ray.wait([hand.there for hand in self._hands], timeout=0)[0]:
+                    raise self._no_room()
             if not isinstance(first.outcome, Done):
                 raise first.outcome.error() if isinstance(first.outcome, Raised) else first.outcome
             if self._agree(first, first.outcome.sizes):
@@ -213,11 +235,11 @@ class RayEngine:
                 self._ray.kill(hand.actor)
                 self._hand()
             errand.losses += 1
-            if errand.losses > RETRIES:
+            if errand.losses > self._retries:
                 raise Failure(
                     f"A work item was given up after {errand.losses} Ray workers were lost over it; most often a machine runs out of "
                     "memory: try a smaller --batch-size, or fewer workers on a machine (--ray-workers). Finished work is kept. "
-                    f"Ray says: {_first(error)}"
+                    f"Ray says: {_brief(error)}"
                 ) from error
             self._begin(errand)
         except self._ray.exceptions.RayTaskError as error:
@@ -239,21 +261,32 @@ class RayEngine:
         return True
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A work that workers were sent: its number, and where Ray keeps it."""
+
+    work: object
+    number: int
+    kept: Any
+
+
 @dataclass
 class _Hand:
-    """A worker, seen from here: whether it is there, what it loaded, and how many items it has."""
+    """A worker, seen from here: whether it is there, what it loaded, how many items it has, and on which machine it is."""
 
     actor: Any
     there: Any
     loaded: Any
     busy: int = 0
     checked: bool = False
+    node: str = ""
 
 
 @dataclass(eq=False)
 class _Errand:
     """An item on its way: who has it, the batch sizes that were sent along, what is promised, and what came of it."""
 
+    sent: _Sent
     item: Any
     losses: int = 0
     hand: Any = None
@@ -262,6 +295,7 @@ class _Errand:
     outcome: "Done | Raised | Exception | None" = None
 
 
-def _first(error: Exception) -> str:
-    """The first line of what Ray has to say."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _brief(error: Exception) -> str:
+    """The first and the last line of what Ray has to say: what happened, and why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " … ".join(textwrap.shorten(line, 200, placeholder=" …") for line in dict.fromkeys((lines[0], lines[-1])))

@@ -51,12 +51,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker has: its model's weights as a digest, versions, and where it is."""
+    """What a worker has: its model's weights as a digest, versions, where it is, and on which machine."""
 
     weights: str
     resect: str
     torch: str
     where: str
+    node: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Raised:
 
     @classmethod
     def of(cls, error: ResectError, more: str = "") -> "Raised":
-        """This error, and something to be added to its words."""
+        """An error, with something added to its words."""
         return cls(type(error), f"{error}{more}", dict(vars(error)))
 
     def error(self) -> ResectError:
@@ -103,13 +104,14 @@ class Worker:
         """Load the model."""
         import ray
 
-        where = f"{ray.util.get_node_ip_address()} (process {os.getpid()})"
+        node = ray.util.get_node_ip_address()
+        where = f"{node} (process {os.getpid()})"
         given.take()
         try:
             _own["model"] = load()
         except ResectError as error:
             return Raised.of(error, f" (On the Ray worker {where}.)")
-        return Loaded(weights_digest(_own["model"]), __version__, str(torch.__version__), where)
+        return Loaded(weights_digest(_own["model"]), __version__, str(torch.__version__), where, node)
 
     def do(self, number: int, work: list[Any], sizes: dict[str, int], item: Any) -> Done | Raised:
         """Do an item of a work in batches of these sizes.

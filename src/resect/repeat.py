@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from . import run as jobs
-from .contents import COMPARISON, EXAMPLES, INPUTS, PLAN, SCORES, TRIALS
+from .contents import ANSWERS, COMPARISON, COUNTS, EXAMPLES, INPUTS, MATRIX, PLAN, PLANS, SCORES, TRIALS
 from .errors import InputError, RunMismatch
 from .store import Run
 from .work import Progress, silent
 
 #: What a run computes, by file; the plan's bytes are what is promised.
-PRODUCTS = (PLAN, SCORES, TRIALS, COMPARISON, EXAMPLES)
+PRODUCTS = (PLAN, SCORES, TRIALS, COMPARISON, EXAMPLES, COUNTS, MATRIX, ANSWERS)
 #: What may change the last bits.
 CIRCUMSTANCES = ("device", "dtype", "threads", "batch_sizes", "platform", "versions")
 
@@ -38,7 +38,8 @@ class Repeated:
     @property
     def agrees(self) -> bool:
         """Whether every plan came out with the same bytes, which is what is promised."""
-        return all(then == now is not None for name, (then, now) in self.files.items() if Path(name).name == PLAN)
+        plans = [pair for name, pair in self.files.items() if Path(name).name == PLAN or Path(name).parent.name == PLANS]
+        return all(then == now is not None for then, now in plans)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: every pair with whether it agrees."""
@@ -89,7 +90,9 @@ def repeat(run: Run, output: str | None = None, progress: Progress = silent) -> 
 
 def _names(run: Run) -> list[str]:
     folders = [run.folder, *(part.folder for part in run.parts())]
-    return [str((folder / name).relative_to(run.folder)) for folder in folders for name in PRODUCTS]
+    names = [*PRODUCTS, *(f"{PLANS}/{language}.json" for language in run.plans())]
+    own = [name for name in names if not (run.recipe.record_only and name == PLAN)]
+    return [str((folder / name).relative_to(run.folder)) for folder in folders for name in own]
 
 
 def _digest(path: Path) -> str | None:

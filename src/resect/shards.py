@@ -18,6 +18,8 @@ from .windows import Packing
 
 #: Tokens of a shard where nothing asks for fewer: minutes of work for a large model on a CPU, seconds on a GPU.
 SHARD_TOKENS = 65_536
+#: At least so many shards, where the limit on tokens has so many windows: halves can be compared, and a set's moves watched.
+SHARDS = 16
 #: Documents, and characters, that go to the tokenizer at once: enough for it to be fast, few enough to be nothing in memory.
 _DOCUMENTS, _CHARACTERS = 256, 2**18
 
@@ -40,7 +42,7 @@ class LanguageText:
     encoder : how a document becomes token ids, opened and closed
     window : tokens of a window
     tokens : at most so many; None: all there are
-    shard_tokens : tokens of a shard, at most and at least a window's; with a small limit so few that there are two shards
+    shard_tokens : tokens of a shard, at least a window's; with a small limit so few that there are 16 shards
 
     `ended`: whether the text was read to its end; `dropped`: how many tokens were left there, too few for a window.
 
@@ -67,7 +69,7 @@ class LanguageText:
         self._documents, self._encoder = documents, encoder
         self._limit = None if tokens is None else tokens // window
         usual = max(1, shard_tokens // window)
-        self._shard = usual if self._limit is None else min(usual, math.ceil(self._limit / 2))
+        self._shard = usual if self._limit is None else min(usual, math.ceil(self._limit / SHARDS))
         self.ended, self.dropped = False, 0
         #: So far: documents read, tokens that they became, full windows that were cut of these.
         self._read, self._encoded, self._windows = 0, 0, 0

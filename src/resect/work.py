@@ -27,6 +27,10 @@ class Progress(Protocol):
 class Engine(Protocol):
     """Maps work over items. Results come in the order of the items, whatever finished first."""
 
+    @property
+    def neighbours(self) -> int:
+        """How many of its processes share the memory of one machine."""
+
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order.
 
@@ -69,6 +73,8 @@ def silent(stage: str, done: int, total: int) -> None:
 
 class InProcess:
     """The Engine that does the work here and now, one item after the other."""
+
+    neighbours = 1
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order."""

@@ -62,7 +62,7 @@ def analyse(options: Namespace) -> None:
     from ..report import pages
     from ..report.html import write
 
-    given = settings_of(options)
+    given = {name: value for name, value in settings_of(options).items() if name not in ("counts", "corpus")}  # which mean others here
     with told(options.quiet) as progress:
         found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
     path = write(run)

@@ -13,7 +13,8 @@ from ..model import LanguageModel
 from ..plan import Plan
 from ..questions import Questions
 from ..race import Bar, Climb, Tally, race, winners
-from ..sweep import Station, Sweep
+from ..station import Station
+from ..sweep import Sweep
 from ..work import Engine, Entry, Journal, Progress, map_once
 from .base import Found
 

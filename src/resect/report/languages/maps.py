@@ -10,7 +10,7 @@ from ..sections import Figure, Fold, Section
 from ..tables import Table
 from .effects import Effects
 from .effects import Table as Cells
-from .told import perplexity
+from .told import few, perplexity
 
 #: What the rows are: the language whose units are off. The columns are that of the text.
 CORNER = "off"
@@ -30,6 +30,7 @@ def matrix(effects: Effects) -> Section:
     words = [f"Beside the diagonal, the strongest (units → text): {', '.join(beside)}."] if beside else []
     if effects.without_units:
         words.append(f"Without units, nothing is off: {', '.join(effects.without_units)}.")
+    words += [few(effects)] if few(effects) else []
     random, draws = effects.control, effects.control.draws if effects.control else None
     shade = Shade.of([*effects.loss.change, *(random.loss if random else ())], diverging=True)
     chosen = frozenset((row, column) for row, column in enumerate(effects.strongest) if column is not None)

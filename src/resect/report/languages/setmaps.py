@@ -121,7 +121,7 @@ def _told(found: Overlap, row: int, column: int) -> str:
 
 def similarity(found: Similarity) -> Section:
     """How alike parallel sentences are inside the model, layer by layer."""
-    series = [Series("parallel sentences", found.mean), Series("unrelated sentences", found.unrelated, "base")]
+    series = [Series("parallel sentences", _short(found.mean)), Series("unrelated sentences", _short(found.unrelated), "base")]
     series = [one for one in series if any(value is not None for value in one.values)]
     names = [str(layer) for layer in found.layers]
     title = "Similarity of sentences by layer"
@@ -159,8 +159,8 @@ def stability(found: Stability) -> Section:
     drawn: tuple[Figure, ...] = ()
     words, folds = [], []
     if len(known) > 1:
-        series = Series("Jaccard", [step.jaccard for step in known])
-        title, names = "The set as there is more text", [_short(step.tokens) for step in known]
+        series = Series("Jaccard", _short([step.jaccard for step in known]))
+        title, names = "The set as there is more text", [_thousands(step.tokens) for step in known]
         upwards = "how alike the two sets are (Jaccard)"
         chart = lines(names, [series], title=title, across="tokens of each language", upwards=upwards, share=False)
         drawn = (Figure(Markup(chart), title),)
@@ -190,10 +190,15 @@ def stability(found: Stability) -> Section:
     return Section("stability", "Stability", "Would more text have changed it?", how, but, tuple(words), drawn, None, tuple(folds))
 
 
-def _short(tokens: int) -> str:
+def _short(values: Sequence[float | None]) -> list[float | None]:
+    """Values with three digits after the point: more would not fit beside a curve."""
+    return [None if value is None else round(value, 3) for value in values]
+
+
+def _thousands(tokens: int) -> str:
     """A number of tokens, short enough for an axis.
 
-    >>> _short(65_536), _short(2_097_152), _short(900)
+    >>> _thousands(65_536), _thousands(2_097_152), _thousands(900)
     ('65.5k', '2.1M', '900')
     """
     for size, letter in ((10**6, "M"), (10**3, "k")):

@@ -35,15 +35,19 @@ def summary(run: Run) -> RenderableType:
         return Group(title, *notes, Text(""), done, *_next([_merge(run)]), Text(""), last)
     effects, questions = effects_of(run.matrix()), questions_of(comparison_of(run.comparison()))
     title = Text(f"{recipe.method} · {name} · {plain(told.subject(effects.languages))}", style="bold")
-    on = told.scored(effects)
-    parts: list[RenderableType] = [title, *([Text(f"on held-out text: {on}")] if on else []), *notes]
+    on, short = told.scored(effects), told.few(effects)
+    parts: list[RenderableType] = [title, *([Text(f"on held-out text: {on}")] if on else []), *([Text(short)] if short else []), *notes]
     if len(effects.languages) <= MOST:
         parts += _under(
             "Change of the negative log-probability of a token, in nats (rows: whose units are off; columns: whose text)", matrix(effects)
         )
         parts.append(Padding(Text("* the largest of its row", style="dim"), (0, 0, 0, 2)))
     parts += _under("Each language's own text, with its own units off", own(effects))
-    parts += _under("Open questions: answers in their language, and quality from 1 to 5", asked(questions)) if questions else []
+    if questions is not None and (questions.accuracy or questions.quality):
+        heading = " and ".join(
+            ("answers in their language",) * bool(questions.accuracy) + ("quality from 1 to 5",) * bool(questions.quality)
+        )
+        parts += _under(f"Open questions: {heading}", asked(questions))
     results = [steered_of(found) for found in run.steered().values()]
     parts += _under("Steered: answers in the language that was wanted", steered(results)) if results else []
     says = told.verdict(effects)

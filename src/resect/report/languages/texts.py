@@ -42,10 +42,12 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
         folds += (
             [Fold(f"{'More questions' if place < OPEN else 'Questions'} in {language}", quotes=tuple(map(_quoted, rest)))] if rest else []
         )
-    if any(len(here) > QUOTED for here in by_language.values()):
-        words.append(
-            f"Quoted are the first {QUOTED} questions of each language, whatever came of them; answers.jsonl in the run folder has all."
-        )
+    few = f"the first {QUOTED} questions of each language" if any(len(here) > QUOTED for here in by_language.values()) else "all questions"
+    words += (
+        [f"Quoted: {few}, whatever came of them. With the units of other languages off: answers.jsonl in the run folder."]
+        if answers
+        else []
+    )
     how = (
         "Questions without one right answer, asked with nothing off, with the units of the question's own language off, and with as many "
         "random units off."
@@ -92,10 +94,10 @@ def _map(scored: Scored | None, is_share: bool) -> Fold | None:
 
 
 def _quoted(question: Question) -> Quotation:
+    """The answers that are to be compared; where there are none of them, whatever was answered with the units of other languages off."""
     names = {"": "as it is", question.language: f"{question.language} off", RANDOM: "random off"}
-    # First those that are to be compared: then, where they are there, the units of other languages.
-    ordered = [off for off in names if off in question.answers] + [off for off in question.answers if off not in names]
-    voices = [_voice(names.get(off, f"{off} off"), question.answers[off], question.language) for off in ordered]
+    shown = [off for off in names if off in question.answers] or list(question.answers)
+    voices = (_voice(names.get(off, f"{off} off"), question.answers[off], question.language) for off in shown)
     return Quotation(question.id, Text.of(question.prompt), tuple(voices), code(question.language))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...contents import COUNTS, PLANS
-from ...figures import PLAIN, Face, count
+from ...figures import PLAIN, Face, count, few_groups
 from ...recipe import Recipe
 from ..advice import command, near, program
 from .effects import Effects
@@ -161,6 +161,11 @@ def scored(effects: Effects) -> str:
     return f"{size} tokens of each language{window}"
 
 
+def few(effects: Effects) -> str:
+    """What stands where intervals should, as a sentence; nothing where there is enough text, or nobody knows."""
+    return few_groups(min((number for number in effects.windows if number is not None), default=None)).replace("groups", "windows")
+
+
 def perplexity(value: float | None, face: Face = PLAIN) -> str:
     """A perplexity, with as many digits as all others of a column have.
 
@@ -185,6 +190,8 @@ def next_commands(recipe: Recipe, folder: Path, effects: Effects | None) -> list
     found = [] if not clear else _use(recipe, folder, clear[0][1])
     tries: list[tuple[str, dict[str, Any]]] = []
     fraction = FRACTION if recipe.fraction is None else recipe.fraction
+    if effects.unsure and recipe.valid_tokens is not None:
+        tries.append(("measure on all the held-out text there is:", {"valid_tokens": None}))
     if recipe.selector != "lape":
         tries.append(("choose by LAPE instead:", {"selector": "lape", "checkpoint": ()}))
     elif (len(effects.specific) < len(effects.languages) or effects.unsure) and fraction < 0.05:
