@@ -1,6 +1,5 @@
 """Workers on a Ray cluster come to what one process comes to, to the last bit, whoever of them is killed."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed (the extra resect[ray])")
@@ -187,9 +185,9 @@ def _edited(model: Any) -> tuple[float, int]:
 
 
 def test_what_a_killed_worker_had_is_done_again(engine, tmp_path):
-    work = Killed(tmp_path, at=(0, 5))
+    work = Killed(tmp_path, at=(2,))
     assert list(engine.map(work, range(9))) == list(range(1, 10))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-0", "5-0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["2-0"]
     assert list(engine.map(abs, [-3])) == [3]
 
 
@@ -203,9 +201,9 @@ def test_crispr_finds_the_same_to_the_last_bit(engine, model, task):
         assert (there.scores[site] == here.scores[site]).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"compose": True}, {"bound": False}], ids=["race", "climb", "all"])
+@pytest.mark.parametrize("settings", [{}, {"compose": True}], ids=["race", "climb"])
 def test_laser_finds_the_same_to_the_last_bit_and_asks_nobody_more(engine, model, task, settings):
-    method = Laser(rhos=(0.5, 0.1, 0.0), sites="*", metric="logloss", **settings)
+    method = Laser(rhos=(0.5, 0.1, 0.0), sites=("decoder.1.*", "decoder.0.up"), metric="logloss", **settings)
     here, there = (method.search(model, task, engine=each, factors=Factors(model.anatomy)) for each in (None, engine))
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()

@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .plan import Plan as Plan
     from .recipe import Recipe as Recipe
     from .scores import Scores as Scores
+    from .steering import steering_plan as steering_plan
     from .store import Run as Run
     from .tasks import list_tasks as list_tasks
     from .tasks import load_task as load_task
@@ -80,6 +81,7 @@ _NAMES = {
     "plan": "Plan",
     "recipe": "Recipe",
     "scores": "Scores",
+    "steering": "steering_plan",
     "store": "Run",
     "tasks": "list_tasks load_task",
     "tasks.base": "Example Task",

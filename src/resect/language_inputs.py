@@ -16,6 +16,7 @@ from .files import read_text
 from .judge import Judge
 from .languages import Identifier, Purity, check_known
 from .methods.language_units import read_lape_counts
+from .open_answers import likeliest
 from .recipe import Recipe
 
 
@@ -131,7 +132,7 @@ def judge_of(recipe: Recipe) -> Judge | None:
 def identifier_or_none() -> tuple[Identifier | None, str | None]:
     """A language identifier, or a sentence on how to get one."""
     try:
-        return Identifier(), None
+        return likeliest(), None
     except InputError as error:
         return None, f"In which language the model answers was not told: {error}"
 

@@ -25,7 +25,7 @@ from .methods.lape import Lape
 from .methods.variation import variation
 from .model import LanguageModel
 from .open_answers import check as check_answers
-from .open_answers import open_questions
+from .open_answers import open_questions, worded
 from .plan import Plan
 from .recipe import Recipe
 from .recording import Recording, window_of
@@ -82,7 +82,7 @@ def prepare(recipe: Recipe, method: Lape, given: Given, model: LanguageModel) ->
     method.sites_of(model)
     given.counts_of(model)
     for language, questions in given.questions.items():
-        check_answers(model, [prompt_of(question, given.suffix[language]) for question in questions], recipe.new_tokens)
+        check_answers(model, worded(questions, language, given.suffix), recipe.new_tokens)
     return window_of(model, recipe.window)
 
 
@@ -175,11 +175,6 @@ class _Work:
         if self.given.parallel:
             found["similarity"] = similarity(self.model, self.given.parallel, **self.told)
         return found
-
-
-def prompt_of(question: str, suffix: str) -> str:
-    """How an open question is asked."""
-    return f"Q: {question}{suffix}\nA:"
 
 
 def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str]:

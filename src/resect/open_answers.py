@@ -135,7 +135,7 @@ def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None
     try:
         model.openings(prompts, new_tokens)
     except PromptTooLong as error:
-        raise PromptTooLong(f"{error} Or let it write less than {new_tokens} tokens (--new-tokens, --max-new-tokens).") from error
+        raise PromptTooLong(f"{error} Or let it write less than {new_tokens} tokens (--new-tokens).") from error
 
 
 def rated(texts: Sequence[str], identifier: Tells | None, ratings: Iterable[int | None] | None = None) -> Rated:
@@ -208,23 +208,23 @@ def open_questions(
 
     Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: who tells the language, who judges.
     """
-    worded = {language: _worded(asked, language, suffix) for language, asked in questions.items()}
+    prompts = {language: worded(asked, language, suffix) for language, asked in questions.items()}
     conditions = _conditions(plans, control)
-    plan_of = {(each.off, language): each.plan(language) for language in worded for each in conditions}
+    plan_of = {(each.off, language): each.plan(language) for language in prompts for each in conditions}
     asking = {key: plan for key, plan in plan_of.items() if key[0] is None or not plan.is_empty}
     for (_, language), plan in asking.items():
         plan.forms_for(model)
-        check(model, worded[language], new_tokens)
-    told = _Together(progress, "answering open questions", sum(math.ceil(len(worded[language]) / PIECE) for _, language in asking))
+        check(model, prompts[language], new_tokens)
+    told = _Together(progress, "answering open questions", sum(math.ceil(len(prompts[language]) / PIECE) for _, language in asking))
     work: dict[str, Any] = {"new_tokens": new_tokens, "engine": engine, "journal": journal, "progress": told}
-    said = {key: ask(model, plan, worded[key[1]], **work) for key, plan in asking.items()}
+    said = {key: ask(model, plan, prompts[key[1]], **work) for key, plan in asking.items()}
     texts = {key: said[key] if key in said else said[None, key[1]] for key in plan_of}
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
     quality = rate(judge, itertools.chain(*asked.values()), journal=journal, progress=progress)
     found = {key: rated(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
     told_apart = {language: not isinstance(identifier, Identifier) or known(language) for language in questions}
     accuracy = lambda key: found[key].accuracy(key[1]) if told_apart[key[1]] else None
-    rows = [row for language in questions for row in _rows(language, worded[language], conditions, found)]
+    rows = [row for language in questions for row in _rows(language, prompts[language], conditions, found)]
     unjudged = 0 if judge is None else sum(row["quality"] is None for row in rows)
     return rows, {
         "n": {language: len(asked) for language, asked in questions.items()},
@@ -256,7 +256,8 @@ def _conditions(plans: Mapping[str, Plan], control: Mapping[str, Plan] | None) -
     return found + [_Condition(off, lambda language, plan=plan: plan) for off, plan in plans.items()]  # type: ignore[misc]
 
 
-def _worded(questions: Sequence[str], language: str, suffix: str | Mapping[str, str]) -> list[str]:
+def worded(questions: Sequence[str], language: str, suffix: str | Mapping[str, str]) -> list[str]:
+    """The prompts in which open questions of a language are asked."""
     behind = suffix if isinstance(suffix, str) else suffix.get(language, "")
     return [TEMPLATE.replace("{suffix}", behind).replace("{question}", question) for question in questions]
 

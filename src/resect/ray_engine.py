@@ -5,6 +5,7 @@ weights differ. Batch sizes and the number of threads are this process', so that
 device. Knows Ray and models; knows no method and no job.
 """
 
+import itertools
 import textwrap
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -62,8 +63,8 @@ class RayEngine:
         if workers is not None and workers < 1:
             raise InputError(f"There is one Ray worker or more, not {workers}; leave it out for as many as there is room for.")
         self._ray = installed()
-        self._model, self._load, self._wanted, self._address, self._progress = model, load, workers, address, progress
-        self._retries = retries
+        self._model, self._load, self._wanted, self._address = model, load, workers, address
+        self._retries, self._progress = retries, progress
         self._hands: list[_Hand] = []
         self._sent = _Sent(None, 0, None)
         self._leaving = ExitStack()
@@ -98,12 +99,8 @@ class RayEngine:
         source = iter(items)
         try:
             while True:
-                while len(under_way) < AHEAD * len(self._hands):
-                    for item in source:
-                        under_way.append(self._begin(_Errand(sent, item)))
-                        break
-                    else:
-                        break
+                more = itertools.islice(source, max(0, AHEAD * len(self._hands) - len(under_way)))
+                under_way.extend(self._begin(_Errand(sent, item)) for item in more)
                 if not under_way:
                     return
                 result = self._finished(under_way)

@@ -203,7 +203,7 @@ def _steer(command: Parser) -> None:
         help="What the model is asked, one prompt a line; LANG=FILE: for that language of --to only.",
     )
     command.add_argument("--template", metavar="TEXT", help="What stands around each prompt, with {prompt} in it, e.g. 'Q: {prompt}\nA:'.")
-    command.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="The longest answer, in tokens (default 128).")
+    command.add_argument("--new-tokens", type=int, default=128, metavar="N", help="The longest answer, in tokens (default 128).")
     command.add_argument("--judge", metavar="URL", help=Recipe.sentence("judge"))
     command.add_argument("--judge-model", metavar="NAME", help=Recipe.sentence("judge_model"))
     add_settings(command, ("limit",))

@@ -102,7 +102,7 @@ def steer(options: Namespace) -> None:
             options.mode,
             options.strength,
             prompts,
-            new_tokens=options.max_new_tokens,
+            new_tokens=options.new_tokens,
             template=None if options.template is None else options.template.replace("\\n", "\n"),
             judge=judge,
             allow_other_model=options.allow_other_model,

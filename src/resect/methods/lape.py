@@ -177,5 +177,3 @@ class Lape:
         probabilities = counts.probabilities()
         sizes = by_entropy(probabilities, self.fraction, self.quantile).sizes
         return at_random(counts.units, sizes, self.seed) if self.selector == "random" else most_active(probabilities, sizes, self.always)
-
-

@@ -15,6 +15,7 @@ from ..store import Run
 from .gridcuts import Done
 from .gridforms import Cell, Column, Grid, Row, clean, told_apart
 from .gridrecords import changed, spread, unit
+from .languages.effects import effects_of
 from .surgery import OF_LANGUAGES, OF_MATRICES, Surgery
 from .transfers import transferred
 
@@ -38,6 +39,13 @@ class _Measured:
     cut: int | float
     trials: int
     surgery: Surgery
+    languages: str = ""
+
+    @property
+    def method(self) -> str:
+        """What found what is cut: of units of languages, by what they were selected."""
+        recipe = self.run.recipe
+        return recipe.selector if recipe.method in OF_LANGUAGES else recipe.method
 
     @property
     def model(self) -> tuple[str, str | None]:
@@ -48,7 +56,7 @@ class _Measured:
         """What was cut, on one line."""
         if self.trials > 1 and not self.surgery.is_of_matrices:
             return f"{self.cut:g} neurons (mean of {self.trials} trials)"
-        return self.surgery.brief()
+        return self.surgery.brief() + self.languages
 
     @property
     def column(self) -> Column:
@@ -116,7 +124,7 @@ def table(runs: Sequence[Run]) -> Grid:
     rows = [row for model in models for row in _block(names[model], [n for n in numbers if n.of.model == model], lines, columns, read)]
     records = tuple(_record(number, names[number.of.model]) for number in numbers)
     done = dict.fromkeys(
-        Done(names[each.model], each.column.label, each.run.recipe.method.upper(), each.what)
+        Done(names[each.model], each.column.label, each.method.upper(), each.what)
         for model in models
         for each in sorted(read, key=lambda each: columns.index(each.column))
         if each.model == model
@@ -133,7 +141,17 @@ def _read(run: Run) -> _Measured:
     trials = comparison.other_metrics.get("trials") or {}
     surgery = _surgery(run, plan)
     sizes = trials.get("sizes") or [surgery.total]
-    return _Measured(run, comparison, mean(sizes), len(trials.get("edited") or [plan]), surgery)
+    languages = _languages(run) if run.recipe.method in OF_LANGUAGES else ""
+    return _Measured(run, comparison, mean(sizes), len(trials.get("edited") or [plan]), surgery, languages)
+
+
+def _languages(run: Run) -> str:
+    """For how many languages the own text suffers most, as the end of a line; nothing where the matrix is not there, or damaged."""
+    try:
+        effects = effects_of(run.matrix())
+    except (InputError, TypeError, ValueError):
+        return ""
+    return f"; the own text suffers most for {len(effects.specific)} of {len(effects.with_units)} languages"
 
 
 def _surgery(run: Run, plan: Mapping[str, Any]) -> Surgery:
@@ -146,7 +164,7 @@ def _surgery(run: Run, plan: Mapping[str, Any]) -> Surgery:
 
 def _lines(read: Sequence[_Measured]) -> list[_Line]:
     """The lines there may be, in the order in which they are printed."""
-    methods = tuple(dict.fromkeys(each.run.recipe.method for each in read))
+    methods = tuple(dict.fromkeys(each.method for each in read))
     lines = [_Line("original", "base"), _Line("CC", "cc"), _Line("DC", "dc")]
     for method in methods:
         rival = "other matrices" if method in OF_MATRICES else "random cut"
@@ -159,7 +177,7 @@ def _numbers(measured: _Measured, lines: Sequence[_Line]) -> list[_Number]:
     """What a run has measured."""
     found = measured.comparison
     known = {**found.baselines, "base": found.base, "edited": found.edited, "control": found.control}
-    fitting = [(line, known.get(line.name)) for line in lines if line.method in (None, measured.run.recipe.method)]
+    fitting = [(line, known.get(line.name)) for line in lines if line.method in (None, measured.method)]
     return [_Number(measured, line, estimate) for line, estimate in fitting if estimate is not None]
 
 

@@ -151,6 +151,9 @@ def test_a_run_of_languages_may_stand_in_a_table(tmp_path):
         "214 neurons",
     ):
         assert expected in text, expected
+    assert "214 neurons; the own text suffers most for 7 of 7 languages" in " ".join(text.split())
+    other = spoken(tmp_path / "lave", recipe=RECIPE.with_settings(selector="lave"), found={"damaged": 1})
+    assert "random cut, as LAVE" in printed(table([lape, other]).text(), 200)
     column = next(place for place, each in enumerate(grid.columns) if each.metric == "logloss")
     assert not any(row.cells[column].best for row in grid.rows if row.cells[column] is not None)
     assert any(cell.best for row in grid.rows for cell in row.cells if cell is not None)
