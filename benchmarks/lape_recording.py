@@ -180,8 +180,8 @@ def main() -> int:
         return 0 if on_device(2 if options.quick else 5, "cuda", 32, 4096, 11008, 8, 4096, 2) else 1
     held = [
         is_exact(),
-        speed(*((3, 1) if options.quick else (8, 2))),
-        memory(100_000 if options.quick else 400_000),
+        speed(*((3, 1) if options.quick else (5, 2))),
+        memory(50_000 if options.quick else 200_000),
     ]
     return 0 if all(held) else 1
 

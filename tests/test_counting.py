@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pico
-from resect.counting import count, run_stacks, sites_of
+from resect.counting import CPU_TOKENS, Reducer, count, run_stacks, sites_of
 from resect.errors import NotFinite, OutOfMemory
 from resect.model import LanguageModel
 
@@ -167,3 +167,23 @@ def test_one_window_of_two_tokens_is_enough() -> None:
     for name in ("llama", "t5", "bert"):
         found = count(language_model(name), windows_of(1, 2), rows=4)
         assert found.tokens == (1 if name == "t5" else 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("strided", [False, True])
+def test_both_ways_to_reduce_count_exactly_and_leave_the_values_alone(dtype: torch.dtype, strided: bool) -> None:
+    values = torch.randn(CPU_TOKENS, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[::5] = 0
+    values[1::7] = -0.0
+    values = values[:, ::2] if strided else values
+    before = values.clone()
+    wanted = (values > 0).sum(dim=0)
+    for way in (Reducer().by_products, Reducer().by_sums):
+        active, sums = way(values)
+        assert torch.equal(active.long(), wanted)
+        torch.testing.assert_close(sums.double(), values.double().sum(dim=0), rtol=1e-5, atol=1e-4)
+    assert torch.equal(values, before)
+    full = torch.full((40_000, 3), 2.0**-20, dtype=dtype)
+    active, sums = Reducer()(full)
+    assert active.tolist() == [40_000.0] * 3
+    assert sums.tolist() == [pytest.approx(40_000 * float(full[0, 0]))] * 3

@@ -90,8 +90,8 @@ def analyse(
     """
     if run.recipe.method == "lape":
         raise InputError(
-            "A run of lape makes its own analyses (units by layer, overlap, stability; similarity where it has --parallel sentences): they are "
-            f"in {run.folder / ANALYSES_FILE} and in its report."
+            "A run of lape makes its own analyses (units by layer, overlap, stability; similarity where it has --parallel sentences): "
+            f"{run.folder / ANALYSES_FILE} and the report hold them."
         )
     for name in what:
         if name not in ANALYSES:

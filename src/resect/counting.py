@@ -21,7 +21,7 @@ from .record import watching
 #: Tokens reduced at once on a CPU: so few that they stay in its cache from one operation to the next.
 CPU_TOKENS = 512
 #: Elsewhere: so many that starting an operation costs nothing against doing it.
-DEVICE_TOKENS = 2**15
+DEVICE_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
@@ -112,25 +112,26 @@ def _batch(
 class Reducer:
     """Activations of many tokens to two numbers a unit: at how many tokens it is above 0, and the sum over them.
 
-    On a CPU by way of ones @ values, a piece at a time: torch's own sum of booleans is ten times slower than this, and would alone cost
-    more than recording may. A piece's count is below 2^24, so that float32 holds it exactly.
+    torch's own sum of booleans first copies them into 64-bit integers, which would alone cost more than recording may. So comparisons
+    become numbers of the values' kind at once; and pieces are so short that float32 holds their counts exactly, below 2^24.
     """
 
     def __init__(self) -> None:
         self._space: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def __call__(self, values: Float[Tensor, "tokens units"]) -> Float64[Tensor, "2 units"]:
-        """Counts and sums. `values` are only read."""
+        """Counts and sums, where the values are. `values` are only read."""
         on_cpu = values.device.type == "cpu"
-        piece, reduce = (CPU_TOKENS, self._on_cpu) if on_cpu else (DEVICE_TOKENS, _on_device)
+        piece, reduced = (CPU_TOKENS, self.by_products) if on_cpu else (DEVICE_TOKENS, self.by_sums)
         total = torch.zeros((2, values.shape[1]), dtype=torch.float64, device=values.device)
         for start in range(0, len(values), piece):
-            total += reduce(values[start : start + piece])
+            total += reduced(values[start : start + piece])
         return total
 
-    def _on_cpu(self, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "2 units"]:
+    def by_products(self, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "2 units"]:
+        """Of at most `CPU_TOKENS`: ones @ values, a product being what a CPU does best."""
         tokens, units = values.shape
-        dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+        dtype = _exact(values)
         if (units, dtype) not in self._space:
             self._space[units, dtype] = torch.empty((CPU_TOKENS, units), dtype=dtype)
         space, ones = self._space[units, dtype][:tokens], torch.ones(tokens, dtype=dtype)
@@ -138,7 +139,12 @@ class Reducer:
         sums = ones @ exact
         return torch.stack([ones @ torch.gt(exact, 0, out=space), sums])
 
+    def by_sums(self, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "2 units"]:
+        """Of at most 2^24 tokens: sums over half precision are taken in float32, without a copy, where the device can."""
+        fired = torch.gt(values, 0, out=torch.empty_like(values))
+        return torch.stack([each.sum(dim=0, dtype=_exact(values)) for each in (fired, values)])
 
-def _on_device(values: Float[Tensor, "tokens units"]) -> Float64[Tensor, "2 units"]:
-    dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
-    return torch.stack([(values > 0).sum(dim=0).double(), values.sum(dim=0, dtype=dtype).double()])
+
+def _exact(values: Tensor) -> torch.dtype:
+    """What values are added up in."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32

@@ -254,7 +254,7 @@ def _caption(read: Sequence[_Measured], numbers: Sequence[_Number], columns: Seq
         parts.append("Other matrices: of the same role, drawn at random, reduced as far.")
     if any(each.run.recipe.method in OF_LANGUAGES for each in read):
         parts.append(
-            "LAPE: each language's own text with its own units off. More log loss there is what is looked for, so that nothing is bold."
+            "Units of languages: each language's own text, with its units off. More log loss there is what is looked for: nothing is bold."
         )
         parts.append("What they do to other languages' text is no matter of one number: see the run's report.")
     if any(each.trials > 1 for each in read):
