@@ -4,6 +4,7 @@ import warnings
 from argparse import Namespace
 from pathlib import Path
 
+from ..errors import InputError
 from ..recipe import METHODS
 from ..store import Run
 from .arguments import settings_of
@@ -69,6 +70,12 @@ def table(options: Namespace) -> None:
     for folder in other:  # `runs/*` takes in what lies beside the runs
         warnings.warn(f"{folder} is no run folder, and was left out.", stacklevel=1)
     runs = [Run.load(folder) for folder in options.runs if folder not in other]
+    bare = [run for run in runs if run.recipe.record_only]
+    for run in bare:
+        warnings.warn(f"{run.folder} only recorded counts, which a table cannot show, and was left out.", stacklevel=1)
+    runs = [run for run in runs if run not in bare]
+    if not runs:
+        raise InputError("No run is left that measured something: give run folders of crispr, laser or lape.")
 
     from ..report.grids import table as grid_of
 

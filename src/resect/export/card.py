@@ -18,6 +18,7 @@ import yaml
 from ..address import ROLES, STACKS, Site
 from ..figures import count
 from ..recipe import Recipe
+from . import languages
 from .markdown import escaped, fenced, table, without_folders
 from .numbers import ROWS_SHOWN, numbers
 
@@ -46,6 +47,7 @@ A better number here means that this model answers **these examples, asked in th
 the model is unbiased, safe or fair. Bias that the examples do not ask for, in other wordings, languages, groups or uses, was not looked at
 and may be as strong as before, or stronger. What else the cut neurons were good for was looked at only as far as the side effects above
 say. Measure again on your own data before you rely on it."""
+_LIMITS = {"laser": LIMIT_OF_RANK, "lape": languages.LIMIT}
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
@@ -58,6 +60,8 @@ def card(
     comparison: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
     factored: Mapping[str, Any] | None = None,
+    matrix: Mapping[str, Any] | None = None,
+    language: str | None = None,
 ) -> str:
     """README.md of an exported model.
 
@@ -70,6 +74,7 @@ def card(
     comparison : the object of comparison.json; None: nothing was measured
     environment : the object of environment.json
     factored : which matrices are kept as factors, and what that saved (`Saving.to_json`); None: none are
+    matrix, language : the object of matrix.json, and whose units the plan switches off
     """
     base = without_folders(" ".join(base_model.split()))
     kept = {name: value for name, value in (base_front_matter or {}).items() if name in KEPT and _is_text(value)}
@@ -80,13 +85,19 @@ def card(
         f"# {escaped(base)} after surgery": [f"This is {escaped(base)} {ABOUT if factored is None else ABOUT_FACTORS}"],
         **({} if factored is None else {"## How to load it": loading(factored)}),
         "## What was cut": cuts(plan),
-        "## What changed": ["Nothing was measured with this plan."] if comparison is None else numbers(comparison),
-        "## What this does not show": [LIMIT_OF_RANK if recipe is not None and recipe.method == "laser" else LIMIT],
+        "## What changed": _changed(comparison, matrix, language),
+        "## What this does not show": [_LIMITS.get("" if recipe is None else recipe.method, LIMIT)],
         "## How it was found": origin(recipe, environment or {}),
         "## Licence": [licence(kept)],
     }
     front = f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---"
     return "\n\n".join([front, *(part for title, parts in sections.items() for part in (title, *parts))]) + "\n"
+
+
+def _changed(comparison: Mapping[str, Any] | None, matrix: Mapping[str, Any] | None, language: str | None) -> list[str]:
+    if matrix is not None and language is not None:
+        return languages.row(matrix, language)
+    return ["Nothing was measured with this plan."] if comparison is None else numbers(comparison)
 
 
 def front_matter(path: Path) -> dict[str, Any]:

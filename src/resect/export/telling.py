@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..contents import COMPARISON, MATRIX
 from ..errors import RunMismatch
 from ..files import write_json, write_text
 from ..plan import Plan
@@ -32,16 +33,16 @@ class Told:
         if found is None:
             return cls(plan.to_json(), settings)
         try:
-            measured = found.comparison()
-            told = cls(plan.to_json(), settings | {"recipe": found.recipe, "comparison": measured, "environment": found.environment()})
+            measured = _measured(plan, found)
+            told = cls(plan.to_json(), settings | {"recipe": found.recipe, "environment": found.environment(), **measured})
             told.card()  # now, and not when gigabytes are written
             damage = "" if _is_finite(measured) else "it holds NaN or infinity"
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             damage = f"it has no {error}" if isinstance(error, KeyError) else f"it holds something else than a run keeps there: {error}"
         if damage:
             raise RunMismatch(
-                f"comparison.json of the run in {found.folder} is damaged ({damage}), so that the card cannot tell its numbers. Run it "
-                "again (--fresh), or give a copy of its plan.json outside the run: the card then tells no numbers."
+                f"{_source(found)} of the run in {found.folder} is damaged ({damage}), so that the card cannot tell its numbers. Run it "
+                "again (--fresh), or give a copy of the plan outside the run: the card then tells no numbers."
             )
         return told
 
@@ -61,7 +62,21 @@ def _is_finite(value: object) -> bool:
     return all(map(_is_finite, value)) if isinstance(value, list) else not isinstance(value, float) or math.isfinite(value)
 
 
+def _source(run: Run) -> str:
+    return MATRIX if run.recipe.method == "lape" else COMPARISON
+
+
+def _measured(plan: Plan, run: Run) -> dict[str, Any]:
+    """What the run measured with this very plan: its comparison, or of one language's plan its row of the matrix."""
+    if run.recipe.method != "lape":
+        return {"comparison": run.comparison()}
+    language = next((name for name, held in run.plans().items() if Plan.from_json(held).digest == plan.digest), None)
+    return {} if language is None else {"language": language, "matrix": run.matrix()}
+
+
 def _run_of(plan: Plan, run: Run) -> Run | None:
     """The finished run whose numbers are those of this very plan: of several trials the one that found it, for on top stand their means."""
-    runs = [each for each in (*run.parts(), run) if each.is_finished]
-    return next((each for each in runs if Plan.from_json(each.plan_json()).digest == plan.digest), None)
+    runs = [each for each in (*run.parts(), run) if each.is_finished and not each.recipe.record_only]
+    return next(
+        (each for each in runs if plan.digest in {Plan.from_json(held).digest for held in (each.plan_json(), *each.plans().values())}), None
+    )
