@@ -243,3 +243,10 @@ def opened_by_a_reader(pipe, seconds=60):
                 raise
         time.sleep(0.05)
     raise TimeoutError(f"nobody reads {pipe}")
+
+
+def test_the_modes_of_steering_are_those_that_there_are():
+    from resect.cli.grammar import STEERING  # which loads no torch
+    from resect.steering import MODES
+
+    assert STEERING == MODES
