@@ -107,15 +107,21 @@ def test_the_same_counts_are_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["cut", "languages", "tokens", "shape", "identity"])
+@pytest.mark.parametrize("damage", ["cut", "languages", "no list", "numbers", "tokens", "overflown", "shape", "identity", "NaN"])
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "counts.safetensors"
     arrays = {"tokens": np.array([9]), "active/decoder.0.act": np.zeros((1, 3), dtype=np.int64)}
     metadata = {"languages": '["en"]', "model": "null"}
     if damage == "languages":
         metadata["languages"] = "{"
+    elif damage in ("no list", "numbers"):
+        metadata["languages"] = '"en"' if damage == "no list" else "[1]"
     elif damage == "tokens":
         del arrays["tokens"]
+    elif damage == "overflown":
+        arrays["tokens"] = np.array([2**64 - 1], dtype=np.uint64)
+    elif damage == "NaN":
+        arrays["sum/decoder.0.act"] = np.full((1, 3), np.nan)
     elif damage == "shape":
         arrays["active/decoder.0.act"] = np.zeros((2, 3), dtype=np.int64)
     elif damage == "identity":
@@ -158,3 +164,11 @@ def test_more_that_cannot_be_counts():
         Counts(("en",), (0,), {"decoder.0.act": one}).probabilities()
     with pytest.raises(UnknownName, match="fr"):
         drawn().at("fx")
+
+
+def test_tokens_beyond_64_bits_and_a_folder_are_refused(tmp_path):
+    many = Counts(("en",), (2**63 - 1,), {"decoder.0.act": np.zeros((1, 2), int)})
+    with pytest.raises(InputError, match=r"2\^63"):
+        many + many
+    with pytest.raises(InputError, match=r"is a folder.*counts\.safetensors"):
+        Counts.load(tmp_path)

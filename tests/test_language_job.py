@@ -1,6 +1,7 @@
 """The job on languages, as the command line and Python start it: what it leaves, how it goes on, and what it refuses before any work."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ import tongues
 from resect import run
 from resect.cli import main
 from resect.counts import Counts
-from resect.errors import BadRecipe, InputError, RunMismatch, WrongModel
+from resect.errors import BadRecipe, InputError, NotFinite, RunMismatch, WrongModel
 from resect.forecast import describe
 from resect.plan import Plan
 from resect.recipe import Recipe
@@ -217,6 +218,21 @@ REFUSED = {
     "questions": ({"questions": ("cc={folder}/aa.txt",)}, InputError, "cc"),
     "parallel": ({"parallel": ("aa={folder}/aa.txt", "bb={tmp}/short.txt")}, InputError, "line by line"),
     "purity": ({"purity": True}, InputError, "aa"),
+    "what controls are called": ({"corpus": ("random={folder}/aa.txt", "bb={folder}/bb.txt")}, InputError, "random"),
+    "a pipe": ({"corpus": ("aa={tmp}/pipe.txt", "bb={folder}/bb.txt")}, InputError, "pipe"),
+    "all of it held out": ({"valid": ("aa={folder}/aa.txt",)}, InputError, "held-out text too"),
+    "less than a window held out": ({"valid_tokens": 8}, InputError, "--valid-tokens"),
+    "no sums": ({"counts": ("{tmp}/aa.safetensors",), "selector": "lave"}, InputError, "--selector"),
+    "counts twice": ({"counts": ("{tmp}/aa.safetensors", "{tmp}/again.safetensors")}, InputError, "given twice"),
+    "odd code in counts": (
+        {"counts": ("{tmp}/odd.safetensors",), "record_only": True, "draws": 3, "fraction": None},
+        InputError,
+        "no code of",
+    ),
+    "the authors' counts": ({"counts": ("{tmp}/counts.pt",)}, InputError, r"--counts en=.*counts\.pt"),
+    "one checkpoint for two": ({"selector": "pv", "checkpoint": ("aa={folder}/model", "bb={folder}/model")}, InputError, "the same"),
+    "an untuned checkpoint": ({"selector": "pv", "checkpoint": ("aa={folder}/model", "bb={folder}")}, InputError, "nothing was tuned"),
+    "one parallel sentence": ({"parallel": ("aa={tmp}/short.txt", "bb={tmp}/short.txt")}, InputError, "at least two"),
 }
 
 
@@ -227,6 +243,12 @@ def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
     (tmp_path / "broken.txt").write_bytes(b"uvw xyz\nuu\nv\xffv\n" * 20)
     Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 7), int) for layer in range(2)}).save(tmp_path / "other.safetensors")
     Counts(("cc",), (9,), {f"decoder.{layer}.act": np.zeros((1, 40), int) for layer in range(2)}).save(tmp_path / "cc.safetensors")
+    mine = Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 40), int) for layer in range(2)})
+    for name in ("aa", "again"):
+        mine.save(tmp_path / f"{name}.safetensors")
+    Counts(("../x",), (9,), {f"decoder.{layer}.act": np.zeros((1, 40), int) for layer in range(2)}).save(tmp_path / "odd.safetensors")
+    (tmp_path / "counts.pt").write_bytes(b"PK")
+    os.mkfifo(tmp_path / "pipe.txt")
     settings, error, message = REFUSED[case]
     filled = {
         name: tuple(each.format(folder=folder, tmp=tmp_path) for each in value) if isinstance(value, tuple) else value
@@ -256,6 +278,25 @@ def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
 def test_settings_that_cannot_be(folder, tmp_path, settings, message):
     with pytest.raises((BadRecipe, InputError), match=re.escape(message)):
         recipe_of(folder, tmp_path, **settings)
+
+
+def test_a_model_that_gives_nan_is_refused_before_anything_is_counted(folder, tmp_path):
+    import torch
+
+    broken = tongues.model()
+    with torch.no_grad():
+        broken.model.model.norm.weight[0] = float("nan")  # which the head alone sees, and counting runs none
+    broken.model.save_pretrained(tmp_path / "broken")
+    broken.tokenizer.save_pretrained(tmp_path / "broken")
+    with pytest.raises(NotFinite):
+        run.job(recipe_of(folder, tmp_path, model=str(tmp_path / "broken")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_languages_on_the_same_files_are_said(folder, tmp_path):
+    both = (f"aa={folder}/aa.txt", f"bb={folder}/aa.txt")
+    left = Run.load(run.job(recipe_of(folder, tmp_path, corpus=both, draws=0)).folder)
+    assert any("aa, bb do not all have text of their own" in note for note in left.environment()["notes"])
 
 
 def test_the_command_line(folder, tmp_path, capsys):

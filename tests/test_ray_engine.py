@@ -296,3 +296,13 @@ def _nothing() -> Any:
 def test_wrong_settings_are_refused_before_anything_is_started(model, load):
     with pytest.raises(InputError, match="one Ray worker or more"):
         RayEngine(model, load, workers=0)
+    for address, said in (("127.0.0.1:1", "No Ray cluster answers"), ("ray://somewhere:10001", "Ray's client")):
+        with pytest.raises(InputError, match=said), cluster(Unconnected(), address, 1):
+            pass
+
+
+class Unconnected:
+    """Ray in a process that is connected to no cluster."""
+
+    def is_initialized(self) -> bool:
+        return False

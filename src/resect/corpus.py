@@ -22,6 +22,8 @@ HELD_OUT = 10
 #: Constant for ever: with another salt, what one run recorded on another would measure on.
 _SALT = b"resect:held:1"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+#: What results call random units, beside the units of languages.
+_TAKEN = "random"
 
 
 class Corpus:
@@ -100,7 +102,12 @@ def corpus_of(spec: str, *, held_out: HeldOut = "all") -> Corpus:
 
 
 def check_language(code: str) -> str:
-    """The code of a language, as it is. Raises InputError where it could not be a file's name: letters, digits, - and _, at most 32."""
+    """The code of a language, as it is. Raises InputError where it could not be a file's name: letters, digits, - and _, at most 32.
+
+    Nor may it be "random", which is what the controls are called beside languages.
+    """
+    if code.lower() == _TAKEN:
+        raise InputError(f"{code!r} is what results call random units, so that no language can be called so; give it another code.")
     if not _CODE.fullmatch(code):
         raise InputError(
             f"{code!r} is no code of a language: a letter, then letters, digits, - or _, at most 32 in all, such as en, zh-CN or en_news."
@@ -154,6 +161,8 @@ def _files(part: str) -> list[Path]:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty; a corpus needs text.")
         return [path]
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a pipe or a device, and text is read more than once: save it as a file, {' or '.join(ENDINGS)}.")
     if path.is_dir():
         inside = sorted(path.iterdir())
     elif any(sign in part for sign in "*?["):

@@ -19,6 +19,8 @@ from .files import read_arrays, write_arrays
 from .identity import Identity, anatomy_of
 
 _ACTIVE, _SUM, _TOKENS = "active/", "sum/", "tokens"
+#: The largest whole number of 64 bits.
+_MOST = 2**63 - 1
 
 
 class Counts:
@@ -55,8 +57,10 @@ class Counts:
         if not self.languages or twice:
             raise InputError(f"Counts are of languages, each named once; {', '.join(twice) or 'none at all'} is given.")
         self.tokens = tuple(int(number) for number in tokens)
-        if len(self.tokens) != len(self.languages) or min(self.tokens) < 0:
-            raise InputError(f"Counts of {len(self.languages)} languages need as many numbers of tokens, from 0 on, not {self.tokens}.")
+        if len(self.tokens) != len(self.languages) or min(self.tokens) < 0 or max(self.tokens) > _MOST:
+            raise InputError(
+                f"Counts of {len(self.languages)} languages need as many numbers of tokens, from 0 to 2^63 − 1, not {self.tokens}."
+            )
         self.active = _Arrays({Site.of(site): self._judged(site, array) for site, array in active.items()})
         if not self.active:
             raise InputError("Counts need at least one site.")
@@ -178,7 +182,8 @@ class Counts:
             try:
                 self.model.check(anatomy)
             except WrongModel as error:
-                raise WrongModel(str(error).replace("This plan was", "These counts were").replace("the plan's", "their")) from error
+                told = str(error).replace("This plan was", "These counts were").replace("that it touches", "that they are of")
+                raise WrongModel(f"{told.partition(' Load the plan')[0]} Counts are of one model: take those of this one.") from error
 
     def __add__(self, other: "Counts") -> "Counts":
         """The counts of both. Raises WrongModel where they are of two models."""
@@ -223,15 +228,21 @@ class Counts:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Counts":
         """Read what `save` wrote. Raises InputError that names the file."""
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder. Counts are a file; those of a run are its counts.safetensors.")
         arrays, metadata = read_arrays(Path(path))
         try:
             languages, model = json.loads(metadata["languages"]), json.loads(metadata.get("model", "null"))
             active = {name.removeprefix(_ACTIVE): array for name, array in arrays.items() if name.startswith(_ACTIVE)}
             sums = {name.removeprefix(_SUM): array for name, array in arrays.items() if name.startswith(_SUM)}
             identity = None if model is None else Identity.from_json(model)
+            if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
+                raise InputError(f"its languages are no list of codes but {languages!r:.60}.")
             return cls(languages, arrays[_TOKENS].tolist(), active, sums or None, identity)
         except KeyError as error:
             raise InputError(f"{path} holds no counts: {error} is missing.") from error
+        except NotFinite as error:
+            raise InputError(f"{path} holds damaged counts: there are NaN or infinite sums of activations in it. Record anew.") from error
         except (InputError, BadPlan, ValueError, TypeError) as error:
             raise InputError(f"{path} holds damaged counts: {error}") from error
 

@@ -41,7 +41,12 @@ class HeldOut:
 
     @classmethod
     def of(cls, model: LanguageModel, language: str, documents: Iterable[str], window: int, most: int | None = None) -> "HeldOut":
-        """The first windows of the documents, of at most `most` tokens in all. Raises InputError where not one is full."""
+        """The first windows of the documents, of at most `most` tokens in all. Raises InputError where not one is full, or wanted."""
+        if most is not None and most < window:
+            raise InputError(
+                f"At most {most:,} held-out tokens are less than one window of {window:,}: allow more (--valid-tokens), or give a smaller "
+                "--window."
+            )
         limit = most or (MASKED_TOKENS if model.kind == "masked" else TOKENS)
         packing = Packing(window)
         ids = (each for document in documents for each in model.encoder.document_ids([document]))

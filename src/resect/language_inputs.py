@@ -3,13 +3,14 @@
 Opens them and refuses what is wrong; counts nothing and asks nothing.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .corpus import Corpus, by_language, corpus_of
+from .corpus import Corpus, by_language, check_language, corpus_of
 from .counts import Counts
 from .errors import InputError
 from .files import read_text
@@ -40,7 +41,7 @@ class Text:
     twice: int = 0
 
     def __iter__(self) -> Iterator[str]:
-        self.twice = 0
+        self.twice, given = 0, False
         documents: Iterable[str] = islice(self.corpus, self.limit)
         for document in documents if self.purity is None else self.purity.filter(self.language, documents):
             if self.is_held:
@@ -48,7 +49,24 @@ class Text:
             elif hash(document) in self.held:
                 self.twice += 1
                 continue
+            given = True
             yield document
+        if not given:
+            self._refuse_to_be_empty()
+
+    def _refuse_to_be_empty(self) -> None:
+        """Raises InputError where all there was has been left out."""
+        if self.twice:
+            raise InputError(
+                f"All documents of {self.corpus.name} ({self.language}) stand in the held-out text too, so that none is left to be "
+                f"counted: give other text of it (--corpus {self.language}=PATH), or other held-out text (--valid)."
+            )
+        left_out = 0 if self.purity is None else self.purity.left_out.get(self.language, 0)
+        if left_out:
+            raise InputError(
+                f"All {left_out:,} documents of {self.corpus.name} ({self.language}) are in another language, as far as one can tell, and "
+                "--purity leaves those out. Give other text, or leave --purity out."
+            )
 
     def share(self) -> float | None:
         """How much of it has been read, from 0 to 1; None where nobody knows."""
@@ -93,7 +111,8 @@ def given_by(recipe: Recipe) -> Given:
     """What the recipe gives, opened as far as can be before a model is loaded. Raises InputError, UnknownName."""
     corpora, valid = by_language(recipe.corpus, "--corpus"), by_language(recipe.valid, "--valid")
     published = by_language([entry for entry in recipe.counts if _names_language(entry)], "--counts")
-    loaded = tuple(Counts.load(entry) for entry in recipe.counts if not _names_language(entry))
+    _refuse_one_for_two(published, "--counts")
+    loaded = _loaded(entry for entry in recipe.counts if not _names_language(entry))
     languages = tuple(dict.fromkeys((*corpora, *(name for counts in loaded for name in counts.languages), *published)))
     _check_number(recipe, languages, corpora, valid)
     if recipe.purity:
@@ -156,6 +175,37 @@ def _check_number(recipe: Recipe, languages: tuple[str, ...], corpora: Mapping[s
         raise InputError(f"Of {', '.join(lacking)} there are counts, but no held-out text to measure on: give --valid {lacking[0]}=PATH.")
 
 
+def _loaded(paths: Iterable[str]) -> tuple[Counts, ...]:
+    """The counts of these files. Raises InputError, also for counts that would be added to themselves."""
+    found: dict[str, Counts] = {}
+    for path in paths:
+        try:
+            counts = Counts.load(path)
+        except InputError as error:
+            if Path(path).suffix in (".pt", ".pth", ".bin") and Path(path).exists():
+                raise InputError(
+                    f"{path} holds no counts as resect writes them. If they are of the authors' code, say of which language: "
+                    f"--counts en={path}."
+                ) from error
+            raise
+        for language in counts.languages:
+            check_language(language)
+        twice = next((other for other, held in found.items() if held == counts), None)
+        if twice is not None or path in found:
+            raise InputError(f"--counts {path}: these very counts are given twice (also as {twice or path}); give each once.")
+        found[path] = counts
+    return tuple(found.values())
+
+
+def _refuse_one_for_two(paths: Mapping[str, str], flag: str) -> None:
+    """Raises InputError where two languages are given the same file or folder."""
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise InputError(f"{flag} gives {other} and {name} the same {path}; each language has one of its own.")
+
+
 def _names_language(entry: str) -> bool:
     return "=" in entry and not Path(entry).exists()
 
@@ -206,6 +256,7 @@ def _suffixes(entries: Iterable[str], languages: tuple[str, ...]) -> dict[str, s
 
 def _checkpoints(recipe: Recipe, languages: tuple[str, ...]) -> dict[str, str]:
     found = by_language(recipe.checkpoint, "--checkpoint")
+    _refuse_one_for_two(found, "--checkpoint")
     if found and set(found) != set(languages):
         raise InputError(f"pv wants a checkpoint for each of {', '.join(languages)}, and there are those of {', '.join(found)}.")
     return {name: found[name] for name in languages if name in found}

@@ -18,17 +18,19 @@ from .contents import BATCH_SIZES
 from .counts import Counts
 from .deactivation import HeldOut, Matrix, deactivated, losses
 from .effect import verify_effect
+from .errors import InputError
 from .inputs import weights_digest
 from .language_inputs import Given, given_by, identifier_or_none, judge_of
 from .loading import load_config
 from .methods.lape import Lape
-from .methods.variation import variation
+from .methods.variation import Changes, variation
 from .model import LanguageModel
 from .open_answers import check as check_answers
 from .open_answers import open_questions, worded
 from .plan import Plan
 from .recipe import Recipe
 from .recording import Recording, window_of
+from .similarity import check as check_parallel
 from .similarity import similarity
 from .store import Run
 from .work import Engine, Progress, silent
@@ -51,9 +53,10 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         with engine_of(recipe, model, progress) as engine:
             work = _Work(recipe, method, given, model, run, engine, progress)
             held = {} if recipe.record_only else work.held(window)
+            changes = work.changes()
             counts, recording = work.counts()
             run.keep_counts(counts)
-            plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, held, judge)
+            plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, changes, held, judge)
         notes = (*_told(recipe, given, recording), *notes)
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
         run.note(notes=list(notes), seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
@@ -80,7 +83,13 @@ def prepare(recipe: Recipe, method: Lape, given: Given, model: LanguageModel) ->
     Raises InputError, WrongModel, PromptTooLong.
     """
     method.sites_of(model)
-    given.counts_of(model)
+    if any(counts.sums is None for counts in given.counts_of(model)) and method.selector == "lave":
+        raise InputError(
+            "The selector lave goes by mean values, and some of the counts that are given hold no sums of activations (published ones have "
+            "none): record those anew, or choose another --selector."
+        )
+    if given.parallel:
+        check_parallel(model, given.parallel)
     for language, questions in given.questions.items():
         check_answers(model, worded(questions, language, given.suffix), recipe.new_tokens)
     return window_of(model, recipe.window)
@@ -103,9 +112,15 @@ class _Work:
         return {"engine": self.engine, "journal": self.run.journal, "progress": self.progress}
 
     def held(self, window: int) -> dict[str, HeldOut]:
-        """Held-out text, read first: what is too short is refused before hours of counting."""
+        """Held-out text, read first: what is too short, and a model that gives NaN, is refused before hours of counting."""
         most, languages = self.recipe.valid_tokens, self.given.languages
-        return {name: HeldOut.of(self.model, name, self.given.held[name], window, most) for name in languages}
+        found = {name: HeldOut.of(self.model, name, self.given.held[name], window, most) for name in languages}
+        losses(self.model, _first_of(found))
+        return found
+
+    def changes(self) -> Changes | None:
+        """By how much tuning moved each unit, for pv; before the counting too, since a wrong checkpoint is refused here."""
+        return variation(self.model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
 
     def counts(self) -> tuple[Counts, Recording | None]:
         """All counts, recorded here and elsewhere, in the order of the languages."""
@@ -114,18 +129,17 @@ class _Work:
         return reduce(add, parts).of(self.given.languages), recording
 
     def rest(
-        self, counts: Counts, recording: Recording | None, held: Mapping[str, HeldOut], judge: Any
+        self, counts: Counts, recording: Recording | None, changes: Changes | None, held: Mapping[str, HeldOut], judge: Any
     ) -> tuple[Plan, Comparison, tuple[str, ...]]:
         """Select, switch off, measure: all that comes after counting. Returns the plan of all languages' units."""
         recipe, model, run = self.recipe, self.model, self.run
-        changes = variation(model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
         units = self.method.select(counts, changes)
         plans = self.method.plans(units, model)
         whole = reduce(add, plans.values(), Plan())
         run.keep_scores(self.method.scores(counts, changes))
         run.keep_plans(plans)
         run.keep_plan(whole)
-        first = next(iter(held.values())).windows[:1]
+        first = _first_of(held)
         effect = verify_effect(whole, model, lambda: losses(model, first))
         controls = {name: control.like(plan, model, recipe.seed, recipe.draws) for name, plan in plans.items()}
         matrix = deactivated(model, plans, held, controls, selector=recipe.selector, **self.told)
@@ -177,6 +191,11 @@ class _Work:
         return found
 
 
+def _first_of(held: Mapping[str, HeldOut]) -> Any:
+    """One window of held-out text."""
+    return next(iter(held.values())).windows[:1]
+
+
 def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str]:
     """What people should know of the text that was read."""
     notes: list[str] = []
@@ -185,6 +204,10 @@ def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str
         lost = [f"{name} {purity.left_out.get(name, 0):,} of {number:,}" for name, number in read.items() if purity is not None]
         if lost:
             notes.append(f"Documents of the {what} that were left out, since they are in another language: {', '.join(lost)}.")
+    specs = [text.corpus.name for text in given.counted.values()]
+    alike = [name for name, text in given.counted.items() if specs.count(text.corpus.name) > 1]
+    if alike:
+        notes.append(f"{', '.join(alike)} do not all have text of their own: some are counted on the same files.")
     if recording is None:
         return notes
     twice = [f"{name} {text.twice:,}" for name, text in given.counted.items() if text.twice]

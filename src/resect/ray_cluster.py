@@ -6,6 +6,8 @@ Knows Ray, and what a model needs; knows no work.
 import logging
 import math
 import os
+import socket
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -50,23 +52,47 @@ def cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE, **quiet)
-    elif address.startswith("ray://"):
-        raise InputError(
-            f"{address} is for Ray's client, through which models cannot be referred to: give the address that `ray start` says "
-            "(host:6379), on a machine of the cluster."
-        )
     else:
+        _check(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"No Ray cluster answers at {address!r} ({str(error).strip() or type(error).__name__}). Start one with `ray start --head`, "
-                "or leave the address out: then one is started on this machine, for as long as the work lasts."
-            ) from error
+            raise _silent(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Raises InputError at once where nobody listens; Ray itself would try for minutes."""
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{address} is for Ray's client, through which models cannot be referred to: give the address that `ray start` says "
+            "(host:6379), on a machine of the cluster."
+        )
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise _silent(address, error) from error
+
+
+def _silent(address: str, error: Exception) -> InputError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if "AuthToken" in str(cause):
+            return InputError(
+                f"The Ray cluster at {address!r} wants a token that was not given. With ~/.ray/auth_token of the machine where it was "
+                "started, say RAY_AUTH_MODE=token in the environment; on that machine itself --ray-address auto is enough."
+            )
+        cause = cause.__cause__
+    reason = textwrap.shorten(" ".join(str(error).split()) or type(error).__name__, 200, placeholder=" …")
+    return InputError(
+        f"No Ray cluster answers at {address!r} ({reason}). Start one with `ray start --head`, or leave the address out: then one is "
+        "started on this machine, for as long as the work lasts."
+    )
 
 
 @contextmanager

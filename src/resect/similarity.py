@@ -93,6 +93,11 @@ def similarity(
     }
 
 
+def check(model: LanguageModel, parallel: Mapping[str, Sequence[str]], limit: int | None = SENTENCES) -> None:
+    """Raises InputError for what `similarity` refuses, before anything is compared."""
+    _encoded(model, _checked(parallel), limit)
+
+
 def main_stack(model: LanguageModel) -> Stack:
     """The stack that reads a text: the encoder where there is one."""
     return next(iter(model.anatomy.layers))

@@ -13,7 +13,7 @@ from .address import Neurons
 from .comparison import difference
 from .counts import Counts
 from .edits.neurons import OfUnits
-from .errors import InputError
+from .errors import BadPlan, InputError
 from .inputs import weights_digest
 from .journal import Apart
 from .languages import check_known
@@ -97,7 +97,12 @@ def _read(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Coun
     counts.check(model)
     units = {}
     for language, held in plans.items():
-        plan = Plan.from_json(held)
+        try:
+            plan = Plan.from_json(held)
+        except BadPlan as error:
+            raise BadPlan(
+                f"The plan of {language} in {run.plans_folder} is damaged: {error} `resect run {run.folder}` makes it anew."
+            ) from error
         plan.forms_for(model, allow_other_model=allow_other_model)
         units[language] = Neurons()
         for edit in plan.edits:

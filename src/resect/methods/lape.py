@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..address import Neurons, Site
+from ..counting import sites_of
 from ..counts import Counts
 from ..edits.neurons import Scale
 from ..errors import InputError, UnknownName
@@ -71,12 +72,12 @@ class Lape:
             if given is not None and given < least:
                 raise InputError(f"{name} is {given}; it must be at least {least}.")
 
-    def sites_of(self, model: Any) -> tuple[Site, ...]:
+    def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """Where activations are seen. Raises InputError for a model whose feed-forward blocks have none."""
-        anatomy = getattr(model, "anatomy", model)
-        sites = tuple(site for site in anatomy.moments if site.role == "act")
+        sites = sites_of(model)
         if not sites:
-            raise InputError(f"This {anatomy.family} has no feed-forward activation that could be seen, so that LAPE finds no units in it.")
+            family = model.anatomy.family
+            raise InputError(f"This {family} has no feed-forward activation that could be seen, so that LAPE finds no units in it.")
         return sites
 
     def record(
