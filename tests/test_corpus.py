@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resect.corpus import by_language, check_language, corpus_of, is_held
+from resect.corpus import LONGEST, by_language, check_language, corpus_of, is_held
 from resect.errors import InputError
 
 
@@ -100,6 +100,15 @@ def test_which_tenth_never_changes():
     assert [place for place in range(100) if is_held(f"line {place}")] == [8, 13, 20, 25, 26, 28, 29, 44, 55, 76, 89, 99]
 
 
+def test_a_document_longer_than_a_tokenizer_should_be_given_is_several(tmp_path):
+    path = tmp_path / "one-line.txt"
+    words = " ".join(f"word{number}" for number in range(300_000))
+    path.write_text(f"short\n{words}\n{'x' * (LONGEST + 5)}\n", encoding="utf-8")
+    first, *pieces, end, rest = list(corpus_of(str(path)))
+    assert first == "short" and len(pieces) > 2 and " ".join(pieces) == words
+    assert max(map(len, pieces)) <= LONGEST and (len(end), rest) == (LONGEST, "xxxxx")
+
+
 def test_text_that_is_only_blank_is_told_when_it_is_read(tmp_path):
     (tmp_path / "blank.txt").write_text(" \n\t\n\n", encoding="utf-8")
     for part in ("all", "kept", "held"):
@@ -159,6 +168,7 @@ def test_languages_and_their_text():
         (["en="], "LANG=PATH is wanted"),
         (["=a.txt"], "LANG=PATH is wanted"),
         (["../en=a.txt"], "'../en' is no code of a language"),
+        (["Random=a.txt"], "what results call random units"),
         (["en=a.txt", "en=b.txt"], r"--corpus names en twice\. .*--corpus en=a\.txt,b\.txt, or a folder"),
         (["en=a.txt", "fr=c.txt", "EN=b.txt"], "names en and EN, which are one language"),
     ],
@@ -170,10 +180,10 @@ def test_entries_that_are_wrong_are_told(entries, says):
 
 @given(st.text(max_size=40) | st.from_regex(r"\A[A-Za-z0-9_-]{1,34}\Z"))
 def test_a_code_can_be_the_name_of_a_file(code):
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", code):
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", code) and code.lower() != "random":
         assert check_language(code) == code
     else:
-        with pytest.raises(InputError, match="no code of a language"):
+        with pytest.raises(InputError, match=r"no code of a language|random units"):
             check_language(code)
 
 

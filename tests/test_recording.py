@@ -340,6 +340,12 @@ def test_recording_stops_once_the_set_no_longer_moves(sets: dict[int, list[int]]
         assert found.counts == record(language_model(), LONG, window=WINDOW, tokens=tokens, shard_tokens=WINDOW).counts
 
 
+def test_text_too_short_to_tell_whether_the_set_moves_is_said() -> None:
+    settings = {"window": WINDOW, "tokens": 3 * WINDOW, "shard_tokens": WINDOW, "select": moving({16: [1], 32: [1], 48: [1]})}
+    found = record(language_model(), LONG, until_stable=True, **settings)
+    assert not found.stable and any("ended before one could tell" in note and "0.95" in note for note in found.notes)
+
+
 def test_steps_are_told_where_nothing_stops() -> None:
     found = record(language_model(), LONG, window=WINDOW, tokens=8 * WINDOW, shard_tokens=WINDOW, select=lambda c: {"en": c.neurons([3])})
     assert found.counts.tokens == (128, 128)

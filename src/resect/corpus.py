@@ -19,6 +19,8 @@ from .errors import InputError
 HeldOut = Literal["all", "kept", "held"]
 #: One document in so many is held out.
 HELD_OUT = 10
+#: The longest document, in characters: a tokenizer takes some hundred times as much memory as the text that it is given at once.
+LONGEST = 2**20
 #: Constant for ever: with another salt, what one run recorded on another would measure on.
 _SALT = b"resect:held:1"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
@@ -29,8 +31,9 @@ _TAKEN = "random"
 class Corpus:
     """Documents as a stream: each iteration begins anew, and holds one document at a time. Made by `corpus_of`.
 
-    A document has no white space around it, and is never empty. Iterating raises InputError that names file and line where a text is
-    broken, or where there is no document at all; Failure where the Hub is lost on the way.
+    A document has no white space around it, is never empty, and has at most 2^20 characters: a longer one is given as several, cut at
+    white space where there is some. Iterating raises InputError that names file and line where a text is broken, or where there is no
+    document at all; Failure where the Hub is lost on the way.
     """
 
     def __init__(self, sources: Sequence[Source], name: str, held_out: HeldOut = "all") -> None:
@@ -46,7 +49,7 @@ class Corpus:
         empty = True
         for closed, source in enumerate(self._sources):
             self._closed, source.read = closed, 0
-            for document in source.documents():
+            for document in (piece for whole in source.documents() for piece in _pieces(whole)):
                 empty = False
                 if self._held_out == "all" or is_held(document) == (self._held_out == "held"):
                     self.documents_read += 1
@@ -68,6 +71,20 @@ def is_held(document: str) -> bool:
     """Whether a document is in the tenth that is held out: by its text alone, so that equal documents fall on one side."""
     digest = hashlib.blake2b(document.encode("utf-8"), digest_size=8, salt=_SALT).digest()
     return int.from_bytes(digest, "big") % HELD_OUT == 0
+
+
+def _pieces(document: str) -> Iterator[str]:
+    """A document as it is, or in pieces of at most LONGEST characters."""
+    start = 0
+    while len(document) - start > LONGEST:
+        end = start + LONGEST
+        blank = max(document.rfind(sign, start + LONGEST // 2, end) for sign in " \t\n")
+        end = end if blank < 0 else blank
+        if piece := document[start:end].strip():
+            yield piece
+        start = end
+    if piece := document[start:].strip():
+        yield piece
 
 
 def corpus_of(spec: str, *, held_out: HeldOut = "all") -> Corpus:

@@ -291,10 +291,14 @@ class Options:
     )
     ray_address: str | None = setting(
         None,
-        "The Ray cluster to use; by default one is started here for as long as the work takes.",
+        "The Ray cluster to use (auto, or host:port); by default one is started here for as long as the work takes.",
         changes_result=False,
         metavar="ADDRESS",
     )
     ray_workers: int | None = setting(
-        None, "Workers, each with a model of its own; by default one a GPU, or two.", least=1, changes_result=False, metavar="N"
+        None,
+        "Workers, each with a model of its own; by default one a GPU, or as many as there are CPUs for (two at least).",
+        least=1,
+        changes_result=False,
+        metavar="N",
     )

@@ -21,7 +21,7 @@ from .errors import InputError
 from .identity import Identity
 from .lanes import Lane
 from .model import LanguageModel
-from .settling import NOT_STOPPED, STOPPED, Select, Steps
+from .settling import Select, Steps
 from .shards import SHARD_TOKENS, LanguageText, Shard
 from .windows import WINDOW
 from .work import Engine, InMemory, InProcess, Journal, Progress, silent
@@ -239,5 +239,5 @@ class _Recorder:
             left = ", ".join(f"{name} {number:,}" for name, number in dropped.items() if number)
             notes.append(f"Tokens at a text's end that fill no window of {window:,} were left out: {left}.")
         if self._until_stable:
-            notes.append(STOPPED if self._steps.is_stable else NOT_STOPPED)
+            notes.append(self._steps.told)
         return Recording(self._counts(), halves, self._steps.public, dropped, ended, self._steps.is_stable, tuple(notes))

@@ -18,6 +18,10 @@ STABLE, DOUBLINGS = 0.95, 2
 _CRITERION = f"a Jaccard index of {STABLE} or more with the set from half of the rounds, at {DOUBLINGS} doublings running"
 STOPPED = f"Recording stopped where the selected set no longer moved: {_CRITERION}."
 NOT_STOPPED = f"The selected set had not stopped moving when the text ended ({_CRITERION})."
+TOO_SHORT = (
+    "The text ended before one could tell whether the selected set had stopped moving, which takes four shards of every language "
+    f"({_CRITERION}); with --tokens shards are smaller."
+)
 
 
 class Steps:
@@ -58,5 +62,19 @@ class Steps:
     @property
     def is_stable(self) -> bool:
         """Whether the criterion holds at the last doublings of the text."""
-        doublings = [step["jaccard"] or 0.0 for step in self._steps if step["rounds"].bit_count() == 1][-DOUBLINGS:]
-        return len(doublings) == DOUBLINGS and min(doublings) >= STABLE
+        return self._can_tell and min(self._doublings[-DOUBLINGS:]) >= STABLE
+
+    @property
+    def told(self) -> str:
+        """Whether the set stopped moving, in a sentence."""
+        return STOPPED if self.is_stable else NOT_STOPPED if self._can_tell else TOO_SHORT
+
+    @property
+    def _doublings(self) -> list[float]:
+        """The likeness at each doubling of the text."""
+        rounds = [step for step in self._steps if step["rounds"].bit_count() == 1]
+        return [step["jaccard"] or 0.0 for step in rounds[1:]]
+
+    @property
+    def _can_tell(self) -> bool:
+        return len(self._doublings) >= DOUBLINGS
