@@ -91,6 +91,13 @@ def test_documents_in_another_language_are_left_out(identifier):
     assert french.share() is None
 
 
+def test_short_lines_of_whatever_other_language_are_left_out(identifier):
+    short = "Training a model"
+    assert identifier.of([short]) == [None]  # in any of many languages
+    assert identifier.others([short], "ja") == [True] and identifier.others([short], "en-news") == [False]
+    assert list(Purity(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
+
+
 def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifier):
     documents = Counted([SENTENCES["en"], SENTENCES["fr"]] * 500)
     purity = Purity(identifier)

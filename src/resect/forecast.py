@@ -133,7 +133,7 @@ def _length(model: LanguageModel, text: Text, most: int | None) -> int | None:
     for document in islice(text, BEGINNING):
         tokens += len(model.encoder.document_ids([document])[0])
         share = text.share()
-    whole = None if share is None or share == 0 else round(tokens / share)
+    whole = round(tokens / share) if share else None
     return most if whole is None else min(whole, most or whole)
 
 

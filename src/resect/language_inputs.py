@@ -70,7 +70,7 @@ class Text:
 
     def share(self) -> float | None:
         """How much of it has been read, from 0 to 1; None where nobody knows."""
-        return None if self.limit is not None else self.corpus.share()
+        return self.corpus.share() if self.limit is None else min(1.0, self.corpus.documents_read / self.limit)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from . import control, language_analyses
 from .address import Neurons
 from .comparison import Comparison
 from .contents import BATCH_SIZES
+from .corpus import by_language
 from .counts import Counts
 from .deactivation import HeldOut, Matrix, deactivated, losses
 from .effect import verify_effect
@@ -57,7 +58,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             counts, recording = work.counts()
             run.keep_counts(counts)
             plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, changes, held, judge)
-        notes = (*_told(recipe, given, recording), *notes)
+        notes = (*_told(recipe, given, counts, recording), *notes)
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
         run.note(notes=list(notes), seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
         return Outcome(run.folder, plan, comparison)
@@ -196,9 +197,19 @@ def _first_of(held: Mapping[str, HeldOut]) -> Any:
     return next(iter(held.values())).windows[:1]
 
 
-def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str]:
+def _told(recipe: Recipe, given: Given, counts: Counts, recording: Recording | None) -> list[str]:
     """What people should know of the text that was read."""
-    notes: list[str] = []
+    counted = ", ".join(f"{name} {number:,}" for name, number in zip(counts.languages, counts.tokens, strict=True))
+    notes = [f"Tokens that were counted: {counted}."]
+    if recipe.limit is not None:
+        notes.append(f"Of each text at most {recipe.limit:,} documents were read (--limit).")
+    if recipe.record_only and set(given.counted) - set(by_language(recipe.valid, "--valid")):
+        notes.append(
+            "A tenth of each text was held out, and not counted. Where other text is to be measured on (--valid), give it while recording "
+            "too: then all is counted but what stands in it."
+        )
+    if recipe.counts:
+        notes.append("Whether held-out text is among what the given counts were recorded on (--counts) cannot be told.")
     for purity, what in ((given.purity, "text that is counted"), (given.held_purity, "held-out text")):
         read = {} if purity is None else purity.read
         lost = [f"{name} {purity.left_out.get(name, 0):,} of {number:,}" for name, number in read.items() if purity is not None]
@@ -213,7 +224,8 @@ def _told(recipe: Recipe, given: Given, recording: Recording | None) -> list[str
     twice = [f"{name} {text.twice:,}" for name, text in given.counted.items() if text.twice]
     if twice:
         notes.append(f"Documents that stand in the held-out text too, and were not counted: {', '.join(twice)}.")
-    notes += recording.notes
+    cut = recipe.limit is not None  # then no text ended by itself
+    notes += [note for note in recording.notes if not (cut and "ended before" in note)]
     numbers = dict(zip(recording.counts.languages, recording.counts.tokens, strict=True))
     most, least = max(numbers, key=numbers.__getitem__), min(numbers, key=numbers.__getitem__)
     if numbers[most] > UNEVEN * numbers[least]:

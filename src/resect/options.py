@@ -65,7 +65,7 @@ class Options:
     chat_template: bool = setting(False, "Wrap every prompt in the tokenizer's own chat template.")
     limit: int | None = setting(
         None,
-        "Use at most so many examples in all (the splits keep their shares); of texts, documents of each language.",
+        "Use at most so many examples in all; the splits keep their shares. Of texts: so many documents, questions and sentences of each language.",
         least=1,
         metavar="N",
     )
@@ -122,8 +122,7 @@ class Options:
     n: int | None = setting(None, "Cut exactly so many neurons; nothing is searched.", least=0, metavar="N", of="crispr")
     fraction: float | None = setting(
         None,
-        "The share of all neurons that is cut, without a search (crispr; 0.001 is 0.1 %), or that is taken as units of languages (lape; "
-        "by default 0.01).",
+        "Share of all neurons: what crispr cuts without a search (0.001 is 0.1 %), what lape takes as units of languages (default 0.01).",
         least=0.0,
         most=1.0,
         metavar="F",

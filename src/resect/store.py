@@ -124,7 +124,7 @@ class Run(Contents):
 
     def _match(self, held: Recipe) -> None:
         other = held.differs(self.recipe)
-        told = [f"{name} (there {getattr(held, name)!r}, now {getattr(self.recipe, name)!r})" for name in other]
+        told = [f"{name} (there {_shown(getattr(held, name))}, now {_shown(getattr(self.recipe, name))})" for name in other]
         if told:
             raise RunMismatch(f"{self.folder} was made with other settings: {', '.join(told)}. Repeat those, {_ELSEWHERE}")
 
@@ -158,6 +158,11 @@ class Run(Contents):
         wanted = {**held, "platform": platform.platform(), "versions": versions, **facts}
         if wanted != held:
             write_json(self.folder / ENVIRONMENT, wanted)
+
+
+def _shown(value: object) -> str:
+    """A setting, as people read it."""
+    return "not set" if value is None or value == () else repr(value)
 
 
 def _recipe_of(folder: Path) -> Recipe:
