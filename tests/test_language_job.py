@@ -293,6 +293,12 @@ def test_a_model_that_gives_nan_is_refused_before_anything_is_counted(folder, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_reading_held_out_text_is_told(folder, tmp_path):
+    told = []
+    run.job(recipe_of(folder, tmp_path, draws=0), lambda *each: told.append(each))
+    assert told[:3] == [("reading held-out text", done, 2) for done in range(3)]
+
+
 def test_languages_on_the_same_files_are_said(folder, tmp_path):
     both = (f"aa={folder}/aa.txt", f"bb={folder}/aa.txt")
     left = Run.load(run.job(recipe_of(folder, tmp_path, corpus=both, draws=0)).folder)

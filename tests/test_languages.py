@@ -7,7 +7,7 @@ import pytest
 
 from resect.corpus import corpus_of
 from resect.errors import InputError, UnknownName
-from resect.languages import Identifier, Purity, check_known, known, same
+from resect.languages import LETTERS, Identifier, Purity, check_known, known, letters_in, same
 
 SENTENCES = {
     "en": "The library was closed because the heating had failed during the night.",
@@ -96,6 +96,16 @@ def test_short_lines_of_whatever_other_language_are_left_out(identifier):
     assert identifier.of([short]) == [None]  # in any of many languages
     assert identifier.others([short], "ja") == [True] and identifier.others([short], "en-news") == [False]
     assert list(Purity(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
+
+
+def test_the_likeliest_language_of_a_few_words_is_not_believed():
+    few = ["is a women.", "use the model.", "use the model as it is", "图书馆门", "Bonjour !"]
+    more = ["the model is used as it is here", "图书馆关门了", "Bonjour tout le monde, et à demain."]
+    assert [letters_in(text) for text in (*few, *more)] == [8, 11, 17, 16, 7, 24, 24, 27]
+    assert Identifier(sure=0.0).of(few[:3]) != ["en"] * 3
+    careful = Identifier(sure=0.0, letters=LETTERS)
+    assert careful.of(few) == [None] * 5
+    assert careful.of(more) == ["en", "zh", "fr"]
 
 
 def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifier):

@@ -12,8 +12,9 @@ import pico
 from naive import naive_logits
 from resect.edits.neurons import Scale
 from resect.errors import InputError, PromptTooLong
+from resect.judged import PIECE, likeliest, rate, rated
 from resect.model import LanguageModel
-from resect.open_answers import PIECE, ask, likeliest, open_questions, rate, rated
+from resect.open_answers import ask, fitting, open_questions
 from resect.plan import Plan
 from resect.tokens import Tokens
 from resect.work import InMemory, surroundings
@@ -119,8 +120,11 @@ def test_what_cannot_be_asked_is_refused_first() -> None:
     tell: dict[str, Any] = {"progress": lambda *each: told.append(each)}
     with pytest.raises(InputError, match="bert fills masks"):
         ask(masked, Plan(), ["a"], **tell)
-    with pytest.raises(PromptTooLong, match=r"context of 128.*less than 125 tokens"):
-        ask(model, Plan(), ["the house with water"], new_tokens=125, **tell)
+    with pytest.raises(PromptTooLong, match=r"context of 128.*--new-tokens 124 fits"):
+        ask(model, Plan(), ["the house", "the house with water"], new_tokens=125, **tell)
+    with pytest.raises(PromptTooLong, match=r"1 of 2 prompts with up to 1 new tokens .* the longest has 131.*shorten") as caught:
+        ask(model, Plan(), ["the house", "the " * 130], new_tokens=125, **tell)
+    assert "fits" not in str(caught.value)
     with pytest.raises(InputError, match="there are 0"):
         ask(model, Plan(), [], **tell)
     with pytest.raises(InputError, match="and 0"):
@@ -129,6 +133,20 @@ def test_what_cannot_be_asked_is_refused_first() -> None:
     with pytest.raises(PromptTooLong):
         open_questions(model, questions, {}, None, identifier=None, judge=None, new_tokens=10, **tell)
     assert told == []
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5-gated"])
+def test_what_fits_behind_prompts_can_be_written_and_not_a_token_more(name: str) -> None:
+    model = LanguageModel.of(pico.build(name), pico.tokenizer(name))
+    prompts = ["x", "Q: Who was it, the boy or the girl?\nA:"]
+    most = fitting(model, prompts)
+    if model.kind == "encoder-decoder":
+        assert most is None
+        return
+    assert most is not None
+    ask(model, Plan(), prompts, new_tokens=most)
+    with pytest.raises(PromptTooLong, match=f"--new-tokens {most} fits"):
+        ask(model, Plan(), prompts, new_tokens=most + 1)
 
 
 def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> None:
@@ -154,6 +172,11 @@ def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> Non
     assert summary["quality"]["base"] == {"en": 4.0, "fr": 4.0}
     assert summary["quality"]["deactivated"]["en"] == {"en": None, "fr": 4.0}
     assert (summary["unjudged"], summary["new_tokens"]) == (5, 4)
+    empty = [(row["deactivated"], row["language"]) for row in rows if not row["answer"].strip()]
+    for off, counted in {None: summary["empty"]["base"], "random": summary["empty"]["random"], **summary["empty"]["deactivated"]}.items():
+        assert counted == {language: empty.count((off, language)) for language in questions}
+    assert summary["empty"]["deactivated"]["en"] == {"en": 3, "fr": 0}
+    assert summary["untold"]["base"] == summary["untold"]["deactivated"]["en"] == {"en": 0, "fr": 0}
     assert len(rows) == 5 * 5
     assert [row["deactivated"] for row in rows[:5]] == [None, "random", "en", "fr", "none"]
     assert {row["id"] for row in rows} == {"en/0", "en/1", "en/2", "fr/0", "fr/1"}
@@ -171,6 +194,8 @@ def test_what_nobody_tells_is_null() -> None:
     model = bilingual.model()
     rows, summary = open_questions(model, {"en": bilingual.texts("en", 2)}, OFF, None, identifier=None, judge=None, new_tokens=3)
     assert summary["language_accuracy"] is summary["quality"] is None
+    assert summary["untold"] is None
+    assert summary["empty"]["base"] == {"en": 0}
     assert summary["unjudged"] == 0
     assert {(row["identified"], row["quality"]) for row in rows} == {(None, None)}
     _, summary = open_questions(model, {"en": bilingual.texts("en", 2)}, OFF, None, identifier=ByWords(), judge=None, new_tokens=3)
@@ -207,3 +232,5 @@ def test_a_share_counts_the_unsure_as_wrong_and_a_mean_leaves_out_the_unrated() 
     assert found.said_in("en") == [True, False, False, True]
     assert (found.accuracy("en"), found.accuracy("fr-CA"), found.mean_quality) == (0.5, 0.25, 3.5)
     assert rated(["x"], None).mean_quality is None
+    silent = rated(["", " \n", "???", "the water"], ByWords())
+    assert (silent.empty, silent.untold) == (2, 1)

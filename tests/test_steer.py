@@ -15,12 +15,14 @@ from resect.model import LanguageModel
 from resect.open_answers import ask
 from resect.plan import Plan
 from resect.recipe import Recipe
-from resect.steer import steer
+from resect.steer import FEWEST, _silence, steer
 from resect.steering import MODES, steering_plan
 from resect.store import Run
 from test_open_answers import ByWords, Counting
 
 PROMPTS = {language: tuple(f"{line} :" for line in bilingual.texts(language, 8)) for language in bilingual.WORDS}
+#: As many as an interval needs.
+MANY = tuple(f"{line} :" for line in bilingual.texts("en", FEWEST))
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,11 @@ def run(model: LanguageModel, tmp_path: Path) -> Run:
 @pytest.mark.parametrize("mode", ["set", "add", "difference"])
 def test_steering_to_another_language_raises_the_accuracy_by_the_real_identifier(model: LanguageModel, run: Run, mode: str) -> None:
     pytest.importorskip("lingua")
-    (found,) = steer(model, run, ["fr"], "en", mode, prompts={"en": PROMPTS["en"]}, new_tokens=10)
+    (found,) = steer(model, run, ["fr"], "en", mode, prompts={"en": MANY}, new_tokens=10)
     accuracy = found["language_accuracy"]
     assert (accuracy["before"], accuracy["after"]) == (0.0, 1.0)
+    assert (accuracy["gained"], accuracy["lost"]) == (FEWEST, 0)
+    assert found["empty"] == found["untold"] == {"before": 0, "after": 0}
     assert accuracy["interval"][0] > 0
     assert accuracy["p_value"] < 0.05
 
@@ -78,7 +82,7 @@ def test_the_question_s_own_language_is_activated_without_a_source(model: Langua
     assert [(each["to"], each["from"], each["n"], each["quality"]) for each in found] == [("en", None, 8, None), ("fr", None, 8, None)]
     assert [each["answers"][0]["prompt"] for each in found] == [PROMPTS["en"][0], PROMPTS["fr"][0]]
     assert [each["language_accuracy"]["after"] for each in found] == [1.0, 1.0]
-    assert sorted(path.name for path in (run.folder / "steered").iterdir()) == ["en-set-2.json", "fr-set-2.json"]
+    assert list(run.steered()) == ["en-set-strength-2", "fr-set-strength-2"]
     assert all(len(Plan.from_json(each["plan"]).edits) == 1 for each in found)
 
 
@@ -100,6 +104,59 @@ def test_finished_work_is_not_done_again(model: LanguageModel, run: Run) -> None
     assert run.journal.count == entries == 2
     steer(model, run, ["fr"], "en", "add", **settings)
     assert run.journal.count == 3, "how it answers as it is was known"
+
+
+def test_few_prompts_and_what_did_not_change_say_nothing_of_chance(model: LanguageModel, run: Run) -> None:
+    few: dict[str, Any] = {"new_tokens": 3, "identifier": ByWords()}
+    (found,) = steer(model, run, ["fr"], "en", prompts={"en": MANY[1:]}, **few)
+    assert found["language_accuracy"] == {"before": 0.0, "after": 1.0, "gained": FEWEST - 1, "lost": 0, "interval": None, "p_value": None}
+    (found,) = steer(model, run, ["en"], None, "add", 1e-9, prompts={"en": MANY}, **few)
+    assert found["language_accuracy"] == {"before": 1.0, "after": 1.0, "gained": 0, "lost": 0, "interval": None, "p_value": None}
+
+
+def test_answers_to_something_else_do_not_take_the_place_of_earlier_ones(model: LanguageModel, run: Run) -> None:
+    settings: dict[str, Any] = {"new_tokens": 3, "identifier": ByWords()}
+    asking = [
+        {"prompts": {"en": MANY[:2]}},
+        {"prompts": {"en": MANY[:3]}},
+        {"prompts": {"en": MANY[:2]}, "new_tokens": 4},
+        {"prompts": {"en": MANY[:2]}, "template": "1 {prompt}"},
+    ]
+    for _ in range(2):  # the second time each finds its own
+        results = [steer(model, run, ["fr"], "en", **{**settings, **each})[0] for each in asking]
+        assert [each["name"] for each in results] == ["fr-from-en-set", *(f"fr-from-en-set-{number}" for number in (2, 3, 4))]
+        assert run.steered() == {each["name"]: each for each in results}
+    assert [(each["n"], each["new_tokens"]) for each in results] == [(2, 3), (3, 3), (2, 4), (2, 3)]
+    assert len({each["prompts_digest"] for each in results}) == 3
+    (judged,) = steer(model, run, ["fr"], "en", judge=Counting(), **{**settings, **asking[1]})
+    assert run.steered()["fr-from-en-set-2"] == judged, "the same answers, with more to say of them"
+    other = bilingual.model(seed=1)
+    (found,) = steer(other, run, ["fr"], "en", allow_other_model=True, **{**settings, **asking[0]})
+    assert found["name"] == "fr-from-en-set-5"
+    (run.folder / "steered" / "fr-from-en-set.json").write_text("{")
+    assert steer(model, run, ["fr"], "en", **{**settings, **asking[0]})[0]["name"] == "fr-from-en-set-6"
+
+
+def test_answers_are_as_long_as_fits_where_nothing_else_is_said(model: LanguageModel, run: Run) -> None:
+    with pytest.warns(UserWarning, match="end after 121 tokens at the latest, not 128: .* context of 128"):
+        (found,) = steer(model, run, ["fr"], "en", prompts={"en": [MANY[0], MANY[2]]}, identifier=ByWords())
+    assert found["new_tokens"] == 121
+    with pytest.raises(PromptTooLong, match="--new-tokens 121 fits"):
+        steer(model, run, ["fr"], "en", prompts={"en": [MANY[2]]}, new_tokens=122, identifier=ByWords())
+
+
+def test_silence_is_counted_and_told_with_what_to_try(model: LanguageModel, run: Run) -> None:
+    with pytest.warns(UserWarning, match=r"multiply: most answers are empty \(0 of 2 before, 2 after\).*another --strength \(it was 2\)"):
+        (found,) = steer(model, run, ["fr"], "en", "multiply", prompts={"": MANY[:2]}, new_tokens=3, identifier=ByWords())
+    assert (found["empty"], found["untold"]) == ({"before": 0, "after": 2}, {"before": 0, "after": 0})
+    silent: dict[str, Any] = {"n": 4, "strength": 1.0, "empty": {"before": 3, "after": 0}, "untold": None}
+    for template, way in ((None, r"--template 'Q: {prompt}\nA:'"), ("Q: {prompt}", "Try another --template.")):
+        (told,) = _silence(silent, template)
+        assert told.startswith("most answers are empty (3 of 4 before, 0 after)")
+        assert way in told
+    assert _silence({**silent, "empty": {"before": 2, "after": 0}}, None) == []
+    (told,) = _silence({**silent, "empty": {"before": 0, "after": 0}, "untold": {"before": 0, "after": 1}}, None)
+    assert "0 of 4 answers before and of 1 after" in told
 
 
 def test_wrong_requests_are_refused_before_anything_is_answered(model: LanguageModel, run: Run) -> None:
@@ -143,6 +200,7 @@ def test_a_run_without_units_is_refused(model: LanguageModel, run: Run, tmp_path
         steer(model, other, ["fr"], prompts=PROMPTS)
 
 
+@pytest.mark.filterwarnings("ignore:.*most answers are empty")
 def test_every_mode_leaves_the_model_as_it_was(model: LanguageModel, run: Run) -> None:
     state = {name: value.clone() for name, value in model.model.state_dict().items()}
     for mode in MODES:

@@ -28,6 +28,7 @@ RECIPE, ENVIRONMENT, JOURNAL, SCORES = "recipe.toml", "environment.json", "journ
 TRIALS, PLAN, COMPARISON, EXAMPLES = "trials.jsonl", "plan.json", "comparison.json", "examples.jsonl"
 ANALYSES, REPORT, LOCK, PART = "analyses.json", "report.html", ".lock", "trial-"
 COUNTS, MATRIX, ANSWERS, PLANS, STEERED = "counts.safetensors", "matrix.json", "answers.jsonl", "plans", "steered"
+_STEERED_PLAN = ".plan.json"
 FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, COUNTS, MATRIX, ANSWERS, REPORT)
 PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 #: Entries of the journal that are no finished work.
@@ -90,8 +91,10 @@ class Contents:
         write_lines(self.folder / ANSWERS, answers)
 
     def keep_steered(self, name: str, found: Mapping[str, Any]) -> Path:
-        """Keep what came of a steering, and say where. Raises StorageFailure."""
+        """Keep what came of a steering, its plan beside it, and say where. Raises StorageFailure."""
         path = self.folder / STEERED / f"{name}.json"
+        if "plan" in found:
+            write_json(path.with_name(f"{name}{_STEERED_PLAN}"), found["plan"])
         write_json(path, found)
         return path
 
@@ -128,6 +131,10 @@ class Contents:
         """Where the plans of single languages are, or will be."""
         return self.folder / PLANS
 
+    def plan_paths(self, name: str) -> tuple[Path, ...]:
+        """Where plans of this file name may be: the run's own, one language's, a steering's."""
+        return (self.folder / PLAN, self.plans_folder / name, self.folder / STEERED / name)
+
     @property
     def counts_path(self) -> Path:
         """Where the counts of a run of lape are. Raises InputError where the run has none."""
@@ -163,7 +170,8 @@ class Contents:
 
     def steered(self) -> dict[str, dict[str, Any]]:
         """What came of each steering, by name. Raises InputError where a file is damaged."""
-        return {path.stem: dict(read_json(path, "file of a steering")) for path in sorted((self.folder / STEERED).glob("*.json"))}
+        paths = (path for path in sorted((self.folder / STEERED).glob("*.json")) if not path.name.endswith(_STEERED_PLAN))
+        return {path.stem: dict(read_json(path, "file of a steering")) for path in paths}
 
     def analyses(self) -> dict[str, Any]:
         """What was analysed, by name; empty where nothing was. Raises InputError where the file is damaged."""

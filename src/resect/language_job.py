@@ -39,6 +39,7 @@ from .workplace import Outcome, circumstances, engine_of, load
 
 #: The text of one language may be so many times as much as that of another before it is said.
 UNEVEN = 2.0
+READING = "reading held-out text"
 
 
 def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
@@ -115,7 +116,11 @@ class _Work:
     def held(self, window: int) -> dict[str, HeldOut]:
         """Held-out text, read first: what is too short, and a model that gives NaN, is refused before hours of counting."""
         most, languages = self.recipe.valid_tokens, self.given.languages
-        found = {name: HeldOut.of(self.model, name, self.given.held[name], window, most) for name in languages}
+        found: dict[str, HeldOut] = {}
+        for name in languages:
+            self.progress(READING, len(found), len(languages))
+            found[name] = HeldOut.of(self.model, name, self.given.held[name], window, most)
+        self.progress(READING, len(found), len(languages))
         losses(self.model, _first_of(found))
         return found
 

@@ -3,21 +3,18 @@
 Knows plans, questions and those who judge by the text alone; knows neither how a plan was found nor where results are kept.
 """
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from .bundles import listed
 from .errors import InputError, PromptTooLong
-from .languages import Identifier, known, same
+from .judged import PIECE, Rated, Rates, Tells, digest_of, rate, rated
+from .judged import likeliest as likeliest
+from .languages import Identifier, known
 from .model import LanguageModel
 from .plan import Plan
 from .work import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
@@ -27,53 +24,10 @@ TEMPLATE = "Q: {question}{suffix}\nA:"
 REPETITION_PENALTY = 1.1
 #: Tokens that are written to an open question, where nothing else is said.
 NEW_TOKENS = 128
-#: Prompts, or answers to be rated, that are one item of work, whatever the engine.
-PIECE = 32
-#: How many requests a judge has at a time.
-REQUESTS = 8
 #: What rows of answers call the random control of a text's own language.
 RANDOM = "random"
-#: A question, an answer, and the language of the question.
-Asked = tuple[str, str, str]
 #: Whose units were off, and the language of the text.
 _Key = tuple[str | None, str]
-
-
-class Tells(Protocol):
-    """Tells the language of texts, as `languages.Identifier` does."""
-
-    def of(self, texts: Sequence[str]) -> list[str | None]:
-        """The code of each text's language; None where none can be told."""
-
-
-class Rates(Protocol):
-    """Rates answers, as `judge.Judge` does. Is asked from several threads."""
-
-    def rate(self, question: str, answer: str, language: str) -> int | None:
-        """From 1 to 5; None where the judge gave no number."""
-
-
-@dataclass(frozen=True)
-class Rated:
-    """Texts with what was found out about each: the language that they are in, and their quality from 1 to 5 (None: not told)."""
-
-    texts: tuple[str, ...]
-    identified: tuple[str | None, ...]
-    quality: tuple[int | None, ...]
-
-    def said_in(self, language: str) -> list[bool]:
-        """Whether each text is found to be in this language."""
-        return [found is not None and same(language, found) for found in self.identified]
-
-    def accuracy(self, language: str) -> float:
-        """The share of the texts that are found to be in this language."""
-        return float(np.mean(self.said_in(language)))
-
-    @property
-    def mean_quality(self) -> float | None:
-        """Over the texts that have one; None where none has."""
-        found = [number for number in self.quality if number is not None]
-        return float(np.mean(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -113,17 +67,9 @@ def ask(
     check(model, prompts, new_tokens)
     pieces = [tuple(prompts[start : start + PIECE]) for start in range(0, len(prompts), PIECE)]
     how = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
-    keys = [f"open answers/{plan.digest}/{_digest([how, piece])}" for piece in pieces]
+    keys = [f"open answers/{plan.digest}/{digest_of([how, piece])}" for piece in pieces]
     work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal or InMemory(), "progress": progress, "stage": stage}
     return [str(text) for entry in map_once(Writing(model, plan, new_tokens), pieces, keys, **work) for text in listed(entry["texts"])]
-
-
-def likeliest() -> Identifier:
-    """The identifier that answers are measured by: it takes the likeliest language. Raises InputError where lingua is not installed.
-
-    One that has to be sure passes over short answers, and over half of them in English, so that languages could not be compared.
-    """
-    return Identifier(sure=0.0)
 
 
 def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None:
@@ -135,37 +81,17 @@ def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None
     try:
         model.openings(prompts, new_tokens)
     except PromptTooLong as error:
-        raise PromptTooLong(f"{error} Or let it write less than {new_tokens} tokens (--new-tokens).") from error
+        most = fitting(model, prompts)  # which raises by itself where the prompts alone are too long
+        raise PromptTooLong(f"{error} Or let it write less: behind the longest of them --new-tokens {most} fits.") from error
 
 
-def rated(texts: Sequence[str], identifier: Tells | None, ratings: Iterable[int | None] | None = None) -> Rated:
-    """Texts with their languages, and with the ratings that were asked for them."""
-    identified = identifier.of(texts) if identifier is not None and texts else [None] * len(texts)
-    return Rated(tuple(texts), tuple(identified), (None,) * len(texts) if ratings is None else tuple(ratings))
+def fitting(model: LanguageModel, prompts: Sequence[str]) -> int | None:
+    """The most tokens that can be written behind the longest of these prompts; None where any number can.
 
-
-def rate(
-    judge: Rates | None,
-    asked: Iterable[Asked],
-    *,
-    journal: Journal | None = None,
-    progress: Progress = silent,
-    stage: str = "rating answers",
-) -> dict[Asked, int | None]:
-    """What the judge says of each (question, answer, language), asked once where it comes up again; None of all without a judge.
-
-    Raises what the judge raises.
+    Raises PromptTooLong where not one can.
     """
-    distinct = list(dict.fromkeys(asked))
-    if judge is None:
-        return dict.fromkeys(distinct)
-    pieces = [tuple(distinct[start : start + PIECE]) for start in range(0, len(distinct), PIECE)]
-    # Ratings of another judge are not taken for this one's.
-    keys = [f"ratings/{_digest([[str(getattr(judge, name, '')) for name in ('url', 'model')], piece])}" for piece in pieces]
-    with ThreadPoolExecutor(REQUESTS) as threads:
-        work = lambda piece: {"quality": list(threads.map(lambda each: judge.rate(*each), piece))}
-        entries = list(map_once(work, pieces, keys, engine=InProcess(), journal=journal or InMemory(), progress=progress, stage=stage))
-    return dict(zip(distinct, [number for entry in entries for number in listed(entry["quality"])], strict=True))
+    longest = max(len(each.input_ids) for each in model.openings(prompts, 1))
+    return model.context - longest if model.kind == "causal" and model.context is not None else None
 
 
 @dataclass(frozen=True)
@@ -202,9 +128,11 @@ def open_questions(
     judge : for the quality
 
     Returns the rows of answers.jsonl, and a summary: `n` {language: questions}; `language_accuracy` and `quality`, each {"base", "random"}
-    {language of the text: mean} and "deactivated" {language off: {language of the text: mean}}, None where nobody tells; `unjudged`, how
-    many answers the judge gave no number; `new_tokens`. Accuracy: share of all answers, in [0, 1], those without letters counting as
-    wrong; quality: mean of the ratings from 1 to 5. Raises as `ask` does, of all languages before the first is asked.
+    {language of the text: mean} and "deactivated" {language off: {language of the text: mean}}, None where nobody tells; `empty`, of the
+    same shape: how many answers hold nothing, or white space only; `untold`, of the same shape, None where nobody tells: how many are not
+    empty, but have too few letters to be told; `unjudged`, how many answers the judge gave no number; `new_tokens`. Accuracy: share of all
+    answers, in [0, 1], those that are empty or untold counting as wrong; quality: mean of the ratings from 1 to 5. Raises as `ask` does,
+    of all languages before the first is asked.
 
     Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: who tells the language, who judges.
     """
@@ -230,6 +158,8 @@ def open_questions(
         "n": {language: len(asked) for language, asked in questions.items()},
         "language_accuracy": None if identifier is None else _table(conditions, questions, accuracy),
         "quality": None if judge is None else _table(conditions, questions, lambda key: found[key].mean_quality),
+        "empty": _table(conditions, questions, lambda key: found[key].empty),
+        "untold": None if identifier is None else _table(conditions, questions, lambda key: found[key].untold),
         "unjudged": unjudged,
         "new_tokens": new_tokens,
     }
@@ -282,7 +212,3 @@ def _table(conditions: Sequence[_Condition], languages: Mapping[str, Any], value
     rows = {each.off: {language: value((each.off, language)) for language in languages} for each in conditions}
     off = {name: row for name, row in rows.items() if name not in (None, RANDOM)}
     return {"base": rows[None], "random": rows.get(RANDOM), "deactivated": off}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()[:32]

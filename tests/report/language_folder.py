@@ -96,6 +96,7 @@ QUESTIONS = {
     "language_accuracy": scored(0.9, 0.8, 0.3),
     "quality": scored(3.51, 3.35, 2.01),
     "unjudged": 2,
+    "empty": {"base": dict.fromkeys(LANGUAGES, 0), "random": None, "deactivated": {"fr": {"fr": 7}}},
     "new_tokens": 64,
 }
 COMPARISON = {
@@ -204,7 +205,8 @@ def steered(to="fr", source="en", number=4):
         "mode": "set",
         "strength": 1.0,
         "n": number,
-        "language_accuracy": {"before": 0.0, "after": 0.75, "interval": [0.4, 0.9]},
+        "empty": {"before": 0, "after": 1},
+        "language_accuracy": {"before": 0.0, "after": 0.75, "interval": [0.4, 0.9] if number >= 20 else None},
         "quality": {"before": 4.0, "after": 3.0},
         "plan": plan(),
         "answers": rows,

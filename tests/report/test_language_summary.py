@@ -12,6 +12,7 @@ from resect.errors import InputError
 from resect.recipe import Recipe
 from resect.report import pages
 from resect.report.grids import table
+from resect.report.html import write
 from resect.report.languages.effects import effects_of
 from resect.report.languages.told import FRACTION, next_commands, scored
 from resect.report.printed import Wide
@@ -29,13 +30,20 @@ def test_a_summary_says_what_came_out_and_what_to_type(tmp_path):
     text = printed(summary(whole(tmp_path / "lape-ml7")), 120)
     for expected in (
         *("lape · ml7 · en, zh, fr, es, vi, id, ja", "on held-out text: 12,000 tokens of each language, in windows of 128"),
-        *("3 tokens of zh are left over.", "0.145*", "* the largest of its row", "+0.141 to +0.149", "ja +0.043", "59.03 → 61.93"),
-        *("asked in", "90.0 %", "30.0 %", "2.01", "to fr, away from en (set)", "0.0 % → 75.0 %", "4 → 3"),
+        *("3 tokens of zh are left over.", "0.145*", "* the largest of its row", "+0.141 to +0.149", "ja +0.043", "61.93 (+4.9 %)"),
+        *("asked in", "90.0 %", "30.0 %, 7 empty", "2.01", "fr from en, set", "+75.0 (too few to say)", "0.0 % → 75.0 %", "4 → 3"),
         *("for all 7 languages", "steer models/ml7 --run", "--to zh", "plans/zh.json --model models/ml7 --to ml7-without-zh"),
-        *("try models/ml7 --plan", "--selector lave", "Everything is in"),
+        *("try models/ml7 --plan", "--selector lave", "Everything is in", "For a page to read and to send", "next most"),
+        *(
+            "How steady the selection is",
+            "Parallel sentences: 200 sentences in 7 languages",
+            "en  decoder.0: 0, 1, 2",
+            "fr from en, set: 0 → 1 of 4",
+        ),
     ):
         assert expected in text, expected
     assert text.count("*") == len(LANGUAGES) + 1
+    assert all(line == line.rstrip(" ") for line in text.splitlines())
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
@@ -127,7 +135,28 @@ def test_steered_answers_stand_side_by_side():
     ):
         assert expected in text, expected
     several = printed(pages.steered([steered(), steered("ja", None)]))
-    assert "to fr, away from en (set)" in several and "to ja (set)" in several
+    assert "to fr, away from en (set)" in several and "to ja (set)" in several and "[" not in several
+
+
+def test_a_summary_names_the_page_that_is_there(tmp_path):
+    run = spoken(tmp_path / "run")
+    assert f"To read and to send: {write(run)}" in printed(summary(run), 200)
+
+
+def test_nothing_is_printed_for_what_was_not_measured():
+    found = [{**steered(to, "en", 24), "quality": None} for to in ("zh", "fr")]
+    text = printed(pages.steered(found), 80)
+    assert "quality" not in text and "too few to say" not in text and "+75.0 (+40.0 to +90.0)" in text
+    assert text.count("prompts") == 1  # one table, not two halves of one
+    assert all(line == line.rstrip(" ") for line in text.splitlines())
+
+
+def test_runs_with_as_many_units_are_told_apart_in_a_table(tmp_path):
+    runs = [spoken(tmp_path / name, recipe=RECIPE.with_settings(fraction=share)) for name, share in (("one", 0.01), ("five", 0.05))]
+    text = " ".join(printed(table(runs).text(), 200).split())
+    assert "one: 214 neurons" in text and "five: 214 neurons" in text
+    assert "Bold" not in text and "Random cut" not in text and "Random units: for each language" in text
+    assert any("random units · five" in line for line in printed(table(runs).text(), 60).splitlines())
 
 
 def test_steered_answers_without_measures_say_so():
@@ -144,18 +173,22 @@ def test_a_run_of_languages_may_stand_in_a_table(tmp_path):
     grid = table([crispr, lape])
     text = printed(grid.text(), 200)
     for expected in (
-        "its own units off (logloss)",
+        "own text, own units off (logloss)",
         "LAPE",
-        "random cut, as LAPE",
-        "More log loss there is what is looked for",
+        "random units, as LAPE",
         "214 neurons",
     ):
         assert expected in text, expected
-    assert "214 neurons; the own text suffers most for 7 of 7 languages" in " ".join(text.split())
+    assert "More log loss is what is looked for: none of them is bold" in " ".join(text.split())
+    assert "214 neurons; the own text suffers most for 7 of 7 languages (for sure 7, by chance 1 in 7)" in " ".join(text.split())
     other = spoken(tmp_path / "lave", recipe=RECIPE.with_settings(selector="lave"), found={"damaged": 1})
-    assert "random cut, as LAVE" in printed(table([lape, other]).text(), 200)
+    assert "random units, as LAVE" in printed(table([lape, other]).text(), 200)
     column = next(place for place, each in enumerate(grid.columns) if each.metric == "logloss")
     assert not any(row.cells[column].best for row in grid.rows if row.cells[column] is not None)
     assert any(cell.best for row in grid.rows for cell in row.cells if cell is not None)
     assert "LAPE" not in printed(table([crispr]).text(), 200)
-    assert "its own units off" in grid.csv() and "its own units off" in grid.latex() and "its own units off" in grid.picture()
+    assert (
+        "own text, own units off" in grid.csv()
+        and "own text, own units off" in grid.latex()
+        and "own text, own units off" in grid.picture()
+    )

@@ -1,15 +1,22 @@
 """The commands that ask a model and make no run: try, evaluate, transfer, steer."""
 
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+
+from ..contents import STEERED
 from ..errors import InputError
 from ..files import read_text
 from ..store import Run
 from .arguments import settings_of
 from .output import check_picture, emit, emit_grid, model_named, plan_path, run_of
 from .progress import told
+
+#: What can be the code of a language; anything else before an equals sign belongs to the name of a file.
+_LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 
 def try_plan(options: Namespace) -> None:
@@ -108,21 +115,43 @@ def steer(options: Namespace) -> None:
             allow_other_model=options.allow_other_model,
             progress=progress,
         )
-    path = write(run)
-    emit(options, {"run": str(run.folder), "steered": found, "report": str(path)}, lambda: pages.steered(found))
+    report = write(run)
+    saved = [str(run.folder / STEERED / f"{each['name']}.json") for each in found]
+    where = [f"The answers are in {', '.join(saved)}.", f"The report is {report}."]
+    value = {"run": str(run.folder), "steered": found, "saved": saved, "report": str(report)}
+    emit(options, value, lambda: Group(pages.steered(found), pages.lines(where)))
 
 
 def _prompts(options: Namespace) -> dict[str, tuple[str, ...]]:
     """The prompts of each language that is named in front of a file; those of no language in particular under ""."""
     limit, found = settings_of(options).get("limit"), dict[str, tuple[str, ...]]()
     for entry in options.prompts:
-        name, equals, path = entry.partition("=")
-        language, path = (name, path) if equals and name in (*options.to, options.source) else ("", entry)
+        language, path = _language_of(entry, options)
         lines = read_text(Path(path), "file of prompts").removeprefix("\ufeff").split("\n")
         found[language] = (*found.get(language, ()), *(line.strip() for line in lines if line.strip()))
         if not found[language]:
             raise InputError(f"The file of prompts {path} holds no line of text.")
     return {language: prompts[:limit] for language, prompts in found.items()}
+
+
+def _language_of(entry: str, options: Namespace) -> tuple[str, str]:
+    """The language in front of a file, and the file; "" where the name of the file merely has an equals sign in it.
+
+    Raises InputError for a language in which nothing is asked.
+    """
+    name, equals, path = entry.partition("=")
+    asked = [options.source] if options.source else options.to
+    if equals and name in asked:
+        return name, path
+    if not equals or not _LANGUAGE.fullmatch(name) or Path(entry).exists():
+        return "", entry
+    if name in options.to:
+        raise InputError(
+            f"--prompts {entry} names {name}, but with --from {options.source} the prompts are in {options.source}: give them as "
+            f"{options.source}=FILE, or leave --from out."
+        )
+    known = f"--to ({', '.join(options.to)}) nor --from ({options.source or 'not given'})"
+    raise InputError(f"--prompts {entry} names {name}, which is neither in {known}. Prompts of {' and '.join(asked)} are needed.")
 
 
 def _found_on(run: Run) -> str:

@@ -114,10 +114,12 @@ def _steer(command: Parser) -> None:
         nargs="+",
         required=True,
         metavar="[LANG=]FILE",
-        help="What the model is asked, one prompt a line; LANG=FILE: for this language of --to or --from only.",
+        help="What the model is asked, one prompt a line. LANG=FILE names the language that the prompts are in: that of --from or, without "
+        "it, one of --to, which then is asked nothing else.",
     )
     command.add_argument("--template", metavar="TEXT", help="What stands around each prompt, with {prompt} in it, e.g. 'Q: {prompt}\\nA:'.")
-    command.add_argument("--new-tokens", type=int, default=128, metavar="N", help="The longest answer, in tokens (default 128).")
+    length = "The longest answer, in tokens (default: 128, or as many as the model's context leaves)."
+    command.add_argument("--new-tokens", type=int, metavar="N", help=length)
     command.add_argument("--judge", metavar="URL", help=Recipe.sentence("judge"))
     command.add_argument("--judge-model", metavar="NAME", help=Recipe.sentence("judge_model"))
     add_settings(command, ("limit",))

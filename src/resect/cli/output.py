@@ -75,8 +75,6 @@ def run_of(text: str) -> Run | None:
         return Run.load(path)
     for folder in (path.parent, path.parent.parent):
         run = Run.load(folder) if Run.is_run(folder) else None
-        if run is not None and any(
-            held.exists() and os.path.samefile(held, path) for held in (run.plan_path, run.plans_folder / path.name)
-        ):
+        if run is not None and path.exists() and any(held.exists() and os.path.samefile(held, path) for held in run.plan_paths(path.name)):
             return run
     return None

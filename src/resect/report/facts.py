@@ -226,8 +226,9 @@ def _effect(found: Mapping[str, Any]) -> list[str]:
     touched, fired, change = (number_of(found.get(name)) for name in ("units_touched", "units_fired", "max_change"))
     if touched is None:
         return []
-    told = f"{PAGE.number(touched)} units touched, {PAGE.number(fired)} of them active on the probe"
-    return [told if change is None else f"{told}; log-probabilities moved by up to {PAGE.number(change)}"]
+    told = f"{PAGE.number(touched)} units touched, {PAGE.number(fired)} of them active on the probe: texts read to see that it acts"
+    moved = f"The log-probability that moved most there moved by {PAGE.number(change)}: the plan acts; how well, the results say."
+    return [f"{told}.", *([] if change is None else [moved])]
 
 
 def limits(surgery: Surgery) -> list[tuple[str, str]]:

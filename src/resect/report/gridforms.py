@@ -212,7 +212,8 @@ class _Text:
 
     def _label_width(self, width: int) -> int:
         widest = max(cell_len(text) for row in self.grid.rows for text in (row.block, _indented(row), self.grid.heading))
-        return min(widest, max(LABEL_LEAST, width // 3))
+        left = width - sum(GAP + self._width(position) for position in range(len(self.grid.columns)))
+        return min(widest, max(LABEL_LEAST, width // 3, left))
 
     def _width(self, position: int) -> int:
         heading = cell_len(self.grid.columns[position].label)

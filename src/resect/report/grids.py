@@ -26,6 +26,8 @@ ASKED = (
     *("task", "data", "template", "instructions", "split_by", "chat_template", "limit", "variant", "authors_task"),
     *("corpus", "valid", "valid_tokens", "window", "purity"),
 )
+#: What a run of languages measures, as the heading of a column.
+OWN_TEXT = "own text, own units off"
 #: Numbers that are nearer than this are one.
 SAME = 1e-9
 
@@ -59,8 +61,13 @@ class _Measured:
         return self.surgery.brief() + self.languages
 
     @property
+    def task(self) -> str:
+        """What was measured; units of languages have no task, and every language has its own text."""
+        return OWN_TEXT if self.run.recipe.method in OF_LANGUAGES else self.comparison.task
+
+    @property
     def column(self) -> Column:
-        return Column(self.comparison.task, self.comparison.metric)
+        return Column(self.task, self.comparison.metric)
 
     def asks_like(self, other: "_Measured") -> bool:
         """Whether both were, as far as one can see, measured on the same examples: the original does the same on them."""
@@ -123,8 +130,9 @@ def table(runs: Sequence[Run]) -> Grid:
     numbers = [number for each in read for number in _numbers(each, lines)]
     rows = [row for model in models for row in _block(names[model], [n for n in numbers if n.of.model == model], lines, columns, read)]
     records = tuple(_record(number, names[number.of.model]) for number in numbers)
+    whose = _folders(read)
     done = dict.fromkeys(
-        Done(names[each.model], each.column.label, each.method.upper(), each.what)
+        Done(names[each.model], each.column.label, each.method.upper(), whose.get(str(each.run.folder), "") + each.what)
         for model in models
         for each in sorted(read, key=lambda each: columns.index(each.column))
         if each.model == model
@@ -145,13 +153,22 @@ def _read(run: Run) -> _Measured:
     return _Measured(run, comparison, mean(sizes), len(trials.get("edited") or [plan]), surgery, languages)
 
 
+def _folders(read: Sequence[_Measured]) -> dict[str, str]:
+    """By folder, what tells a run of languages from another of the same model and selector: two may have as many units."""
+    found = [each for each in read if each.run.recipe.method in OF_LANGUAGES]
+    several = [each for each in found if sum((other.model, other.method) == (each.model, each.method) for other in found) > 1]
+    names = told_apart(str(each.run.folder) for each in read)
+    return {str(each.run.folder): f"{clean(names[str(each.run.folder)])}: " for each in several}
+
+
 def _languages(run: Run) -> str:
     """For how many languages the own text suffers most, as the end of a line; nothing where the matrix is not there, or damaged."""
     try:
         effects = effects_of(run.matrix())
     except (InputError, TypeError, ValueError):
         return ""
-    return f"; the own text suffers most for {len(effects.specific)} of {len(effects.with_units)} languages"
+    told = f"the own text suffers most for {len(effects.specific)} of {len(effects.with_units)} languages"
+    return f"; {told} (for sure {len(effects.sure)}, by chance 1 in {len(effects.languages)})"
 
 
 def _surgery(run: Run, plan: Mapping[str, Any]) -> Surgery:
@@ -167,7 +184,8 @@ def _lines(read: Sequence[_Measured]) -> list[_Line]:
     methods = tuple(dict.fromkeys(each.method for each in read))
     lines = [_Line("original", "base"), _Line("CC", "cc"), _Line("DC", "dc")]
     for method in methods:
-        rival = "other matrices" if method in OF_MATRICES else "random cut"
+        of_languages = any(each.method == method and each.run.recipe.method in OF_LANGUAGES for each in read)
+        rival = "other matrices" if method in OF_MATRICES else "random units" if of_languages else "random cut"
         random = rival if len(methods) == 1 else f"{rival}, as {method.upper()}"
         lines += [_Line(method.upper(), "edited", method), _Line(random, "control", method)]
     return lines
@@ -225,7 +243,7 @@ def _record(number: _Number, model: str) -> dict[str, Any]:
     paired = comparison.difference if number.line.name == "edited" else None
     return {
         "model": model,
-        "task": comparison.task,
+        "task": measured.task,
         "method": number.line.label,
         "measured": number.line.name,
         "metric": comparison.metric,
@@ -244,17 +262,20 @@ def _caption(read: Sequence[_Measured], numbers: Sequence[_Number], columns: Seq
     """What the numbers are, and what keeps them from being compared."""
     names = {number.line.name for number in numbers}
     parts = [unit(columns), "In brackets: the change against the original."]
-    parts.append("Bold: the best of its model and task, among numbers of the same examples.")
+    if any(cell is not None and cell.best for row in rows for cell in row.cells):
+        parts.append("Bold: the best of its model and task, among numbers of the same examples.")
     if names & {"cc", "dc"}:
         parts.append("CC, DC: the original under contextual and domain-context calibration.")
-    controlled = {number.of.run.recipe.method in OF_MATRICES for number in numbers if number.line.name == "control"}
-    if False in controlled:
+    controlled = {number.of.run.recipe.method for number in numbers if number.line.name == "control"}
+    if controlled - {*OF_MATRICES, *OF_LANGUAGES}:
         parts.append("Random cut: as many neurons of the same layers and roles, drawn at random.")
-    if True in controlled:
+    if controlled & {*OF_LANGUAGES}:
+        parts.append("Random units: for each language as many of the same layers, drawn at random.")
+    if controlled & {*OF_MATRICES}:
         parts.append("Other matrices: of the same role, drawn at random, reduced as far.")
     if any(each.run.recipe.method in OF_LANGUAGES for each in read):
         parts.append(
-            "Units of languages: each language's own text, with its units off. More log loss there is what is looked for: nothing is bold."
+            "Units of languages: each language's own text, with its units off. More log loss is what is looked for: none of them is bold."
         )
         parts.append("What they do to other languages' text is no matter of one number: see the run's report.")
     if any(each.trials > 1 for each in read):

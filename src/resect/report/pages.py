@@ -8,8 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .languages.spoken import Said, steered_of
-from .languages.summary import steered as totals
+from .languages.spoken import Said
+from .languages.steerings import apart, steered_of
+from .languages.summary import steerings
 from .printed import plain
 from .terminal import asked, beside, by_tag, difference, outcome
 
@@ -65,7 +66,8 @@ def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Renderabl
 
     Raises InputError where it is no such result.
     """
-    results = [steered_of(each) for each in ([found] if isinstance(found, Mapping) else found)]
+    read = [steered_of(each) for each in ([found] if isinstance(found, Mapping) else found)]
+    results = apart({str(number): each for number, each in enumerate(read, start=1)})
     parts: list[RenderableType] = []
     for each in results:
         parts.append(Text(f"steered {plain(each.name)}", style="bold"))
@@ -79,8 +81,7 @@ def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Renderabl
             parts += [Text(plain(pair.prompt)), Padding(table, (0, 0, 1, 2), expand=False)]
         if not each.accuracy:
             parts.append(Text("Which language the answers are in was not identified.", style="yellow"))
-    told = Padding(totals(results), (0, 0, 0, 2), expand=False)
-    return Group(*parts, Text("Answers in the language that was wanted", style="bold"), told)
+    return Group(*parts, *steerings(results))
 
 
 def _said_in(said: Said) -> str:

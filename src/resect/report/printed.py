@@ -6,11 +6,35 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 PROMPT_CHARACTERS = 260
 GAP = 2
+
+
+class Trimmed:
+    """Something to print, without the blanks that would fill its lines up to a column's or the terminal's width."""
+
+    def __init__(self, found: RenderableType) -> None:
+        self.found = found
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for line in Segment.split_lines(console.render(self.found, options)):
+            yield from _trimmed(line)
+            yield Segment.line()
+
+
+def _trimmed(line: Sequence[Segment]) -> list[Segment]:
+    """A line up to its last character that is to be seen."""
+    held = list(line)
+    while held:
+        last = held.pop()
+        text = last.text if last.control else last.text.rstrip(" ")
+        if text or last.control:
+            return [*held, Segment(text, last.style, last.control)]
+    return []
 
 
 def shortened(prompt: str, instruction: str = "") -> str:

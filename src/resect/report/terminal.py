@@ -22,7 +22,7 @@ from .advice import has_price, has_spread, helped, next_commands, turned, verdic
 from .languages.summary import summary as of_languages
 from .matrices import Sought
 from .noise import Denoised
-from .printed import plain, shortened
+from .printed import Trimmed, plain, shortened
 from .reductions import reduced, search
 from .sound import is_right, object_of, trial_of
 from .surgery import OF_LANGUAGES, Surgery
@@ -39,7 +39,7 @@ def console(**settings: Any) -> Console:
 
 def show(found: RenderableType, on: Console | None = None) -> None:
     """Print it. A line that may not be broken, a command to copy, runs over the edge instead of being cut."""
-    (on or console()).print(found, crop=False)
+    (on or console()).print(Trimmed(found), crop=False)
 
 
 def summary(run: Run) -> RenderableType:

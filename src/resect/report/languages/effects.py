@@ -100,16 +100,66 @@ class Effects:
     @property
     def unsure(self) -> tuple[str, ...]:
         """Languages with units, of which the interval of the own change does not lie above 0."""
-        ends = [row[place] for place, row in enumerate(self.loss.interval)]
-        return tuple(name for name, end in zip(self.languages, ends, strict=True) if name in self.with_units and end and end[0] <= 0)
+        return tuple(name for name in self.with_units if (low := self._low(name)) is not None and low <= 0)
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Languages with units, of which the own change has no interval."""
+        return tuple(name for name in self.with_units if self._low(name) is None)
 
     @property
     def as_random(self) -> tuple[str, ...]:
         """Languages with units, whose own text random units hurt as much."""
-        pairs = zip(self.languages, self.own, self.random, strict=True)
-        return tuple(
-            name for name, own, random in pairs if name in self.with_units and own is not None and random is not None and random >= own
-        )
+        return tuple(name for name in self.with_units if self._reaches(self.random_of(name), self.own_of(name)))
+
+    @property
+    def near_random(self) -> tuple[str, ...]:
+        """Those whose own change lies above that of random units, its interval not."""
+        return tuple(name for name in self._open(self.as_random) if self._reaches(self.random_of(name), self._low(name)))
+
+    @property
+    def near_next(self) -> tuple[str, ...]:
+        """Those whose own text suffers most, and the interval of that reaches down to the text that suffers next."""
+        found = [name for name in self.specific if name not in self.unsure]
+        return tuple(name for name in found if (after := self.next_to(name)) and self._reaches(after[1], self._low(name)))
+
+    @property
+    def sure(self) -> tuple[str, ...]:
+        """The languages whose own text suffers most, the whole interval of it above 0, above random units and above the next text."""
+        doubted = {*self.unsure, *self.unmeasured, *self.as_random, *self.near_random, *self.near_next}
+        return tuple(name for name in self.specific if name not in doubted)
+
+    @property
+    def hurt_more(self) -> tuple[tuple[str, str, float, float], ...]:
+        """Texts that the units of another language hurt more than their own do: whose text, whose units, that change, the own one."""
+        found = []
+        for column, theirs in enumerate(self.languages):
+            own = self.loss.change[column][column]
+            rivals = [(change, mine) for mine, text, change in self.others if text == theirs]
+            if own is not None and self.largest[column] is not None and rivals and max(rivals)[0] > own:
+                found.append((theirs, max(rivals)[1], max(rivals)[0], own))
+        return tuple(found)
+
+    def own_of(self, language: str) -> float | None:
+        """What a language's units do to its own text."""
+        return self.own[self.languages.index(language)]
+
+    def random_of(self, language: str) -> float | None:
+        """What as many random units do to its text: the draws in place of this very language's units."""
+        return self.random[self.languages.index(language)]
+
+    def _low(self, language: str) -> float | None:
+        """The lower end of the interval of the own change."""
+        place = self.languages.index(language)
+        ends = self.loss.interval[place][place]
+        return ends[0] if ends else None
+
+    def _open(self, settled: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in self.with_units if name not in settled and name not in self.unsure)
+
+    @staticmethod
+    def _reaches(rival: float | None, own: float | None) -> bool:
+        return rival is not None and own is not None and rival >= own
 
 
 def effects_of(found: Mapping[str, Any]) -> Effects:

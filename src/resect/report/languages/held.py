@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...address import Neurons
 from ...errors import InputError
 from ...store import Run
 from ..gaps import Tries, gap
 from .effects import Effects, effects_of
 from .sets import Sets, sets_of
-from .spoken import Question, Questions, Steered, answer_of, asked, questions_of, steered_of
+from .spoken import Question, Questions, answer_of, asked, questions_of
+from .steerings import Steered, apart, steered_of
+from .units import units_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Held:
     answers: tuple[Question, ...] = ()
     steered: tuple[Steered, ...] = ()
     languages: tuple[str, ...] = ()
+    units: Mapping[str, Neurons] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, comparison: Mapping[str, Any] | None, tried: Tries) -> "Held":
@@ -35,7 +39,9 @@ class Held:
         if damaged:
             tried.gaps.append(gap(run, f"{len(damaged):,} of the open answers", f"The rows are damaged: {damaged[0]}."))
         languages = effects.languages if effects is not None else tuple(sets.layers.units) if sets.layers is not None else ()
-        return cls(effects, sets, questions_of(comparison), answers, _steered(run, tried), languages)
+        no_units: dict[str, Neurons] = {}
+        units = tried("The plans of single languages", lambda: units_of(run, languages), no_units)
+        return cls(effects, sets, questions_of(comparison), answers, _steered(run, tried), languages, units)
 
 
 def _answers(rows: list[dict[str, Any]]) -> tuple[tuple[Question, ...], list[str]]:
@@ -51,12 +57,12 @@ def _answers(rows: list[dict[str, Any]]) -> tuple[tuple[Question, ...], list[str
 def _steered(run: Run, tried: Tries) -> tuple[Steered, ...]:
     """What was steered; a file that is damaged is named, and the others are shown."""
     nothing: dict[str, Any] = {}
-    first, found = len(tried.gaps), []
+    first, found = len(tried.gaps), dict[str, Steered]()
     for name, value in tried("What was steered", run.steered, nothing).items():
         try:
-            found.append(steered_of(value))
+            found[name] = steered_of(value)
         except InputError as error:
             tried.gaps.append(gap(run, f"What was steered ({name})", str(error)))
     # The job knows nothing of steering: going on with it would not bring this back.
     tried.gaps[first:] = [replace(each, how="") for each in tried.gaps[first:]]
-    return tuple(found)
+    return tuple(apart(found))

@@ -10,7 +10,7 @@ from ..sections import Figure, Fold, Section
 from ..tables import Table
 from .effects import Effects
 from .effects import Table as Cells
-from .told import few, perplexity
+from .told import few, perplexity, rise
 
 #: What the rows are: the language whose units are off. The columns are that of the text.
 CORNER = "off"
@@ -52,11 +52,16 @@ def own_table(effects: Effects) -> Table:
     for place, name in enumerate(effects.languages):
         ends, following = effects.loss.interval[place][place], effects.next_to(name)
         own = PAGE.signed(effects.own[place]) + ("" if ends is None else f"\n{_between(ends)}")
+        in_percent = rise(effects.own[place], PAGE)
         after = DASH if following is None else f"{PAGE.signed(following[1])}\n{following[0]}"
         says = {True: "yes", False: "no", None: DASH}[effects.largest[place]]
-        rows.append((name, PAGE.number(effects.units[place]), own, after, PAGE.signed(effects.random[place]), says))
-    head = ("language", "units", "its own text", "next language", "random units", "own is the largest")
-    return Table("Change of the negative log-probability of a token, in nats", head, tuple(rows))
+        random, sure = PAGE.signed(effects.random[place]), "yes" if name in effects.sure else "no" if name in effects.with_units else DASH
+        rows.append((name, PAGE.number(effects.units[place]), own, in_percent, after, random, says, sure))
+    head = ("language", "units", "its own text", "perplexity", "next most", "random units", "own is the largest", "for sure")
+    caption = (
+        "Change of the negative log-probability of a token, in nats. For sure: the whole interval lies above 0, random units and next most"
+    )
+    return Table(caption, head, tuple(rows))
 
 
 def _map(effects: Effects, cells: Cells, heading: str, shade: Shade, chosen: frozenset[tuple[int, int]] = frozenset()) -> Figure:

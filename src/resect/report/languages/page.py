@@ -1,13 +1,15 @@
 """What a page says of a run of LAPE where other runs have a before and an after: title, verdict, numbers, sections, limits."""
 
+import hashlib
 from typing import Any
 
+from ...contents import PLAN
 from ...figures import PAGE, arrow, count
 from ..facts import Fact, Status, Tile, commands
 from ..reading import Reading
 from ..sections import Section
 from ..words import model_name
-from . import told
+from . import told, verdicts
 from .effects import Effects
 from .held import Held
 from .maps import matrix
@@ -57,15 +59,20 @@ def _status(reading: Reading, held: Held) -> Status:
     if effects is None:
         kept = count(reading.run.journal.count, "finished work items")
         return Status("Not finished", "…", "open", f"There is no matrix yet; {kept} are kept, and the job goes on from there.")
-    says = told.verdict(effects, PAGE)
-    return Status(says.word, "✓" if says.is_clear else "≈", "good" if says.is_clear else "open", says.sentence)
+    says = verdicts.verdict(effects, PAGE)
+    steady = verdicts.steadiness(held.sets.stability)
+    sentence = " ".join(part for part in (*says.doubts, steady, *says.says) if part)
+    return Status(says.word, "✓" if says.is_clear else "≈", "good" if says.is_clear else "open", sentence)
 
 
 def _headline(effects: Effects) -> dict[str, Any] | None:
     if not effects.with_units:
         return None
     numbers = [("own text suffers most", f"{len(effects.specific)} of {len(effects.with_units)}", "after")]
-    return {"numbers": numbers, "unit": "languages, each with its own units off"}
+    return {
+        "numbers": numbers,
+        "unit": f"languages, each with its own units off; for sure {len(effects.sure)}; by chance {verdicts.chance(effects)} each",
+    }
 
 
 def _tiles(reading: Reading, effects: Effects | None) -> list[Tile]:
@@ -91,7 +98,7 @@ def _tiles(reading: Reading, effects: Effects | None) -> list[Tile]:
         note = (
             f"{effects.languages[place]}; {effects.kind} {pair}" if effects.perplexity.base[place] is not None else effects.languages[place]
         )
-        found.append(Tile("own text, strongest", PAGE.signed(change), note))
+        found.append(Tile("own text, strongest", f"{PAGE.signed(change)} nats", f"{note} ({told.rise(change, PAGE)})"))
     return found
 
 
@@ -114,11 +121,20 @@ def _asked(reading: Reading, held: Held) -> list[Fact]:
         "Method": told.method(recipe, PAGE),
         "Questions": [entry.replace("=", ": ", 1) for entry in recipe.questions],
         "Parallel text": [entry.replace("=", ": ", 1) for entry in recipe.parallel],
-        "Plan": [] if reading.cut is None else [f"{reading.cut.units.count:,} units in all. SHA-256 of plan.json: {reading.cut.digest}"],
+        "Plan": [] if reading.cut is None else [f"{reading.cut.units.count:,} units in all. {_digest(reading)}"],
     }
     if reading.recipe is None:
         facts |= {"Text": [], "Held-out text": [], "Method": ["Not known: the recipe is damaged."]}
     return [Fact(name, tuple(line for line in lines if line)) for name, lines in facts.items() if any(lines)]
+
+
+def _digest(reading: Reading) -> str:
+    """The digest of the file, as `resect repeat` and sha256sum print it."""
+    try:
+        content = (reading.run.folder / PLAN).read_bytes()
+    except OSError:
+        return ""
+    return f"SHA-256 of plan.json: {hashlib.sha256(content).hexdigest()}"
 
 
 def _sections(reading: Reading, held: Held) -> list[Section]:
@@ -127,7 +143,7 @@ def _sections(reading: Reading, held: Held) -> list[Section]:
     made = [
         open_questions(held.questions, held.answers),
         steered_section(held.steered),
-        None if sets.layers is None else layers(sets.layers),
+        layers(sets.layers, held.units),
         None if sets.overlap is None else overlap(sets.overlap),
         None if sets.similarity is None else similarity(sets.similarity),
         None if sets.stability is None else stability(sets.stability),

@@ -1,10 +1,10 @@
 """Analyses of the units of languages, as sections of a page: by layer, overlap, similarity of sentences, stability. Knows no file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from ...address import STACKS
+from ...address import STACKS, Neurons
 from ...figures import DASH, PAGE, count
 from ..categories import Series, lines
 from ..charts import curve
@@ -15,12 +15,17 @@ from .sets import Layers, Overlap, Similarity, Stability
 
 #: Pairs that are named in a sentence.
 PAIRS = 4
+#: Units of a language that are named; of more, the plan tells.
+UNITS = 2000
 #: From so many layers on the map of layers and languages is folded.
 DEEP = 40
 
 
-def layers(found: Layers) -> Section:
-    """Units by layer and language."""
+def layers(found: Layers | None, units: Mapping[str, Neurons]) -> Section | None:
+    """Units by layer and language, and which they are; None where neither is known."""
+    which = _units(units)
+    if found is None:
+        return None if which is None else Section("units", "Which units", "Which units", "Counted from 0 in each layer.", folds=(which,))
     how = (
         "How many units each language has in each layer. A unit of two languages counts for both. The published picture is a U: most lie "
         "at the bottom and at the top."
@@ -37,6 +42,7 @@ def layers(found: Layers) -> Section:
             else:
                 drawn.append(chart)
     folds.append(Fold("The units of each language as numbers", table=_totals(found)))
+    folds += [] if which is None else [which]
     return Section("layers", "By layer", "Units by layer and language", how, but, (), tuple(drawn), None, tuple(folds))
 
 
@@ -78,6 +84,21 @@ def _place(found: Layers, row: Sequence[int]) -> str:
         return DASH
     site = found.sites[max(range(len(row)), key=row.__getitem__)]
     return f"{site.stack} {site.layer}"
+
+
+def _units(found: Mapping[str, Neurons]) -> Fold | None:
+    """All of them as a table that is folded; None where there are none."""
+    rows = []
+    for name, neurons in found.items():
+        left = UNITS
+        for site, units in neurons.items():
+            told = ", ".join(map(str, units[:left]))
+            rows.append(
+                (f"{name} {site}", f"{len(units):,}", told if len(units) <= left else f"{told} … (all of them in plans/{name}.json)")
+            )
+            left = max(0, left - len(units))
+    table = Table("Units of each language, counted from 0", ("language and layer", "units", "which"), tuple(rows), is_text=True)
+    return Fold("Which units", table=table) if rows else None
 
 
 def overlap(found: Overlap) -> Section:
@@ -126,17 +147,7 @@ def similarity(found: Similarity) -> Section:
     names = [str(layer) for layer in found.layers]
     title = "Similarity of sentences by layer"
     drawn = lines(names, series, title=title, across="layer (0: embeddings)", upwards="mean cosine", share=False)
-    apart = [
-        (one - other, layer, one, other)
-        for layer, one, other in zip(found.layers, found.mean, found.unrelated, strict=True)
-        if one is not None and other is not None
-    ]
-    words = []
-    if found.n_sentences is not None:
-        words.append(f"{count(found.n_sentences, 'sentences')} in {count(len(found.languages), 'languages')}." if found.languages else "")
-    if apart:
-        gap, layer, one, other = max(apart)
-        words.append(f"Farthest apart from unrelated ones after layer {layer}: {one:.3f} against {other:.3f}, {gap:.3f} more.")
+    words = [told] if (told := farthest(found)) else []
     how = (
         "The same sentences in two languages: the cosine of their mean hidden states, averaged over sentences and pairs of languages. The "
         "published picture is an upside-down U: in the middle, languages lie closest together."
@@ -149,8 +160,23 @@ def similarity(found: Similarity) -> Section:
     chart = heat(pairs, names, cells, texts, title="Similarity by pair of languages and layer", corner="layer", floor=lowest, dense=True)
     folds = (Fold("Pair by pair", (Figure(Markup(chart), "Pair by pair", "natural"),)),) if pairs else ()
     figure = (Figure(Markup(drawn), title),)
-    told = tuple(line for line in words if line)
-    return Section("similarity", "Similarity", "Parallel sentences, layer by layer", how, but, told, figure, None, folds)
+    return Section("similarity", "Similarity", "Parallel sentences, layer by layer", how, but, tuple(words), figure, None, folds)
+
+
+def farthest(found: Similarity) -> str:
+    """How many sentences there were, and where they lie farthest apart from unrelated ones."""
+    words = []
+    if found.n_sentences is not None and found.languages:
+        words.append(f"{count(found.n_sentences, 'sentences')} in {count(len(found.languages), 'languages')}.")
+    apart = [
+        (one - other, layer, one, other)
+        for layer, one, other in zip(found.layers, found.mean, found.unrelated, strict=True)
+        if one is not None and other is not None
+    ]
+    if apart:
+        gap, layer, one, other = max(apart)
+        words.append(f"Farthest apart from unrelated ones after layer {layer}: {one:.3f} against {other:.3f}, {gap:.3f} more.")
+    return " ".join(words)
 
 
 def stability(found: Stability) -> Section:

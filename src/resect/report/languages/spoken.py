@@ -1,11 +1,12 @@
-"""What a model wrote in answer, made sound: open questions under each deactivation, and steered answers. Knows no page, no file."""
+"""What a model wrote in answer to open questions under each deactivation, made sound. Knows no page, no file."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError
-from ..sound import interval_of, number_of, numbers_of, object_of, whole_of
+from ..sound import number_of, numbers_of, object_of, whole_of
 
 #: What stands in the place of a language where the units that are off are random ones.
 RANDOM = "random"
@@ -31,13 +32,17 @@ class Scored:
 
 @dataclass(frozen=True)
 class Questions:
-    """Open questions: how many a language, the share of answers in the language of the question, their quality from 1 to 5."""
+    """Open questions: how many a language, the share of answers in the language of the question, their quality from 1 to 5.
+
+    `empty`: how many answers hold no text; None where that is not told.
+    """
 
     n: Mapping[str, float]
     accuracy: Scored | None
     quality: Scored | None
     unjudged: int | None
     new_tokens: int | None
+    empty: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -59,49 +64,15 @@ class Question:
     answers: Mapping[str, Said]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A prompt with its answer before and after steering."""
-
-    prompt: str
-    before: Said
-    after: Said
-
-
-@dataclass(frozen=True)
-class Steered:
-    """Answers steered into a language. `accuracy`, `quality`: before and after; None where they were not measured."""
-
-    to: str
-    source: str | None
-    mode: str
-    strength: float | None
-    n: int | None
-    accuracy: tuple[float | None, float | None] | None
-    interval: list[float] | None
-    quality: tuple[float | None, float | None] | None
-    pairs: tuple[Pair, ...]
-    is_identified: bool = True
-
-    @property
-    def name(self) -> str:
-        """What was done, in few words.
-
-        >>> Steered("fr", "en", "set", 1.0, None, None, None, None, ()).name
-        'to fr, away from en (set)'
-        """
-        away = f", away from {self.source}" if self.source else ""
-        strength = "" if self.strength is None or self.strength == 1 else f", strength {self.strength:g}"
-        return f"to {self.to}{away} ({self.mode}{strength})"
-
-
 def questions_of(comparison: Mapping[str, Any] | None) -> Questions | None:
     """Open questions as the other metrics of a comparison tell them; None where none were asked."""
     found = object_of(object_of((comparison or {}).get("other_metrics")).get("open_questions"))
     if not found:
         return None
     accuracy, quality = (_scored(object_of(found.get(name))) for name in ("language_accuracy", "quality"))
-    return Questions(numbers_of(found.get("n")), accuracy, quality, whole_of(found.get("unjudged")), whole_of(found.get("new_tokens")))
+    empty = _scored(object_of(found.get("empty")))
+    counts = whole_of(found.get("unjudged")), whole_of(found.get("new_tokens"))
+    return Questions(numbers_of(found.get("n")), accuracy, quality, *counts, empty)
 
 
 def answer_of(row: object) -> tuple[str, str, str, str, Said]:
@@ -111,7 +82,7 @@ def answer_of(row: object) -> tuple[str, str, str, str, Said]:
     if lost:
         raise InputError(f"it has no {', '.join(lost)}")
     off = value.get("deactivated")
-    said = _said(value["answer"], value.get("identified"), value.get("quality"))
+    said = said_of(value["answer"], value.get("identified"), value.get("quality"))
     return str(value.get("id", "")), value["language"], value["prompt"], "" if off is None else str(off), said
 
 
@@ -123,27 +94,23 @@ def asked(rows: Iterable[tuple[str, str, str, str, Said]]) -> tuple[Question, ..
     return tuple(Question(*key, answers) for key, answers in grouped.items())
 
 
-def steered_of(found: Mapping[str, Any]) -> Steered:
-    """A result of `resect steer`. Raises InputError where it is none."""
-    to, rows = found.get("to"), found.get("answers")
-    if not isinstance(to, str) or not to or not isinstance(rows, list):
-        raise InputError("It is damaged: it holds no language, or no answers.")
-    pairs = tuple(pair for row in rows if (pair := _pair(object_of(row))) is not None)
-    if rows and not pairs:
-        raise InputError("It is damaged: it holds no prompt with its two answers.")
-    accuracy, source = object_of(found.get("language_accuracy")), found.get("from")
-    return Steered(
-        to,
-        str(source) if source else None,
-        str(found.get("mode") or ""),
-        number_of(found.get("strength")),
-        whole_of(found.get("n")),
-        _ends(accuracy),
-        interval_of(accuracy),
-        _ends(object_of(found.get("quality"))),
-        pairs,
-        bool(accuracy),
-    )
+def same(wanted: str, found: str) -> bool:
+    """Whether the code of a language says the same as one that was identified, whatever the region.
+
+    >>> same("zh-CN", "zh"), same("fr", "en")
+    (True, False)
+    """
+    return re.split("[-_]", wanted.lower())[0] == re.split("[-_]", found.lower())[0]
+
+
+def empties(found: Iterable[Question]) -> Scored | None:
+    """How many answers hold no text, counted from the answers themselves: as a summary tells it, where it does."""
+    held: dict[str, dict[str, float]] = {}
+    for question in found:
+        for off, said in question.answers.items():
+            row = held.setdefault(off, {})
+            row[question.language] = row.get(question.language, 0) + (not said.text.strip())
+    return Scored(held.pop("", {}), held.pop(RANDOM, {}), held) if held else None
 
 
 def _scored(found: Mapping[str, Any]) -> Scored | None:
@@ -152,18 +119,6 @@ def _scored(found: Mapping[str, Any]) -> Scored | None:
     return Scored(base, random, off) if base or any(off.values()) else None
 
 
-def _said(text: object, identified: object, quality: object) -> Said:
+def said_of(text: object, identified: object, quality: object) -> Said:
+    """An answer; what is no name of a language, or no number, is not known."""
     return Said(str(text), identified if isinstance(identified, str) and identified else None, number_of(quality))
-
-
-def _pair(row: Mapping[str, Any]) -> Pair | None:
-    if not all(isinstance(row.get(name), str) for name in ("prompt", "before", "after")):
-        return None
-    seen, judged = object_of(row.get("identified")), object_of(row.get("quality"))
-    before, after = (_said(row[name], seen.get(name), judged.get(name)) for name in ("before", "after"))
-    return Pair(row["prompt"], before, after)
-
-
-def _ends(found: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
-    before, after = (number_of(found.get(name)) for name in ("before", "after"))
-    return None if before is None and after is None else (before, after)

@@ -1,32 +1,40 @@
 """A run of LAPE as a summary on a terminal: whose text suffers from whose units being off, how sure that is, what to type next."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from ...contents import COUNTS
-from ...figures import DASH, PLAIN, Figures, arrow
+from ...address import Neurons
+from ...contents import COUNTS, REPORT
+from ...figures import DASH, PLAIN, Figures, arrow, count
 from ...store import Run
 from ..advice import near, program
 from ..printed import Wide, plain
 from ..sound import comparison_of
-from . import told
+from . import told, verdicts
 from .effects import Effects, effects_of
-from .spoken import Questions, Scored, Steered, questions_of, steered_of
+from .setmaps import farthest
+from .sets import Sets, sets_of
+from .spoken import Questions, Scored, questions_of
+from .steerings import Steered, apart, steered_of
+from .units import units_of
 
 #: From so many languages on the matrix is left to the page.
 MOST = 16
 SHARES = Figures("accuracy")
+#: Units of a language that are named.
+UNITS = 8
 
 
 def summary(run: Run) -> RenderableType:
     """The summary of a finished run. Raises InputError where it is not finished, or its matrix is damaged."""
     recipe = run.recipe
     notes = [Text(plain(note), style="yellow") for note in run.environment().get("notes") or ()]
-    last = Text(f"Everything is in {run.folder}", style="dim", no_wrap=True, overflow="ignore")
+    last = Group(*(Text(line, style="dim", no_wrap=True, overflow="ignore") for line in _places(run)))
     name = Path(recipe.model).name
     if recipe.record_only:
         languages = told.languages_of(recipe)
@@ -34,6 +42,7 @@ def summary(run: Run) -> RenderableType:
         done = Text("Counts were recorded, as asked; nothing was selected.", style="bold")
         return Group(title, *notes, Text(""), done, *_next([_merge(run)]), Text(""), last)
     effects, questions = effects_of(run.matrix()), questions_of(comparison_of(run.comparison()))
+    sets, _ = sets_of(run.analyses())
     title = Text(f"{recipe.method} · {name} · {plain(told.subject(effects.languages))}", style="bold")
     on, short = told.scored(effects), told.few(effects)
     parts: list[RenderableType] = [title, *([Text(f"on held-out text: {on}")] if on else []), *([Text(short)] if short else []), *notes]
@@ -43,15 +52,25 @@ def summary(run: Run) -> RenderableType:
         )
         parts.append(Padding(Text("* the largest of its row", style="dim"), (0, 0, 0, 2)))
     parts += _under("Each language's own text, with its own units off", own(effects))
+    parts.append(
+        Padding(
+            Text("next most: the other language's text that suffers most; random: its own draw of random units off", style="dim"),
+            (0, 0, 0, 2),
+        )
+    )
+    parts += _chosen(units_of(run, effects.languages))
     if questions is not None and (questions.accuracy or questions.quality):
         heading = " and ".join(
             ("answers in their language",) * bool(questions.accuracy) + ("quality from 1 to 5",) * bool(questions.quality)
         )
         parts += _under(f"Open questions: {heading}", asked(questions))
-    results = [steered_of(found) for found in run.steered().values()]
-    parts += _under("Steered: answers in the language that was wanted", steered(results)) if results else []
-    says = told.verdict(effects)
-    parts += [Text(""), Text(plain(says.sentence), style="bold green" if says.is_clear else "bold yellow")]
+    elif questions is not None:
+        told_of = count(int(sum(questions.n.values())), "open questions")
+        parts += [Text(""), Text(f"{told_of} asked: neither the language nor the quality of the answers was measured.")]
+    results = apart({name: steered_of(found) for name, found in run.steered().items()})
+    parts += steerings(results) if results else []
+    parts += [Text(""), Text(f"Parallel sentences: {farthest(sets.similarity)}")] if sets.similarity is not None else []
+    parts += _verdict(effects, sets)
     return Group(*parts, *_next(told.next_commands(recipe, run.folder, effects)), Text(""), last)
 
 
@@ -73,7 +92,8 @@ def own(effects: Effects) -> Wide:
     rows = []
     for place, name in enumerate(effects.languages):
         ends, following = effects.loss.interval[place][place], effects.next_to(name)
-        pair = arrow(told.perplexity, effects.perplexity.base[place], effects.perplexity.after[place][place])
+        after_all = effects.perplexity.after[place][place]
+        pair = DASH if after_all is None else f"{told.perplexity(after_all)} ({told.rise(effects.own[place])})"
         after = DASH if following is None else f"{plain(following[0])} {PLAIN.signed(following[1])}"
         told_ends = DASH if ends is None else f"{PLAIN.signed(ends[0])} to {PLAIN.signed(ends[1])}"
         cells = (
@@ -85,37 +105,90 @@ def own(effects: Effects) -> Wide:
             PLAIN.signed(effects.random[place]),
         )
         rows.append([Text(plain(name)), *map(Text, cells)])
-    return Wide(("", "units", "change", "95 % interval", effects.kind, "next", "random units"), rows)
+    return Wide(("", "units", "change", "95 % interval", effects.kind, "next most", "random"), rows)
 
 
 def asked(found: Questions) -> Wide:
     """Of each language that was asked in: as it is, its own units off, random units off."""
     measures = [(scored, is_share) for scored, is_share in ((found.accuracy, True), (found.quality, False)) if scored is not None]
     head = ["asked in", "questions", *(f"{what}{how}" for _, share in measures for what, how in _heads(share))]
-    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_cells(measures, name)] for name, n in found.n.items()]
+    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_cells(measures, found.empty, name)] for name, n in found.n.items()]
     return Wide(head, rows or [[Text(DASH)] * len(head)])
 
 
-def steered(found: list[Steered]) -> Wide:
-    """Of each steering: language accuracy and quality before and after."""
+def steerings(found: Sequence[Steered]) -> list[RenderableType]:
+    """What came of each steering: a table, and below it what there is to say of its rows."""
+    has_quality = any(each.quality for each in found)
+    head = ["", "prompts", "in that language", "change, points", *(["quality"] if has_quality else [])]
     rows = []
     for each in found:
-        accuracy, quality = each.accuracy or (None, None), each.quality or (None, None)
-        shown = (SHARES.pair(*accuracy) if each.accuracy else DASH, arrow(PLAIN.number, *quality) if each.quality else DASH)
-        rows.append([Text(plain(each.name)), Text(PLAIN.number(len(each.pairs) if each.n is None else each.n)), *map(Text, shown)])
-    return Wide(("", "prompts", "in that language", "quality"), rows)
+        accuracy = SHARES.pair(*each.accuracy) if each.accuracy else DASH
+        cells = [PLAIN.number(each.number), accuracy, each.certainty(SHARES)]
+        cells += [arrow(PLAIN.number, *each.quality) if each.quality else DASH] if has_quality else []
+        rows.append([Text(plain(each.short)), *map(Text, cells)])
+    told_of: dict[str, list[str]] = {}
+    for each in found:
+        for sentence in each.remarks():
+            told_of.setdefault(sentence, []).append(each.short)
+    lines = [Text(plain(f"{'; '.join(names)}: {sentence}")) for sentence, names in told_of.items()]
+    empty = [f"{each.short}: {arrow(PLAIN.number, *each.empty)} of {each.number:,}" for each in found if any(each.empty)]
+    lines += [Text(plain(f"Empty answers, before → after (they count as in no language): {'; '.join(empty)}."))] if empty else []
+    return [*_under("Steered: answers in the language that was wanted", Wide(head, rows)), *(Padding(line, (0, 0, 0, 2)) for line in lines)]
+
+
+def _chosen(units: Mapping[str, Neurons]) -> list[RenderableType]:
+    """The first units of each language, by layer."""
+    if not any(units.values()) or len(units) > MOST:
+        return []
+    rows = []
+    for name, neurons in units.items():
+        left, parts = UNITS, []
+        for site, held in neurons.items():
+            parts += [f"{str(site).removesuffix('.act')}: {', '.join(map(str, held[:left]))}"] if left else []
+            left = max(0, left - len(held))
+        more = " …" if neurons.count > UNITS else ""
+        rows.append(Text(plain(f"{name}  {'  '.join(parts)}{more}")))
+    return _under("Which units (the first of each language, counted from 0; all of them in plans/ and on the page)", Group(*rows))
+
+
+def _verdict(effects: Effects, sets: Sets) -> list[RenderableType]:
+    """What speaks against it first, then how steady the selection is, then what the matrix says."""
+    found = verdicts.verdict(effects)
+    steady = verdicts.steadiness(sets.stability)
+    doubts = [Text(plain(doubt), style="yellow") for doubt in found.doubts]
+    says = Text(plain(" ".join(found.says)), style="bold green" if found.is_clear else "")
+    return [
+        Text(""),
+        Text(found.word, style="bold green" if found.is_clear else "bold yellow"),
+        *doubts,
+        *([Text(steady)] if steady else []),
+        says,
+    ]
 
 
 def _heads(is_share: bool) -> list[tuple[str, str]]:
     return [("" if is_share else "quality, ", how) for how in ("as it is", "own off", "random off")]
 
 
-def _cells(measures: list[tuple[Scored, bool]], language: str) -> list[Text]:
+def _cells(measures: list[tuple[Scored, bool]], empty: Scored | None, language: str) -> list[Text]:
     cells = []
     for scored, is_share in measures:
         values = (scored.base.get(language), scored.own(language), scored.random.get(language))
-        cells += [Text(SHARES.value(value) if is_share else PLAIN.number(value)) for value in values]
+        told_of = [SHARES.value(value) if is_share else PLAIN.number(value) for value in values]
+        empties = (empty.base.get(language), empty.own(language), empty.random.get(language)) if empty and is_share else (None,) * 3
+        cells += [Text(cell + (f", {number:g} empty" if number else "")) for cell, number in zip(told_of, empties, strict=True)]
     return cells
+
+
+def _places(run: Run) -> list[str]:
+    """Where the files are, and the page."""
+    page = run.folder / REPORT
+    read = (
+        f"To read and to send: {page}"
+        if page.exists()
+        else f"For a page to read and to send: {program()} report {shlex.quote(near(str(run.folder)))}"
+    )
+    return [f"Everything is in {run.folder}", read]
 
 
 def _merge(run: Run) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from ..heatmap import heat
 from ..quoted import Text
 from ..sections import Figure, Fold, Quotation, Section, Voice
 from ..tables import Table
-from .spoken import RANDOM, Pair, Question, Questions, Said, Scored, Steered
+from .spoken import RANDOM, Question, Questions, Said, Scored, empties, same
+from .steerings import Pair, Steered
 
 #: Questions of a language that are quoted; languages of which one stands open; steered prompts of a result, and those that stand open.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
@@ -25,10 +26,12 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
     words, folds = [], []
     table = None
     if found is not None:
-        table = _table(found)
+        empty = found.empty or empties(answers)
+        table = _table(found, empty)
         asked = [int(number) for number in found.n.values()]
         size = "" if found.new_tokens is None else f", answers of at most {found.new_tokens:,} tokens"
         words += [f"{count(sum(asked), 'questions')} in {count(len(asked), 'languages')}{size}."] if asked else []
+        words += ["Empty answers count as in no language."] if empty and _any(empty) else []
         words += [] if found.accuracy else ["Which language the answers are in was not identified."]
         words += [] if found.quality else ["The answers were not judged: their quality is not known."]
         words += [f"{count(found.unjudged, 'answers')} got no number from the judge, and count nowhere."] if found.unjudged else []
@@ -56,7 +59,7 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
     return Section("questions", "Open questions", "What it then writes", how, but, tuple(words), (), table, tuple(folds), quotes=shown)
 
 
-def _table(found: Questions) -> Table | None:
+def _table(found: Questions, empty: Scored | None) -> Table | None:
     """By language of the question: as it is, random units off, its own units off; in the right language, and quality."""
     measures = [(scored, is_share) for scored, is_share in ((found.accuracy, True), (found.quality, False)) if scored is not None]
     if not measures:
@@ -66,11 +69,17 @@ def _table(found: Questions) -> Table | None:
     for name in languages:
         cells = [PAGE.number(found.n.get(name))]
         for scored, is_share in measures:
-            cells += [_value(value, is_share) for value in (scored.base.get(name), scored.random.get(name), scored.own(name))]
+            values = [_value(value, is_share) for value in (scored.base.get(name), scored.random.get(name), scored.own(name))]
+            none = [empty.base.get(name), empty.random.get(name), empty.own(name)] if empty and is_share else [None] * 3
+            cells += [cell + (f"\n{PAGE.number(number)} empty" if number else "") for cell, number in zip(values, none, strict=True)]
         rows.append((name, *cells))
     heads = [f"{what}{how}" for _, is_share in measures for what, how in _heads(is_share)]
     caption = " and ".join("in the language of the question" if is_share else "quality from 1 to 5" for _, is_share in measures)
     return Table(f"Answers {caption}" if found.accuracy else "Quality of the answers", ("asked in", "questions", *heads), tuple(rows))
+
+
+def _any(empty: Scored) -> bool:
+    return any(number for row in (empty.base, empty.random, *empty.off.values()) for number in row.values())
 
 
 def _heads(is_share: bool) -> list[tuple[str, str]]:
@@ -105,18 +114,24 @@ def steered_section(found: Sequence[Steered]) -> Section | None:
     """Answers steered into languages."""
     if not found:
         return None
-    rows, folds, quotes = [], [], list[Quotation]()
+    rows, folds, words, quotes, has_empty = [], [], list[str](), list[Quotation](), False
     for each in found:
         accuracy, quality = each.accuracy or (None, None), each.quality or (None, None)
-        change = SHARES.change(None if accuracy[0] is None or accuracy[1] is None else accuracy[1] - accuracy[0])
-        sure = "" if each.interval is None else f"\n{SHARES.changes(each.interval)}"
-        cells = (*(_value(value, True) for value in accuracy), f"{change}{sure}", *(_value(value, False) for value in quality))
-        rows.append((each.name, PAGE.number(len(each.pairs) if each.n is None else each.n), *cells))
+        shares = [_value(value, True) for value in accuracy]
+        none = [f"\n{number:,} empty" if number else "" for number in each.empty]
+        change, *sure = each.certainty(SHARES).partition(" (")
+        quiet = sure[-1].removesuffix(")")
+        cells = [cell + more for cell, more in zip(shares, none, strict=True)]
+        cells += [change + (f"\n{quiet}" if quiet else ""), *(_value(value, False) for value in quality)]
+        rows.append((each.name, PAGE.number(each.number), *cells))
+        words += [f"{each.name}: {remark}" for remark in each.remarks()]
+        has_empty = has_empty or any(each.empty)
         pairs = [_pair(pair, each) for pair in each.pairs[:SIDE_BY_SIDE]]
         first = FIRST if len(found) <= 3 else 1
         quotes += pairs[:first]
         more = f", the first {len(pairs)} of {len(each.pairs):,}" if len(pairs) < len(each.pairs) else ""
         folds += [Fold(f"More prompts: {each.name}{more}", quotes=tuple(pairs[first:]))] if pairs[first:] else []
+    words += ["Empty answers count as in no language."] if has_empty else []
     head = ("steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after")
     has_quality = any(each.quality for each in found)
     table = Table(
@@ -124,7 +139,7 @@ def steered_section(found: Sequence[Steered]) -> Section | None:
     )
     how = "While the model writes, the units of the language that is wanted are activated; those of one that is to go are switched off."
     but = "An answer in the right language may still be a worse answer: read some."
-    return Section("steered", "Steering", "Steered into a language", how, but, (), (), table, tuple(folds), quotes=tuple(quotes))
+    return Section("steered", "Steering", "Steered into a language", how, but, tuple(words), (), table, tuple(folds), quotes=tuple(quotes))
 
 
 def _pair(pair: Pair, of: Steered) -> Quotation:
@@ -137,15 +152,6 @@ def _voice(name: str, said: Said, wanted: str) -> Voice:
     parts += [f"quality {said.quality:g}"] if said.quality is not None else []
     tone = "" if said.identified is None else "right" if same(wanted, said.identified) else "wrong"
     return Voice(name, Text.of(said.text) if said.text.strip() else Text("(nothing)"), ", ".join(parts), tone, code(said.identified or ""))
-
-
-def same(wanted: str, found: str) -> bool:
-    """Whether the code of a language says the same as one that was identified, whatever the region.
-
-    >>> same("zh-CN", "zh"), same("fr", "en")
-    (True, False)
-    """
-    return re.split("[-_]", wanted.lower())[0] == re.split("[-_]", found.lower())[0]
 
 
 def code(language: str) -> str:

@@ -1,13 +1,13 @@
 """What a run of LAPE says in sentences, and what to type next. Knows numbers and recipes; no page, no terminal."""
 
+import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...contents import COUNTS, PLANS
-from ...figures import PLAIN, Face, count, few_groups
+from ...figures import DASH, PLAIN, Face, count, few_groups
 from ...recipe import Recipe
 from ..advice import command, near, program
 from .effects import Effects
@@ -23,15 +23,6 @@ SELECTORS = {
     "lap": "units that are active at more than 95 % of a language's tokens (LAP), for each language as many as LAPE takes",
     "random": "units at random, for each language as many as LAPE takes",
 }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the matrix says. `word`: in a few words; `is_clear`: nothing is to be said against it; `sentence`: all of it."""
-
-    word: str
-    is_clear: bool
-    sentence: str
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:
@@ -53,62 +44,6 @@ def subject(languages: Sequence[str]) -> str:
 def languages_of(recipe: Recipe) -> list[str]:
     """The languages whose text a recipe names, in its order."""
     return list(dict.fromkeys(entry.partition("=")[0] for entry in (*recipe.corpus, *recipe.valid, *recipe.counts) if "=" in entry))
-
-
-def verdict(effects: Effects, face: Face = PLAIN) -> Verdict:
-    """What the matrix says, for those who read it on `face`."""
-    known, specific = effects.with_units, effects.specific
-    if not known:
-        return Verdict("No units", False, "No language has units of its own: nothing was switched off, and the model stays as it is.")
-    parts = [_first(effects), _sizes(effects, face)]
-    if effects.unsure:
-        parts.append(f"Not beyond chance: {listed(effects.unsure)} (the 95 % interval of the own change does not lie above 0).")
-    if effects.as_random:
-        parts.append(f"For {listed(effects.as_random)}, random units do as much.")
-    if effects.without_units:
-        have = "has no units: its row is" if len(effects.without_units) == 1 else "have no units: their rows are"
-        parts.append(f"{listed(effects.without_units)} {have} the model as it was.")
-    is_clear = len(specific) == len(known) and not (effects.unsure or effects.as_random)
-    word = "Specific" if is_clear else "Partly specific" if specific else "Not specific"
-    if len(effects.as_random) == len(known):
-        word = "No more than random units do"
-    return Verdict(word, is_clear, " ".join(part for part in parts if part))
-
-
-def _first(effects: Effects) -> str:
-    """For how many languages the own text suffers most, and what suffers more where it does not."""
-    known, specific = effects.with_units, effects.specific
-    told = "Switching off a language's units hurts its own text more than any other"
-    if len(specific) == len(known):
-        return f"{told}, for all {len(known):,} languages." if len(known) > 1 else f"{told}."
-    rivals = {name: effects.languages[place] for name, place in zip(effects.languages, effects.strongest, strict=True) if place is not None}
-    other = [
-        f"{name} ({rivals[name]} suffers more)" if rivals.get(name) not in (None, name) else name for name in known if name not in specific
-    ]
-    return f"{told} for {len(specific):,} of {len(known):,} languages; not for {listed(other)}."
-
-
-def _sizes(effects: Effects, face: Face) -> str:
-    """How large the changes are: on the diagonal, of random units, beside the diagonal."""
-    own = sorted(
-        (change, name)
-        for name, change in zip(effects.languages, effects.own, strict=True)
-        if change is not None and name in effects.with_units
-    )
-    if not own:
-        return ""
-    (least, first), (most, last) = own[0], own[-1]
-    ends = f"{face.signed(least)} ({first})" if len(own) == 1 else f"{face.signed(least)} ({first}) to {face.signed(most)} ({last})"
-    told = f"The mean negative log-probability of a token of the own text changes by {ends} nats"
-    random = [change for change in effects.random if change is not None]
-    told += f"; with as many random units off: at most {face.signed(max(random))}" if random else ""
-    if effects.others:
-        mine, theirs, change = effects.others[0]
-        mean = sum(each[2] for each in effects.others) / len(effects.others)
-        told += (
-            f"; of other languages' text: {face.signed(mean)} on average, at most {face.signed(change)} ({mine}'s units, {theirs}'s text)"
-        )
-    return f"{told}."
 
 
 def method(recipe: Recipe, face: Face = PLAIN) -> list[str]:
@@ -173,6 +108,19 @@ def perplexity(value: float | None, face: Face = PLAIN) -> str:
     ('105.97', '58.50', '12,346', '–')
     """
     return face.number(value) if value is None or value >= 1000 else face.signed(value, 2).removeprefix("+")
+
+
+def rise(change: float | None, face: Face = PLAIN) -> str:
+    """By how much a perplexity rises where the mean negative log-probability changes by so many nats.
+
+    >>> rise(0.145), rise(-0.0098), rise(None), rise(20.0)
+    ('+15.6 %', '-1.0 %', '–', 'more than a thousandfold')
+    """
+    if change is None:
+        return DASH
+    if change > math.log(1000):
+        return "more than a thousandfold"
+    return f"{face.signed(100 * math.expm1(change), 1)}{face.blank}%"
 
 
 def next_commands(recipe: Recipe, folder: Path, effects: Effects | None) -> list[tuple[str, str]]:
