@@ -95,6 +95,22 @@ def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
         run.job(recipe_of(folder, tmp_path, fraction=0.05))
 
 
+@pytest.mark.parametrize("which", ["corpus", "valid"])
+def test_a_finished_folder_refuses_other_text_behind_the_same_paths(folder, tmp_path, which):
+    for language in tongues.LETTERS:
+        for name in ("corpus", "valid"):
+            lines = tongues.documents(language, 40, seed=1 if name == "valid" else 0)
+            (tmp_path / f"{name}-{language}.txt").write_text("".join(f"{line}\n" for line in lines))
+    given = {name: tuple(f"{each}={tmp_path}/{name}-{each}.txt" for each in tongues.LETTERS) for name in ("corpus", "valid")}
+    left = Run.load(run.job(recipe_of(folder, tmp_path, **given)).folder)
+    before = {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()}
+    with (tmp_path / f"{which}-bb.txt").open("a") as file:
+        file.writelines(f"{line}\n" for line in tongues.documents("bb", 20, seed=9))
+    with pytest.raises(RunMismatch, match=r"another (held-out )?text of bb"):
+        run.job(recipe_of(folder, tmp_path, **given))
+    assert {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()} == before
+
+
 class Stop(Exception):
     """What stands for a kill."""
 
@@ -266,6 +282,8 @@ def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
         ({"corpus": ("aa=x", "AA=y")}, "AA"),
         ({"corpus": ("aa=x", "aa=y")}, "aa"),
         ({"corpus": ("x.txt",)}, "LANG=PATH"),
+        ({"corpus": ("aa=x,bb=y",)}, "put a blank between"),
+        ({"ray_workers": 2}, "--engine ray"),
         ({"task": "bbq"}, "task is a setting of crispr and laser"),
         ({"selector": "pv"}, "checkpoint"),
         ({"judge": "http://localhost:1", "questions": ("aa=x",)}, "--judge-model"),

@@ -1,7 +1,8 @@
 """A tiny model of two languages with planted units: plant and find for LAPE.
 
 The languages have letters of their own: "aa" writes a to f, "bb" writes u to z. In the model a few feed-forward units fire on the letters
-of one language only, and what they write makes the letters of that language more probable; all other units fire on every other letter of both languages, and write next to nothing.
+of one language only, and what they write makes the letters of that language more probable; all other units fire on every other letter of
+both languages, and write next to nothing.
 """
 
 from pathlib import Path

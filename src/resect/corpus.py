@@ -24,6 +24,7 @@ LONGEST = 2**20
 #: Constant for ever: with another salt, what one run recorded on another would measure on.
 _SALT = b"resect:held:1"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_SECOND = re.compile(r",\s*([A-Za-z][A-Za-z0-9_-]{0,31})=")
 #: What results call random units, beside the units of languages.
 _TAKEN = "random"
 
@@ -143,6 +144,11 @@ def by_language(entries: Sequence[str], flag: str) -> dict[str, str]:
         if not (equals and code and path):
             raise InputError(f"{flag} {entry!r}: LANG=PATH is wanted, such as {flag} en=english.txt.")
         check_language(code)
+        second = _SECOND.search(path)
+        if second is not None and not Path(path).exists():
+            raise InputError(
+                f"{flag} {entry!r} names {code} and {second[1]} in one: put a blank between languages, {flag} {code}=… {second[1]}=…."
+            )
         twice = next((other for other in found if other.lower() == code.lower()), None)
         if twice is not None:
             same = f"{code} twice" if code == twice else f"{twice} and {code}, which are one language"

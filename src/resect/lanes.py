@@ -33,7 +33,7 @@ class Lane:
         self.text, self.name = text, text.language
         self.handed_out = 0
         self._key, self._journal, self._reader = key, journal, reader
-        self.shards, self.rows, self._digest = 0, 0, ""
+        self.shards, self.rows, self.digest = 0, 0, ""
         self.tokens: Int64[np.ndarray, " 2"] = np.zeros(2, dtype=np.int64)
         self.active: Int64[np.ndarray, "2 units"] = np.zeros((2, units), dtype=np.int64)
         self.sums: Float64[np.ndarray, "2 units"] = np.zeros((2, units))
@@ -44,7 +44,7 @@ class Lane:
         """Take up what the journal holds of this language: how many shards."""
         entry: Any = self._journal.recall(self._key)
         if entry is not None:
-            self.shards, self.rows, self._digest = entry["shards"], entry["rows"], entry["digest"]
+            self.shards, self.rows, self.digest = entry["shards"], entry["rows"], entry["digest"]
             self.tokens, self.active, self.sums = (entry[name].copy() for name in ("tokens", "active", "sums"))
         return self.shards
 
@@ -55,7 +55,7 @@ class Lane:
         for _ in range(self.shards):
             shard = next(self._coming, None)
             tell()
-        is_the_same = shard is None if not self.shards else shard is not None and shard.digest == self._digest
+        is_the_same = shard is None if not self.shards else shard is not None and shard.digest == self.digest
         if not is_the_same:
             self.shards, self._coming = 0, self.text.shards()
             for array in (self.tokens, self.active, self.sums):
@@ -92,6 +92,6 @@ class Lane:
         self.tokens[half] += found.tokens
         self.active[half] += np.concatenate(list(found.active.values()))
         self.sums[half] += np.concatenate(list(found.sums.values()))
-        self.shards, self._digest = self.shards + 1, digest
+        self.shards, self.digest = self.shards + 1, digest
         arrays = {"tokens": self.tokens.copy(), "active": self.active.copy(), "sums": self.sums.copy()}
         self._journal.keep(self._key, {"shards": self.shards, "rows": rows, "digest": digest, **arrays})

@@ -57,10 +57,14 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             held = {} if recipe.record_only else work.held(window)
             changes = work.changes()
             counts, recording = work.counts()
+            texts = _texts(held, recording)
+            if run.is_finished:  # before anything of it is overwritten
+                run.agree(texts)
             run.keep_counts(counts)
             plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, changes, held, judge)
         notes = (*_told(recipe, given, counts, recording), *notes)
         before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
+        run.agree(texts)
         run.note(notes=list(notes), seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
         return Outcome(run.folder, plan, comparison)
 
@@ -195,6 +199,13 @@ class _Work:
         if self.given.parallel:
             found["similarity"] = similarity(self.model, self.given.parallel, **self.told)
         return found
+
+
+def _texts(held: Mapping[str, HeldOut], recording: Recording | None) -> dict[str, str]:
+    """Digests of all text that a job reads."""
+    counted = {} if recording is None else recording.digests
+    found = {f"text of {name}": digest for name, digest in counted.items()}
+    return found | {f"held-out text of {name}": each.digest for name, each in held.items()}
 
 
 def _first_of(held: Mapping[str, HeldOut]) -> Any:

@@ -65,7 +65,7 @@ class Options:
     chat_template: bool = setting(False, "Wrap every prompt in the tokenizer's own chat template.")
     limit: int | None = setting(
         None,
-        "Use at most so many examples in all; the splits keep their shares. Of texts: so many documents, questions and sentences of each language.",
+        "Use at most so many examples in all (the splits keep their shares); lape: documents, questions and sentences of a language.",
         least=1,
         metavar="N",
     )

@@ -93,6 +93,9 @@ class Recipe(Options):
 
     def _check_idle(self) -> None:
         """Raises BadRecipe for settings that would silently do nothing."""
+        for name in ("ray_address", "ray_workers"):
+            if getattr(self, name) is not None and self.engine != "ray":
+                raise BadRecipe(f"{name} = {getattr(self, name)} is for the engine ray: set it (--engine ray), or leave {name} out.")
         for name, needed in NEEDS.items():
             if getattr(self, name) != getattr(type(self), name) and not getattr(self, needed):
                 raise BadRecipe(f"{name} = {getattr(self, name)} is for {needed} only, which is not set: set it, or leave {name} out.")

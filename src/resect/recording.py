@@ -44,6 +44,7 @@ class Recording:
     dropped : by language how many tokens were left at the text's end, too few for a window
     ended : by language whether its text was read to the end; False where the limit on tokens, or a stable set, came first
     stable : whether the selected set no longer moved, see `record`
+    digests : by language what tells its text, as far as it was read, from every other
     notes : what a reader of the numbers should know, in sentences
     """
 
@@ -53,6 +54,7 @@ class Recording:
     dropped: Mapping[str, int]
     ended: Mapping[str, bool]
     stable: bool
+    digests: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -240,4 +242,5 @@ class _Recorder:
             notes.append(f"Tokens at a text's end that fill no window of {window:,} were left out: {left}.")
         if self._until_stable:
             notes.append(self._steps.told)
-        return Recording(self._counts(), halves, self._steps.public, dropped, ended, self._steps.is_stable, tuple(notes))
+        digests = {lane.name: lane.digest for lane in self._lanes}
+        return Recording(self._counts(), halves, self._steps.public, dropped, ended, self._steps.is_stable, digests, tuple(notes))

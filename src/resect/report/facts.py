@@ -42,12 +42,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Status:
-    """The verdict: a word for the badge, a sign and a tone (good, bad, open), and the sentence."""
+    """The verdict: a word for the badge, a sign and a tone (good, bad, open), the sentence, and what is said below it."""
 
     word: str
     sign: str
     tone: str
     sentence: str
+    details: tuple[str, ...] = ()
 
 
 def status(reading: Reading) -> Status:

@@ -61,8 +61,9 @@ def _status(reading: Reading, held: Held) -> Status:
         return Status("Not finished", "…", "open", f"There is no matrix yet; {kept} are kept, and the job goes on from there.")
     says = verdicts.verdict(effects, PAGE)
     steady = verdicts.steadiness(held.sets.stability)
-    sentence = " ".join(part for part in (*says.doubts, steady, *says.says) if part)
-    return Status(says.word, "✓" if says.is_clear else "≈", "good" if says.is_clear else "open", sentence)
+    details = tuple(line for line in (steady, " ".join(says.says[1:])) if line)
+    sentence = " ".join((*says.doubts, says.says[0]))
+    return Status(says.word, "✓" if says.is_clear else "≈", "good" if says.is_clear else "open", sentence, details)
 
 
 def _headline(effects: Effects) -> dict[str, Any] | None:

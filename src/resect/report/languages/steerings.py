@@ -1,6 +1,6 @@
 """Answers that were steered into a language, made sound, and what there is to say of them. Knows no page, no file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,6 +139,15 @@ def apart(found: Mapping[str, Steered]) -> list[Steered]:
     """Results by the names of their files; those that would be called the same are told apart by these."""
     names = [each.name for each in found.values()]
     return [replace(each, file=file) if names.count(each.name) > 1 else each for file, each in found.items()]
+
+
+def remarks(found: Sequence[Steered]) -> list[tuple[str, list[Steered]]]:
+    """What there is to say, and of which results."""
+    told: dict[str, list[Steered]] = {}
+    for each in found:
+        for sentence in each.remarks():
+            told.setdefault(sentence, []).append(each)
+    return list(told.items())
 
 
 def _pair(row: Mapping[str, Any]) -> Pair | None:

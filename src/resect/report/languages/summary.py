@@ -20,7 +20,7 @@ from .effects import Effects, effects_of
 from .setmaps import farthest
 from .sets import Sets, sets_of
 from .spoken import Questions, Scored, questions_of
-from .steerings import Steered, apart, steered_of
+from .steerings import Steered, apart, remarks, steered_of
 from .units import units_of
 
 #: From so many languages on the matrix is left to the page.
@@ -126,11 +126,7 @@ def steerings(found: Sequence[Steered]) -> list[RenderableType]:
         cells = [PLAIN.number(each.number), accuracy, each.certainty(SHARES)]
         cells += [arrow(PLAIN.number, *each.quality) if each.quality else DASH] if has_quality else []
         rows.append([Text(plain(each.short)), *map(Text, cells)])
-    told_of: dict[str, list[str]] = {}
-    for each in found:
-        for sentence in each.remarks():
-            told_of.setdefault(sentence, []).append(each.short)
-    lines = [Text(plain(f"{'; '.join(names)}: {sentence}")) for sentence, names in told_of.items()]
+    lines = [Text(plain(f"{'; '.join(each.short for each in of)}: {sentence}")) for sentence, of in remarks(found)]
     empty = [f"{each.short}: {arrow(PLAIN.number, *each.empty)} of {each.number:,}" for each in found if any(each.empty)]
     lines += [Text(plain(f"Empty answers, before → after (they count as in no language): {'; '.join(empty)}."))] if empty else []
     return [*_under("Steered: answers in the language that was wanted", Wide(head, rows)), *(Padding(line, (0, 0, 0, 2)) for line in lines)]

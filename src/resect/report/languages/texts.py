@@ -11,7 +11,7 @@ from ..quoted import Text
 from ..sections import Figure, Fold, Quotation, Section, Voice
 from ..tables import Table
 from .spoken import RANDOM, Question, Questions, Said, Scored, empties, same
-from .steerings import Pair, Steered
+from .steerings import Pair, Steered, remarks
 
 #: Questions of a language that are quoted; languages of which one stands open; steered prompts of a result, and those that stand open.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
@@ -114,7 +114,8 @@ def steered_section(found: Sequence[Steered]) -> Section | None:
     """Answers steered into languages."""
     if not found:
         return None
-    rows, folds, words, quotes, has_empty = [], [], list[str](), list[Quotation](), False
+    rows, folds, quotes, has_empty = [], [], list[Quotation](), False
+    words = [f"{'; '.join(each.name for each in of)}: {sentence}" for sentence, of in remarks(found)]
     for each in found:
         accuracy, quality = each.accuracy or (None, None), each.quality or (None, None)
         shares = [_value(value, True) for value in accuracy]
@@ -124,7 +125,6 @@ def steered_section(found: Sequence[Steered]) -> Section | None:
         cells = [cell + more for cell, more in zip(shares, none, strict=True)]
         cells += [change + (f"\n{quiet}" if quiet else ""), *(_value(value, False) for value in quality)]
         rows.append((each.name, PAGE.number(each.number), *cells))
-        words += [f"{each.name}: {remark}" for remark in each.remarks()]
         has_empty = has_empty or any(each.empty)
         pairs = [_pair(pair, each) for pair in each.pairs[:SIDE_BY_SIDE]]
         first = FIRST if len(found) <= 3 else 1
