@@ -337,3 +337,13 @@ def test_a_full_disk_loses_nothing_that_was_kept(tmp_path):
         assert again.journal.recall("a") is not None
         assert again.journal.recall("b") is None
         assert json.dumps(again.trials()) == '[{"size": 0, "score": 0.5}]'
+
+
+def test_a_file_of_a_run_is_no_run_and_the_folder_is_named(tmp_path):
+    with Run.open(tmp_path / "run", Recipe(model="m", task="t")):
+        pass
+    with pytest.raises(RunMismatch, match=r"is a file of the run in .*run: name that folder"):
+        Run.load(tmp_path / "run/recipe.toml")
+    (tmp_path / "alone.json").write_text("{}")
+    with pytest.raises(RunMismatch, match="is a file\\."):
+        Run.load(tmp_path / "alone.json")

@@ -92,6 +92,9 @@ class Run(Contents):
         path = Path(folder)
         if not (path / RECIPE).exists():
             what = "is no run folder: it holds no recipe.toml" if path.is_dir() else "does not exist"
+            if path.is_file():
+                home = next((str(each) for each in path.parents if cls.is_run(each)), None)
+                what = "is a file" + ("" if home is None else f" of the run in {home}: name that folder")
             raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr`, `laser` and `lape` write.")
         return cls(path, _recipe_of(path))
 

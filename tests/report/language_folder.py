@@ -97,6 +97,7 @@ QUESTIONS = {
     "quality": scored(3.51, 3.35, 2.01),
     "unjudged": 2,
     "empty": {"base": dict.fromkeys(LANGUAGES, 0), "random": None, "deactivated": {"fr": {"fr": 7}}},
+    "untold": {"base": {"ja": 2}, "random": None, "deactivated": {}},
     "new_tokens": 64,
 }
 COMPARISON = {

@@ -89,7 +89,7 @@ def test_a_page_says_what_the_run_says(tmp_path):
             "too few to say",
             "30.0 % 7 empty",
             "75.0 % 1 empty",
-            "Empty answers count as in no language.",
+            "count as in no language.",
             "(nothing)",
             "Un bon ami vous écoute",
         ),

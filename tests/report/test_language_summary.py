@@ -38,11 +38,12 @@ def test_a_summary_says_what_came_out_and_what_to_type(tmp_path):
             "How steady the selection is",
             "Parallel sentences: 200 sentences in 7 languages",
             "en  decoder.0: 0, 1, 2",
-            "fr from en, set: 0 → 1 of 4",
+            "fr from en, set: none → 1 empty of 4",
         ),
     ):
         assert expected in text, expected
     assert text.count("*") == len(LANGUAGES) + 1
+    assert "fr from en, set; ja, set" not in text and "fr from en, set: none → 1 empty of 4" in " ".join(text.split())
     assert all(line == line.rstrip(" ") for line in text.splitlines())
 
 

@@ -63,6 +63,11 @@ def test_empty_answers_are_counted_where_nobody_told():
     assert result(["", "en", ""], ["", "fr", "fr"], empty={"before": 5, "after": 4}).empty == (5, 4)
 
 
+def test_answers_whose_language_is_unclear_are_counted():
+    assert result(["en"], ["fr"], untold={"before": 1, "after": 0}).silence == ("1 unclear", "")
+    assert result(["", "en"], ["", "fr"], untold={"before": 0, "after": 3}).silence == ("1 empty", "1 empty, 3 unclear")
+
+
 def test_results_that_would_be_called_the_same_are_told_apart():
     one, other = result(["en"], ["fr"]), result(["en"], ["fr"], strength=4.0)
     names = [each.name for each in apart({"fr-from-en-set": one, "fr-from-en-set-2": one, "fr-from-en-set-4": other})]

@@ -66,8 +66,9 @@ def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Renderabl
 
     Raises InputError where it is no such result.
     """
-    read = [steered_of(each) for each in ([found] if isinstance(found, Mapping) else found)]
-    results = apart({str(number): each for number, each in enumerate(read, start=1)})
+    given = [found] if isinstance(found, Mapping) else list(found)
+    read = {str(each.get("name") or number): steered_of(each) for number, each in enumerate(given, start=1)}
+    results = apart(read)
     parts: list[RenderableType] = []
     for each in results:
         parts.append(Text(f"steered {plain(each.name)}", style="bold"))

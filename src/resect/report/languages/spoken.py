@@ -34,7 +34,7 @@ class Scored:
 class Questions:
     """Open questions: how many a language, the share of answers in the language of the question, their quality from 1 to 5.
 
-    `empty`: how many answers hold no text; None where that is not told.
+    `empty`: how many answers hold no text; `untold`: of how many others nobody can tell the language; None where that is not told.
     """
 
     n: Mapping[str, float]
@@ -43,6 +43,16 @@ class Questions:
     unjudged: int | None
     new_tokens: int | None
     empty: Scored | None = None
+    untold: Scored | None = None
+
+    def silence(self, language: str) -> tuple[str, str, str]:
+        """What cannot count as any language: of the model as it is, with the language's own units off, with random ones off."""
+        held = [
+            (None, None, None) if found is None else (found.base.get(language), found.own(language), found.random.get(language))
+            for found in (self.empty, self.untold)
+        ]
+        base, own, random = (silence_of(*numbers) for numbers in zip(*held, strict=True))
+        return base, own, random
 
 
 @dataclass(frozen=True)
@@ -70,9 +80,9 @@ def questions_of(comparison: Mapping[str, Any] | None) -> Questions | None:
     if not found:
         return None
     accuracy, quality = (_scored(object_of(found.get(name))) for name in ("language_accuracy", "quality"))
-    empty = _scored(object_of(found.get("empty")))
+    empty, untold = (_scored(object_of(found.get(name))) for name in ("empty", "untold"))
     counts = whole_of(found.get("unjudged")), whole_of(found.get("new_tokens"))
-    return Questions(numbers_of(found.get("n")), accuracy, quality, *counts, empty)
+    return Questions(numbers_of(found.get("n")), accuracy, quality, *counts, empty, untold)
 
 
 def answer_of(row: object) -> tuple[str, str, str, str, Said]:
@@ -101,6 +111,15 @@ def same(wanted: str, found: str) -> bool:
     (True, False)
     """
     return re.split("[-_]", wanted.lower())[0] == re.split("[-_]", found.lower())[0]
+
+
+def silence_of(empty: float | None, untold: float | None) -> str:
+    """How many answers are empty, and of how many the language is unclear; "" where none is.
+
+    >>> silence_of(2, 1), silence_of(0, None)
+    ('2 empty, 1 unclear', '')
+    """
+    return ", ".join(f"{number:,.0f} {what}" for number, what in ((empty, "empty"), (untold, "unclear")) if number)
 
 
 def empties(found: Iterable[Question]) -> Scored | None:

@@ -7,7 +7,7 @@ from typing import Any
 from ...errors import InputError
 from ...figures import DASH, Figures
 from ..sound import interval_of, number_of, object_of, whole_of
-from .spoken import Said, said_of, same
+from .spoken import Said, said_of, same, silence_of
 
 #: With fewer prompts nothing is said of how sure a change is.
 FEWEST = 20
@@ -26,7 +26,8 @@ class Pair:
 class Steered:
     """Answers steered into a language. `accuracy`, `quality`: before and after; None where they were not measured.
 
-    `empty`: how many answers hold no text, before and after. `file`: its name, where two results could not be told apart without it.
+    `empty`, `untold`: how many answers hold no text, and of how many others nobody can tell the language, before and after.
+    `file`: its name, where two results could not be told apart without it.
     """
 
     to: str
@@ -40,6 +41,7 @@ class Steered:
     pairs: tuple[Pair, ...]
     is_identified: bool = True
     empty: tuple[int, int] = (0, 0)
+    untold: tuple[int, int] = (0, 0)
     file: str = ""
 
     @property
@@ -63,6 +65,12 @@ class Steered:
         away = f" from {self.source}" if self.source else ""
         strength = "" if self.strength is None or self.strength == 1 else f" {self.strength:g}"
         return f"{self.to}{away}, {self.mode}{strength}{self._file}"
+
+    @property
+    def silence(self) -> tuple[str, str]:
+        """What cannot count as any language, before and after."""
+        before, after = (silence_of(*numbers) for numbers in zip(self.empty, self.untold, strict=True))
+        return before, after
 
     @property
     def number(self) -> int:
@@ -119,6 +127,7 @@ def steered_of(found: Mapping[str, Any]) -> Steered:
         raise InputError("It is damaged: it holds no prompt with its two answers.")
     accuracy, source, empty = object_of(found.get("language_accuracy")), found.get("from"), object_of(found.get("empty"))
     counted = (sum(not pair.before.text.strip() for pair in pairs), sum(not pair.after.text.strip() for pair in pairs))
+    unclear = object_of(found.get("untold"))
     told = whole_of(empty.get("before")), whole_of(empty.get("after"))
     return Steered(
         to,
@@ -132,6 +141,7 @@ def steered_of(found: Mapping[str, Any]) -> Steered:
         pairs,
         bool(accuracy),
         (counted[0] if told[0] is None else told[0], counted[1] if told[1] is None else told[1]),
+        (whole_of(unclear.get("before")) or 0, whole_of(unclear.get("after")) or 0),
     )
 
 

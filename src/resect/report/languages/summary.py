@@ -112,7 +112,7 @@ def asked(found: Questions) -> Wide:
     """Of each language that was asked in: as it is, its own units off, random units off."""
     measures = [(scored, is_share) for scored, is_share in ((found.accuracy, True), (found.quality, False)) if scored is not None]
     head = ["asked in", "questions", *(f"{what}{how}" for _, share in measures for what, how in _heads(share))]
-    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_cells(measures, found.empty, name)] for name, n in found.n.items()]
+    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_cells(measures, found.silence(name), name)] for name, n in found.n.items()]
     return Wide(head, rows or [[Text(DASH)] * len(head)])
 
 
@@ -127,8 +127,11 @@ def steerings(found: Sequence[Steered]) -> list[RenderableType]:
         cells += [arrow(PLAIN.number, *each.quality) if each.quality else DASH] if has_quality else []
         rows.append([Text(plain(each.short)), *map(Text, cells)])
     lines = [Text(plain(f"{'; '.join(each.short for each in of)}: {sentence}")) for sentence, of in remarks(found)]
-    empty = [f"{each.short}: {arrow(PLAIN.number, *each.empty)} of {each.number:,}" for each in found if any(each.empty)]
-    lines += [Text(plain(f"Empty answers, before → after (they count as in no language): {'; '.join(empty)}."))] if empty else []
+    silent = [
+        f"{each.short}: {' → '.join(one or 'none' for one in each.silence)} of {each.number:,}" for each in found if any(each.silence)
+    ]
+    told_of = "Answers that count as in no language, before → after (unclear: mostly too short to tell)"
+    lines += [Text(plain(f"{told_of}: {'; '.join(silent)}."))] if silent else []
     return [*_under("Steered: answers in the language that was wanted", Wide(head, rows)), *(Padding(line, (0, 0, 0, 2)) for line in lines)]
 
 
@@ -166,13 +169,13 @@ def _heads(is_share: bool) -> list[tuple[str, str]]:
     return [("" if is_share else "quality, ", how) for how in ("as it is", "own off", "random off")]
 
 
-def _cells(measures: list[tuple[Scored, bool]], empty: Scored | None, language: str) -> list[Text]:
+def _cells(measures: list[tuple[Scored, bool]], silence: Sequence[str], language: str) -> list[Text]:
     cells = []
     for scored, is_share in measures:
         values = (scored.base.get(language), scored.own(language), scored.random.get(language))
         told_of = [SHARES.value(value) if is_share else PLAIN.number(value) for value in values]
-        empties = (empty.base.get(language), empty.own(language), empty.random.get(language)) if empty and is_share else (None,) * 3
-        cells += [Text(cell + (f", {number:g} empty" if number else "")) for cell, number in zip(told_of, empties, strict=True)]
+        silent = silence if is_share else ("",) * len(values)
+        cells += [Text(f"{cell}, {more}" if more else cell) for cell, more in zip(told_of, silent, strict=True)]
     return cells
 
 

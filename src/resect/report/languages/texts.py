@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -16,6 +17,7 @@ from .steerings import Pair, Steered, remarks
 #: Questions of a language that are quoted; languages of which one stands open; steered prompts of a result, and those that stand open.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
 SHARES = Figures("accuracy", PAGE)
+SILENT = "Empty answers, and those whose language is unclear (mostly for being short), count as in no language."
 _CODE = re.compile("[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -26,12 +28,12 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
     words, folds = [], []
     table = None
     if found is not None:
-        empty = found.empty or empties(answers)
-        table = _table(found, empty)
+        found = found if found.empty else replace(found, empty=empties(answers))
+        table = _table(found)
         asked = [int(number) for number in found.n.values()]
         size = "" if found.new_tokens is None else f", answers of at most {found.new_tokens:,} tokens"
         words += [f"{count(sum(asked), 'questions')} in {count(len(asked), 'languages')}{size}."] if asked else []
-        words += ["Empty answers count as in no language."] if empty and _any(empty) else []
+        words += [SILENT] if any(any(found.silence(name)) for name in found.n) else []
         words += [] if found.accuracy else ["Which language the answers are in was not identified."]
         words += [] if found.quality else ["The answers were not judged: their quality is not known."]
         words += [f"{count(found.unjudged, 'answers')} got no number from the judge, and count nowhere."] if found.unjudged else []
@@ -59,7 +61,7 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
     return Section("questions", "Open questions", "What it then writes", how, but, tuple(words), (), table, tuple(folds), quotes=shown)
 
 
-def _table(found: Questions, empty: Scored | None) -> Table | None:
+def _table(found: Questions) -> Table | None:
     """By language of the question: as it is, random units off, its own units off; in the right language, and quality."""
     measures = [(scored, is_share) for scored, is_share in ((found.accuracy, True), (found.quality, False)) if scored is not None]
     if not measures:
@@ -70,16 +72,12 @@ def _table(found: Questions, empty: Scored | None) -> Table | None:
         cells = [PAGE.number(found.n.get(name))]
         for scored, is_share in measures:
             values = [_value(value, is_share) for value in (scored.base.get(name), scored.random.get(name), scored.own(name))]
-            none = [empty.base.get(name), empty.random.get(name), empty.own(name)] if empty and is_share else [None] * 3
-            cells += [cell + (f"\n{PAGE.number(number)} empty" if number else "") for cell, number in zip(values, none, strict=True)]
+            base, own, random = found.silence(name) if is_share else ("", "", "")
+            cells += [cell + (f"\n{silent}" if silent else "") for cell, silent in zip(values, (base, random, own), strict=True)]
         rows.append((name, *cells))
     heads = [f"{what}{how}" for _, is_share in measures for what, how in _heads(is_share)]
     caption = " and ".join("in the language of the question" if is_share else "quality from 1 to 5" for _, is_share in measures)
     return Table(f"Answers {caption}" if found.accuracy else "Quality of the answers", ("asked in", "questions", *heads), tuple(rows))
-
-
-def _any(empty: Scored) -> bool:
-    return any(number for row in (empty.base, empty.random, *empty.off.values()) for number in row.values())
 
 
 def _heads(is_share: bool) -> list[tuple[str, str]]:
@@ -114,24 +112,24 @@ def steered_section(found: Sequence[Steered]) -> Section | None:
     """Answers steered into languages."""
     if not found:
         return None
-    rows, folds, quotes, has_empty = [], [], list[Quotation](), False
+    rows, folds, quotes, is_silent = [], [], list[Quotation](), False
     words = [f"{'; '.join(each.name for each in of)}: {sentence}" for sentence, of in remarks(found)]
     for each in found:
         accuracy, quality = each.accuracy or (None, None), each.quality or (None, None)
         shares = [_value(value, True) for value in accuracy]
-        none = [f"\n{number:,} empty" if number else "" for number in each.empty]
+        none = [f"\n{silent}" if silent else "" for silent in each.silence]
         change, *sure = each.certainty(SHARES).partition(" (")
         quiet = sure[-1].removesuffix(")")
         cells = [cell + more for cell, more in zip(shares, none, strict=True)]
         cells += [change + (f"\n{quiet}" if quiet else ""), *(_value(value, False) for value in quality)]
         rows.append((each.name, PAGE.number(each.number), *cells))
-        has_empty = has_empty or any(each.empty)
+        is_silent = is_silent or any(each.silence)
         pairs = [_pair(pair, each) for pair in each.pairs[:SIDE_BY_SIDE]]
         first = FIRST if len(found) <= 3 else 1
         quotes += pairs[:first]
         more = f", the first {len(pairs)} of {len(each.pairs):,}" if len(pairs) < len(each.pairs) else ""
         folds += [Fold(f"More prompts: {each.name}{more}", quotes=tuple(pairs[first:]))] if pairs[first:] else []
-    words += ["Empty answers count as in no language."] if has_empty else []
+    words += [SILENT] if is_silent else []
     head = ("steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after")
     has_quality = any(each.quality for each in found)
     table = Table(
