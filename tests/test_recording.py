@@ -208,7 +208,9 @@ class Counting:
             yield work((language, windows))
 
 
-@pytest.mark.parametrize("settings", [{}, {"until_stable": True, "select": lambda counts: {"en": counts.neurons([1])}}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"until_stable": True, "select": lambda counts: {"en": counts.neurons([1])}}], ids=["to the end", "until stable"]
+)
 def test_an_engine_that_takes_items_ahead_gives_the_same_bits(settings: dict[str, Any]) -> None:
     model = language_model()
     settings = SHARDED | settings

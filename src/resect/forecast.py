@@ -9,6 +9,7 @@ from .calibration import KINDS, asks
 from .counting import count
 from .deactivation import HeldOut, losses
 from .edits.decomposition import Decomposition
+from .figures import count as plural
 from .inputs import beside_of, model_of, task_of, text_name, texts_of
 from .language_inputs import Text, given_by
 from .language_job import lape_of
@@ -111,7 +112,7 @@ def _languages(recipe: Recipe) -> list[str]:
         )
         told.append(
             f"Read {tokens:,} held-out tokens {passes} times: with the model as it is, with each language's units off, and with "
-            f"{recipe.draws} random controls for each."
+            f"{plural(recipe.draws, 'draws')} of random units for each."
         )
     if given.questions:
         asked = sum(map(len, given.questions.values()))

@@ -97,7 +97,7 @@ def record(
     window : tokens of a window, see `window_of`; documents are joined and cut into full windows, without padding
     tokens : at most so many of each language, in full windows; None: all there are
     select : what is selected from counts: asked whenever the number of rounds is a power of two, and at the end, to see how the set moves
-    until_stable : stop once the selected set no longer moves: once the units that it shares with the set from half of the rounds are 0.95
+    until_stable : stop once the selected set no longer moves: once the units that it shares with the set from half of the text are 0.95
         or more of those in either (Jaccard index over language, layer and unit) at two doublings running; an empty set never counts
     shard_tokens : what is counted at once, kept at once, and lost by a kill; with a small `tokens` so few that there are 16 shards
     engine, journal, progress : who does the work, what keeps it, and who is told (in tokens)

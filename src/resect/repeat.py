@@ -89,10 +89,10 @@ def repeat(run: Run, output: str | None = None, progress: Progress = silent) -> 
 
 
 def _names(run: Run) -> list[str]:
+    """What there is of all that a run computes."""
     folders = [run.folder, *(part.folder for part in run.parts())]
     names = [*PRODUCTS, *(f"{PLANS}/{language}.json" for language in run.plans())]
-    own = [name for name in names if not (run.recipe.record_only and name == PLAN)]
-    return [str((folder / name).relative_to(run.folder)) for folder in folders for name in own]
+    return [str((folder / name).relative_to(run.folder)) for folder in folders for name in names if (folder / name).exists()]
 
 
 def _digest(path: Path) -> str | None:

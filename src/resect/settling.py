@@ -15,7 +15,7 @@ from .work import Journal
 Select = Callable[[Counts], Mapping[str, Neurons]]
 #: So alike (Jaccard index) are the sets from a text and from half of it, at so many doublings running: the set no longer moves.
 STABLE, DOUBLINGS = 0.95, 2
-_CRITERION = f"a Jaccard index of {STABLE} or more with the set from half of the rounds, at {DOUBLINGS} doublings running"
+_CRITERION = f"a Jaccard index of {STABLE} or more with the set from half of the text, at {DOUBLINGS} doublings running"
 STOPPED = f"Recording stopped where the selected set no longer moved: {_CRITERION}."
 NOT_STOPPED = f"The selected set had not stopped moving when the text ended ({_CRITERION})."
 TOO_SHORT = (

@@ -38,7 +38,7 @@ def test_a_summary_says_what_came_out_and_what_to_type(tmp_path):
             "How steady the selection is",
             "Parallel sentences: 200 sentences in 7 languages",
             "en  decoder.0: 0, 1, 2",
-            "fr from en, set: none → 1 empty of 4",
+            "90.0 %, 2 unclear",
         ),
     ):
         assert expected in text, expected
