@@ -290,6 +290,7 @@ def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
         ({"suffix": ("x",)}, "questions"),
         ({"record_only": True}, "draws"),
         ({"quantile": 2.0}, "quantile"),
+        ({"corpus_tokens": 0}, "corpus_tokens (--tokens) is 0"),
         ({"metric": "accuracy"}, "metric"),
     ],
 )

@@ -53,7 +53,8 @@ def check_bounds(recipe: Any) -> None:
             continue
         if (least is not None and not value >= least) or (most is not None and not value <= most):
             bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-            raise BadRecipe(f"{field.name} is {value}; it must be {bounds}.")
+            name = f"{field.name} ({flag_of(field)})" if field.metadata["flag"] else field.name
+            raise BadRecipe(f"{name} is {value}; it must be {bounds}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise BadRecipe(f"{field.name} is {value}; it must be a finite number.")
 

@@ -69,7 +69,7 @@ def test_a_page_says_what_the_run_says(tmp_path):
             "zh → ja +0.043",
             "+0.141 to +0.149",
             "By chance it would be 1 in 7 each",
-            "for sure 7; by chance 1 in 7 each",
+            "clearly so for 7; by chance 1 in 7 each",
             "Jaccard index of 0.83; the last doubling of the text left 0.88",
         ),
         *("Random units off (mean of 3 draws)", "en: text/en/train.txt", "At most 100,000 tokens", "12,000 tokens of each language"),

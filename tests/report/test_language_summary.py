@@ -181,7 +181,7 @@ def test_a_run_of_languages_may_stand_in_a_table(tmp_path):
     ):
         assert expected in text, expected
     assert "More log loss is what is looked for: none of them is bold" in " ".join(text.split())
-    assert "214 neurons; the own text suffers most for 7 of 7 languages (for sure 7, by chance 1 in 7)" in " ".join(text.split())
+    assert "214 neurons; the own text suffers most for 7 of 7 languages (clearly so for 7, by chance 1 in 7)" in " ".join(text.split())
     other = spoken(tmp_path / "lave", recipe=RECIPE.with_settings(selector="lave"), found={"damaged": 1})
     assert "random units, as LAVE" in printed(table([lape, other]).text(), 200)
     column = next(place for place, each in enumerate(grid.columns) if each.metric == "logloss")

@@ -168,7 +168,7 @@ def _languages(run: Run) -> str:
     except (InputError, TypeError, ValueError):
         return ""
     told = f"the own text suffers most for {len(effects.specific)} of {len(effects.with_units)} languages"
-    return f"; {told} (for sure {len(effects.sure)}, by chance 1 in {len(effects.languages)})"
+    return f"; {told} (clearly so for {len(effects.sure)}, by chance 1 in {len(effects.languages)})"
 
 
 def _surgery(run: Run, plan: Mapping[str, Any]) -> Surgery:

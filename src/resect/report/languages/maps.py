@@ -57,7 +57,7 @@ def own_table(effects: Effects) -> Table:
         says = {True: "yes", False: "no", None: DASH}[effects.largest[place]]
         random, sure = PAGE.signed(effects.random[place]), "yes" if name in effects.sure else "no" if name in effects.with_units else DASH
         rows.append((name, PAGE.number(effects.units[place]), own, in_percent, after, random, says, sure))
-    head = ("language", "units", "its own text", "perplexity", "next most", "random units", "own is the largest", "for sure")
+    head = ("language", "units", "its own text", "perplexity", "next most", "random units", "own is the largest", "clearly so")
     caption = (
         "Change of the negative log-probability of a token, in nats. For sure: the whole interval lies above 0, random units and next most"
     )

@@ -72,7 +72,7 @@ def _headline(effects: Effects) -> dict[str, Any] | None:
     numbers = [("own text suffers most", f"{len(effects.specific)} of {len(effects.with_units)}", "after")]
     return {
         "numbers": numbers,
-        "unit": f"languages, each with its own units off; for sure {len(effects.sure)}; by chance {verdicts.chance(effects)} each",
+        "unit": f"languages, each with its own units off; clearly so for {len(effects.sure)}; by chance {verdicts.chance(effects)} each",
     }
 
 
