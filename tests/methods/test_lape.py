@@ -130,6 +130,13 @@ def test_one_language_can_be_recorded_but_not_selected_from():
         (alone + other).check(pico.build("llama-gqa"))
 
 
+def test_a_model_without_a_feed_forward_activation_is_refused():
+    model = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"))
+    model.anatomy.moments = ()
+    with pytest.raises(InputError, match="no feed-forward activation"):
+        Lape(window=8).record(model, texts())
+
+
 @pytest.mark.real
 def test_the_small_model_of_seven_languages_has_the_units_that_its_readme_tells(shared):
     """Not the 100,000 tokens a language of the README, which take a minute: as many of each as tell most languages apart."""
