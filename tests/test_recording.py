@@ -107,7 +107,7 @@ def test_the_limit_is_in_tokens_of_whole_windows_and_makes_two_halves() -> None:
 def test_a_text_that_ends_before_the_limit_is_read_whole_and_that_is_said() -> None:
     found = record(language_model(), TEXTS, window=WINDOW, tokens=400)
     assert found.ended == {"en": False, "fr": True, "zh": False} | {name: number < 400 // WINDOW for name, number in lengths().items()}
-    assert any("fr ended before 400 tokens" in note for note in found.notes)
+    assert any("fr that was given ended before 400 tokens" in note for note in found.notes)
 
 
 def lengths() -> dict[str, int]:

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,18 @@ _EXTRA = "{what} is read through the package {package}, which is not installed: 
 _ROWS = 256
 
 
-class Source:
+class Source(ABC):
     """One file or one data set: `size` in bytes (None: unknown), of which `read` have been read since `documents` was begun."""
 
     size: int | None = None
     read: int = 0
 
+    @abstractmethod
     def documents(self) -> Iterator[str]:
         """Its documents, from the first on: no white space around them, none empty.
 
         Raises InputError that names file and line of a broken text, Failure where the Hub is lost on the way.
         """
-        raise NotImplementedError
 
 
 def source_of(path: Path) -> Source:

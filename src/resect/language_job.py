@@ -240,8 +240,7 @@ def _told(recipe: Recipe, given: Given, counts: Counts, recording: Recording | N
     twice = [f"{name} {text.twice:,}" for name, text in given.counted.items() if text.twice]
     if twice:
         notes.append(f"Documents that stand in the held-out text too, and were not counted: {', '.join(twice)}.")
-    cut = recipe.limit is not None  # then no text ended by itself
-    notes += [note for note in recording.notes if not (cut and "ended before" in note)]
+    notes += recording.notes
     numbers = dict(zip(recording.counts.languages, recording.counts.tokens, strict=True))
     most, least = max(numbers, key=numbers.__getitem__), min(numbers, key=numbers.__getitem__)
     if numbers[most] > UNEVEN * numbers[least]:

@@ -236,7 +236,9 @@ class _Recorder:
         halves = (self._counts(0), self._counts(1)) if all(lane.shards > 1 for lane in self._lanes) else None
         notes = [f"The text of {name} is another than the one recorded before, so that its recording began anew." for name in others]
         if tokens is not None:
-            notes += [f"The text of {name} ended before {tokens:,} tokens; it was read whole." for name in ended if ended[name]]
+            notes += [
+                f"The text of {name} that was given ended before {tokens:,} tokens; all of it was read." for name in ended if ended[name]
+            ]
         if any(dropped.values()):
             left = ", ".join(f"{name} {number:,}" for name, number in dropped.items() if number)
             notes.append(f"Tokens at a text's end that fill no window of {window:,} were left out: {left}.")
