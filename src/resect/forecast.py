@@ -89,8 +89,9 @@ def _task_free(recipe: Recipe) -> list[str]:
 def _languages(recipe: Recipe) -> list[str]:
     """The same of a job on languages: one batch is counted and read, and the texts' lengths are guessed from their beginnings."""
     model, given = model_of(recipe), given_by(recipe)
-    anatomy, window = model.anatomy, prepare_languages(recipe, lape_of(recipe), given, model)
-    number = len(given.languages)
+    method = lape_of(recipe)
+    anatomy, window = model.anatomy, prepare_languages(recipe, method, given, model)
+    sites, number = method.sites_of(model), len(given.languages)
     lengths = {name: _length(model, text, recipe.corpus_tokens) for name, text in given.counted.items()}
     seconds, told = 0.0, []
     if given.counted:
@@ -99,7 +100,7 @@ def _languages(recipe: Recipe) -> list[str]:
         counted, unknown = sum(length or 0 for length in lengths.values()), [name for name, length in lengths.items() if length is None]
         seconds += counted * _seconds_of(lambda: count(model, sample.windows, TIMED)) / sample.windows.size
         told.append(
-            f"Count activations at {len(anatomy.moments) // 2} layers over about {counted:,} tokens of {', '.join(lengths)}, in windows of "
+            f"Count activations at {len(sites)} layers over about {counted:,} tokens of {', '.join(lengths)}, in windows of "
             f"{window:,}" + (f" (how much there is of {', '.join(unknown)} is not known, and not counted here)." if unknown else ".")
         )
     if not recipe.record_only:
@@ -107,9 +108,7 @@ def _languages(recipe: Recipe) -> list[str]:
         some = next(iter(held.values())).windows[:TIMED]
         tokens, passes = sum(each.windows.size for each in held.values()), 1 + number * (1 + recipe.draws)
         seconds += passes * tokens * _seconds_of(lambda: losses(model, some)) / some.size
-        told.append(
-            f"Choose {100 * (recipe.fraction or lape_of(recipe).fraction):g} % of {anatomy.d_ff * len(anatomy.moments) // 2:,} units."
-        )
+        told.append(f"Choose {100 * method.fraction:g} % of {sum(map(anatomy.width, sites)):,} units.")
         told.append(
             f"Read {tokens:,} held-out tokens {passes} times: with the model as it is, with each language's units off, and with "
             f"{plural(recipe.draws, 'draws')} of random units for each."

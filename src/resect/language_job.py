@@ -14,7 +14,6 @@ from typing import Any
 from . import control, language_analyses
 from .address import Neurons
 from .comparison import Comparison
-from .contents import BATCH_SIZES
 from .corpus import by_language
 from .counts import Counts
 from .deactivation import HeldOut, Matrix, deactivated, losses
@@ -35,7 +34,7 @@ from .similarity import check as check_parallel
 from .similarity import similarity
 from .store import Run
 from .work import Engine, Progress, silent
-from .workplace import Outcome, circumstances, engine_of, load
+from .workplace import Outcome, engine_of, load, note_end, take_batch_sizes
 
 #: The text of one language may be so many times as much as that of another before it is said.
 UNEVEN = 2.0
@@ -47,8 +46,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
     started, method, given, judge = time.monotonic(), lape_of(recipe), given_by(recipe), judge_of(recipe)
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
-        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
-            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
+        take_batch_sizes(run, batch_sizes)
         model = load(recipe, run)
         window = prepare(recipe, method, given, model)
         run.agree({"weights": weights_digest(model)})
@@ -63,9 +61,8 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             run.keep_counts(counts)
             plan, comparison, notes = (Plan(), None, ()) if recipe.record_only else work.rest(counts, recording, changes, held, judge)
         notes = (*_told(recipe, given, counts, recording), *notes)
-        before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
         run.agree(texts)
-        run.note(notes=list(notes), seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
+        note_end(run, model, started, notes=list(notes))
         return Outcome(run.folder, plan, comparison)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from . import control, task_free
 from .beside import Beside
 from .comparison import Comparison
-from .contents import BATCH_SIZES
 from .effect import named_units, verify_effect
 from .evaluation import Compared, compare, compared_values
 from .inputs import beside_of, task_of, weights_digest
@@ -31,7 +30,7 @@ from .recipe import Recipe
 from .store import Run
 from .tasks.base import Task
 from .work import Progress, silent
-from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of
+from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, note_end, state_memory_of, take_batch_sizes
 
 #: Examples, of those that found the neurons, that show whether the final plan does anything.
 PROBES = 4
@@ -65,8 +64,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
     task = method.asked(task_of(recipe))  # wrong input is refused before a folder is started anew
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
-        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
-            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
+        take_batch_sizes(run, batch_sizes)
         model = prepare(recipe, method, task, run)
         beside.check(Questions(model, task, task.split("test"), metric_of(method, task)))
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
@@ -77,8 +75,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             comparison = first.comparison
             if len(results) > 1:
                 comparison = work.together(run, results)
-        before = run.environment().get("seconds", 0.0)  # of earlier calls that were interrupted
-        run.note(notes=[*first.notes, *_alike(results)], seconds=round(before + time.monotonic() - started, 1), **circumstances(model))
+        note_end(run, model, started, notes=[*first.notes, *_alike(results)])
         return Outcome(run.folder, first.found.plan, comparison)
 
 

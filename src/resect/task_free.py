@@ -9,7 +9,6 @@ import numpy as np
 
 from . import control
 from .comparison import Comparison, difference, estimate
-from .contents import BATCH_SIZES
 from .effect import verify_effect
 from .evaluation import compare
 from .inputs import beside_of, text_name, texts_of, weights_digest
@@ -23,7 +22,7 @@ from .recipe import Recipe
 from .store import Run
 from .tasks.base import Task
 from .work import Entry, Progress, map_once, silent
-from .workplace import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, state_memory_of
+from .workplace import CONTROL_DRAWS, Outcome, engine_of, factors_of, load, note_end, state_memory_of, take_batch_sizes
 
 #: What the comparison calls the text.
 PLAIN_TEXT = "plain text"
@@ -40,8 +39,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
     method, tasks = Denoising(recipe.sites, recipe.rise), beside_of(recipe).tasks
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
-        if batch_sizes and run.journal.recall(BATCH_SIZES) is None:
-            run.journal.keep(BATCH_SIZES, dict(batch_sizes))
+        take_batch_sizes(run, batch_sizes)
         model = load(recipe, run)
         for task in tasks:
             Questions(model, task, task.split("test")).check()
@@ -60,9 +58,8 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         comparison = dataclasses.replace(comparison, side_effects=effects, other_metrics=dict(found.facts))
         run.keep_examples(())
         run.keep_comparison(comparison.to_json())
-        before = run.environment().get("seconds", 0.0)
         facts = {"notes": list(found.notes), "effect": dataclasses.asdict(effect)}
-        run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
+        note_end(run, model, started, **facts)
         return Outcome(run.folder, found.plan, comparison)
 
 

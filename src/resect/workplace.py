@@ -3,7 +3,9 @@
 Knows recipes and run folders; knows no method and no job.
 """
 
+import time
 from collections import UserDict
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +44,18 @@ def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
     if run is not None:
         model.batches.sizes = _KeptSizes(run.journal)
     return model
+
+
+def take_batch_sizes(run: Run, sizes: Mapping[str, int] | None) -> None:
+    """Have a run compute in the batches of another run of its recipe, unless it has found some of its own. Raises StorageFailure."""
+    if sizes and run.journal.recall(BATCH_SIZES) is None:
+        run.journal.keep(BATCH_SIZES, dict(sizes))
+
+
+def note_end(run: Run, model: LanguageModel, started: float, **facts: Any) -> None:
+    """Note how the work was done, and how long it took since `started`, with earlier calls that were interrupted. Raises StorageFailure."""
+    before = run.environment().get("seconds", 0.0)
+    run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
 
 
 def engine_of(recipe: Recipe, model: LanguageModel, progress: Progress = silent) -> AbstractContextManager[Engine]:

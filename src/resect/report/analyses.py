@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..address import Site
-from ..errors import InputError, ResectError
-from .sound import Object, difference_of, number_of, numbers_of, object_of, whole_of
+from ..errors import InputError
+from .sound import Object, difference_of, number_of, numbers_of, object_of, parts_of, whole_of
 
 T = TypeVar("T")
 Numbers = tuple[float | None, ...]
@@ -156,19 +156,8 @@ class Analyses:
 
 def analyses_of(found: Mapping[str, Any]) -> tuple[Analyses, list[tuple[str, str]]]:
     """What the object of analyses.json holds, and of each part that is damaged its name and why."""
-    parts: dict[str, Any] = {}
-    odd = []
     limits = {name: limit for name in _READ if (limit := whole_of(object_of(found.get(name)).get("limit"))) is not None}
-    for name, read in _READ.items():
-        if found.get(name) is None:
-            continue
-        try:
-            parts[name] = read(object_of(found[name]))
-        except ResectError as error:
-            odd.append((name, str(error)))
-        except (KeyError, TypeError, ValueError) as error:  # valid JSON, but not what was kept there
-            told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            odd.append((name, f"It is damaged: {told}."))
+    parts, odd = parts_of(found, _READ)
     return Analyses(**parts, limits=limits), odd
 
 

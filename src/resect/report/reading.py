@@ -5,7 +5,6 @@ Nothing that comes out of here needs another look: numbers are finite, keys are 
 
 import shlex
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from .advice import near, program
 from .analyses import Analyses, analyses_of
 from .gaps import Gap, Tries, gap
 from .languages.held import Held
-from .sound import Cut, Object, comparison_of, cut_of, example_of, trial_of
+from .sound import Cut, Object, comparison_of, cut_of, example_of, rows_of, trial_of
 from .surgery import OF_LANGUAGES, OF_MATRICES, Surgery
 
 #: What the rows of examples.jsonl are called.
@@ -69,11 +68,11 @@ class Reading:
         if run.recipe.method in OF_LANGUAGES:
             return _of_languages(run, recipe, tried)
         comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
-        trials, odd_trials = tried("The candidates that were tried", lambda: _rows(_trials(run), trial_of), NO_ROWS)
+        trials, odd_trials = tried("The candidates that were tried", lambda: rows_of(_trials(run), trial_of), NO_ROWS)
         cut = tried("The plan", lambda: cut_of(run.plan_json(), run.recipe.method, trials), None)
         has_scores = run.recipe.method not in OF_MATRICES or (run.folder / SCORES).exists()
         scores = tried("The scores", run.scores, None) if has_scores else None
-        examples, odd_examples = tried(CHANGED, lambda: _rows(run.examples(), example_of), NO_ROWS)
+        examples, odd_examples = tried(CHANGED, lambda: rows_of(run.examples(), example_of), NO_ROWS)
         for what, odd in (("candidates that were tried", odd_trials), ("changed answers", odd_examples)):
             if odd:
                 tried.gaps.append(gap(run, f"{len(odd):,} of the {what}", f"The rows are damaged: {odd[0]}."))
@@ -140,17 +139,6 @@ def _analyses(run: Run) -> tuple[Analyses, list[Gap]]:
     except InputError as error:
         return Analyses(), [Gap("The analyses", str(error), again)]
     return found, [Gap(f"The analysis called {name}", why, again) for name, why in odd]
-
-
-def _rows(found: list[Any], sound: Callable[[object], Object]) -> tuple[tuple[Object, ...], list[str]]:
-    """The rows that are as they should be, and of each that is not, what is wrong with it."""
-    kept, odd = [], []
-    for number, row in enumerate(found, start=1):
-        try:
-            kept.append(sound(row))
-        except InputError as error:
-            odd.append(f"of row {number:,}, {error}")
-    return tuple(kept), odd
 
 
 def _trials(run: Run) -> list[Any]:

@@ -3,17 +3,46 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..address import Neurons, Site
-from ..errors import BadPlan, InputError
+from ..errors import BadPlan, InputError, ResectError
 from .surgery import Surgery
 
 Object = dict[str, Any]
+Row = TypeVar("Row")
 #: No measurement is as large.
 HUGE = 1e15
+
+
+def rows_of(found: Iterable[Any], sound: Callable[[Any], Row]) -> tuple[tuple[Row, ...], list[str]]:
+    """The rows that are as they should be, and of each that is not, what is wrong with it."""
+    kept, odd = [], []
+    for number, row in enumerate(found, start=1):
+        try:
+            kept.append(sound(row))
+        except InputError as error:
+            odd.append(f"of row {number:,}, {error}")
+    return tuple(kept), odd
+
+
+def parts_of(found: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What each reader makes of the part of its name, where there is one; and of each part that is damaged its name and why."""
+    parts: dict[str, Any] = {}
+    odd = []
+    for name, read in readers.items():
+        if found.get(name) is None:
+            continue
+        try:
+            parts[name] = read(object_of(found[name]))
+        except ResectError as error:
+            odd.append((name, str(error)))
+        except (KeyError, TypeError, ValueError) as error:  # valid JSON, but not what was kept there
+            told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            odd.append((name, f"It is damaged: {told}."))
+    return parts, odd
 
 
 def comparison_of(found: Mapping[str, Any]) -> Object:

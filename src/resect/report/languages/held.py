@@ -8,6 +8,7 @@ from ...address import Neurons
 from ...errors import InputError
 from ...store import Run
 from ..gaps import Tries, gap
+from ..sound import rows_of
 from .effects import Effects, effects_of
 from .sets import Sets, sets_of
 from .spoken import Question, Questions, answer_of, asked, questions_of
@@ -45,12 +46,7 @@ class Held:
 
 
 def _answers(rows: list[dict[str, Any]]) -> tuple[tuple[Question, ...], list[str]]:
-    kept, odd = [], []
-    for number, row in enumerate(rows, start=1):
-        try:
-            kept.append(answer_of(row))
-        except InputError as error:
-            odd.append(f"of row {number:,}, {error}")
+    kept, odd = rows_of(rows, answer_of)
     return asked(kept), odd
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...address import Site
-from ...errors import InputError, ResectError
-from ..sound import number_of, numbers_of, object_of, whole_of
+from ...errors import InputError
+from ..sound import number_of, numbers_of, object_of, parts_of, whole_of
 
 Numbers = tuple[float | None, ...]
 MOST_LAYERS = 2000
@@ -81,18 +81,7 @@ class Sets:
 
 def sets_of(found: Mapping[str, Any]) -> tuple[Sets, list[tuple[str, str]]]:
     """What the object of analyses.json holds, and of each part that is damaged its name and why."""
-    parts: dict[str, Any] = {}
-    odd = []
-    for name, read in _READ.items():
-        if found.get(name) is None:
-            continue
-        try:
-            parts[name] = read(object_of(found[name]))
-        except ResectError as error:
-            odd.append((name, str(error)))
-        except (KeyError, TypeError, ValueError) as error:  # valid JSON, but not what was kept there
-            told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            odd.append((name, f"It is damaged: {told}."))
+    parts, odd = parts_of(found, _READ)
     return Sets(**parts), odd
 
 
