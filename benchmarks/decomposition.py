@@ -8,8 +8,8 @@ import argparse
 
 import torch
 
-from resect.edits.decomposition import Decomposition, share
-from resect.methods.gradients import RHOS
+from resect.edits.svd import Decomposition, share
+from resect.methods.laser.gradient_screening import RHOS
 from setting import best_of_each
 
 WANTED_RATIO, WANTED_ERROR = 5.0, 1e-6

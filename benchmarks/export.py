@@ -35,7 +35,7 @@ def make(folder: Path, layers: int, dtype: str) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from resect import Anatomy, Plan, ReduceRank, Scale
-    from resect.address import Neurons
+    from resect.core.address import Neurons
     from setting import tokenizer
 
     sizes = {"hidden_size": 2048, "intermediate_size": 5504, "num_hidden_layers": layers, "vocab_size": 8000}
@@ -62,7 +62,7 @@ def work(kind: str, folder: Path, plan_name: str, to: Path) -> dict[str, float]:
     from transformers.utils import logging
 
     from resect import Plan
-    from resect.export import export
+    from resect.export.export import export
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from resect import Plan, ReduceRank, load_model
-from resect.export import export
+from resect.export.export import export
 from setting import best_of_each, llama
 
 MIB = 2**20

@@ -20,9 +20,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from resect import LanguageModel
-from resect.counting import count, run_stacks, sites_of
-from resect.record import watching
-from resect.recording import record
+from resect.methods.lape.activation_counter import count, run_stacks, sites_of
+from resect.methods.lape.recording import record
+from resect.models.hooks import watching
 from setting import llama, t5, tokenizer
 
 BOUND, WINDOW, ROWS = 1.05, 512, 4

@@ -21,13 +21,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import laser_model
-import resect.methods.gradients
-import resect.sweep  # noqa: F401, imported before a clock starts
+import resect.methods.laser.gradient_screening
+import resect.search.candidate_scoring  # noqa: F401, imported before a clock starts
 from resect import Anatomy, LanguageModel, Plan
-from resect.edits.decomposition import Decomposition
 from resect.edits.matrices import ReduceRank
-from resect.factors import Factors
-from resect.methods.laser import Laser
+from resect.edits.svd import Decomposition
+from resect.edits.svd_cache import Factors
+from resect.methods.laser.laser import Laser
 
 
 def peak() -> int:

@@ -8,9 +8,9 @@ import argparse
 import torch
 
 from resect import Crispr, Example, LanguageModel, Task
-from resect.attribution import attribute
-from resect.methods.bias_scores import pairs_of
-from resect.questions import Questions
+from resect.evaluation.questions import Questions
+from resect.methods.crispr.attribution import attribute
+from resect.methods.crispr.bias_scores import pairs_of
 from setting import best_of_each, llama, t5
 
 

@@ -30,7 +30,7 @@ def work(kind: str, folder: str, examples: int) -> dict[str, float]:
 
     from locate import bare, task
     from resect import Crispr, LanguageModel
-    from resect.questions import Questions
+    from resect.evaluation.questions import Questions
     from setting import tokenizer
 
     start = held()

@@ -16,12 +16,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from resect import run
 from resect.cli.arguments import MODEL_FLAGS, TASK_FLAGS, settings_of
 from resect.cli.flags import add_settings
 from resect.cli.progress import told
-from resect.plan import Plan
-from resect.recipe import Recipe
+from resect.edits.plan import Plan
+from resect.jobs import run
+from resect.runs.recipe import Recipe
 
 VARIANTS = {
     "full": {},

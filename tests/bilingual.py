@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from resect.address import Neurons, Site
-from resect.counts import Counts
-from resect.identity import Identity
-from resect.model import LanguageModel
-from resect.record import watching
+from resect.core.address import Neurons, Site
+from resect.methods.lape.counts import Counts
+from resect.models.fingerprint import Identity
+from resect.models.hooks import watching
+from resect.models.language_model import LanguageModel
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 OTHERS = ("Q", "A", ":", "1", "2", "3")

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pico
-from resect.address import Neurons
-from resect.anatomy import Anatomy
+from resect.core.address import Neurons
 from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
-from resect.plan import Plan
+from resect.edits.plan import Plan
+from resect.models.anatomy import Anatomy
 
 INDEX = "model.safetensors.index.json"
 

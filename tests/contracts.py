@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import pico
-from resect.address import Neurons
-from resect.anatomy import Anatomy
+from resect.core.address import Neurons
+from resect.core.errors import NotWritable
 from resect.edits.base import Edit
 from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift, is_gated
-from resect.errors import NotWritable
-from resect.identity import Identity
-from resect.plan import Plan
+from resect.edits.plan import Plan
+from resect.models.anatomy import Anatomy
+from resect.models.fingerprint import Identity
 
 
 @dataclass(frozen=True)

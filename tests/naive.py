@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resect.model import LanguageModel
-from resect.tokens import Tokens
+from resect.models.encoding import Tokens
+from resect.models.language_model import LanguageModel
 
 
 def naive_logits(model: LanguageModel, tokens: Tokens) -> Tensor:

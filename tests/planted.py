@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 import pico
-from resect.address import Neurons, Site
-from resect.model import LanguageModel
-from resect.record import watching_gradients
-from resect.tasks.base import Example, Task
+from resect.core.address import Neurons, Site
+from resect.data.tasks.base import Example, Task
+from resect.models.hooks import watching_gradients
+from resect.models.language_model import LanguageModel
 
 BIAS_UNITS, SKILL_UNITS = (3, 11, 17), (5, 23)
 

@@ -28,8 +28,8 @@ def heavy_after(statement: str) -> set[str]:
         "import resect; resect.Site, resect.Neurons, resect.Scores, resect.Comparison",
         "import resect; resect.Recipe, resect.Run, resect.ResectError",
         "import resect; resect.load_task, resect.Task",
-        "import resect.cli",
-        "import resect.report, resect.report.terminal, resect.report.html, resect.report.grids",
+        "import resect.cli.main",
+        "import resect.report, resect.report.terminal.summary, resect.report.page.html, resect.report.tables.comparison_grid",
     ],
 )
 def test_light_names_load_nothing_heavy(statement):
@@ -67,7 +67,7 @@ def test_type_checkers_see_the_same_names():
 
 
 def test_all_errors_are_public():
-    import resect.errors
+    import resect.core.errors
 
-    tree = {name for name, value in vars(resect.errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    tree = {name for name, value in vars(resect.core.errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert tree <= set(resect.__all__)

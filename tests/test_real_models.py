@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resect.evaluation import compare
-from resect.loading import load_model
-from resect.methods.crispr import Crispr, cut
-from resect.plan import Plan
-from resect.questions import Questions
-from resect.tasks import load_task
-from resect.tasks.base import Task
+from resect.data.tasks.base import Task
+from resect.data.tasks.registry import load_task
+from resect.edits.plan import Plan
+from resect.evaluation.compare import compare
+from resect.evaluation.questions import Questions
+from resect.methods.crispr.crispr import Crispr, cut
+from resect.models.loading import load_model
 
 pytestmark = pytest.mark.real
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 import pico
-from resect.address import Neurons
-from resect.model import LanguageModel
+from resect.core.address import Neurons
+from resect.models.language_model import LanguageModel
 
 LETTERS = {"aa": "abcdef", "bb": "uvwxyz"}
 #: The planted units of each language.

@@ -24,7 +24,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from resect.tasks.splits import split_of_group
+from resect.data.tasks.splits import split_of_group
 
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 #: Languages that put no blanks between words.

@@ -10,81 +10,81 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
-    from .address import Neurons as Neurons
-    from .address import Site as Site
-    from .anatomy import Anatomy as Anatomy
-    from .comparison import Comparison as Comparison
-    from .comparison import Difference as Difference
-    from .comparison import Estimate as Estimate
-    from .counts import Counts as Counts
+    from .core.address import Neurons as Neurons
+    from .core.address import Site as Site
+    from .core.comparison import Comparison as Comparison
+    from .core.comparison import Difference as Difference
+    from .core.comparison import Estimate as Estimate
+    from .core.errors import BadAddress as BadAddress
+    from .core.errors import BadModel as BadModel
+    from .core.errors import BadPlan as BadPlan
+    from .core.errors import BadRecipe as BadRecipe
+    from .core.errors import BadTask as BadTask
+    from .core.errors import Conflict as Conflict
+    from .core.errors import EmptySplit as EmptySplit
+    from .core.errors import Failure as Failure
+    from .core.errors import InputError as InputError
+    from .core.errors import NoEffect as NoEffect
+    from .core.errors import NotFinite as NotFinite
+    from .core.errors import NotWritable as NotWritable
+    from .core.errors import NotYet as NotYet
+    from .core.errors import OutOfMemory as OutOfMemory
+    from .core.errors import PromptTooLong as PromptTooLong
+    from .core.errors import ResectError as ResectError
+    from .core.errors import RunMismatch as RunMismatch
+    from .core.errors import StorageFailure as StorageFailure
+    from .core.errors import UnknownFamily as UnknownFamily
+    from .core.errors import UnknownName as UnknownName
+    from .core.errors import WrongModel as WrongModel
+    from .core.scores import Scores as Scores
+    from .data.tasks.base import Example as Example
+    from .data.tasks.base import Task as Task
+    from .data.tasks.registry import list_tasks as list_tasks
+    from .data.tasks.registry import load_task as load_task
     from .edits.matrices import PruneWeights as PruneWeights
     from .edits.matrices import ReduceRank as ReduceRank
     from .edits.neurons import Clamp as Clamp
     from .edits.neurons import Scale as Scale
     from .edits.neurons import Shift as Shift
-    from .errors import BadAddress as BadAddress
-    from .errors import BadModel as BadModel
-    from .errors import BadPlan as BadPlan
-    from .errors import BadRecipe as BadRecipe
-    from .errors import BadTask as BadTask
-    from .errors import Conflict as Conflict
-    from .errors import EmptySplit as EmptySplit
-    from .errors import Failure as Failure
-    from .errors import InputError as InputError
-    from .errors import NoEffect as NoEffect
-    from .errors import NotFinite as NotFinite
-    from .errors import NotWritable as NotWritable
-    from .errors import NotYet as NotYet
-    from .errors import OutOfMemory as OutOfMemory
-    from .errors import PromptTooLong as PromptTooLong
-    from .errors import ResectError as ResectError
-    from .errors import RunMismatch as RunMismatch
-    from .errors import StorageFailure as StorageFailure
-    from .errors import UnknownFamily as UnknownFamily
-    from .errors import UnknownName as UnknownName
-    from .errors import WrongModel as WrongModel
-    from .evaluation import evaluate as evaluate
-    from .loading import load_model as load_model
-    from .methods.crispr import Crispr as Crispr
-    from .methods.language_units import read_lape_counts as read_lape_counts
-    from .methods.language_units import read_lape_neurons as read_lape_neurons
-    from .methods.lape import Lape as Lape
-    from .methods.laser import Laser as Laser
-    from .model import LanguageModel as LanguageModel
-    from .plan import Plan as Plan
-    from .recipe import Recipe as Recipe
-    from .scores import Scores as Scores
-    from .steering import steering_plan as steering_plan
-    from .store import Run as Run
-    from .tasks import list_tasks as list_tasks
-    from .tasks import load_task as load_task
-    from .tasks.base import Example as Example
-    from .tasks.base import Task as Task
+    from .edits.plan import Plan as Plan
+    from .evaluation.compare import evaluate as evaluate
+    from .methods.crispr.crispr import Crispr as Crispr
+    from .methods.lape.authors_files import read_lape_counts as read_lape_counts
+    from .methods.lape.authors_files import read_lape_neurons as read_lape_neurons
+    from .methods.lape.counts import Counts as Counts
+    from .methods.lape.lape import Lape as Lape
+    from .methods.lape.steering import steering_plan as steering_plan
+    from .methods.laser.laser import Laser as Laser
+    from .models.anatomy import Anatomy as Anatomy
+    from .models.language_model import LanguageModel as LanguageModel
+    from .models.loading import load_model as load_model
+    from .runs.recipe import Recipe as Recipe
+    from .runs.run_folder import Run as Run
 
 _NAMES = {
-    "address": "Neurons Site",
-    "anatomy": "Anatomy",
-    "comparison": "Comparison Difference Estimate",
-    "counts": "Counts",
-    "edits.matrices": "PruneWeights ReduceRank",
-    "edits.neurons": "Clamp Scale Shift",
-    "errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "
+    "core.address": "Neurons Site",
+    "core.comparison": "Comparison Difference Estimate",
+    "core.errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "
     "NotFinite NotWritable NotYet OutOfMemory PromptTooLong ResectError RunMismatch StorageFailure UnknownFamily "
     "UnknownName WrongModel",
-    "evaluation": "evaluate",
-    "methods.crispr": "Crispr",
-    "methods.language_units": "read_lape_counts read_lape_neurons",
-    "methods.lape": "Lape",
-    "methods.laser": "Laser",
-    "loading": "load_model",
-    "model": "LanguageModel",
-    "plan": "Plan",
-    "recipe": "Recipe",
-    "scores": "Scores",
-    "steering": "steering_plan",
-    "store": "Run",
-    "tasks": "list_tasks load_task",
-    "tasks.base": "Example Task",
+    "core.scores": "Scores",
+    "data.tasks.base": "Example Task",
+    "data.tasks.registry": "list_tasks load_task",
+    "edits.matrices": "PruneWeights ReduceRank",
+    "edits.neurons": "Clamp Scale Shift",
+    "edits.plan": "Plan",
+    "evaluation.compare": "evaluate",
+    "methods.crispr.crispr": "Crispr",
+    "methods.lape.authors_files": "read_lape_counts read_lape_neurons",
+    "methods.lape.counts": "Counts",
+    "methods.lape.lape": "Lape",
+    "methods.lape.steering": "steering_plan",
+    "methods.laser.laser": "Laser",
+    "models.anatomy": "Anatomy",
+    "models.language_model": "LanguageModel",
+    "models.loading": "load_model",
+    "runs.recipe": "Recipe",
+    "runs.run_folder": "Run",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

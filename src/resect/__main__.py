@@ -1,6 +1,6 @@
 """`python -m resect`: the same command as `resect`."""
 
-from .cli import main
+from resect.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

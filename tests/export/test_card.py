@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from resect.edits.plan import Plan
 from resect.export.card import LIMIT, LIMIT_OF_RANK, card, command, front_matter
 from resect.export.markdown import escaped, fenced, without_folders
-from resect.plan import Plan
-from resect.recipe import Recipe
+from resect.runs.recipe import Recipe
 
 PLAN = {
     "schema": 1,

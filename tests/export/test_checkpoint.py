@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import checkpoints
-from resect.errors import BadModel
-from resect.export import export
+from resect.core.errors import BadModel
+from resect.edits.plan import Plan
 from resect.export.checkpoint import PICKLED_INDEX, Checkpoint
-from resect.plan import Plan
+from resect.export.export import export
 
 
 @pytest.fixture(scope="module")

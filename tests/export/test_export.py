@@ -15,16 +15,16 @@ from safetensors.torch import load_file, save_file
 
 import checkpoints
 import pico
-from resect.address import Neurons
+from resect.core.address import Neurons
+from resect.core.errors import BadModel, InputError, NoEffect, NotWritable, StorageFailure, UnknownName, WrongModel
 from resect.edits.matrices import ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
-from resect.errors import BadModel, InputError, NoEffect, NotWritable, StorageFailure, UnknownName, WrongModel
-from resect.export import export
-from resect.identity import Identity
-from resect.loading import load_model
-from resect.plan import Plan
-from resect.recipe import Recipe
-from resect.store import Run
+from resect.edits.plan import Plan
+from resect.export.export import export
+from resect.models.fingerprint import Identity
+from resect.models.loading import load_model
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 
 LAYOUTS = ["t5", "bart", "llama-gqa", "gemma3", "phi3", "opt-350m", "gpt2", "gptj", "gpt-neox", "bloom", "falcon-7b", "bert", "modernbert"]
 

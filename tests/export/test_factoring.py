@@ -10,16 +10,16 @@ from safetensors.torch import load_file
 
 import checkpoints
 import pico
-from resect.anatomy import Anatomy
-from resect.edits.decomposition import Decomposition
+from resect.core.errors import InputError, NotFinite, NotWritable, UnknownName, WrongModel
 from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
-from resect.errors import InputError, NotFinite, NotWritable, UnknownName, WrongModel
-from resect.export import export
+from resect.edits.plan import Plan
+from resect.edits.svd import Decomposition
+from resect.export.export import export
 from resect.export.factoring import Choice, factors_of
-from resect.factored import DESCRIPTION, INDEX, SINGLE, factored_modules, rows_of
-from resect.loading import load_model
-from resect.plan import Plan
+from resect.models.anatomy import Anatomy
+from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, factored_modules, rows_of
+from resect.models.loading import load_model
 
 LAYOUTS = ["t5", "bart", "llama-gqa", "gemma3", "phi3", "gpt2", "gpt-neox", "falcon-40b", "modernbert"]
 RHO = {"q": 0.3, "k": 0.0, "v": 0.3, "o": 0.2, "gate": 0.2, "up": 0.3, "down": 0.3}

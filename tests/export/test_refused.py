@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import checkpoints
+from resect.core.errors import BadModel, InputError, RunMismatch
 from resect.edits.neurons import Scale
-from resect.errors import BadModel, InputError, RunMismatch
-from resect.export import export
-from resect.plan import Plan
-from resect.recipe import Recipe
-from resect.store import Run
+from resect.edits.plan import Plan
+from resect.export.export import export
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 
 
 @pytest.fixture(scope="module")

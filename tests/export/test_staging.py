@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from resect.errors import InputError, StorageFailure
+from resect.core.errors import InputError, StorageFailure
 from resect.export.staging import check_target, refuse_too_little_room, staged
 
 

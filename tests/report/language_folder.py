@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from report.run_folder import Plain, changed
-from resect.recipe import Recipe
-from resect.scores import Scores
-from resect.store import Run
+from resect.core.scores import Scores
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 BASE = (4.078, 4.663, 3.75, 4.066, 4.086, 4.171, 4.154)

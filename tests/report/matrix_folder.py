@@ -5,8 +5,8 @@ import json
 import math
 
 from report.run_folder import Plain, changed, measured
-from resect.recipe import Recipe
-from resect.store import Run
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 
 RHOS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01)
 LAYERS = 12

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from resect.recipe import Recipe
-from resect.report.html import page
-from resect.scores import Scores
-from resect.store import Run
+from resect.core.scores import Scores
+from resect.report.page.html import page
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "<script>alert(1)</script> \"double\" 'single' {{ 7*7 }} {% raw %} &amp; \u202eright-to-left\u200f \x1b[31m\x00 </style></title>"

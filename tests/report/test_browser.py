@@ -14,8 +14,8 @@ import pytest
 from report import language_folder as languages
 from report.matrix_folder import analyses, composed, reduced
 from report.run_folder import COMPARISON, RECIPE, example, finished, measured, with_trials
-from resect.report import charts, heatmap
-from resect.report.html import write
+from resect.report.charts import estimates_and_curves, heatmap
+from resect.report.page.html import write
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -244,13 +244,13 @@ def test_drawings_stand_alone(tmp_path, browser):
     )
     cells = [[0.01 * (row - column) for column in range(6)] for row in range(6)]
     drawn = {
-        "bars": charts.bars([charts.Bar("control: random cuts of the same size", 0.6, 0.5, 0.7)]),
-        "curve": charts.curve([(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)], 11),
+        "bars": estimates_and_curves.bars([estimates_and_curves.Bar("control: random cuts of the same size", 0.6, 0.5, 0.7)]),
+        "curve": estimates_and_curves.curve([(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)], 11),
         "heat": heatmap.heat(labels, labels, cells, [[f"{100 * value:+.1f}" for value in row] for row in cells], True, corner="found on"),
     }
     for name, svg in drawn.items():
         path = tmp_path / f"{name}.svg"
-        path.write_text(charts.standalone(svg), encoding="utf-8")
+        path.write_text(estimates_and_curves.standalone(svg), encoding="utf-8")
         browser.complaints.clear()
         browser.open(path)
         assert browser.complaints == []

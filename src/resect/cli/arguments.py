@@ -7,10 +7,11 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InputError, UnknownName
-from ..recipe import Recipe
+from resect.core.errors import InputError, UnknownName
+from resect.runs.recipe import Recipe
+
+from .command_arguments import BUILDERS
 from .flags import Parser
-from .grammar import BUILDERS
 
 #: What each command is for; `resect --help` shows them in this order.
 SENTENCES = {

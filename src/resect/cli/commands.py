@@ -3,23 +3,23 @@
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
-from . import asking, jobs, showing
+from . import evaluate_commands, run_commands, show_commands
 
 COMMANDS: Mapping[str, Callable[[Namespace], None]] = {
-    "demo": jobs.demo,
-    "anatomy": showing.anatomy,
-    "crispr": jobs.job,
-    "laser": jobs.job,
-    "lape": jobs.job,
-    "steer": asking.steer,
-    "try": asking.try_plan,
-    "evaluate": asking.evaluate,
-    "transfer": asking.transfer,
-    "table": showing.table,
-    "analyse": jobs.analyse,
-    "export": jobs.export,
-    "report": showing.report,
-    "repeat": jobs.repeat,
-    "run": jobs.from_recipe,
-    "list": showing.what_there_is,
+    "demo": run_commands.demo,
+    "anatomy": show_commands.anatomy,
+    "crispr": run_commands.job,
+    "laser": run_commands.job,
+    "lape": run_commands.job,
+    "steer": evaluate_commands.steer,
+    "try": evaluate_commands.try_plan,
+    "evaluate": evaluate_commands.evaluate,
+    "transfer": evaluate_commands.transfer,
+    "table": show_commands.table,
+    "analyse": run_commands.analyse,
+    "export": run_commands.export,
+    "report": show_commands.report,
+    "repeat": run_commands.repeat,
+    "run": run_commands.from_recipe,
+    "list": show_commands.what_there_is,
 }

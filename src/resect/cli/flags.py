@@ -7,9 +7,9 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Literal, NoReturn
 
-from ..errors import InputError, UnknownName
-from ..recipe import Recipe
-from ..settings import flag_of
+from resect.core.errors import InputError, UnknownName
+from resect.runs.recipe import Recipe
+from resect.runs.setting_fields import flag_of
 
 
 class Parser(argparse.ArgumentParser):

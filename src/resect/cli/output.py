@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import write_text
-from ..store import Run
+from resect.core.errors import InputError
+from resect.core.files import write_text
+from resect.runs.run_folder import Run
+
 from .arguments import settings_of
 
 
@@ -20,7 +21,7 @@ def emit(options: Namespace, value: Any, for_people: Callable[[], Any]) -> None:
         json.dump(value, sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        from ..report.terminal import show
+        from resect.report.terminal.summary import show
 
         show(for_people())
 
@@ -44,7 +45,7 @@ def check_picture(options: Namespace) -> None:
 
 def model_named(options: Namespace) -> Any:
     """The LanguageModel that the options name."""
-    from ..loading import load_model
+    from resect.models.loading import load_model
 
     names = ("dtype", "device", "device_map", "revision", "trust_remote_code", "batch_size", "chat_template")
     given = {name: value for name, value in settings_of(options).items() if name in names}

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from ..work import Progress, silent
+from resect.core.execution import Progress, silent
 
 #: Seconds between two lines about one stage where there is no terminal.
 SPARSE = 20.0

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..address import Neurons, Site
-from ..anatomy import Anatomy
-from ..errors import BadPlan, InputError, NotWritable, UnknownName
-from ..identity import anatomy_of
-from ..storage import Index
+from resect.core.address import Neurons, Site
+from resect.core.errors import BadPlan, InputError, NotWritable, UnknownName
+from resect.models.anatomy import Anatomy
+from resect.models.fingerprint import anatomy_of
+from resect.models.storage import Index
+
 from .undo import Undo
 
 #: How an edit may be asked to be applied; "auto" is weights where that can be, activations elsewhere.

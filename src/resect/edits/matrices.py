@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..address import MATRIX_ROLES, ROLES, STACKS, Site
-from ..anatomy import Anatomy
-from ..errors import BadAddress, InputError, NotFinite, UnknownName
+from resect.core.address import MATRIX_ROLES, ROLES, STACKS, Site
+from resect.core.errors import BadAddress, InputError, NotFinite, UnknownName
+from resect.models.anatomy import Anatomy
+
 from .base import Edit, Touch, finite, wide
-from .decomposition import Decomposition as Decomposition
-from .decomposition import Keep, check_finite, official_matrix, official_rank
-from .decomposition import share as share
+from .svd import Decomposition as Decomposition
+from .svd import Keep, check_finite, official_matrix, official_rank
+from .svd import share as share
 
 Variant = Literal["exact", "official"]
 Select = Literal["smallest", "random"]

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..address import Neurons, Site
-from ..anatomy import Anatomy
-from ..errors import InputError, WrongModel
+from resect.core.address import Neurons, Site
+from resect.core.errors import InputError, WrongModel
+from resect.models.anatomy import Anatomy
+
 from .base import Change, Edit, Touch, UnitsBySite, as_neurons, finite, wide
 
 

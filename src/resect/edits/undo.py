@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..storage import Index
+from resect.models.storage import Index
 
 _serial = itertools.count()
 _active: "weakref.WeakSet[Undo]" = weakref.WeakSet()

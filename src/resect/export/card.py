@@ -15,12 +15,13 @@ from typing import Any
 
 import yaml
 
-from ..address import ROLES, STACKS, Site
-from ..figures import count
-from ..recipe import Recipe
-from . import languages
+from resect.core.address import ROLES, STACKS, Site
+from resect.core.number_format import count
+from resect.runs.recipe import Recipe
+
+from . import card_languages
+from .card_tables import ROWS_SHOWN, numbers
 from .markdown import escaped, fenced, table, without_folders
-from .numbers import ROWS_SHOWN, numbers
 
 #: What of a base's front matter holds for its edited copy too.
 KEPT = ("library_name", "license", "license_name", "license_link", "language", "pipeline_tag")
@@ -47,7 +48,7 @@ A better number here means that this model answers **these examples, asked in th
 the model is unbiased, safe or fair. Bias that the examples do not ask for, in other wordings, languages, groups or uses, was not looked at
 and may be as strong as before, or stronger. What else the cut neurons were good for was looked at only as far as the side effects above
 say. Measure again on your own data before you rely on it."""
-_LIMITS = {"laser": LIMIT_OF_RANK, "lape": languages.LIMIT}
+_LIMITS = {"laser": LIMIT_OF_RANK, "lape": card_languages.LIMIT}
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
@@ -96,7 +97,7 @@ def card(
 
 def _changed(comparison: Mapping[str, Any] | None, matrix: Mapping[str, Any] | None, language: str | None) -> list[str]:
     if matrix is not None and language is not None:
-        return languages.row(matrix, language)
+        return card_languages.row(matrix, language)
     return ["Nothing was measured with this plan."] if comparison is None else numbers(comparison)
 
 

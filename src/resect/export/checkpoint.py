@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
 
-from ..errors import BadModel, InputError
-from ..files import read_json
+from resect.core.errors import BadModel, InputError
+from resect.core.files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"

@@ -10,15 +10,16 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..address import Site
-from ..anatomy import Anatomy
-from ..edits.decomposition import Decomposition, official_matrix
-from ..edits.matrices import ReduceRank
-from ..errors import InputError
-from ..factored import FactoredMatrix, Factoring, rest_of
-from ..plan import Plan
+from resect.core.address import Site
+from resect.core.errors import InputError
+from resect.edits.matrices import ReduceRank
+from resect.edits.plan import Plan
+from resect.edits.svd import Decomposition, official_matrix
+from resect.models.anatomy import Anatomy
+from resect.models.factored_linear import FactoredMatrix, Factoring, rest_of
+
+from .base_model import Original
 from .checkpoint import Checkpoint
-from .original import Original
 
 #: left [out, rank] = U·diag(S) and right [rank, in] = Vᵀ.
 Factors = tuple[Tensor, Tensor]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError, RunMismatch, StorageFailure
-from ..journal import lock
+from resect.core.errors import InputError, RunMismatch, StorageFailure
+from resect.runs.journal import lock
 
 MIB = 2**20
 #: What is in the folder itself while work is done inside of it; and what file systems put into their roots.

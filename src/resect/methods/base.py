@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..plan import Plan
-from ..scores import Scores
+from resect.core.scores import Scores
+from resect.edits.plan import Plan
 
 
 @dataclass(frozen=True)

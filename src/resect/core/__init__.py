@@ -1,0 +1,1 @@
+"""The vocabulary that all packages share: errors, addresses, scores, comparisons, number formats, files, execution. No torch."""

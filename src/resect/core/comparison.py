@@ -1,0 +1,266 @@
+"""Before and after: what was measured, and the paired difference, as comparison.json says it. Knows no model, no file.
+
+The one place that decides how two runs are compared; halves.py is how sure the result is, and says why.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from .errors import InputError, NotFinite
+from .intervals import DRAWS, Halves, Interval, mcnemar
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One measurement: mean over all example × instruction pairs, interval, spread over instructions, means by tag.
+
+    `std_over_instructions`: population standard deviation of the instructions' means (0 for one instruction).
+    """
+
+    mean: float
+    interval: Interval
+    std_over_instructions: float
+    by_tag: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object, keys as in comparison.json. Raises NotFinite."""
+        value = {
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "std_over_instructions": self.std_over_instructions,
+            "by_tag": dict(self.by_tag),
+        }
+        return _finite("estimate", value)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Estimate":
+        """The estimate of a JSON object. Raises InputError."""
+        mean, interval, std = (_key(value, name) for name in ("mean", "interval", "std_over_instructions"))
+        return cls(mean, _interval(interval), std, dict(value.get("by_tag", {})))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Edited − base on the same pairs; `fixed` and `broken` count the pairs that became better and worse."""
+
+    mean: float
+    interval: Interval
+    p_value: float
+    test: str
+    fixed: int
+    broken: int
+    by_tag: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the whole interval is above 0. Without any effect true in about 2.5 % of the cases, or fewer."""
+        return self.interval.low > 0
+
+    @property
+    def worsened(self) -> bool:
+        """Whether the whole interval is below 0."""
+        return self.interval.high < 0
+
+    @property
+    def verdict(self) -> str:
+        """One of "improved", "worsened" and "no clear change"."""
+        return "improved" if self.improved else "worsened" if self.worsened else "no clear change"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object, keys as in comparison.json. Raises NotFinite."""
+        value = {
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "p_value": self.p_value,
+            "test": self.test,
+            "fixed": self.fixed,
+            "broken": self.broken,
+            "by_tag": dict(self.by_tag),
+        }
+        return _finite("difference", value)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Difference":
+        """The difference of a JSON object. Raises InputError."""
+        mean, interval, p_value, test, fixed, broken = (
+            _key(value, name) for name in ("mean", "interval", "p_value", "test", "fixed", "broken")
+        )
+        return cls(mean, _interval(interval), p_value, test, fixed, broken, dict(value.get("by_tag", {})))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparison.json holds. None: not measured. Fractions, not percent.
+
+    `control`: the mean of the random controls' outcomes; `baselines`: "cc" and "dc"; `side_effects`: name to {"base",
+    "edited"}; `bias_scores`: a benchmark's own scores, {"base", "edited"}.
+    """
+
+    task: str
+    metric: str
+    n_examples: int
+    n_instructions: int
+    n_groups: int
+    base: Estimate
+    edited: Estimate | None = None
+    control: Estimate | None = None
+    difference: Difference | None = None
+    baselines: Mapping[str, Estimate | None] = field(default_factory=lambda: {"cc": None, "dc": None})
+    side_effects: Mapping[str, Any] = field(default_factory=dict)
+    other_metrics: Mapping[str, Any] = field(default_factory=dict)
+    bias_scores: Mapping[str, Any] | None = None
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of comparison.json. Raises NotFinite where any number in it is NaN or infinite."""
+        value: dict[str, Any] = {name: getattr(self, name) for name in ("schema", "task", "metric", *_COUNTS)}
+        value |= {name: _optional_json(getattr(self, name)) for name in ("base", "edited", "control")}
+        value["baselines"] = {name: _optional_json(found) for name, found in self.baselines.items()}
+        value["difference"] = _optional_json(self.difference)
+        value["side_effects"] = dict(self.side_effects)
+        value["other_metrics"] = dict(self.other_metrics)
+        value["bias_scores"] = None if self.bias_scores is None else dict(self.bias_scores)
+        return _finite("comparison", value)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
+        """The comparison of an object as `to_json` gives it; unknown keys are left out. Raises InputError."""
+        if _key(value, "schema") != SCHEMA:
+            raise InputError(f"This comparison has the schema {value['schema']!r}; this version of resect reads {SCHEMA}.")
+        difference = value.get("difference")
+        return cls(
+            **{name: _key(value, name) for name in ("task", "metric", *_COUNTS)},
+            base=Estimate.from_json(_key(value, "base")),
+            edited=_optional_estimate(value.get("edited")),
+            control=_optional_estimate(value.get("control")),
+            difference=None if difference is None else Difference.from_json(difference),
+            baselines={name: _optional_estimate(found) for name, found in value.get("baselines", {}).items()},
+            side_effects=value.get("side_effects") or {},
+            other_metrics=value.get("other_metrics") or {},
+            bias_scores=value.get("bias_scores"),
+        )
+
+
+_COUNTS = ("n_examples", "n_instructions", "n_groups")
+
+
+def estimate(
+    values: Shaped[np.ndarray, "examples ..."],
+    groups: Sequence[str],
+    tags: Sequence[Iterable[str]] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """The mean of a metric, with its interval over groups.
+
+    Parameters
+    ----------
+    values : the metric of each pair, [examples, instructions] or [examples]
+    groups : the group of each example
+    tags : the tags of each example, for means apart
+    seed : of the draws, where there are more than 20 groups
+
+    With fewer than six groups there is no 95 % interval: the range of the groups' means stands in for it.
+    Raises NotFinite for NaN or infinity, InputError for shapes that do not fit.
+    """
+    pairs = _pairs("values", values, groups)
+    halves = Halves.of(pairs, groups, seed)
+    return Estimate(
+        mean=halves.mean,
+        interval=halves.interval(),
+        std_over_instructions=float(pairs.mean(axis=0).std()),
+        by_tag=_by_tag(pairs, tags),
+    )
+
+
+def difference(
+    base: Shaped[np.ndarray, "examples ..."],
+    edited: Shaped[np.ndarray, "examples ..."],
+    groups: Sequence[str],
+    seed: int = 0,
+    tags: Sequence[Iterable[str]] | None = None,
+) -> Difference:
+    """Edited − base, paired: the same examples in the same order, the same instructions.
+
+    Parameters as of `estimate`; `base` and `edited` have one shape. The test: exact McNemar where there is one
+    instruction, every group is one example and every outcome changes by −1, 0 or 1; else a sign-flip test of the
+    groups' summed differences, exact up to 20 groups, else over 10,000 seeded draws, (1 + as extreme) / (1 + draws).
+    Both are two-sided, p in (0, 1]. The interval excludes 0 exactly where p is at most 0.05.
+
+    With fewer than six groups no effect can be told from 0 at 5 %: the range of the groups' means, widened to hold 0,
+    stands in for the interval. Raises NotFinite, InputError.
+    """
+    before, after = _pairs("base", base, groups), _pairs("edited", edited, groups)
+    if before.shape != after.shape:
+        raise InputError(f"base is {before.shape} and edited {after.shape}; a paired difference needs one shape.")
+    change = after - before
+    fixed, broken = int((change > 0).sum()), int((change < 0).sum())
+    halves = Halves.of(change, groups, seed)
+    interval = halves.interval(hold=0.0)
+    single = change.shape[1] == 1 and len(set(groups)) == len(groups) and bool(np.isin(change, (-1, 0, 1)).all())
+    if single:
+        p_value, test = mcnemar(fixed, broken), "exact McNemar"
+        interval = halves.agreeing(interval, p_value)
+    else:
+        p_value = halves.p_value()
+        test = "sign-flip over groups (exact)" if halves.exact else f"sign-flip over groups ({DRAWS:,} draws)"
+    return Difference(halves.mean, interval, p_value, test, fixed, broken, _by_tag(change, tags))
+
+
+def _pairs(name: str, values: np.ndarray, groups: Sequence[str]) -> Float[np.ndarray, "examples instructions"]:
+    array = np.asarray(values, dtype=np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.size == 0 or len(groups) != len(array):
+        raise InputError(
+            f"{name} has the shape {np.shape(values)} for {len(groups)} groups; [examples, instructions] with a group "
+            "for each example, and at least one pair, is wanted."
+        )
+    if not np.isfinite(array).all():
+        raise NotFinite(f"{int((~np.isfinite(array)).sum())} of the {array.size} outcomes in {name} are NaN or infinite.")
+    return array
+
+
+def _by_tag(pairs: Float[np.ndarray, "examples instructions"], tags: Sequence[Iterable[str]] | None) -> dict[str, float]:
+    rows: dict[str, list[int]] = {}
+    for row, names in enumerate(tags or ()):
+        for name in names:
+            rows.setdefault(name, []).append(row)
+    if tags is not None and len(tags) != len(pairs):
+        raise InputError(f"There are tags for {len(tags)} examples and outcomes of {len(pairs)}.")
+    return {name: float(pairs[rows[name]].mean()) for name in sorted(rows)}
+
+
+def _key(value: Mapping[str, Any], name: str) -> Any:
+    if not isinstance(value, Mapping) or name not in value:
+        raise InputError(f"This is no comparison: the key {name!r} is missing.")
+    return value[name]
+
+
+def _interval(value: Any) -> Interval:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise InputError(f"This is no comparison: an interval is [low, high], not {value!r}.")
+    return Interval(*value)
+
+
+def _optional_json(value: Estimate | Difference | None) -> dict[str, Any] | None:
+    return None if value is None else value.to_json()
+
+
+def _optional_estimate(value: Mapping[str, Any] | None) -> Estimate | None:
+    return None if value is None else Estimate.from_json(value)
+
+
+def _finite(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """The value itself. Raises NotFinite where a number in it is NaN or infinite: JSON has no word for them."""
+    for key, part in value.items():
+        inner = part if isinstance(part, dict) else dict(enumerate(part)) if isinstance(part, list | tuple) else {}
+        _finite(f"{name}.{key}", {str(each): found for each, found in inner.items()})
+        if isinstance(part, float) and not math.isfinite(part):
+            raise NotFinite(f"{name}.{key} is {part}; nothing that is NaN or infinite is reported.")
+    return value

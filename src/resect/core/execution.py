@@ -1,0 +1,129 @@
+"""How work is handed out and how finished work is kept: three protocols and their in-process defaults.
+
+An `Engine` maps work over items, a `Journal` keeps what is done, a `Progress` is told how far it is. A method gets all three and
+knows neither processes nor files nor terminals.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: What a journal can keep: arrays by name, and plain JSON values by name.
+Entry = Mapping[str, "np.ndarray | str | int | float | bool | list[Any] | dict[str, Any] | None"]
+
+
+class Progress(Protocol):
+    """Is told how far a stage of work is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` items of `stage` are finished; `done` = 0 opens a stage, `done` = `total` closes it."""
+
+
+class Engine(Protocol):
+    """Maps work over items. Results come in the order of the items, whatever finished first."""
+
+    @property
+    def neighbours(self) -> int:
+        """How many of its processes share the memory of one machine."""
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Yield `work(item)` for each item, in order.
+
+        Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. To close the generator gives up
+        what is left. `work` may be done in another process, on that process' own model: it changes nothing here but by its results, and
+        what it needs in force meanwhile is said by itself (`Surrounded`). Raises what `work` raises.
+        """
+
+
+@runtime_checkable
+class Surrounded(Protocol):
+    """Work that needs something in force around it, a plan on the model for example."""
+
+    def around(self) -> AbstractContextManager[object]:
+        """What is in force while items are done: entered once in each process that does some."""
+
+
+class Journal(Protocol):
+    """What is done stays done.
+
+    `recall` returns an entry only if it was kept whole; `keep` is atomic: after a kill the entry is either there or not.
+    A key names the work and everything that its result depends on, apart from the settings that the whole run shares.
+    """
+
+    def recall(self, key: str) -> Entry | None:
+        """The entry kept under `key`, or None."""
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep `entry` under `key`. Raises StorageFailure."""
+
+
+def surroundings(work: object) -> AbstractContextManager[object]:
+    """What a work needs in force around it; nothing for most."""
+    return work.around() if isinstance(work, Surrounded) else nullcontext()
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The Progress that tells nobody."""
+
+
+class InProcess:
+    """The Engine that does the work here and now, one item after the other."""
+
+    neighbours = 1
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """Yield `work(item)` for each item, in order."""
+        with surroundings(work):
+            for item in items:
+                yield work(item)
+
+
+class InMemory:
+    """The Journal that forgets when the process ends."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def recall(self, key: str) -> Entry | None:
+        """The entry kept under `key`, or None."""
+        return self._entries.get(key)
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep `entry` under `key`."""
+        self._entries[key] = entry
+
+
+def map_once(
+    work: Callable[[Item], Entry],
+    items: Iterable[Item],
+    keys: Sequence[str],
+    *,
+    engine: Engine,
+    journal: Journal,
+    progress: Progress = silent,
+    stage: str = "working",
+) -> Iterator[Entry]:
+    """Yield the entry of every item in order; those that the journal holds are read, the others done and kept.
+
+    Raises whatever `work` raises, and StorageFailure.
+    """
+    held = [journal.recall(key) for key in keys]
+    wanted = (item for item, entry in zip(items, held, strict=True) if entry is None)
+    progress(stage, 0, len(keys))
+    with closing(engine.map(work, wanted)) as missing:
+        for done, (key, entry) in enumerate(zip(keys, held, strict=True), start=1):
+            if entry is None:
+                entry = next(missing)
+                journal.keep(key, entry)
+            progress(stage, done, len(keys))
+            yield entry
+
+
+def listed(value: object) -> list[Any]:
+    """A journal's value as the list that it is."""
+    return list(value) if isinstance(value, list | tuple) else [value]

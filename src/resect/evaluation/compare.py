@@ -1,0 +1,242 @@
+"""What a plan changes: two answers to the same questions, side by side.
+
+Knows questions and plans; knows no method, and no split but the one that it is handed.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from resect.core.comparison import Comparison, difference, estimate
+from resect.core.errors import InputError
+from resect.core.execution import Engine, Journal, Progress, silent
+from resect.data.tasks.base import Example, Task
+from resect.edits.plan import Plan
+from resect.models.language_model import LanguageModel
+
+from .metrics import TOP, all_right
+from .questions import Answers, Questions
+
+#: The tag of examples that say the same as another of their group in other words.
+PARAPHRASE = "paraphrase"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Answers side by side, on the same examples.
+
+    `controls`: the answers under each random plan. `changed`: the pairs of example and instruction whose answer changed, as rows of
+    examples.jsonl: another choice, or where the answer is free text (or top-k) another text or another correctness. The log-loss of a
+    free text changes no answer.
+    """
+
+    questions: Questions
+    base: Answers
+    edited: Answers
+    controls: tuple[Answers, ...]
+    seed: int
+
+    @property
+    def comparison(self) -> Comparison:
+        """The numbers: estimates with intervals over groups, and the paired difference."""
+        return compared_values(self.questions, self.base, [self.edited], [self.controls], self.seed)
+
+    @property
+    def changed(self) -> tuple[dict[str, Any], ...]:
+        """One row for each pair that changed, with its texts, so that a report needs neither model nor data."""
+        differs = self.base.predictions != self.edited.predictions
+        for e, i in np.argwhere(~differs).tolist():
+            if self.questions.speaks(e):
+                differs[e, i] = self.questions.said(self.base, e, i) != self.questions.said(self.edited, e, i)
+        return tuple(self._row(e, i) for e, i in np.argwhere(differs).tolist())
+
+    def _row(self, e: int, i: int) -> dict[str, Any]:
+        """`right` only where no text can tell whether the answer is: what the model says is seldom the golden text itself."""
+        example, instruction = self.questions.examples[e], self.questions.task.instructions[i]
+        both = {"base": self.base, "edited": self.edited}
+        right = {name: bool(answers.values[e, i] == 1) for name, answers in both.items()} if self.questions.speaks(e) else None
+        return {
+            "id": example.id,
+            "instruction": instruction,
+            "prompt": self.questions.prompt(example, instruction),
+            "gold": example.gold_text,
+            "base": self.questions.said(self.base, e, i),
+            "edited": self.questions.said(self.edited, e, i),
+            "tags": list(example.tags),
+            **({} if right is None else {"right": right}),
+        }
+
+
+def compared_values(
+    questions: Questions,
+    base: Answers,
+    edited: Sequence[Answers],
+    controls: Sequence[Sequence[Answers]],
+    seed: int,
+) -> Comparison:
+    """The comparison of the base with the mean of several edited answers (one a trial), beside the mean of all their controls."""
+    groups = [example.group or str(example.id) for example in questions.examples]
+    tags = [example.tags for example in questions.examples]
+    after = np.mean([answers.values for answers in edited], axis=0)
+    drawn = [answers.values for trial in controls for answers in trial]
+    change = difference(base.values, after, groups, seed, tags)
+    if questions.less_is_better:  # what fell was fixed
+        change = replace(change, fixed=change.broken, broken=change.fixed)
+    facts = _paraphrases(questions, base, edited, seed)
+    return Comparison(
+        task=questions.task.name,
+        metric=questions.metric,
+        n_examples=len(questions.examples),
+        n_instructions=len(questions.task.instructions),
+        n_groups=len(set(groups)),
+        base=estimate(base.values, groups, tags, seed),
+        edited=estimate(after, groups, tags, seed),
+        control=estimate(np.mean(drawn, axis=0), groups, tags, seed) if drawn else None,
+        difference=change,
+        other_metrics={} if facts is None else {"paraphrases": facts},
+        bias_scores=_bias_scores(questions, base, edited),
+    )
+
+
+def compare(
+    model: LanguageModel,
+    plan: Plan,
+    task: Task,
+    *,
+    examples: Sequence[Example] | None = None,
+    controls: Sequence[Plan] = (),
+    metric: str | None = None,
+    seed: int = 0,
+    search_prompt: bool = False,
+    allow_other_model: bool = False,
+    engine: Engine | None = None,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+) -> Compared:
+    """Answers of the base model, under `plan`, and under each control plan, on the same examples.
+
+    Parameters
+    ----------
+    examples : default: the *test* split
+    controls : random plans of the same size and kind; their mean is reported
+    metric : a name of `resect.evaluation.metrics.METRICS`; default: the one that the task is reported by
+    seed : of the resampling behind intervals and tests
+    search_prompt : see `Questions`
+
+    Raises EmptySplit, WrongModel, NotWritable, NotFinite, OutOfMemory.
+    """
+    plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
+    examples = task.split("test") if examples is None else examples
+    questions = Questions(model, task, examples, metric or task.metric, search_prompt=search_prompt)
+    common: dict[str, Any] = {"engine": engine, "journal": journal, "progress": progress}
+    common["allow_other_model"] = allow_other_model
+    base = questions.answers(Plan(), stage="asking the model as it is", **common)
+    edited = base if plan.is_empty else questions.answers(plan, stage="asking the edited model", **common)
+    drawn = [
+        questions.answers(control, stage=f"asking control {place} of {len(controls)}", **common)
+        for place, control in enumerate(controls, start=1)
+    ]
+    return Compared(questions, base, edited, tuple(drawn), seed)
+
+
+def evaluate(
+    model: LanguageModel,
+    plan: Plan | None,
+    task: Task,
+    *,
+    examples: Sequence[Example] | None = None,
+    controls: Sequence[Plan] = (),
+    metric: str | None = None,
+    seed: int = 0,
+    search_prompt: bool = False,
+    allow_other_model: bool = False,
+    engine: Engine | None = None,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+) -> Comparison:
+    """What `plan` changes on the *test* split of `task`, paired, with intervals over groups.
+
+    Parameters
+    ----------
+    plan : None measures the model as it is; the comparison's `edited` and `difference` are None then
+    examples : default: the *test* split
+    controls : random plans of the same size and kind (`resect.edits.controls.like(plan, model, seed)`); their mean is reported
+    metric : a name of `resect.evaluation.metrics.METRICS` ("accuracy", "generation", "logloss", "top10", …); default: the one that the
+        task is reported by
+    seed : of the resampling behind intervals and tests
+    search_prompt : whether a generated text is right too where the prompt holds the answer (see `Questions`)
+    allow_other_model : let a plan pass that was made for another model of the same shape
+    engine, journal, progress : who does the work, what keeps it, and who is told
+
+    Raises EmptySplit, UnknownName, WrongModel, NotWritable, NotFinite, OutOfMemory.
+    """
+    if not isinstance(plan, Plan | None) or not isinstance(task, Task):
+        raise InputError(f"evaluate takes a model, a Plan or None, and a Task, not {type(plan).__name__} and {type(task).__name__}.")
+    compared = compare(
+        model,
+        plan or Plan(),
+        task,
+        examples=examples,
+        controls=controls,
+        metric=metric,
+        seed=seed,
+        search_prompt=search_prompt,
+        allow_other_model=allow_other_model,
+        engine=engine,
+        journal=journal,
+        progress=progress,
+    )
+    return compared.comparison if plan is not None else without_plan(compared.comparison)
+
+
+def without_plan(comparison: Comparison) -> Comparison:
+    """The comparison of a model that was measured as it is: nothing was edited, and nothing differs."""
+    scores = None if comparison.bias_scores is None else {"base": comparison.bias_scores["base"]}
+    others = {name: {**found, "edited": None, "difference": None} for name, found in comparison.other_metrics.items()}
+    return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others)
+
+
+def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers], seed: int) -> dict[str, Any] | None:
+    """Facts that are answered rightly in all of their wordings; None where there are no paraphrases, or nothing is right or wrong.
+
+    A fact is a group of several examples that tell a `fact`, and of which one carries the tag "paraphrase"; its wordings are all of them.
+    """
+    told = [example for example in questions.examples if "fact" in example.fields]
+    sizes = Counter(example.group for example in told)
+    known = {example.group for example in told if PARAPHRASE in example.tags and sizes[example.group] > 1}
+    rows = [place for place, example in enumerate(questions.examples) if example.group in known]
+    groups = [str(questions.examples[place].group) for place in rows]
+    if not rows or questions.less_is_better:
+        return None
+    facts = list(dict.fromkeys(groups))
+    before = all_right(base.values[rows], groups)
+    after = np.mean([all_right(answers.values[rows], groups) for answers in edited], axis=0)
+    return {
+        "n_facts": len(facts),
+        "per_fact": len(rows) / len(facts),
+        "base": float(before.mean()),
+        "edited": float(after.mean()),
+        "difference": difference(before, after, facts, seed).to_json(),
+    }
+
+
+def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, Any] | None:
+    """A benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
+    scores = questions.task.bias_scores
+    if scores is None or questions.metric in TOP:  # the most probable token is none of the choices
+        return None
+    after = [scores(questions.examples, answers.predictions) for answers in edited]
+    return {"base": scores(questions.examples, base.predictions), "edited": _averaged(after)}
+
+
+def _averaged(values: Sequence[Any]) -> Any:
+    """The mean of numbers, key by key where they stand in objects; None where one of them is None."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _averaged([value[key] for value in values]) for key in first}
+    if any(value is None for value in values):
+        return None
+    return first if all(value == first for value in values) else float(np.mean(values))

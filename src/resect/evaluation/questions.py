@@ -1,0 +1,269 @@
+"""Questions: examples of a task, worded for one model under every instruction, and the answers to them under any plan.
+
+Knows tasks, metrics and plans; knows no method, no split, and nothing of comparing.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from resect.core.errors import BadTask, InputError, UnknownName
+from resect.core.execution import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
+from resect.data.tasks.base import Example, Task
+from resect.edits.plan import Plan, UnderPlan
+from resect.models.language_model import LanguageModel
+
+from . import metrics
+from .answer_modes import Ranking, Scoring, by_pair, entry_of, flat
+from .question_batch import Bundle, Judge, Judged
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered: every example under every instruction.
+
+    `predictions` [examples, instructions]: index of the choice, −1 for a text that is no choice; where the answer is free text 0 for a
+    right one, −1 else. `values`, same shape: the metric. `texts[e][i]`: what was generated (metric "generation"), or the most probable
+    first token (top-k).
+    """
+
+    predictions: Int64[np.ndarray, "examples instructions"]
+    values: Float64[np.ndarray, "examples instructions"]
+    texts: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def mean(self) -> float:
+        """The metric's mean over all pairs of example and instruction."""
+        return float(self.values.mean())
+
+
+class Questions:
+    """Examples of a task, worded for one model under every instruction, to be answered under any number of plans.
+
+    Parameters
+    ----------
+    examples : with choices and an index as gold, or a gold text; for the accuracy each with two choices or more
+    metric : a name of `metrics.METRICS`
+    search_prompt : whether a generated text is right too where the prompt contains the answer (LASER's authors do so for GPT-J and
+        Llama); for tasks with the matching "contains"
+
+    `free[e]`: whether the answer to example e is free text; `choices[e]` is then the golden text alone.
+    Raises BadTask for an example that the metric cannot be asked of, UnknownName for a metric that does not exist.
+    """
+
+    def __init__(
+        self, model: LanguageModel, task: Task, examples: Sequence[Example], metric: str = "accuracy", *, search_prompt: bool = False
+    ) -> None:
+        if metric not in metrics.METRICS:
+            raise UnknownName("metric", metric, metrics.METRICS)
+        self.model, self.task, self.examples, self.metric = model, task, tuple(examples), metric
+        self.choices = [choices_of(example, metric) for example in self.examples]
+        self.free = tuple(isinstance(example.gold, str) for example in self.examples)
+        self.gold = np.array([example.gold if isinstance(example.gold, int) else 0 for example in self.examples], dtype=np.int64)
+        self.judge = Judge(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
+        self._scored, self._columns, self._lengths = cache(self._scoring), cache(self._column), cache(self._column_lengths)
+
+    @property
+    def digest(self) -> str:
+        """What the values depend on, apart from the model and the plan: a short hash."""
+        return self._hash(repr(self.judge))
+
+    @property
+    def asked_digest(self) -> str:
+        """What is asked, apart from the model and the plan: a short hash that metrics share which are asked alike."""
+        return self._hash(self.judge.asks)
+
+    def _hash(self, how: str) -> str:
+        content = [self.task.digest, how, [example.id for example in self.examples]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def answers(
+        self,
+        plan: Plan,
+        *,
+        allow_other_model: bool = False,
+        engine: Engine | None = None,
+        journal: Journal | None = None,
+        progress: Progress = silent,
+        stage: str = "asking",
+    ) -> Answers:
+        """All answers under `plan`; one work item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong and what a plan raises."""
+        work: dict[str, Any] = {"engine": engine, "journal": journal, "progress": progress, "stage": stage}
+        return self._read(self._entries(plan, allow_other_model=allow_other_model, **work))
+
+    def all_logprobs(
+        self,
+        plan: Plan,
+        *,
+        engine: Engine | None = None,
+        journal: Journal | None = None,
+        progress: Progress = silent,
+        stage: str = "asking",
+    ) -> list[list[Float64[np.ndarray, " _"]]]:
+        """Log-probabilities of the choices under `plan`, by instruction and example; one work item an instruction, shared with `answers`.
+
+        Raises InputError for questions that are not answered by scoring; else as `answers`.
+        """
+        if metrics.how_asked(self.metric) != "scoring":
+            raise InputError(f"Answers by {self.metric} have no log-probabilities of choices; ask with the metric accuracy or logloss.")
+        entries = self._entries(plan, engine=engine, journal=journal, progress=progress, stage=stage)
+        return [by_pair(entry, self.choices) for entry in entries]
+
+    def by(self, metric: str) -> "Questions":
+        """The same questions under another metric; those that are asked alike share their answers in a journal. Raises as the class."""
+        if metric == self.metric:
+            return self
+        return Questions(self.model, self.task, self.examples, metric, search_prompt=self.judge.search_prompt)
+
+    def _entries(
+        self, plan: Plan, *, engine: Engine | None, journal: Journal | None, allow_other_model: bool = False, **told: Any
+    ) -> list[Entry]:
+        journal = journal or InMemory()
+        places = range(len(self.task.instructions))
+        keys = [f"answers/{self.asked_digest}/{plan.digest}/{place}" for place in places]
+        work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal, **told}
+        held = [journal.recall(key) for key in keys]
+        known = [entry for entry in held if entry is not None]
+        if len(known) == len(held):  # nothing to do, and nothing to tell
+            return known
+        asking = UnderPlan(plan, self.model, entry_of, allow_other_model)
+        return list(map_once(asking, (self._columns(place).way for place in places), keys, **work))
+
+    # Pairs, to be asked again and again.
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of example and instruction there are; pair p is example p // instructions under instruction p % instructions."""
+        return len(self.examples) * len(self.task.instructions)
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value of the metric is the better one."""
+        return self.metric in metrics.LESS_IS_BETTER
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value that a pair can have."""
+        return 0.0 if self.less_is_better else 1.0
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a pair is asked in a fixed sequence of forward calls; generating several tokens one by one is none."""
+        return self.metric != "generation" or self.model.kind == "masked" or self.judge.new_tokens == 1
+
+    @property
+    def longer(self) -> int:
+        """How many golden answers have more tokens than the first, which is what top-k asks about (0 for other metrics)."""
+        ways = [self._columns(place).way for place in range(len(self.task.instructions))]
+        return max(way.longer if isinstance(way, Ranking) else 0 for way in ways)
+
+    def length(self, pair: int) -> int:
+        """Tokens of a pair's prompt. Raises as `check`."""
+        e, place = divmod(pair, len(self.task.instructions))
+        return self._lengths(place)[e]
+
+    def bundle(self, pairs: Sequence[int]) -> Bundle:
+        """These pairs, worded and encoded once, to be asked at once any number of times with the model as it is then.
+
+        Raises InputError for a pair that does not exist, and as `check`.
+        """
+        outside = [pair for pair in pairs if not 0 <= pair < self.pairs]
+        if outside or not pairs:
+            raise InputError(f"A bundle holds one pair or more of 0 to {self.pairs - 1}, not {outside or 'none'}.")
+        where = [divmod(pair, len(self.task.instructions)) for pair in pairs]
+        prompts = tuple(self.prompt(self.examples[e], self.task.instructions[place]) for e, place in where)
+        choices, gold = tuple(self.choices[e] for e, _ in where), self.gold[[e for e, _ in where]]
+        way = self.judge.way(self.model, prompts, choices, gold.tolist())
+        return Bundle(tuple(pairs), prompts, choices, gold, self.judge, lambda: way)
+
+    # Choices, scored with the model as it is now, whatever the metric.
+
+    def scoring(self, place: int) -> Scoring:
+        """The choices of all examples under one instruction, encoded once. Raises InputError, PromptTooLong at the first time."""
+        return self._scored(place)
+
+    def logprobs(self, place: int) -> list[Float64[np.ndarray, " _"]]:
+        """Log-probabilities of each example's choices under one instruction, with the model as it is now."""
+        return by_pair(self._scored(place).entry(), self.choices)
+
+    def flat_logprobs(self, place: int) -> Float64[np.ndarray, " _"]:
+        """The same as `logprobs`, one example after the other in one array."""
+        return np.asarray(self._scored(place).entry()["logprobs"], dtype=np.float64)
+
+    # Words.
+
+    def prompt(self, example: Example, instruction: str) -> str:
+        """The text that the model is given."""
+        return self.task.prompt(example, instruction, answer=self.model.mask_token)
+
+    def said(self, answers: Answers, e: int, i: int) -> str:
+        """What example e under instruction i was answered with, as text; nothing where nothing was said (the log-loss of a text)."""
+        index = int(answers.predictions[e, i])
+        if answers.texts is not None and (index < 0 or self.speaks(e)):
+            return answers.texts[e][i]
+        return "" if self.free[e] else self.choices[e][index]
+
+    def speaks(self, e: int) -> bool:
+        """Whether the answer to example e is what the model says by itself, not one of the choices."""
+        return self.free[e] or self.metric in metrics.TOP
+
+    def check(self) -> None:
+        """Word and encode everything, and ask nothing: what cannot be asked is refused before any work.
+
+        Raises BadTask, InputError for a choice that becomes no token, PromptTooLong with the number of pairs that do not fit.
+        """
+        places = range(len(self.task.instructions))
+        if metrics.how_asked(self.metric) == "generation":
+            self.model.openings([prompt for place in places for prompt in self._prompts(place)], self.judge.new_tokens)
+            return
+        self.model.refuse_too_long([length for place in places for length in self.model.lengths(*self._worded(place))])
+
+    def _prompts(self, place: int) -> tuple[str, ...]:
+        return tuple(self.prompt(example, self.task.instructions[place]) for example in self.examples)
+
+    def _worded(self, place: int) -> tuple[list[str], list[str]]:
+        """All pairs of prompt and choice under one instruction."""
+        return flat(self._prompts(place), self.choices)
+
+    def _scoring(self, place: int) -> Scoring:
+        way = self._columns(place).way if metrics.how_asked(self.metric) == "scoring" else None
+        return way if isinstance(way, Scoring) else Scoring.of(self.model, self._prompts(place), self.choices)
+
+    def _column(self, place: int) -> Bundle:
+        """All examples under one instruction."""
+        pairs = tuple(range(place, self.pairs, len(self.task.instructions)))
+        prompts, choices = self._prompts(place), tuple(self.choices)
+        way = cache(lambda: self.judge.way(self.model, prompts, choices, self.gold.tolist()))
+        return Bundle(pairs, prompts, choices, self.gold, self.judge, way)
+
+    def _column_lengths(self, place: int) -> list[int]:
+        return self._columns(place).way.lengths
+
+    def _read(self, entries: Sequence[Entry]) -> Answers:
+        columns: list[Judged] = [self._columns(place).judged(entry) for place, entry in enumerate(entries)]
+        texts = [column.texts for column in columns if column.texts is not None]
+        return Answers(
+            np.stack([column.predictions for column in columns], axis=1),
+            np.stack([column.values for column in columns], axis=1),
+            tuple(zip(*texts, strict=True)) if texts else None,
+        )
+
+
+def choices_of(example: Example, metric: str = "accuracy") -> tuple[str, ...]:
+    """An example's choices; the golden text alone where it has none. Raises BadTask where the metric needs two choices or more."""
+    if isinstance(example.gold, str):
+        if metric != "accuracy":
+            return (example.gold,)
+    elif len(example.choices) > 1:
+        return tuple(example.choices)
+    raise BadTask(
+        f"The example {example.id} has {len(example.choices)} choices and gold {example.gold!r}; to choose, a model needs two "
+        "choices or more and the index of the right one. Answers that are free text can be asked with the metrics "
+        f"{', '.join(name for name in metrics.METRICS if name != 'accuracy')}."
+    )

@@ -1,0 +1,106 @@
+"""Plain text as questions: how surprised is the model by each passage? To be swept over as a task's questions are.
+
+Knows texts and a model; knows no task and no plan.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from resect.core.errors import InputError, NotFinite
+from resect.models.encoding import Tokens
+from resect.models.language_model import LanguageModel
+from resect.models.prompt_pairs import whole
+from resect.models.text_windows import WINDOW, scored_rows
+
+
+class Passages:
+    """Windows of plain text; the value of each is the negative log-probability of its tokens (natural logarithm): less is better.
+
+    Parameters
+    ----------
+    texts : documents, opened by BOS and closed by EOS where the tokenizer defines them
+    part, parts : every `parts`-th passage, from the one of number `part` on
+    most : take at most so many of them, spread evenly
+
+    Raises InputError where the texts hold nothing to score.
+    """
+
+    metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
+
+    def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, most: int | None = None) -> None:
+        limit = min(WINDOW, model.context or WINDOW)
+        tokenizer = model.tokenizer
+        found = scored_rows(model.encoder.document_ids(texts), limit, model.kind, tokenizer.mask_token_id, tokenizer.all_special_ids)
+        rows = list(found)[part::parts]
+        every = 1 if most is None else max(1, math.ceil(len(rows) / most))
+        self.model, self._rows = model, rows[::every]
+        if not self._rows:
+            raise InputError("The text is too short: no passage of two tokens or more is left to score. Give more of it (--text).")
+        content = json.dumps([list(texts), part, parts, every]).encode()
+        self.digest = f"passages/{hashlib.sha256(content).hexdigest()[:16]}"
+
+    @property
+    def pairs(self) -> int:
+        """How many passages there are."""
+        return len(self._rows)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are scored in all."""
+        return sum(len(row.label_ids) for row in self._rows)
+
+    def perplexity(self, loss: float) -> float:
+        """The perplexity of a token, of a total negative log-probability of all passages."""
+        return math.exp(loss / self.tokens)
+
+    def allowance(self, rise: float) -> float:
+        """By how much the total loss may grow where the perplexity may rise by this share."""
+        return self.tokens * math.log1p(rise)
+
+    def scored(self, pair: int) -> int:
+        """How many tokens of a passage are scored."""
+        return len(self._rows[pair].label_ids)
+
+    def losses(self) -> Float64[np.ndarray, " passages"]:
+        """The negative log-probability of every passage, with the model as it is now. Raises NotFinite, OutOfMemory."""
+        found = np.zeros(self.pairs)
+        order = sorted(range(self.pairs), key=lambda place: -self.length(place))
+        for part, losses in self.model.batches.run(order, lambda part: self.bundle(part).read(), self.length, purpose="text"):
+            found[list(part)] = losses
+        return found
+
+    def length(self, pair: int) -> int:
+        """Tokens of a passage."""
+        return self.model.fed(self._rows[pair])
+
+    def bundle(self, pairs: Sequence[int]) -> "Reading":
+        """Some passages, to be read in one batch."""
+        return Reading(tuple(pairs), self.model, tuple(self._rows[pair] for pair in pairs))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Passages that are read at once."""
+
+    pairs: tuple[int, ...]
+    model: LanguageModel
+    rows: tuple[Tokens, ...]
+
+    def ask(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
+        """Negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
+        with whole(len(self.rows), max(map(self.model.fed, self.rows))):
+            loss = self.read()
+        return loss, -loss
+
+    def read(self) -> Float64[np.ndarray, " pairs"]:
+        """Negative log-probabilities. Raises NotFinite, and what torch raises where memory runs out."""
+        loss = -np.array(self.model.forward.row_logprobs(self.rows), dtype=np.float64)
+        if not np.isfinite(loss).all():
+            raise NotFinite("The probability of plain text is not finite: the model gives NaN or probability 0. Try --dtype float32.")
+        return loss

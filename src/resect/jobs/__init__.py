@@ -1,0 +1,1 @@
+"""Whole jobs: from a recipe to a run folder."""

@@ -1,0 +1,1 @@
+"""CRISPR: bias neurons (arXiv:2311.09627)."""

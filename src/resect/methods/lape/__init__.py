@@ -1,0 +1,1 @@
+"""LAPE: language-specific units (arXiv:2402.16438)."""

@@ -1,0 +1,1 @@
+"""LASER: layer-selective rank reduction (arXiv:2312.13558)."""

@@ -1,0 +1,173 @@
+"""Accuracy by how often a fact occurs: its entity and its answer in one text of a corpus, counted here or by the user. On *test*.
+
+Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1.1 and figure 3. Differs from the source in: the corpus is the user's;
+the measure of a right answer is the run's own, where the paper's is top-10.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resect.core.errors import BadTask, InputError
+from resect.core.execution import Journal, Progress, silent
+from resect.data.tasks.base import Example
+from resect.data.tasks.records import read_records
+from resect.data.texts import read_texts
+from resect.edits.plan import Plan
+
+from .study import Study
+
+#: What separates the bins: fewer than the first, up to the second, more.
+EDGES = (50, 1000)
+BINS = ("< 50", "50–1,000", "> 1,000")
+#: The field that names what a fact is about.
+ENTITY = "subject"
+COLUMNS = ("entity", "answer", "count")
+#: Documents that are one item of work.
+_PART = 10_000
+
+#: An entity and an answer, as words without case.
+Fact = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def frequency(study: Study, counts: str | os.PathLike[str] | None = None, corpus: Sequence[str | os.PathLike[str]] = ()) -> dict[str, Any]:
+    """The share of right answers before and after the plan, by bins of how often the fact occurs; a bin without examples: None.
+
+    Parameters
+    ----------
+    counts : a CSV with the columns entity, answer, count; a fact that it lacks is left out, and `unknown` counts them
+    corpus : text files instead (`texts.read_texts`): a fact's count is in how many documents entity and answer both stand, as whole words
+        and whatever their case
+
+    Raises InputError where there is neither, or both; where no example has the field "subject" or no fact is known; BadTask for a CSV
+    that is none; what asking raises.
+    """
+    if (counts is None) == (not corpus):
+        raise InputError(
+            "Which counts? Give a CSV with the columns entity, answer, count (--counts FILE.csv), or text to count in (--corpus)."
+        )
+    questions = study.questions("test")
+    facts = [fact_of(example) for example in questions.examples]
+    if counts is not None:
+        known, source = read_counts(counts), Path(counts).name
+    else:
+        wanted = {fact for fact in facts if fact is not None}
+        known = counted(corpus, wanted, study.journal, study.progress)
+        source = ", ".join(Path(path).name for path in corpus)
+    found = [None if fact is None else known.get(fact) for fact in facts]
+    if all(count is None for count in found):
+        raise InputError(
+            f"No fact of the task {questions.task.name!r} is counted: its examples need the field {ENTITY!r}, and {source} has to name "
+            "the same entities and answers."
+        )
+    bins = [None if count is None else bin_of(count) for count in found]
+    base, edited = (
+        questions.answers(plan, **study.told(stage)).values.mean(axis=1)
+        for plan, stage in ((Plan(), "asking the model as it is"), (study.plan, "asking the edited model"))
+    )
+    rows = [[place for place, each in enumerate(bins) if each == number] for number in range(len(BINS))]
+    return {
+        "bins": list(BINS),
+        "n": [len(places) for places in rows],
+        "base": [float(np.mean(base[places])) if places else None for places in rows],
+        "edited": [float(np.mean(edited[places])) if places else None for places in rows],
+        "source": source,
+        "unknown": sum(count is None for count in found),
+        "metric": study.right_by,
+        "split": "test",
+    }
+
+
+def bin_of(count: int) -> int:
+    """The place of a count among BINS: fewer than 50, 50 to 1,000, more.
+
+    >>> [bin_of(count) for count in (0, 49, 50, 1000, 1001)]
+    [0, 0, 1, 1, 2]
+    """
+    return (count >= EDGES[0]) + (count > EDGES[1])
+
+
+def fact_of(example: Example) -> Fact | None:
+    """What is counted of an example; None where it names no entity."""
+    entity = example.fields.get(ENTITY)
+    return (_words(entity), _words(example.gold_text)) if isinstance(entity, str) else None
+
+
+def read_counts(path: str | os.PathLike[str]) -> dict[Fact, int]:
+    """The counts of a CSV with the columns entity, answer, count; case does not matter. A fact that stands there twice: the sum.
+
+    Raises BadTask with file and line.
+    """
+    found: dict[Fact, int] = defaultdict(int)
+    for where, values in read_records(Path(path)):
+        missing = [name for name in COLUMNS if name not in values]
+        if missing:
+            raise BadTask(f"{where}: the column {', '.join(missing)} is missing; wanted are {', '.join(COLUMNS)}.")
+        try:
+            count = int(str(values["count"]).strip())
+        except ValueError:
+            count = -1
+        if count < 0:
+            raise BadTask(f"{where}: the count is {values['count']!r}; it is a whole number from 0 on.")
+        found[_words(str(values["entity"])), _words(str(values["answer"]))] += count
+    if not found:
+        raise BadTask(f"{path} holds no counts.")
+    return dict(found)
+
+
+def counted(paths: Sequence[str | os.PathLike[str]], facts: set[Fact], journal: Journal, progress: Progress = silent) -> dict[Fact, int]:
+    """In how many documents entity and answer of each fact both stand. Raises InputError for a file that holds no text.
+
+    Words are runs of letters and digits; what a language without blanks between words writes is one word, and seldom found.
+    """
+    ordered = sorted(facts)
+    terms = hashlib.sha256(json.dumps(ordered).encode()).hexdigest()[:16]
+    totals = np.zeros(len(ordered), dtype=np.int64)
+    for path in paths:
+        documents, stage = read_texts([path]), f"counting facts in {Path(path).name}"
+        progress(stage, 0, len(documents))
+        for start in range(0, len(documents), _PART):
+            part = documents[start : start + _PART]
+            key = f"frequency/{terms}/{hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16]}"
+            held: Any = journal.recall(key)
+            if held is None:
+                held = {"counts": _count(part, ordered)}
+                journal.keep(key, held)
+            totals += np.asarray(held["counts"], dtype=np.int64)
+            progress(stage, start + len(part), len(documents))
+    return dict(zip(ordered, totals.tolist(), strict=True))
+
+
+def _count(documents: Iterable[str], facts: Sequence[Fact]) -> np.ndarray:
+    answers: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+    by_first: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for place, (entity, answer) in enumerate(facts):
+        answers[entity].append((place, answer))
+        for term in filter(None, (entity, answer)):
+            by_first[term[0]].add(term)
+    counts = np.zeros(len(facts), dtype=np.int64)
+    for document in documents:
+        there = set(_terms(_words(document), by_first))
+        for entity in there:
+            for place, answer in answers.get(entity, ()):
+                counts[place] += answer in there
+    return counts
+
+
+def _terms(words: tuple[str, ...], by_first: Mapping[str, set[tuple[str, ...]]]) -> Iterator[tuple[str, ...]]:
+    """The terms that stand in a text."""
+    for place, word in enumerate(words):
+        for term in by_first.get(word, ()):
+            if words[place : place + len(term)] == term:
+                yield term
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))

@@ -1,0 +1,52 @@
+"""Facts that are answered rightly in every one of their wordings, before and after the plan, on *test*.
+
+Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1, robustness to paraphrases.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from resect.core.errors import InputError
+from resect.data.tasks.base import Example
+from resect.evaluation.compare import PARAPHRASE, compare
+from resect.evaluation.metrics import all_right
+
+from .study import Study
+
+
+def paraphrases(study: Study) -> dict[str, Any]:
+    """The share of such facts, their paired difference, how many facts there are, and how many wordings each has on average.
+
+    `already_right`: the same shares of those facts only whose own wording the unedited model has right, which is what the paper's
+    24.8 points are of. Raises InputError where the *test* split has no paraphrases, NotFinite, OutOfMemory, PromptTooLong.
+    """
+    if study.task is None:
+        raise InputError("This run has no task, so that there are no paraphrases.")
+    told: dict[str, Any] = {"seed": study.seed, "journal": study.journal, "progress": study.progress}
+    compared = compare(study.model, study.plan, study.task, metric=study.right_by, **told)
+    found = compared.comparison.other_metrics.get("paraphrases")
+    if found is None:
+        raise InputError(
+            "The test split has no paraphrases: examples that share a group and the field `fact`, one of them with the tag paraphrase."
+        )
+    among = already_right(compared.questions.examples, compared.base.values, compared.edited.values)
+    return {**found, "already_right": among, "metric": study.right_by, "split": "test"}
+
+
+def already_right(
+    examples: Sequence[Example],
+    base: Float64[np.ndarray, "examples instructions"],
+    edited: Float64[np.ndarray, "examples instructions"],
+) -> dict[str, Any]:
+    """Of the facts with paraphrases, those whose own wording is right before: how many (fact × instruction), and the shares all right."""
+    known = {example.group for example in examples if PARAPHRASE in example.tags and "fact" in example.fields}
+    rows = [place for place, example in enumerate(examples) if example.group in known and "fact" in example.fields]
+    groups = [str(examples[place].group) for place in rows]
+    said_again = np.array([PARAPHRASE in examples[place].tags for place in rows])[:, None]
+    own = all_right(np.where(said_again, 1.0, base[rows]), groups) == 1
+    shares = [all_right(values[rows], groups)[own] for values in (base, edited)]
+    before, after = (float(each.mean()) if own.any() else None for each in shares)
+    return {"n": int(own.sum()), "base": before, "edited": after}

@@ -1,0 +1,125 @@
+"""Perplexity of plain text with a sliding window, before and after the plan. Knows no task.
+
+As transformers describes it ("Perplexity of fixed-length models"): all documents are one sequence of tokens; a window moves on by a
+stride, and in each the tokens are scored that no earlier window has scored, so that each is predicted from at least window − stride
+tokens before it (but for those of the first window). Other kinds of model have no such window: see `how`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from resect.core.errors import InputError, NotFinite
+from resect.core.execution import Entry, InProcess, map_once
+from resect.edits.plan import Plan
+from resect.models.batching import Batches
+from resect.models.encoding import Ids, Tokens
+from resect.models.language_model import LanguageModel, perplexity_of
+from resect.models.text_windows import WINDOW
+
+from .study import Study
+
+#: Tokens between two windows (the paper's).
+STRIDE = 512
+#: The largest window, where a model's context is longer: the logits of all its tokens are held at once.
+LARGEST = 4096
+#: Tokens, as they are fed, that are one item of work.
+CHUNK = 2**16
+
+
+def perplexity(study: Study) -> dict[str, Any]:
+    """Perplexity before and after, exp of the mean −log P of a token. `kind` and `how` say of what.
+
+    Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), appendix C.4: stride 512, over a sequence of tokens. Differs from the source
+    in: the text is the user's, or what ships; a context of 512 tokens or less has a stride of half of it; windows end at 4,096 tokens.
+    Raises InputError for a text of less than two tokens, NotFinite, OutOfMemory.
+    """
+    model = study.model
+    window, stride = (sizes(model.context)) if model.kind == "causal" else (min(WINDOW, model.context or WINDOW), None)
+    rows = model.text_rows(study.texts) if stride is None else _rows(model, study.texts, window, stride)
+    told = {"window": window, "stride": stride, "tokens": sum(len(row.label_ids) for row in rows)}
+    base, edited = (_perplexity(study, rows, window, plan) for plan in (Plan(), study.plan))
+    kind = "pseudo-perplexity" if model.kind == "masked" else "perplexity"
+    return {**told, "base": base, "edited": edited, "text": study.text_name, "kind": kind, "how": how(model.kind)}
+
+
+def how(kind: str) -> str:
+    """A sentence on what is done with this kind of model."""
+    if kind == "causal":
+        return "A window slides over all documents as one sequence; each token is predicted from what stands before it in its window."
+    if kind == "masked":
+        return "No window slides: each token of a document's windows is predicted with itself masked."
+    return "No window slides: the first half of each window of a document is read, and the second half predicted."
+
+
+def sizes(context: int | None) -> tuple[int, int]:
+    """Window and stride in tokens, by the model's context (None: it knows no end; two strides then).
+
+    >>> sizes(2048), sizes(512), sizes(None)
+    ((2048, 512), (512, 256), (1024, 512))
+    """
+    window = 2 * STRIDE if context is None else min(context, LARGEST)
+    return window, STRIDE if window > STRIDE else max(1, window // 2)
+
+
+def sliding_rows(ids: Ids, window: int, stride: int) -> list[Tokens]:
+    """What is read and what is scored in each window: every token but the first is scored once.
+
+    >>> [(row.input_ids, row.label_ids) for row in sliding_rows((1, 2, 3, 4, 5, 6, 7), 4, 2)]
+    [((1,), (2, 3, 4)), ((3, 4), (5, 6)), ((5, 6), (7,))]
+    """
+    rows, done = [], 1
+    for start in range(0, len(ids), stride):
+        end = min(start + window, len(ids))
+        if end > done:
+            rows.append(Tokens(ids[start:done], ids[done:end]))
+        done = max(done, end)
+        if end == len(ids):
+            break
+    return rows
+
+
+def _rows(model: LanguageModel, texts: Sequence[str], window: int, stride: int) -> list[Tokens]:
+    ids = tuple(token for document in model.encoder.document_ids(texts) for token in document)
+    rows = sliding_rows(ids, window, stride) if window > 1 else []
+    if not rows:
+        raise InputError("The text for the perplexity has less than two tokens; nothing can be scored.")
+    return rows
+
+
+def _perplexity(study: Study, rows: Sequence[Tokens], window: int, plan: Plan) -> float:
+    parts = _parts(study.model, rows)
+    content = [list(study.texts), window, [[len(row.input_ids), len(row.label_ids)] for row in rows], CHUNK]
+    key = f"sliding/{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}/{plan.digest}"
+    keys = [f"{key}/{place}" for place in range(len(parts))]
+    known = [entry for entry in map(study.journal.recall, keys) if entry is not None]
+    if len(known) < len(parts):
+        told = study.told("reading plain text" if plan.is_empty else "reading plain text, edited")
+        with plan.applied(study.model):
+            known = list(map_once(lambda part: _read(study.model, part), parts, keys, engine=InProcess(), **told))
+    total = math.fsum(float(str(entry["logprob"])) for entry in known)
+    if not math.isfinite(total):
+        raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
+    return perplexity_of(total, sum(len(row.label_ids) for row in rows))
+
+
+def _parts(model: LanguageModel, rows: Sequence[Tokens]) -> list[list[Tokens]]:
+    """The rows, the longest first, in parts of at most CHUNK tokens and at least one row."""
+    parts, held = list[list[Tokens]](), CHUNK
+    for row in sorted(rows, key=model.fed, reverse=True):
+        if held + model.fed(row) > CHUNK:
+            parts.append([])
+            held = 0
+        parts[-1].append(row)
+        held += model.fed(row)
+    return parts
+
+
+def _read(model: LanguageModel, rows: Sequence[Tokens]) -> Entry:
+    # Batches of its own: the sizes that the run has found are for shorter windows.
+    batches = Batches(model.model, model.anatomy)
+    work = lambda part: math.fsum(model.forward.row_logprobs([rows[place] for place in part]))
+    found = batches.run(range(len(rows)), work, lambda place: model.fed(rows[place]), purpose="text")
+    return {"logprob": math.fsum(total for _, total in found)}

@@ -1,0 +1,64 @@
+"""Singular values, effective rank and noise edge of matrices, before and after the plan. Knows no task."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from resect.core.address import Site
+from resect.edits.matrices import ReduceRank
+from resect.edits.svd import Decomposition
+from resect.edits.svd_cache import digest, effective_rank
+from resect.methods.laser.marchenko_pastur import noise_edge
+
+from .study import Study
+
+#: Digits of a singular value: float32 has no more.
+_DIGITS = 7
+
+
+def spectra(study: Study) -> dict[str, Any]:
+    """By matrix, those of the plan first, then all that were searched: singular values (falling), ranks, noise edge.
+
+    `after` is None where the plan does not reduce the matrix. Effective rank: Roy & Vetterli 2007 (`factors.effective_rank`); noise edge:
+    Marchenko–Pastur (`methods.noise_edge`). Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), appendix C.1.
+    Raises NotFinite, NotWritable.
+    """
+    chosen = {edit.site: edit for edit in study.reductions}
+    sites = list(dict.fromkeys((*chosen, *study.sites)))
+    found, stage = {}, "decomposing"
+    study.progress(stage, 0, len(sites))
+    for done, site in enumerate(sites, start=1):
+        found[str(site)] = _spectrum(study, site, chosen.get(site))
+        study.progress(stage, done, len(sites))
+    return found
+
+
+def _spectrum(study: Study, site: Site, edit: ReduceRank | None) -> dict[str, Any]:
+    values, shape = _values(study, site), study.model.anatomy.shape(site)
+    left = None if edit is None else _left(study, edit, values)
+    return {
+        "values": [float(f"{value:.{_DIGITS}g}") for value in values],
+        "effective_rank": {"before": effective_rank(values), "after": None if left is None else effective_rank(left)},
+        "rank": {"full": len(values), "after": None if edit is None else study.rank(edit)},
+        "noise_edge": noise_edge(values, shape),
+    }
+
+
+def _left(study: Study, edit: ReduceRank, values: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " r"]:
+    """The singular values of the reduced matrix, those that are 0 left out."""
+    rank = study.rank(edit)
+    if edit.variant == "exact":
+        return values[:rank] if edit.keep == "largest" else values[len(values) - rank :]
+    reduced = edit.reduced(study.model.anatomy.weight(edit.site), study.model.anatomy.family)
+    found: Float64[np.ndarray, " r"] = Decomposition.of(reduced, str(edit.site)).values[:rank].cpu().double().numpy()
+    return found
+
+
+def _values(study: Study, site: Site) -> Float64[np.ndarray, " k"]:
+    key = f"spectrum/{digest(study.model.anatomy.weight(site))}"
+    held: Any = study.journal.recall(key)
+    if held is None:
+        held = {"values": study.factors.values(site)}
+        study.journal.keep(key, held)
+    return np.asarray(held["values"], dtype=np.float64)

@@ -1,0 +1,65 @@
+"""Plain text as rows of tokens. For perplexity: which tokens are read, and which are asked about, by kind of model.
+
+causal            windows of text; every token but a window's first is scored.
+encoder-decoder   the first half of a window is read, the second scored.
+masked            pseudo-perplexity (Salazar et al. 2020, arXiv:1910.14659): each token scored with itself masked. Another quantity: it
+                  compares a model with itself before and after, not with models of other kinds.
+
+For counting activations (`Packing`) documents are joined and cut into full windows, so that there is no padding and no short row.
+
+Knows token ids; knows no model and no text.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from .encoding import Ids, Tokens
+from .families import Kind
+
+#: Tokens of a window where the model's context is not shorter.
+WINDOW = 512
+
+
+def scored_rows(documents: Iterable[Ids], window: int, kind: Kind, mask: int | None, special: Collection[int]) -> Iterator[Tokens]:
+    """The rows of all documents, each cut into windows of at most `window` tokens; a piece of one token is left out.
+
+    `mask` and `special` (ids that are never asked about) matter for masked models only.
+    """
+    for ids in documents:
+        for start in range(0, len(ids), window):
+            piece = ids[start : start + window]
+            if len(piece) < 2:
+                continue
+            if kind == "causal":
+                yield Tokens(piece[:1], piece[1:])
+            elif kind == "encoder-decoder":
+                yield Tokens(piece[: len(piece) // 2], piece[len(piece) // 2 :])
+            elif mask is not None:
+                for place, token in enumerate(piece):
+                    if token not in special:
+                        yield Tokens((*piece[:place], mask, *piece[place + 1 :]), (token,), (place,))
+
+
+class Packing:
+    """Documents joined and cut into full windows.
+
+    `dropped`: how many tokens were left over after the last document, too few for a window; 0 until then.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window, self.dropped = window, 0
+
+    def windows(self, documents: Iterable[Ids]) -> Iterator[Ids]:
+        """Windows of exactly `window` tokens, as the documents come; a document may span several, and several may share one.
+
+        >>> packing = Packing(3)
+        >>> list(packing.windows([(1, 2), (3, 4, 5, 6, 7)])), packing.dropped
+        ([(1, 2, 3), (4, 5, 6)], 1)
+        """
+        held: list[int] = []
+        for ids in documents:
+            held.extend(ids)
+            whole = len(held) - len(held) % self.window
+            for start in range(0, whole, self.window):
+                yield tuple(held[start : start + self.window])
+            del held[:whole]
+        self.dropped = len(held)

@@ -1,0 +1,285 @@
+"""A grid of measurements, and its forms: text for a terminal, CSV, LaTeX, a picture, JSON. Knows no run and no task."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from resect.core.number_format import DASH, PAGE, PLAIN, Face, Figures
+from resect.report.charts.estimates_and_curves import standalone
+from resect.report.charts.heatmap import heat
+from resect.report.text.printable import plain
+
+from . import grid_footnotes
+
+SURE, OWN = "*", "†"
+GAP, LABEL_LEAST, HEADING_MOST = 3, 14, 20
+_LATEX = {
+    **{character: f"\\{character}" for character in "_%&#${}"},
+    "\\": "\\textbackslash{}",
+    "^": "\\textasciicircum{}",
+    "~": "\\textasciitilde{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "`": "\\textasciigrave{}",
+    "[": "{[}",  # after the end of a row these two would be read as its options
+    "*": "{*}",
+    "-": "-{}",  # see _SPECIAL
+    DASH: "--",
+    "−": "$-$",
+    "·": "$\\cdot$",
+    OWN: "\\dag{}",
+}
+# Of hyphens only those that another follows: together they would become a dash.
+_SPECIAL = re.compile("-(?=-)|[" + re.escape("".join(set(_LATEX) - {"-"})) + "]")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A task under one metric."""
+
+    task: str
+    metric: str = "accuracy"
+
+    @property
+    def label(self) -> str:
+        """The task, and the metric where it is not accuracy."""
+        name = clean(self.task)
+        return name if self.metric == "accuracy" else f"{name} ({clean(self.metric)})"
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether less is better, and values are no shares."""
+        return not Figures(self.metric).is_share
+
+    def figures(self, cell: "Cell | None", face: Face = PLAIN) -> tuple[str, str, str]:
+        """A cell's mean, its change in brackets, its marks; shares in per cent, losses as they are."""
+        if cell is None:
+            return DASH, "", ""
+        figures = Figures(self.metric, face)
+        change = "" if cell.change is None else f"({figures.change(cell.change)})"
+        return figures.aligned(cell.mean), change, SURE * cell.sure + OWN * cell.own
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: its mean, and the change against the original (None: it is the original).
+
+    `best`: none of its model and task is better. `sure`: the 95 % interval of the change excludes 0. `own`: the cut was
+    found on this very task.
+    """
+
+    mean: float
+    change: float | None = None
+    best: bool = False
+    sure: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of cells, one a column (None: not measured), in a block of rows ("" where there are no blocks)."""
+
+    block: str
+    label: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows × columns. `heading` says what the rows' labels are; `records`: every number behind it, as flat objects with the same keys.
+
+    `done`: what each run cut, for those who want to see which layer is the best for which task.
+    """
+
+    heading: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+    records: tuple[Mapping[str, Any], ...]
+    done: tuple[grid_footnotes.Done, ...] = ()
+
+    def text(self) -> RenderableType:
+        """For a terminal: as many columns side by side as there is room for, the others below. The best is bold."""
+        return _Text(self)
+
+    def csv(self) -> str:
+        """The records, a line each under a line of names; fractions, not per cent; what was not measured is empty."""
+        out = io.StringIO()
+        names = list(self.records[0])
+        writer = csv.DictWriter(out, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: clean(value) if isinstance(value, str) else value for name, value in row.items()} for row in self.records)
+        return out.getvalue()
+
+    def latex(self) -> str:
+        r"""A table environment; the document needs \usepackage{booktabs}. The best is \textbf."""
+        blocked = any(row.block for row in self.rows)
+        heads = [*(["model"] if blocked else []), self.heading, *(column.label for column in self.columns)]
+        lines = [" & ".join(map(escaped, heads)) + r" \\"]
+        before = None
+        for row in self.rows:
+            if row.block != before:
+                lines.append(r"\midrule")
+            names = [row.block if row.block != before else ""] if blocked else []
+            cells = [_latex_cell(column, cell) for column, cell in zip(self.columns, row.cells, strict=True)]
+            lines.append(" & ".join([*map(escaped, [*names, row.label]), *cells]) + r" \\")
+            before = row.block
+        layout = "l" * (len(heads) - len(self.columns)) + "r" * len(self.columns)
+        head = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{escaped(self.caption)}}}"]
+        body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
+        below = grid_footnotes.latex(self.done, escaped) if self.done else []
+        return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
+
+    def picture(self) -> str:
+        """An SVG file: a heat map, coloured by the gain over the original (of losses, by how much less)."""
+        labels = [f"{row.block} · {row.label}" if row.block else row.label for row in self.rows]
+        # Points and losses have no scale in common: beside shares, losses have no colour.
+        coloured = [column.is_loss == all(each.is_loss for each in self.columns) for column in self.columns]
+        gains, texts = [], []
+        for row in self.rows:
+            cells = list(zip(self.columns, row.cells, strict=True))
+            gains.append([_gain(*found) if shaded else None for shaded, found in zip(coloured, cells, strict=True)])
+            texts.append([_joined(*found) for found in cells])
+        heads = [column.label for column in self.columns]
+        return standalone(heat(labels, heads, gains, texts, diverging=True, title=self.caption, corner=self.heading))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: {"caption", "columns", "rows": [{"block", "label", "cells"}], "records"}; fractions."""
+        rows = [
+            {"block": row.block, "label": row.label, "cells": [None if cell is None else dict(vars(cell)) for cell in row.cells]}
+            for row in self.rows
+        ]
+        columns = [{"task": column.task, "metric": column.metric} for column in self.columns]
+        found = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
+        return {**found, "cuts": [dict(vars(each)) for each in self.done]}
+
+
+class _Text:
+    """A grid as text. A class, since only when it is printed is it known how wide the terminal is."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        for columns in self._parts(options.max_width):
+            yield self._table(columns, options.max_width)
+            yield Text("")
+        if self.grid.done:
+            yield grid_footnotes.text(self.grid.done)
+        yield Text(self.grid.caption, style="dim")
+
+    def _parts(self, width: int) -> Iterator[list[int]]:
+        """The columns (by position) that stand side by side."""
+        part: list[int] = []
+        used = self._label_width(width)
+        for position in range(len(self.grid.columns)):
+            wanted = GAP + self._width(position)
+            if part and used + wanted > width:
+                yield part
+                part, used = [], self._label_width(width)
+            part.append(position)
+            used += wanted
+        yield part
+
+    def _table(self, columns: Sequence[int], width: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP - 1, 0, 0))
+        table.add_column(self.grid.heading, width=self._label_width(width), overflow="fold")
+        texts = {position: self._texts(position) for position in columns}
+        for position in columns:
+            heading = self.grid.columns[position].label
+            table.add_column(Text(heading), width=self._width(position), justify="right", overflow="fold")
+        before = ""
+        for number, row in enumerate(self.grid.rows):
+            if len(columns) < len(self.grid.columns) and not any(row.cells[position] for position in columns):
+                continue
+            if row.block != before:
+                table.add_row(Text(row.block, style="bold"))
+            before = row.block
+            found = [(texts[position][number], row.cells[position]) for position in columns]
+            cells = [Text(text, style="bold" if cell is not None and cell.best else "") for text, cell in found]
+            table.add_row(Text(_indented(row)), *cells)
+        return table
+
+    def _label_width(self, width: int) -> int:
+        widest = max(cell_len(text) for row in self.grid.rows for text in (row.block, _indented(row), self.grid.heading))
+        left = width - sum(GAP + self._width(position) for position in range(len(self.grid.columns)))
+        return min(widest, max(LABEL_LEAST, width // 3, left))
+
+    def _width(self, position: int) -> int:
+        heading = cell_len(self.grid.columns[position].label)
+        return max(len(self._texts(position)[0]), min(heading, HEADING_MOST))
+
+    def _texts(self, position: int) -> list[str]:
+        """A column's cells, all of one width, with the decimal points in line."""
+        column = self.grid.columns[position]
+        parts = [column.figures(row.cells[position]) for row in self.grid.rows]
+        means, changes, marks = (max(map(len, part)) for part in zip(*parts, strict=True))
+        blank = " " if changes else ""
+        return [f"{mean:>{means}}{blank}{change:>{changes}}{mark:<{marks}}" for mean, change, mark in parts]
+
+
+def clean(text: object) -> str:
+    r"""Text from data as one line, without control characters.
+
+    >>> clean("a\x1b[31m\n b")
+    'a [31m b'
+    """
+    return " ".join(plain(text).split())
+
+
+def escaped(text: str) -> str:
+    r"""Text as LaTeX prints it.
+
+    >>> print(escaped("50 % of a_b {x}"))
+    50 \% of a\_b \{x\}
+    """
+    return _SPECIAL.sub(lambda found: _LATEX[found[0]], clean(text))
+
+
+def told_apart(paths: Iterable[str]) -> dict[str, str]:
+    """Each path's last parts, as many as tell it from the others.
+
+    >>> told_apart(["runs/a/age", "runs/b/age", "google/flan-t5-base"])
+    {'runs/a/age': 'a/age', 'runs/b/age': 'b/age', 'google/flan-t5-base': 'flan-t5-base'}
+    """
+    parts = {path: PurePath(path).parts or (path,) for path in paths}
+    names = {}
+    for path, mine in parts.items():
+        ends = range(1, len(mine) + 1)
+        alone = (n for n in ends if not any(other != path and theirs[-n:] == mine[-n:] for other, theirs in parts.items()))
+        names[path] = str(PurePath(*mine[-next(alone, len(mine)) :]))
+    return names
+
+
+def _latex_cell(column: Column, cell: Cell | None) -> str:
+    mean, change, marks = column.figures(cell, PAGE)
+    told = " ".join(filter(None, (escaped(mean), escaped(change).replace("+", "$+$"))))
+    bold = rf"\textbf{{{told}}}" if cell is not None and cell.best else told
+    return bold + (f"$^{{{marks.replace(OWN, chr(92) + 'dagger ').strip()}}}$" if marks else "")
+
+
+def _joined(column: Column, cell: Cell | None) -> str:
+    mean, change, marks = column.figures(cell, PAGE)
+    return " ".join(filter(None, (mean, change))) + marks
+
+
+def _gain(column: Column, cell: Cell | None) -> float | None:
+    if cell is None:
+        return None
+    change = round(cell.change or 0.0, 3)  # what is written as 0 has no colour
+    return Figures(column.metric).gain(change)
+
+
+def _indented(row: Row) -> str:
+    return f"  {row.label}" if row.block else row.label

@@ -1,0 +1,33 @@
+"""What the lines behind a grid hold, and in what unit: numbers as flat objects. Knows no run and no form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from resect.core.comparison import Difference, Estimate
+
+from .grid_formats import Column
+
+
+def spread(estimate: Estimate) -> dict[str, Any]:
+    """An estimate, flat."""
+    low, high = estimate.interval
+    return {"mean": estimate.mean, "low": low, "high": high, "std_over_instructions": estimate.std_over_instructions}
+
+
+def changed(change: float | None, paired: Difference | None) -> dict[str, Any]:
+    """A change, flat; with an interval where it was measured as a difference of pairs."""
+    low, high, p_value = (None, None, None) if paired is None else (*paired.interval, paired.p_value)
+    return {"change": change, "change_low": low, "change_high": high, "p_value": p_value}
+
+
+def unit(columns: Sequence[Column]) -> str:
+    """What the numbers of these columns are."""
+    shares, losses = ([column for column in columns if column.is_loss == lossy] for lossy in (False, True))
+    parts = ["Accuracy on held-out examples, mean over the instructions, in per cent; changes in points."] if shares else []
+    if any(column.metric == "generation" for column in shares):
+        parts.append("The answer is the most probable choice, or where a heading says generation, the text that is generated.")
+    if any(column.metric.startswith("top") for column in shares):
+        parts.append("Where a heading says top: the right answer's first token is among so many most probable ones.")
+    if losses:
+        parts.append("Log loss on held-out examples where a heading says so: less is better.")
+    return " ".join(parts)

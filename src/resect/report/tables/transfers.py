@@ -1,0 +1,66 @@
+"""Plans × tasks: what a plan that was found on one task does to others. Measures nothing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from resect.core.comparison import Difference, Estimate
+from resect.core.errors import InputError
+
+from .grid_formats import OWN, SURE, Cell, Column, Grid, Row, clean, told_apart
+from .grid_records import changed, spread, unit
+
+
+def transferred(found: Mapping[str, Any]) -> Grid:
+    """Plans × tasks, from what `asking.transfer` found: the model as it is, then a row a plan, by the task it was found on.
+
+    A cell is the metric after the edit and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
+    the task that the plan was found on. Plans found on one task, or on none that is known, are told apart by their folder.
+
+    Raises InputError where there is no task, or where an estimate is damaged.
+    """
+    tasks, plans, metrics = list(found["tasks"]), list(found["plans"]), found.get("metrics") or {}
+    if not tasks:
+        raise InputError("There is no task to show a transfer to; name at least one.")
+    columns = tuple(Column(task, str(metrics.get(task) or found["metric"])) for task in tasks)
+    base = [Estimate.from_json(found["base"][task]) for task in tasks]
+    rows = [Row("", "as it is", tuple(Cell(estimate.mean) for estimate in base))]
+    records = [_transfer_record({}, column, estimate, None) for column, estimate in zip(columns, base, strict=True)]
+    for plan, label, results in zip(plans, _plan_labels(plans), found["results"], strict=True):
+        cells = []
+        for column, result in zip(columns, results, strict=True):
+            edited, change = Estimate.from_json(result["edited"]), Difference.from_json(result["difference"])
+            sure = change.improved or change.worsened
+            cells.append(Cell(edited.mean, change.mean, sure=sure, own=plan["found_on"] == column.task))
+            records.append(_transfer_record(plan, column, edited, change))
+        rows.append(Row("", label, tuple(cells)))
+    parts = (
+        *(unit(columns), "A row a plan, by the task it was found on. In brackets: the change against the model as it is."),
+        f"{SURE} the 95 % interval of the change excludes 0 (by chance alone, one in twenty does).",
+        f"{OWN} the task that the plan was found on.",
+    )
+    return Grid("found on", columns, tuple(rows), " ".join(parts), tuple(records))
+
+
+def _plan_labels(plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The task that each plan was found on; where that is not known, or not enough, its folder."""
+    folders = [str(PurePath(plan["name"]).parent) if PurePath(plan["name"]).name == "plan.json" else plan["name"] for plan in plans]
+    names, tasks = told_apart(folders), [plan["found_on"] for plan in plans]
+    labels = []
+    for plan, folder, task in zip(plans, folders, tasks, strict=True):
+        label = names[folder] if task is None else task if tasks.count(task) == 1 else f"{task} · {names[folder]}"
+        labels.append(clean(label) + ("" if plan["cut"] else " (nothing changed)"))
+    return labels
+
+
+def _transfer_record(plan: Mapping[str, Any], column: Column, estimate: Estimate, change: Difference | None) -> dict[str, Any]:
+    return {
+        "plan": plan.get("name"),
+        "found_on": plan.get("found_on"),
+        "task": column.task,
+        "measured": "edited" if plan else "base",
+        "metric": column.metric,
+        **spread(estimate),
+        **changed(None if change is None else change.mean, change),
+        "n_cut": plan.get("cut", 0),
+    }

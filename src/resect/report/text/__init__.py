@@ -1,0 +1,1 @@
+"""Sentences that say what the numbers mean."""

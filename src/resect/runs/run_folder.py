@@ -1,0 +1,204 @@
+"""The run folder: begun, gone on with by whoever has the same settings, refused to others, cleared.
+
+Knows how a folder is opened, locked and matched; what lies in it is told in `contents.py`.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .run_files import COMPARISON, COUNTS, ENVIRONMENT, EXAMPLES, FILES, INPUTS, JOURNAL, LOCK, MATRIX, NO_WORK, PACKAGES, PART, PLAN, PLANS, RECIPE, SCORES, STEERED, TRIALS, Contents
+from resect.core.errors import InputError, RunMismatch, StorageFailure
+from resect.core.files import write_json
+from .journal import FolderJournal, is_torn, lock, sweep
+from .recipe import Recipe
+
+_ELSEWHERE = "choose another folder with --output, or start this one anew with --fresh."
+
+
+class Run(Contents):
+    """A run folder. `open` it to work in it, `load` it to read.
+
+    While it is open to work in, no other process can open it so; `close`, leaving a `with` block, or a kill ends that.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe = folder, recipe
+        self.journal = FolderJournal(folder / JOURNAL)
+        self._release: weakref.finalize[Any, Any] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        recipe: Recipe,
+        inputs: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> "Run":
+        """Begin a run in a new or empty folder, or go on in one that holds the same recipe.
+
+        `inputs` are digests of what the job reads (see `agree`). `fresh` deletes what an earlier run left, no more.
+        Where no work is finished yet, other settings take the place of those that are there.
+        Raises RunMismatch where the folder holds other things, other settings, or a damaged recipe; StorageFailure.
+        """
+        run = cls(Path(folder), recipe.anchored())
+        _make(run.folder)
+        _refuse_foreign(run.folder)
+        run._release = weakref.finalize(run, os.close, lock(run.folder / LOCK))
+        try:
+            held = None if fresh or not (run.folder / RECIPE).exists() else _recipe_of(run.folder)
+            if held is None or run._is_untouched():
+                _clear(run.folder)
+                run.recipe.save(run.folder / RECIPE)
+            else:
+                run._match(held)
+            sweep(run.folder, run.folder / JOURNAL, run.folder / PLANS, run.folder / STEERED)
+            run.note()
+            run.agree(inputs or {})
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Run":
+        """A run folder to read. Raises RunMismatch where it is none."""
+        path = Path(folder)
+        if not (path / RECIPE).exists():
+            what = "is no run folder: it holds no recipe.toml" if path.is_dir() else "does not exist"
+            if path.is_file():
+                home = next((str(each) for each in path.parents if cls.is_run(each)), None)
+                what = "is a file" + ("" if home is None else f" of the run in {home}: name that folder")
+            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr`, `laser` and `lape` write.")
+        return cls(path, _recipe_of(path))
+
+    @staticmethod
+    def is_run(folder: str | os.PathLike[str]) -> bool:
+        """Whether a job has worked in this folder (a recipe that merely lies somewhere makes no run)."""
+        return (Path(folder) / RECIPE).exists() and (Path(folder) / ENVIRONMENT).exists()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None and self._is_untouched():  # wrong input leaves no folder behind
+            _clear(self.folder)
+            (self.folder / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is not ours stays
+                self.folder.rmdir()
+        self.close()
+
+    def close(self) -> None:
+        """Let others work in this folder."""
+        if self._release is not None:
+            self._release()
+
+    def _is_untouched(self) -> bool:
+        """Whether no work is finished: nothing would be lost, and nothing mixed, by starting with other settings."""
+        done = (SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, COUNTS, MATRIX)
+        entries = self.journal.count - sum(self.journal.recall(name) is not None for name in NO_WORK)
+        return not (entries or _part_numbers(self.folder) or any((self.folder / name).exists() for name in done))
+
+    def _match(self, held: Recipe) -> None:
+        other = held.differs(self.recipe)
+        told = [f"{name} (there {_shown(getattr(held, name))}, now {_shown(getattr(self.recipe, name))})" for name in other]
+        if told:
+            raise RunMismatch(f"{self.folder} was made with other settings: {', '.join(told)}. Repeat those, {_ELSEWHERE}")
+
+    def agree(self, inputs: Mapping[str, str]) -> None:
+        """Record digests of what the job reads; a name keeps its digest for as long as the folder lives.
+
+        Raises RunMismatch where the data, the wording or the model behind an unchanged path has changed.
+        """
+        held: dict[str, Any] = dict(self.journal.recall(INPUTS) or {})
+        changed = [name for name in inputs if held.get(name, inputs[name]) != inputs[name]]
+        if changed:
+            raise RunMismatch(
+                f"{self.folder} was made with another {' and '.join(changed)}: the settings are the same, but what "
+                f"they point at has changed. Restore it, {_ELSEWHERE}"
+            )
+        if not inputs.items() <= held.items():
+            self.journal.keep(INPUTS, {**held, **inputs})
+
+    def part(self, number: int, recipe: Recipe, inputs: Mapping[str, str] | None = None) -> "Run":
+        """The run folder of trial `number`, from 1, begun or gone on with. Raises like `open`."""
+        return Run.open(self.folder / f"{PART}{number}", recipe, inputs)
+
+    def parts(self) -> tuple["Run", ...]:
+        """The trials that there are, in order."""
+        return tuple(Run.load(self.folder / f"{PART}{number}") for number in sorted(_part_numbers(self.folder)))
+
+    def note(self, **facts: Any) -> None:
+        """Add to environment.json how the work is done: device, threads, batch size, seconds. Raises StorageFailure."""
+        held = self.environment()
+        versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+        wanted = {**held, "platform": platform.platform(), "versions": versions, **facts}
+        if wanted != held:
+            write_json(self.folder / ENVIRONMENT, wanted)
+
+
+def _shown(value: object) -> str:
+    """A setting, as people read it."""
+    return "not set" if value is None or value == () else repr(value)
+
+
+def _recipe_of(folder: Path) -> Recipe:
+    try:
+        return Recipe.load(folder / RECIPE)
+    except InputError as error:
+        raise RunMismatch(f"The run in {folder} has a damaged recipe: {error} Mend it, {_ELSEWHERE}") from error
+
+
+def _make(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunMismatch(f"{folder} is a file; choose another folder with --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailure(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    # A recipe alone is somebody's own; beside the lock, it is what a kill left of a run that had just begun.
+    if (folder / RECIPE).exists() and ((folder / ENVIRONMENT).exists() or (folder / LOCK).exists()):
+        return
+    foreign = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not is_torn(path))
+    if foreign:
+        some = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise RunMismatch(f"{folder} is no run folder, and it holds {some}. Choose another folder with --output.")
+
+
+def _clear(folder: Path) -> None:
+    """Take away what a run made, and nothing else. The recipe goes last: a kill leaves a run, or no run."""
+    sweep(folder, folder / JOURNAL, folder / PLANS, folder / STEERED)
+    for number in _part_numbers(folder):
+        inner = folder / f"{PART}{number}"
+        _clear(inner)
+        if {path.name for path in inner.iterdir()} <= {LOCK}:
+            shutil.rmtree(inner)
+    FolderJournal(folder / JOURNAL).clear()
+    for name in (PLANS, STEERED):
+        for path in (folder / name).glob("*.json"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is not ours stays
+            (folder / name).rmdir()
+    for name in reversed(FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _part_numbers(folder: Path) -> list[int]:
+    numbers = (path.name.removeprefix(PART) for path in folder.glob(f"{PART}*") if (path / RECIPE).exists())
+    return [int(number) for number in numbers if number.isdecimal()]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

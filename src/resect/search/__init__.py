@@ -1,0 +1,1 @@
+"""Which candidate edit wins, with the least work."""

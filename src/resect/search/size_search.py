@@ -1,0 +1,162 @@
+"""Choose among candidate plans by an objective: golden section, grid, first drop.
+
+Knows numbers only: an objective is a function of a size, closed over whatever it needs; it cannot reach the test split, since nobody
+here has a task. A candidate is never asked twice.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from resect.core.errors import InputError
+from resect.core.execution import InMemory, Journal, Progress, silent
+
+Choose = Literal["golden", "grid", "first-drop"]
+Scale = Literal["log", "linear"]
+CHOICES: tuple[Choose, ...] = ("golden", "grid", "first-drop")
+SCALES: tuple[Scale, ...] = ("log", "linear")
+#: The bracket at which golden section stops and every size that is left is asked (the CRISPR authors' code).
+TOLERANCE = 4
+STAGE = "choosing n"
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate that was asked. `score` in the objective's unit, higher is better."""
+
+    size: int
+    score: float
+    seconds: float
+
+
+class Asked:
+    """An objective that remembers, across a kill too, and tells how far it is."""
+
+    def __init__(self, objective: Callable[[int], float], name: str, journal: Journal, progress: Progress, expected: int) -> None:
+        self._objective, self._name, self._journal = objective, name, journal
+        self._progress, self._expected = progress, expected
+        self.trials: dict[int, Trial] = {}
+        progress(STAGE, 0, expected)
+
+    def __call__(self, size: int) -> float:
+        """The score of `size`; asked of the objective once."""
+        if size not in self.trials:
+            self.trials[size] = self._recalled(size) or self._asked(size)
+            self._progress(STAGE, len(self.trials), max(self._expected, len(self.trials)))
+        return self.trials[size].score
+
+    def _recalled(self, size: int) -> Trial | None:
+        entry = self._journal.recall(f"{self._name}/{size}")
+        return None if entry is None else Trial(size, _number(entry["score"]), _number(entry["seconds"]))
+
+    def _asked(self, size: int) -> Trial:
+        start = time.monotonic()
+        trial = Trial(size, self._objective(size), time.monotonic() - start)
+        self._journal.keep(f"{self._name}/{size}", {"score": trial.score, "seconds": trial.seconds})
+        return trial
+
+    def close(self) -> None:
+        """Tell that nothing more will be asked."""
+        self._progress(STAGE, len(self.trials), len(self.trials))
+
+
+def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smaller", "earlier"] = "smaller") -> Trial:
+    """The trial of the highest score. Ties go to the smaller size, or to the one that was asked earlier.
+
+    Parameters
+    ----------
+    digits : scores are rounded to so many decimals before they are compared (None: not at all)
+    """
+
+    def rank(place: int) -> tuple[float, int]:
+        score = trials[place].score if digits is None else round(trials[place].score, digits)
+        return -score, trials[place].size if ties == "smaller" else place
+
+    return trials[min(range(len(trials)), key=rank)]
+
+
+def choose_size(
+    objective: Callable[[int], float],
+    limit: int,
+    choose: Choose = "golden",
+    *,
+    scale: Scale = "log",
+    name: str = "choose",
+    journal: Journal | None = None,
+    progress: Progress = silent,
+) -> list[Trial]:
+    """Ask the objective about sizes from 0 to `limit`, in the way of `choose`. The trials in the order in which they were asked.
+
+    Size 0 is always asked first: a cut is worth something only beside none.
+
+    Parameters
+    ----------
+    choose : golden: golden section (Kiefer 1953) down to a bracket of 4, then every size of it; where the objective has one peak, that
+        peak (on the log scale: within 0.5 %). grid: every size. first-drop: upwards, to the first size after which the objective falls.
+    scale : of golden section. "log": units stand in the order of their scores, so that the second ten matter less than the first, and
+        a peak among few is not stepped over; "linear": as the CRISPR authors' code does it. Both ask at most `most_asks`.
+    name : tells one search from another in the journal
+
+    Raises InputError for a choice or scale that does not exist, or a negative limit.
+    """
+    if choose not in CHOICES or scale not in SCALES:
+        raise InputError(f"n is chosen by one of {', '.join(CHOICES)} on a scale of {', '.join(SCALES)}, not {choose!r}, {scale!r}.")
+    if limit < 0:
+        raise InputError(f"The most neurons that may be cut is 0 or more, not {limit}.")
+    asked = Asked(objective, name, journal or InMemory(), progress, most_asks(choose, limit))
+    asked(0)
+    if choose == "golden":
+        _golden_section(asked, limit, scale)
+    else:
+        for size in range(1, limit + 1):
+            if asked(size) < asked(size - 1) and choose == "first-drop":
+                break
+    asked.close()
+    return list(asked.trials.values())
+
+
+def most_asks(choose: Choose, limit: int) -> int:
+    """The most sizes that are asked: by golden section size 0, one a narrowing and one more, and the last bracket's five."""
+    if choose != "golden" or limit <= TOLERANCE:
+        return limit + 1
+    narrowings = math.ceil(math.log(limit / TOLERANCE) / -math.log(_GOLDEN))
+    return min(limit + 1, 1 + narrowings + 1 + TOLERANCE + 1)
+
+
+def _golden_section(asked: Asked, limit: int, scale: Scale) -> None:
+    low, high, most = 0, limit, most_asks("golden", limit)
+    while high - low > TOLERANCE and len(asked.trials) < most:
+        left, right = _inner(low, high, asked.trials, scale)
+        # Where neither differs from no cut at all, too few were cut for anything to show; a function with one peak has no such three.
+        silent_yet = scale == "log" and asked(left) == asked(right) == asked(0)
+        if asked(left) >= asked(right) and not silent_yet:  # a tie keeps the smaller sizes
+            high = right
+        else:
+            low = left
+    for size in range(low, high + 1):
+        if len(asked.trials) < most:
+            asked(size)
+
+
+def _inner(low: int, high: int, known: Collection[int], scale: Scale) -> tuple[int, int]:
+    """Two sizes inside the bracket at the golden ratio; one that is known already takes the place of the nearer."""
+    there, back = (math.log1p, math.expm1) if scale == "log" else (float, float)
+    start, width = there(low), there(high) - there(low)
+    pair = [min(max(round(back(start + share * width)), low + 1), high - 1) for share in (1 - _GOLDEN, _GOLDEN)]
+    inside = [size for size in known if low < size < high]
+    if inside:
+        size, place = min(((size, place) for size in inside for place in (0, 1)), key=lambda one: abs(one[0] - pair[one[1]]))
+        pair[place] = size
+    left, right = sorted(pair)
+    if left == right:
+        left, right = (left, right + 1) if right + 1 < high else (left - 1, right)
+    return left, right
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"A journal entry holds {value!r} where a number was kept.")
+    return float(value)

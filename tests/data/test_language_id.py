@@ -1,0 +1,149 @@
+"""Languages: what is identified and what is left unsure, which codes are one language, and text without lines in another language."""
+
+import sys
+from itertools import islice
+
+import pytest
+
+from resect.core.errors import InputError, UnknownName
+from resect.data.corpus import corpus_of
+from resect.data.language_id import LETTERS, Identifier, Purity, check_known, known, letters_in, same
+
+SENTENCES = {
+    "en": "The library was closed because the heating had failed during the night.",
+    "fr": "La bibliothèque était fermée parce que le chauffage était tombé en panne pendant la nuit.",
+    "es": "La biblioteca estaba cerrada porque la calefacción se había estropeado durante la noche.",
+    "de": "Die Bücherei war geschlossen, weil die Heizung in der Nacht ausgefallen war.",
+    "vi": "Thư viện đóng cửa vì hệ thống sưởi bị hỏng trong đêm.",
+    "id": "Perpustakaan itu ditutup karena pemanas ruangan rusak pada malam hari.",
+    "ja": "夜の間に暖房が故障したので、図書館は閉まっていました。",
+    "zh": "因为暖气在夜里坏了，图书馆关门了。",
+    "ru": "Библиотека была закрыта, потому что ночью сломалось отопление.",
+}
+
+
+@pytest.fixture(scope="module")
+def identifier():
+    return Identifier()
+
+
+def test_sentences_are_identified(identifier):
+    assert identifier.of(list(SENTENCES.values())) == list(SENTENCES)
+    assert identifier.of([]) == []
+
+
+def test_what_says_too_little_is_unsure(identifier):
+    assert identifier.of(["", " \n", "12:30, 50 %!", "😀", "ok", "\ud800", "\x00", "ကျေးဇူးတင်ပါတယ်"]) == [None] * 8
+
+
+REGIONS = [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("en_news", "en"), ("fra", "fr"), ("eng-x", "en"), ("cmn", "zh")]
+VARIETIES = [("id", "ms"), ("ms", "id"), ("no", "nb"), ("nor", "nn"), ("nn", "nb"), ("hr", "sr"), ("bs", "hr")]
+
+
+@pytest.mark.parametrize(("code", "found"), [*REGIONS, *VARIETIES])
+def test_codes_that_are_one_language(code, found):
+    assert same(code, found)
+    assert known(code)
+    check_known([code, found])
+
+
+@pytest.mark.parametrize(
+    ("code", "found"), [("en", "fr"), ("en", None), ("id", "tl"), ("sl", "hr"), ("nb", "da"), ("eno", "en"), ("e", "en")]
+)
+def test_codes_that_are_not(code, found):
+    assert not same(code, found)
+
+
+def test_languages_that_nobody_knows_are_told():
+    assert not known("tlh") and not known("xx") and not known("english")
+    with pytest.raises(UnknownName, match=r"Unknown language 'xx'\..*Known: af, ar, "):
+        check_known(["en", "xx"])
+    with pytest.raises(UnknownName, match="'xx'"):
+        Purity(Identifier()).filter("xx", [])
+
+
+class Counted:
+    """Documents that count how many were taken, and know their share."""
+
+    def __init__(self, documents):
+        self.documents, self.taken = documents, 0
+
+    def __iter__(self):
+        self.taken = 0
+        for document in self.documents:
+            self.taken += 1
+            yield document
+
+    def share(self):
+        return self.taken / len(self.documents)
+
+
+def test_documents_in_another_language_are_left_out(identifier):
+    mixed = [SENTENCES["fr"], SENTENCES["en"], "ok", SENTENCES["es"], "1789", f"{SENTENCES['fr']} Oui."]
+    purity = Purity(identifier)
+    french, spanish = purity.filter("fr-CA", mixed), purity.filter("es", mixed)
+    assert dict(purity.read) == {"fr-CA": 0, "es": 0}
+    assert list(french) == [mixed[0], mixed[2], mixed[4], mixed[5]]
+    assert list(spanish) == [mixed[2], mixed[3], mixed[4]]
+    assert dict(purity.read) == {"fr-CA": 6, "es": 6} and dict(purity.left_out) == {"fr-CA": 2, "es": 3}
+    assert list(french) == list(french)
+    assert purity.left_out["fr-CA"] == 2  # of the last iteration, not of all
+    assert french.share() is None
+
+
+def test_short_lines_of_whatever_other_language_are_left_out(identifier):
+    short = "Training a model"
+    assert identifier.of([short]) == [None]  # in any of many languages
+    assert identifier.others([short], "ja") == [True] and identifier.others([short], "en-news") == [False]
+    assert list(Purity(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
+
+
+def test_the_likeliest_language_of_a_few_words_is_not_believed():
+    few = ["is a women.", "use the model.", "use the model as it is", "图书馆门", "Bonjour !"]
+    more = ["the model is used as it is here", "图书馆关门了", "Bonjour tout le monde, et à demain."]
+    assert [letters_in(text) for text in (*few, *more)] == [8, 11, 17, 16, 7, 24, 24, 27]
+    assert Identifier(sure=0.0).of(few[:3]) != ["en"] * 3
+    careful = Identifier(sure=0.0, letters=LETTERS)
+    assert careful.of(few) == [None] * 5
+    assert careful.of(more) == ["en", "zh", "fr"]
+
+
+def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifier):
+    documents = Counted([SENTENCES["en"], SENTENCES["fr"]] * 500)
+    purity = Purity(identifier)
+    filtered = purity.filter("en", documents)
+    assert list(islice(filtered, 3)) == [SENTENCES["en"]] * 3
+    assert (purity.read["en"], purity.left_out["en"]) == (5, 2)
+    assert documents.taken <= 256 and filtered.share() == documents.taken / 1000
+
+
+def test_a_long_document_is_judged_by_its_middle(identifier):
+    menu = "Home | About us | Contact | Terms and conditions of use | Sign in to your account here | "
+    document = menu + SENTENCES["vi"] * 20_000 + menu
+    assert list(Purity(identifier).filter("vi", [document, SENTENCES["en"] * 20_000])) == [document]
+
+
+def test_varieties_stay(identifier):
+    malay = "Perpustakaan itu ditutup kerana sistem pemanasan telah rosak pada waktu malam semalam."
+    assert identifier.of([malay]) == ["ms"]
+    assert list(Purity(identifier).filter("id", [malay, SENTENCES["id"]])) == [malay, SENTENCES["id"]]
+
+
+def test_without_lingua_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lingua", None)
+    with pytest.raises(InputError, match=r"pip install 'resect\[languages\]'"):
+        Identifier()
+
+
+@pytest.mark.real
+def test_real_text_is_pure_and_other_text_is_left_out(shared, identifier):
+    """What the docstring of Identifier says, on fewer lines."""
+    texts = shared / "data" / "multilingual_text"
+    languages = [language for language in SENTENCES if (texts / language).is_dir()]
+    purity = Purity(identifier)
+    for language in languages:
+        own = list(islice(corpus_of(str(texts / language / "valid.txt")), 150))
+        others = [line for other in languages if other != language for line in islice(corpus_of(str(texts / other / "valid.txt")), 20)]
+        long = [line for line in others if len(line) >= 80]
+        assert len(list(purity.filter(language, own))) >= 0.99 * len(own)
+        assert len(list(purity.filter(language, long))) <= 0.1 * len(long)

@@ -1,0 +1,222 @@
+"""The judge: what is sent to a real server on localhost, how replies are read, what is asked again, and what is refused."""
+
+import http.server
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from resect.core.errors import Failure, InputError
+from resect.evaluation.llm_judge import PROMPT, Judge
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with the next of `replies`: (status, body) or (status, body, headers), None to hang up, or what makes one of the question."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, body, dict(self.headers)))
+        replies = self.server.replies
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        if callable(reply):
+            reply = reply(body)
+        if reply is None:
+            return self.connection.close()
+        status, content, *headers = reply
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in (headers[0] if headers else {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return self.wfile.write(content)
+
+    do_GET = do_POST  # noqa: N815  # http.server asks for these names
+
+
+@contextmanager
+def serving(*replies):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.replies, server.asked = list(replies), []
+    server.handle_error = lambda *_: None
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def judge_of(server, key="secret-key", **settings):
+    return Judge(f"http://127.0.0.1:{server.server_port}/v1", "judge-1", key, pause=0.01, **settings)
+
+
+def said(text, **more):
+    return 200, {"choices": [{"message": {"role": "assistant", "content": text}, **more}]}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for name in ("RESECT_JUDGE_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_is_asked():
+    with serving(said("4")) as server:
+        assert judge_of(server).rate("Où {est} la mer ?", " Là.\n", "fr") == 4
+    [(path, body, headers)] = server.asked
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer secret-key" and headers["Content-Type"] == "application/json"
+    assert body["model"] == "judge-1" and body["temperature"] == 0
+    [message] = body["messages"]
+    assert message == {"role": "user", "content": PROMPT.format(language="fr", question="Où {est} la mer ?", answer="Là.")}
+    assert "Où {est} la mer ?\n" in message["content"] and "\nLà.\n" in message["content"] and "language fr" in message["content"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "quality"),
+    [
+        *((f"{number}", number) for number in range(1, 6)),
+        (" **3**\n", 3),
+        ("Rating: 4.", 4),
+        ("4/5", 4),
+        ("I give it 2 out of 5.", 2),
+        ("5, since 5 is right", 5),
+        ("<think>A 1? A 2? No.</think>\n3", 3),
+        ("<think>It is a 2 and then", None),
+        ("0", None),
+        ("6", None),
+        ("10", None),
+        ("-3", None),
+        ("3.5", None),
+        ("3,5", None),
+        ("between 3 and 4", None),
+        ("On a scale from 1 to 5: 4", None),
+        ("good", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_replies(reply, quality):
+    with serving(said(reply)) as server:
+        assert judge_of(server).rate("Q", "A", "en") == quality
+
+
+def test_the_key_comes_from_the_environment(monkeypatch):
+    with serving(said("1")) as server:
+        judge_of(server, None).rate("Q", "A", "en")
+        monkeypatch.setenv("OPENAI_API_KEY", "general\n")
+        judge_of(server, None).rate("Q", "A", "en")
+        monkeypatch.setenv("RESECT_JUDGE_KEY", "own")
+        judge_of(server, None).rate("Q", "A", "en")
+        judge_of(server, "").rate("Q", "A", "en")
+    assert [headers.get("Authorization") for _, _, headers in server.asked] == [None, "Bearer general", "Bearer own", None]
+
+
+@pytest.mark.parametrize("passing", [None, (429, {"error": {"message": "slow down"}}, {"Retry-After": "0"}), (503, b""), (500, b"<html>")])
+def test_what_may_pass_is_asked_again(passing):
+    with serving(passing, passing, passing, said("3")) as server:
+        assert judge_of(server).rate("Q", "A", "en") == 3
+        assert len(server.asked) == 4
+    assert all(each[1] == server.asked[0][1] for each in server.asked)
+
+
+@pytest.mark.parametrize(
+    ("passing", "reason"), [(None, ""), ((429, {"error": {"message": "slow down"}}), "429 slow down"), ((503, b""), "503")]
+)
+def test_what_does_not_pass_is_a_failure(passing, reason):
+    with serving(passing) as server:
+        with pytest.raises(Failure, match=f"gave no reply after 3 tries.*{reason}"):
+            judge_of(server, retries=2).rate("Q", "A", "en")
+        assert len(server.asked) == 3
+
+
+def test_nobody_there_and_no_reply_in_time():
+    with serving(said("1")) as server:
+        gone = judge_of(server, retries=1)
+    with pytest.raises(Failure, match=r"gave no reply after 2 tries .*refused"):
+        gone.rate("Q", "A", "en")
+    silent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)  # takes the connection, and says nothing
+    try:
+        with pytest.raises(Failure, match=r"gave no reply at the first try .*timed out"):
+            judge_of(silent, retries=0, timeout=0.2).rate("Q", "A", "en")
+    finally:
+        silent.server_close()
+
+
+REFUSED = [
+    ((401, {"error": {"message": "bad key secret-key"}}), r"refuses the key \(401: bad key …\).*\$RESECT_JUDGE_KEY or \$OPENAI_API_KEY"),
+    ((403, b""), "refuses the key"),
+    ((404, {"error": {"message": "The model judge-1 does not exist"}}), r"no model 'judge-1' \(404: The model.*before /chat/completions"),
+    ((404, {"detail": "Not Found"}), "404: .*Not Found"),
+    ((400, {"error": "too\nlong"}), r"refuses the question \(400: too long\)"),
+    ((302, b"", {"Location": "http://127.0.0.1:1/"}), "sends questions elsewhere"),
+    ((200, b"<html>hello"), "not reply as an OpenAI-compatible server does, but: '<html>hello'"),
+    ((200, {"choices": []}), "OpenAI-compatible"),
+    ((200, ["x"]), "OpenAI-compatible"),
+]
+
+
+@pytest.mark.parametrize(("reply", "says"), REFUSED)
+def test_what_will_never_do_is_told_at_once(reply, says):
+    with serving(reply) as server:
+        with pytest.raises(InputError, match=says) as caught:
+            judge_of(server).rate("Q", "A", "en")
+        assert len(server.asked) == 1
+    assert "secret-key" not in str(caught.value)
+
+
+def test_without_a_key_that_is_said():
+    with serving((401, b"")) as server, pytest.raises(InputError, match="refuses a question without a key"):
+        judge_of(server, None).rate("Q", "A", "en")
+
+
+def test_settings_that_the_server_refuses_are_left_out():
+    no_limit = (400, {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}})
+    no_zero = (400, {"error": {"message": "'temperature' does not support 0 with this model."}})
+    with serving(no_limit, no_zero, said("2"), said("5")) as server:
+        judge = judge_of(server)
+        assert [judge.rate("Q", "A", "en"), judge.rate("Q", "A", "en")] == [2, 5]
+    assert [sorted(set(body) - {"model", "messages"}) for _, body, _ in server.asked] == [
+        ["max_tokens", "temperature"],
+        ["temperature"],
+        [],
+        [],
+    ]
+
+
+def test_many_threads_may_ask_at_once():
+    no_zero = (400, {"error": {"message": "'temperature' does not support 0 with this model."}})
+    with serving(lambda body: no_zero if "temperature" in body else said("4")) as server, ThreadPoolExecutor(8) as threads:
+        judge = judge_of(server)
+        assert list(threads.map(lambda place: judge.rate(f"Q{place}", "A", "en"), range(16))) == [4] * 16
+    assert len([body for _, body, _ in server.asked if "temperature" not in body]) == 16
+
+
+@pytest.mark.parametrize("end", ["/v1", "/v1/", "/v1/chat/completions", " "])
+def test_addresses_end_as_they_like(end):
+    with serving(said("1")) as server:
+        Judge(f"http://127.0.0.1:{server.server_port}{end}", "m").rate("Q", "A", "en")
+    assert server.asked[0][0].endswith("/chat/completions") and server.asked[0][0].count("/chat") == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000/v1", "ftp://host/v1", "http://", "http://host:port/v1", "http://a:b@host/v1", "http://h/v1?x=1"]
+)
+def test_what_is_no_address_is_told(url):
+    with pytest.raises(InputError, match="is no address of a judge"):
+        Judge(url, "m")
+
+
+def test_a_key_that_cannot_be_sent_is_told_and_not_shown():
+    with pytest.raises(InputError, match="signs that no key has") as caught:
+        Judge("http://host/v1", "m", "secret\nkey")
+    assert "secret" not in str(caught.value)

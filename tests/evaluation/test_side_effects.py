@@ -1,0 +1,236 @@
+"""What stands beside a comparison is what each measure gives by itself, for one plan, for several, and for none."""
+
+import dataclasses
+import functools
+import math
+
+import pytest
+import torch
+
+import pico
+import planted
+from resect.core.address import Neurons
+from resect.core.comparison import Comparison
+from resect.core.errors import BadTask, InputError, PromptTooLong
+from resect.core.execution import InMemory
+from resect.data.tasks.base import Task
+from resect.edits.neurons import Scale
+from resect.edits.plan import Plan
+from resect.evaluation.calibration import calibrated
+from resect.evaluation.compare import Compared, compare, evaluate
+from resect.evaluation.questions import Questions
+from resect.evaluation.side_effects import CHUNK, Beside
+from resect.models.language_model import LanguageModel
+
+TEXTS = ("some plain text to read", "and another one, which is longer than that")
+
+
+@functools.cache
+def compared(kind: str) -> tuple[Compared, Plan]:
+    model, bias, _ = planted.model(kind)
+    plan = Plan((Scale(bias, 0.0),))
+    return compare(model, plan, planted.task(24)), plan
+
+
+def measured(found: Compared, plans: list[Plan], **wanted: object) -> Comparison:
+    comparison, notes = Beside(**wanted).measure(found.comparison, found.questions, plans)
+    assert notes == ()
+    return comparison
+
+
+def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
+    found, plan = compared("llama")
+    comparison = measured(found, [plan], calibrate=("cc", "dc"))
+    for kind in ("cc", "dc"):
+        assert comparison.baselines[kind].mean == pytest.approx(calibrated(found.questions, kind).mean)
+    assert measured(found, [plan]).baselines == {"cc": None, "dc": None}
+
+
+def test_answers_by_generation_stand_beside_those_by_scoring() -> None:
+    found, plan = compared("llama")
+    both = measured(found, [plan], generation=True).other_metrics["generation"]
+    alone = evaluate(found.questions.model, plan, planted.task(24), metric="generation")
+    assert both["base"] == alone.base.to_json()
+    assert both["edited"] == alone.edited.to_json()
+    assert both["difference"] == alone.difference.to_json()
+    assert all(0 <= share <= 1 for share in both["unmatched"].values())
+    assert both["unmatched"]["base"] == pytest.approx(float((found.questions.by("generation").answers(Plan()).predictions < 0).mean()))
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5-gated", "bert"])
+def test_perplexity_is_that_of_the_model_with_and_without_the_plan(kind: str) -> None:
+    found, plan = compared(kind)
+    said = measured(found, [plan], texts=TEXTS, text_name="mine").side_effects["perplexity"]
+    model = found.questions.model
+    assert said["base"] == pytest.approx(model.perplexity(TEXTS))
+    with plan.applied(model):
+        assert said["edited"] == pytest.approx(model.perplexity(TEXTS))
+    assert said["base"] != said["edited"]
+    assert said["kind"] == ("pseudo-perplexity" if kind == "bert" else "perplexity")
+    assert said["text"] == "mine"
+    assert said["tokens"] == model.text_logprob(TEXTS)[1]
+
+
+def test_another_task_is_compared_on_its_own_test_split() -> None:
+    found, plan = compared("llama")
+    other = dataclasses.replace(planted.task(20), name="other", instructions=("Name it:",))
+    effect = measured(found, [plan], tasks=(other,)).side_effects["other"]
+    alone = evaluate(found.questions.model, plan, other)
+    assert (effect["base"], effect["edited"]) == (alone.base.mean, alone.edited.mean)
+    assert effect["difference"] == alone.difference.to_json()
+
+
+def test_of_several_plans_the_outcomes_are_averaged() -> None:
+    found, plan = compared("llama")
+    both = measured(found, [plan, Plan()], texts=TEXTS).side_effects["perplexity"]
+    one = measured(found, [plan], texts=TEXTS).side_effects["perplexity"]
+    assert both["edited"] == pytest.approx((one["edited"] + one["base"]) / 2)
+
+
+def test_without_a_plan_nothing_is_said_of_an_edited_model() -> None:
+    found, _ = compared("llama")
+    comparison = measured(found, [], texts=TEXTS, generation=True, tasks=(dataclasses.replace(planted.task(), name="other"),))
+    assert comparison.side_effects["perplexity"]["edited"] is None
+    assert comparison.other_metrics["generation"]["edited"] is comparison.other_metrics["generation"]["difference"] is None
+    assert comparison.side_effects["other"]["edited"] is None
+    assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
+    model = LanguageModel.of(pico.build("gptj", dtype=torch.float64), pico.tokenizer("gptj"))
+    with torch.no_grad():  # the content-free answer "b" becomes impossible
+        model.model.lm_head.bias[model.tokens("a:", "b").label_ids[-1]] = -torch.inf
+    found = compare(model, Plan(), planted.task(24))
+    beside = Beside(calibrate=("cc",), texts=("",))
+    comparison, notes = beside.measure(found.comparison, found.questions, [Plan()])
+    assert comparison.baselines["cc"] is None
+    assert comparison.side_effects["perplexity"] is None or math.isfinite(comparison.side_effects["perplexity"]["base"])
+    assert "probability 0" in notes[0]
+    again, said = dataclasses.replace(beside, must=True).measure(found.comparison, found.questions, [Plan()])
+    assert (again, said) == (comparison, notes)  # what is not finite costs nothing that was measured before
+
+
+def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
+    model, task = LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), planted.task()
+    spare = model.context - max(model.lengths([task.prompt(each, task.instructions[0]) for each in task.examples], ["b"] * 60))
+    long = dataclasses.replace(task, template="{{ instruction }}" + "a" * (spare - 4) + "{{ text }}:")
+    found = compare(model, Plan(), long)
+    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [Plan()])
+    assert comparison.other_metrics["generation"] is None
+    assert "do not fit" in notes[0]
+    with pytest.raises(PromptTooLong):
+        Beside(generation=True, must=True).measure(found.comparison, found.questions, [Plan()])
+
+
+def test_what_the_journal_holds_is_not_asked_again() -> None:
+    found, plan = compared("llama")
+    journal, stages = InMemory(), []
+    beside = Beside(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
+    first, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal)
+    kept = len(journal._entries)
+    again, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal, progress=lambda *told: stages.append(told))
+    assert again == first
+    assert len(journal._entries) == kept
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept(kind: str) -> None:
+    found, _ = compared(kind)
+    model = found.questions.model
+    site = model.anatomy.sites[-1]
+    lost = Plan((Scale(Neurons({site: range(model.anatomy.shape(site)[0])}), 1e300),))
+    comparison, notes = Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [lost])
+    effect = comparison.side_effects["perplexity"]
+    assert effect["base"] == pytest.approx(model.perplexity(TEXTS))
+    assert effect["edited"] is None
+    assert len(notes) == 1
+    assert "edited model" in notes[0]
+    assert comparison.base == found.comparison.base
+
+
+def test_plain_text_is_read_in_parts_that_are_kept() -> None:
+    found, _ = compared("bert")
+    texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
+    journal, told = InMemory(), []
+    said, _ = Beside(texts=texts).measure(found.comparison, found.questions, [], journal=journal, progress=lambda *each: told.append(each))
+    parts = [key for key in journal._entries if key.startswith("text/")]
+    assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (CHUNK // 274)) == 2
+    assert told == [("reading plain text", done, 2) for done in range(3)]
+    assert said.side_effects["perplexity"]["base"] == pytest.approx(found.questions.model.perplexity(texts))
+
+
+def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
+    other = dataclasses.replace(planted.task(20), name="other")
+    with pytest.raises(InputError, match="'other' stands there twice"):
+        Beside(tasks=(other, other))
+    with pytest.raises(InputError, match="'perplexity'"):
+        Beside(tasks=(dataclasses.replace(other, name="perplexity"),))
+
+
+def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
+    scored, plan = compared("llama")
+    found = compare(scored.questions.model, plan, planted.task(24), metric="generation")
+    comparison, notes = Beside(calibrate=("cc",)).measure(found.comparison, found.questions, [plan])
+    assert comparison.baselines == {"cc": None, "dc": None}
+    accuracy = comparison.other_metrics["accuracy"]
+    assert accuracy["baselines"]["cc"]["mean"] == pytest.approx(calibrated(found.questions, "cc").mean)
+    assert accuracy["base"]["mean"] == pytest.approx(found.questions.by("accuracy").answers(Plan()).mean)
+    assert "by scoring" in notes[0]
+    assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def free(metric: str) -> Task:
+    task = planted.task(12)
+    examples = tuple(dataclasses.replace(example, choices=(), gold="n or more") for example in task.examples)
+    return dataclasses.replace(task, name="told", examples=examples, metric=metric, matching="contains", answer_tokens=2)
+
+
+def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
+    scored, plan = compared("llama")
+    model = scored.questions.model
+    found = compare(model, plan, free("generation"))
+    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [plan])
+    assert set(comparison.other_metrics) == {"logloss"}
+    assert comparison.other_metrics["logloss"]["base"] == evaluate(model, None, free("logloss")).base.to_json()
+    assert notes == ()
+    asked = Beside(calibrate=("cc",), must=True)
+    with pytest.raises(BadTask, match="two choices"):
+        asked.check(found.questions)
+    lossy = compare(model, plan, free("logloss"))
+    texts, _ = Beside(generation=True).measure(lossy.comparison, lossy.questions, [plan])
+    assert "unmatched" not in texts.other_metrics["generation"]
+
+
+def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> None:
+    scored, plan = compared("llama")
+    found = compare(scored.questions.model, plan, free("top10"))
+    comparison, notes = Beside().measure(found.comparison, found.questions, [plan])
+    assert set(comparison.other_metrics) == {"top1", "top5", "logloss"}
+    means = [comparison.other_metrics[metric]["base"]["mean"] for metric in ("top1", "top5")]
+    assert means == sorted(means)
+    assert means[-1] <= comparison.base.mean
+    n = found.comparison.n_examples
+    assert f"{n} of {n} golden answers" in notes[0]
+
+
+def test_another_task_is_compared_by_its_own_metric() -> None:
+    found, plan = compared("llama")
+    effect = measured(found, [plan], tasks=(free("logloss"),)).side_effects["told"]
+    assert effect["metric"] == "logloss"
+    assert effect["base"] == pytest.approx(evaluate(found.questions.model, None, free("logloss")).base.mean)
+
+
+def test_what_cannot_be_asked_beside_is_refused_before_anything_is_asked() -> None:
+    found, _ = compared("llama")
+    bare = dataclasses.replace(found.questions.task, template="{{ instruction }}")
+    questions = Questions(found.questions.model, bare, bare.examples)
+    Beside(calibrate=("cc",)).check(questions)
+    with pytest.raises(BadTask, match="no text field"):
+        Beside(calibrate=("cc",), must=True).check(questions)
+
+
+def test_a_plan_that_cannot_be_applied_is_never_hidden_in_a_note() -> None:
+    found, _ = compared("llama")
+    wrong = Plan((Scale(Neurons({"decoder.9.up": [0]}), 0.0),))
+    with pytest.raises(Exception, match=r"decoder\.9"):
+        Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [wrong])

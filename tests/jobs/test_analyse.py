@@ -1,0 +1,204 @@
+"""The act behind `resect analyse`: on a run of LASER in a folder; what it keeps, what it goes on with, what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import pico
+from methods.laser.analyses.studies import choices_task
+from resect.core.errors import BadRecipe, InputError, RunMismatch, UnknownName
+from resect.edits.plan import Plan
+from resect.jobs import run as jobs
+from resect.jobs.analyse import ANALYSES, analyse
+from resect.methods.laser.analyses.catalogue import SENTENCES
+from resect.report.readers.analyses import analyses_of
+from resect.report.text.analysis_sentences import sentences
+from resect.runs.journal import lock
+from resect.runs.recipe import Recipe
+from resect.runs.run_files import LOCK
+from resect.runs.run_folder import Run
+
+TASK_FILE = """
+name = "choices"
+data = "items.jsonl"
+template = "{{ instruction }} {{ text }}: {{ answer }}"
+instructions = [""]
+choices = "choices"
+gold = "gold"
+group = "group"
+"""
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model, a task of three choices and a text; not to be changed."""
+    folder = tmp_path_factory.mktemp("choices")
+    model = pico.build("llama", seed=3)
+    model.save_pretrained(folder / "model")
+    pico.tokenizer("llama").save_pretrained(folder / "model")
+    rows = [{"text": e.fields["text"], "choices": e.choices, "gold": e.gold, "group": e.group} for e in choices_task(60).examples]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "task.toml").write_text(TASK_FILE)
+    (folder / "text.txt").write_text("a line to read\nand another one\n")
+    return folder
+
+
+def recipe_of(where: Path, output: Path, **settings: object) -> Recipe:
+    base = {"method": "laser", "model": str(where / "model"), "task": str(where / "task.toml"), "output": str(output)}
+    quick = {"rho": (0.5, 0.1), "calibrate": ("none",), "generation": False, "text": (str(where / "text.txt"),), "cache_size": 0.0}
+    return Recipe(**(base | quick | settings))
+
+
+@pytest.fixture(scope="module")
+def finished(where: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of LASER with a plan. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    outcome = jobs.job(recipe_of(where, folder))
+    assert not outcome.plan.is_empty
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    shutil.copytree(finished, tmp_path / "run")
+    return Run.load(tmp_path / "run")
+
+
+def test_every_analysis_has_its_sentence() -> None:
+    assert list(SENTENCES) == list(ANALYSES)
+
+
+def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None:
+    stages: list[str] = []
+    found = analyse(run, progress=lambda stage, done, total: stages.append(stage))
+    assert set(found) == {*ANALYSES} - {"paraphrases", "frequency"}
+    assert run.analyses() == json.loads(json.dumps(found))
+    assert {"decomposing", "the loss of every reduction"} <= set(stages)
+    read, odd = analyses_of(run.analyses())
+    assert odd == []
+    assert [line.partition(":")[0] for line in sentences(found)] == list(found)
+    assert all(getattr(read, name) for name in found)
+    select = run.comparison()["other_metrics"]["select"]
+    assert found["loss"]["base"]["accuracy"] == pytest.approx(select["base"])
+    (edit,) = Plan.from_json(run.plan_json()).edits
+    row, column = found["loss"]["sites"].index(str(edit.site)), found["loss"]["rhos"].index(edit.rho)
+    assert found["loss"]["accuracy"][row][column] == pytest.approx(select["chosen"])
+    assert found["components"]["n_examples"] == run.comparison()["difference"]["fixed"]
+    assert not [name for name, value in found.items() if name not in ("spectra", "perplexity") and "split" not in value]
+
+
+def test_a_later_call_keeps_the_rest_and_asks_nothing_twice(run: Run) -> None:
+    first = analyse(run, ["growth"])
+    entries = run.journal.count
+    assert analyse(run, ["reduction"], limit=None).keys() == {"reduction"}
+    more = run.journal.count
+    assert run.analyses().keys() == {"growth", "reduction"} and run.analyses()["growth"] == json.loads(json.dumps(first["growth"]))
+    assert more > entries
+    assert analyse(run, ["growth", "reduction"]) == run.analyses()
+    assert run.journal.count == more
+
+
+def test_limited_examples_are_fewer(run: Run) -> None:
+    whole, few = analyse(run, ["growth"]), analyse(run, ["growth"], limit=20)
+    assert 0 < few["growth"]["n_pairs"] < whole["growth"]["n_pairs"]
+
+
+def test_fresh_takes_the_analyses_away(run: Run) -> None:
+    analyse(run, ["spectra"])
+    with Run.open(run.folder, run.recipe, fresh=True) as again:
+        assert again.analyses() == {}
+
+
+def test_the_same_again_with_other_numbers_of_the_machine(run: Run) -> None:
+    assert analyse(run, ["growth"], device="cpu", state_memory=0.0)["growth"]["n_pairs"] > 0
+    with pytest.raises(BadRecipe, match="dtype cannot be another"):
+        analyse(run, ["growth"], dtype="bfloat16")
+
+
+def test_what_does_not_fit_is_refused_with_the_reason(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="growth"):
+        analyse(run, ["grow"])
+    with pytest.raises(InputError, match="wordings"):
+        analyse(run, ["paraphrases"])
+    with pytest.raises(InputError, match="--counts"):
+        analyse(run, ["frequency"])
+    (tmp_path / "counts.csv").write_text("entity,answer,count\na,b,3\n")
+    for given in ({}, {"what": ["frequency"]}):
+        with pytest.raises(InputError, match="'subject'"):
+            analyse(run, counts=tmp_path / "counts.csv", **given)
+    with pytest.raises(InputError, match="name it too"):
+        analyse(run, ["growth"], counts=tmp_path / "counts.csv")
+    with pytest.raises(InputError, match="not both"):
+        analyse(run, counts=tmp_path / "counts.csv", corpus=[tmp_path / "text.txt"])
+    assert run.analyses() == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_file_is_said_before_any_work(run: Run, content: str) -> None:
+    (run.folder / "analyses.json").write_text(content)
+    entries = run.journal.count
+    with pytest.raises(InputError, match=r"analyses\.json.*Delete it"):
+        analyse(run, ["loss"])
+    assert run.journal.count == entries
+
+
+def test_an_unfinished_run_is_refused(run: Run) -> None:
+    (run.folder / "comparison.json").unlink()
+    with pytest.raises(InputError, match="not finished"):
+        analyse(run)
+
+
+def test_an_empty_plan_leaves_what_needs_none(run: Run) -> None:
+    run.keep_plan(Plan())
+    with pytest.raises(InputError, match=r"plan of this run is empty.*spectra, loss"):
+        analyse(run, ["growth"])
+    assert set(analyse(run)) == {"spectra", "loss"}
+
+
+def test_a_run_of_neurons_has_no_matrices(where: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        model=str(where / "model"),
+        task=str(where / "task.toml"),
+        output=str(tmp_path / "run"),
+        sites=("*.up",),
+        samples=3,
+        n=3,
+        calibrate=("none",),
+        generation=False,
+        text=(str(where / "text.txt"),),
+    )
+    jobs.job(recipe)
+    run = Run.load(tmp_path / "run")
+    with pytest.raises(InputError, match="a run of crispr reduces none"):
+        analyse(run, ["spectra"])
+    assert set(analyse(run)) == {"perplexity", "temperature"}
+
+
+def test_a_run_without_a_task_has_spectra_and_plain_text(where: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"line {n} of a text to read" for n in range(40)))
+    settings = {"task": "", "task_free": True, "rise": 10.0, "rho": Recipe(model="m", task="t").rho, "text": (str(text),)}
+    outcome = jobs.job(recipe_of(where, tmp_path / "run", **settings))
+    run = Run.load(outcome.folder)
+    with pytest.raises(InputError, match="has none"):
+        analyse(run, ["loss"])
+    assert set(analyse(run)) == {"spectra"} | ({"perplexity"} if outcome.plan.edits else set())
+
+
+def test_another_process_is_waited_for(run: Run) -> None:
+    with Run.open(run.folder, run.recipe), pytest.raises(RunMismatch, match="Another process"):
+        analyse(run, ["spectra"])
+    analyse(run, ["spectra"])
+    lock(run.folder / LOCK)  # given back
+
+
+def test_a_model_that_has_changed_is_refused(where: Path, tmp_path: Path, finished: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(where / "model", tmp_path / "model")
+    pico.build("llama", seed=1).save_pretrained(tmp_path / "model")
+    recipe = tmp_path / "run" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace(str(where / "model"), str(tmp_path / "model")))
+    with pytest.raises(RunMismatch, match="weights"):
+        analyse(Run.load(tmp_path / "run"), ["spectra"])

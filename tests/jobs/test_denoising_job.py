@@ -1,0 +1,88 @@
+"""Rank reduction without a task: accepted by one half of a text, reported on the other."""
+
+import json
+
+import pytest
+
+from resect.core.errors import BadRecipe, InputError
+from resect.jobs import run
+from resect.jobs.dry_run import describe
+from resect.methods.laser.denoising import Denoising, rho_for
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"line {number} of a text that nobody wrote\n" for number in range(12)))
+    return path
+
+
+def recipe_of(where, tmp_path, text, **settings):
+    given = {"method": "laser", "model": str(where / "model"), "task_free": True, "text": (str(text),), "cache_size": 0.0}
+    return Recipe(**(given | {"output": str(tmp_path / "run")} | settings))
+
+
+def test_the_run_is_whole_and_the_text_hardly_worse(where, tmp_path, text):
+    outcome = run.job(recipe_of(where, tmp_path, text, rise=0.05))
+    left = Run.load(outcome.folder)
+    comparison = left.comparison()
+    assert comparison["task"] == "plain text"
+    assert comparison["n_examples"] == 6
+    for line in left.trials():
+        assert line["kept"] <= line["complete"]
+        assert line["noise_edge"] > 0
+    assert len(outcome.plan.edits) == sum(line["kept"] for line in left.trials())
+    perplexity = comparison["side_effects"]["perplexity"]
+    assert perplexity["edited"] < 1.5 * perplexity["base"]
+
+
+def test_what_is_accepted_keeps_within_the_rise(where, tmp_path, text):
+    recipe = recipe_of(where, tmp_path, text, rise=0.02)
+    lines = Run.load(run.job(recipe).folder).trials()
+    kept = [line["score"] for line in lines if line["kept"]]
+    assert kept == [] or max(kept) <= 1.02 * _base(recipe)
+
+
+def _base(recipe):
+    from resect.evaluation.text_passages import Passages
+    from resect.jobs.inputs import model_of, texts_of
+
+    passages = Passages(model_of(recipe), texts_of(recipe.text), 0, 2)
+    return passages.perplexity(passages.losses().sum()) * (1 + 1e-6)
+
+
+def test_a_task_is_refused_with_the_way_out(where, text, tmp_path):
+    with pytest.raises(BadRecipe, match="--beside"):
+        recipe_of(where, tmp_path, text, task="bbq")
+
+
+def test_a_text_of_one_line_is_refused(where, tmp_path):
+    (tmp_path / "one.txt").write_text("only this\n")
+    with pytest.raises(InputError, match="too short"):
+        run.job(recipe_of(where, tmp_path, tmp_path / "one.txt"))
+
+
+def test_a_dry_run_says_what_would_be_done(where, tmp_path, text):
+    told = " ".join(describe(recipe_of(where, tmp_path, text)))
+    assert "edge of noise" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("of", [1, 3, 7, 128, 4096])
+def test_every_rank_has_a_short_rho(of):
+    from resect.edits.svd import share
+
+    assert all(share(rho_for(rank, of), of) == rank for rank in range(of))
+
+
+def test_a_negative_rise_is_refused():
+    with pytest.raises(InputError):
+        Denoising(rise=-0.1)
+
+
+def test_beside_tasks_are_measured(where, tmp_path, text):
+    recipe = recipe_of(where, tmp_path, text, beside=(str(where / "task.toml"),), data=())
+    found = json.loads((run.job(recipe).folder / "comparison.json").read_text())
+    assert set(found["side_effects"]) == {"perplexity", "planted"}

@@ -1,0 +1,146 @@
+"""Acts that keep no run: what they answer, that a kill costs nothing where a folder is given, and what they refuse first."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import pico
+import planted
+from resect.core.address import Neurons
+from resect.core.errors import BadTask, InputError, UnknownName, WrongModel
+from resect.data.tasks.registry import load_task
+from resect.edits.neurons import Scale
+from resect.edits.plan import Plan
+from resect.evaluation.calibration import calibrated
+from resect.evaluation.compare import evaluate
+from resect.evaluation.questions import Questions
+from resect.jobs import evaluate as evaluate_job
+from resect.jobs.evaluate import Carried
+from resect.models.language_model import LanguageModel
+from resect.models.loading import load_model
+
+SETTINGS = {"generation": False}
+PLAN = Plan((Scale(Neurons({"decoder.1.up": planted.BIAS_UNITS}), 0.0),))
+
+
+@pytest.fixture(scope="module")
+def model(where: Path) -> LanguageModel:
+    return load_model(str(where / "model"))
+
+
+@pytest.fixture
+def second(where: Path, tmp_path: Path) -> str:
+    """Another task file, of the same items in other words."""
+    text = planted.TASK_FILE.replace('"planted"', '"second"').replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    (tmp_path / "second.toml").write_text(text.replace("Say it.", "Tell me."))
+    return str(tmp_path / "second.toml")
+
+
+def test_a_task_is_evaluated_with_and_without_a_plan(model: LanguageModel, where: Path) -> None:
+    task = str(where / "task.toml")
+    (alone,) = evaluate_job.evaluate(model, None, [task], SETTINGS).values()
+    (both,) = evaluate_job.evaluate(model, PLAN, [task], SETTINGS).values()
+    wanted = evaluate(model, PLAN, load_task(task))
+    assert alone.edited is None
+    assert alone.base == both.base == wanted.base
+    assert both.edited == wanted.edited
+    assert alone.side_effects["perplexity"]["edited"] is None
+    assert both.side_effects["perplexity"]["edited"] > 1
+
+
+def test_calibration_is_that_of_the_model_as_it_is(model: LanguageModel, where: Path) -> None:
+    path = str(where / "task.toml")
+    (found,) = evaluate_job.evaluate(model, PLAN, [path], {**SETTINGS, "calibrate": ["cc"]}).values()
+    task = load_task(path)
+    assert found.baselines["cc"].mean == pytest.approx(calibrated(Questions(model, task, task.split("test")), "cc").mean)
+    assert found.baselines["dc"] is None
+
+
+def test_of_several_tasks_the_last_is_refused_before_the_first_is_asked(model: LanguageModel, where: Path) -> None:
+    task, stages = str(where / "task.toml"), []
+    with pytest.raises(InputError, match="nowhere"):
+        evaluate_job.evaluate(model, None, [task, "nowhere.toml"], {}, lambda *told: stages.append(told))
+    with pytest.raises(InputError, match="task in front of a path"):
+        evaluate_job.evaluate(model, None, [task], {"data": [f"bbq={task}"]}, lambda *told: stages.append(told))
+    with pytest.raises(InputError, match="give each once"):
+        evaluate_job.evaluate(model, None, [task, task], {}, lambda *told: stages.append(told))
+    assert stages == []
+
+
+def test_plans_are_carried_over_to_tasks(model: LanguageModel, where: Path, second: str) -> None:
+    first = str(where / "task.toml")
+    plans = [Carried("cut", PLAN, "planted"), Carried("nothing", Plan())]
+    found = evaluate_job.transfer(model, plans, [first, second], SETTINGS)
+    assert found["tasks"] == ["planted", "second"]
+    assert found["plans"] == [{"name": "cut", "found_on": "planted", "cut": 3}, {"name": "nothing", "found_on": None, "cut": 0}]
+    for place, task in enumerate((first, second)):
+        wanted = evaluate(model, PLAN, load_task(task)).to_json()
+        assert found["base"][load_task(task).name] == wanted["base"]
+        assert found["results"][0][place] == {"edited": wanted["edited"], "difference": wanted["difference"]}
+        assert found["results"][1][place]["difference"]["mean"] == 0
+
+
+def test_a_plan_for_another_model_is_refused_before_anything_is_asked(model: LanguageModel, where: Path) -> None:
+    other, _, _ = planted.model("llama", seed=1)
+    foreign, stages = PLAN.for_model(other), []
+    with pytest.raises(WrongModel):
+        evaluate_job.transfer(
+            model, [Carried("mine", PLAN), Carried("foreign", foreign)], [str(where / "task.toml")], {}, lambda *t: stages.append(t)
+        )
+    assert stages == []
+    evaluate_job.transfer(model, [Carried("foreign", foreign)], [str(where / "task.toml")], {}, allow_other_model=True)
+
+
+def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_model_s(
+    model: LanguageModel, where: Path, tmp_path: Path
+) -> None:
+    task = str(where / "task.toml")
+
+    def asked(of: LanguageModel) -> int:
+        before = len(list((tmp_path / "journal").glob("*"))) if (tmp_path / "journal").exists() else 0
+        evaluate_job.transfer(of, [Carried("cut", PLAN)], [task], SETTINGS, keep=tmp_path)
+        return len(list((tmp_path / "journal").glob("*"))) - before
+
+    assert asked(model) == 4  # two instructions, with and without the plan
+    assert asked(model) == 0
+    with Plan((Scale(Neurons({"decoder.0.up": [1]}), 0.5),)).applied(model):
+        assert asked(model) == 4
+
+
+def test_top_k_is_top_ten_with_the_others_beside_it(model: LanguageModel, where: Path) -> None:
+    path = str(where / "task.toml")
+    with pytest.warns(UserWarning, match="first token"):
+        (found,) = evaluate_job.evaluate(model, PLAN, [path], {**SETTINGS, "metric": "topk"}).values()
+    assert found.metric == "top10"
+    assert found.base == evaluate(model, None, load_task(path), metric="top10").base
+    assert set(found.other_metrics) == {"top1", "top5", "accuracy"}
+    carried = evaluate_job.transfer(model, [Carried("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
+    assert (carried["metric"], carried["metrics"]) == ("top10", {"planted": "top10"})
+
+
+def test_what_cannot_be_calibrated_is_refused_before_anything_is_asked(model: LanguageModel, where: Path, tmp_path: Path) -> None:
+    words = planted.TASK_FILE.replace("{{ text }}", "").replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    (tmp_path / "bare.toml").write_text(words.replace('"planted"', '"bare"'))
+    tasks, stages = [str(where / "task.toml"), str(tmp_path / "bare.toml")], []
+    with pytest.raises(BadTask, match="no text field"):
+        evaluate_job.evaluate(model, None, tasks, {**SETTINGS, "calibrate": ["dc"]}, lambda *told: stages.append(told))
+    assert stages == []
+
+
+def test_a_perplexity_that_is_not_finite_is_told_and_the_accuracies_are_kept(where: Path) -> None:
+    lost, path = LanguageModel.of(pico.build("gptj"), pico.tokenizer("gptj")), str(where / "task.toml")
+    with torch.no_grad():  # a letter of the text, and of no choice, becomes impossible
+        lost.model.lm_head.bias[lost.tokenizer("l")["input_ids"]] = -torch.inf
+    with pytest.warns(UserWarning, match="planted: The perplexity could not be measured"):
+        (found,) = evaluate_job.evaluate(lost, None, [path], {**SETTINGS, "text": [str(where / "text.txt")]}).values()
+    assert found.base == evaluate(lost, None, load_task(path)).base
+    assert found.side_effects["perplexity"] is None
+
+
+def test_prompts_are_tried(model: LanguageModel) -> None:
+    ((prompt, before, after),) = evaluate_job.try_plan(model, PLAN, ["Say it. question 3:"], max_new_tokens=2)
+    assert prompt == "Say it. question 3:"
+    assert before != after
+    with pytest.raises(UnknownName):
+        evaluate_job.try_plan(model, Plan((Scale(Neurons({"decoder.7.up": [1]}), 0.0),)), ["a"])

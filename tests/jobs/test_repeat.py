@@ -1,0 +1,69 @@
+"""A run done again gives the same bytes, and what does not agree is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resect.core.errors import InputError, RunMismatch
+from resect.jobs import run
+from resect.jobs.repeat import repeat
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
+
+
+@pytest.fixture(scope="module")
+def finished(where: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repeat") / "first"
+    recipe = Recipe(
+        model=str(where / "model"),
+        task=str(where / "task.toml"),
+        output=str(folder),
+        sites=("*.up",),
+        samples=5,
+        largest=4,
+        trials=2,
+        calibrate=("cc",),
+        text=(str(where / "text.txt"),),
+    )
+    run.job(recipe)
+    return folder
+
+
+def test_every_file_agrees(finished: Path) -> None:
+    found = repeat(Run.load(finished))
+    assert found.agrees
+    assert found.second == finished.with_name("first-repeat")
+    assert {Path(name).name for name in found.files} == {
+        "plan.json",
+        "scores.safetensors",
+        "trials.jsonl",
+        "comparison.json",
+        "examples.jsonl",
+    }
+    assert {str(Path(name).parent) for name in found.files} == {".", "trial-1", "trial-2"}
+    assert all(then == now for then, now in found.files.values())
+    assert all(then == now is not None for then, now in found.inputs.values())
+    assert found.circumstances == {}
+    assert json.loads(json.dumps(found.to_json()))["files"]["plan.json"]["agrees"]
+    assert repeat(Run.load(finished)).agrees, "a finished repetition is made anew"
+
+
+def test_what_was_changed_afterwards_does_not_agree(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    plan["edits"][0]["factor"] = 0.5
+    (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
+    found = repeat(Run.load(tmp_path / "run"), str(tmp_path / "again"))
+    assert not found.agrees
+    assert [name for name, (then, now) in found.files.items() if then != now] == ["plan.json"]
+
+
+def test_what_cannot_be_repeated_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "comparison.json").unlink()
+    with pytest.raises(InputError, match="not finished"):
+        repeat(Run.load(tmp_path / "run"))
+    with pytest.raises(RunMismatch, match="the run itself"):
+        repeat(Run.load(finished), str(finished))

@@ -1,0 +1,216 @@
+"""The act of steering: the planted model changes its language, and the run keeps what came of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_open_answers import ByWords, Counting
+
+import bilingual
+import pico
+from resect.core.errors import InputError, PromptTooLong, UnknownName, WrongModel
+from resect.edits.neurons import Scale
+from resect.edits.plan import Plan
+from resect.evaluation.open_ended import ask
+from resect.jobs.steer import FEWEST, _silence, steer
+from resect.methods.lape.steering import MODES, steering_plan
+from resect.models.language_model import LanguageModel
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
+
+PROMPTS = {language: tuple(f"{line} :" for line in bilingual.texts(language, 8)) for language in bilingual.WORDS}
+#: As many as an interval needs.
+MANY = tuple(f"{line} :" for line in bilingual.texts("en", FEWEST))
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return bilingual.model()
+
+
+@pytest.fixture
+def run(model: LanguageModel, tmp_path: Path) -> Run:
+    """A run of LAPE on the planted model: its counts and plans."""
+    for language in bilingual.WORDS:
+        (tmp_path / f"{language}.txt").write_text("\n".join(bilingual.texts(language, 5)))
+    corpus = tuple(f"{language}={tmp_path / language}.txt" for language in bilingual.WORDS)
+    opened = Run.open(tmp_path / "run", Recipe(method="lape", model="bilingual", corpus=corpus))
+    opened.keep_counts(bilingual.counts(model))
+    opened.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
+    opened.close()
+    return Run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("mode", ["set", "add", "difference"])
+def test_steering_to_another_language_raises_the_accuracy_by_the_real_identifier(model: LanguageModel, run: Run, mode: str) -> None:
+    pytest.importorskip("lingua")
+    (found,) = steer(model, run, ["fr"], "en", mode, prompts={"en": MANY}, new_tokens=10)
+    accuracy = found["language_accuracy"]
+    assert (accuracy["before"], accuracy["after"]) == (0.0, 1.0)
+    assert (accuracy["gained"], accuracy["lost"]) == (FEWEST, 0)
+    assert found["empty"] == found["untold"] == {"before": 0, "after": 0}
+    assert accuracy["interval"][0] > 0
+    assert accuracy["p_value"] < 0.05
+
+
+def test_what_is_kept_is_what_was_said(model: LanguageModel, run: Run) -> None:
+    judge = Counting()
+    (found,) = steer(model, run, ["fr"], "en", prompts=PROMPTS, new_tokens=3, identifier=ByWords(), judge=judge)
+    kept = json.loads((run.folder / "steered" / "fr-from-en-set.json").read_text())
+    assert kept == found
+    assert [found[name] for name in ("to", "from", "mode", "strength", "n")] == ["fr", "en", "set", 1.0, 8]
+    plan = Plan.from_json(found["plan"])
+    assert plan == steering_plan(bilingual.counts(model), bilingual.UNITS, "fr", "en")
+    assert plan.model is not None
+    assert found["quality"] == {"before": 3.0, "after": 3.0}
+    before, after = ask(model, Plan(), PROMPTS["en"], new_tokens=3), ask(model, plan, PROMPTS["en"], new_tokens=3)
+    for place, answer in enumerate(found["answers"]):
+        assert answer == {
+            "prompt": PROMPTS["en"][place],
+            "before": before[place],
+            "after": after[place],
+            "identified": {"before": "en", "after": "fr"},
+            "quality": {"before": 3, "after": 3},
+        }
+        assert (PROMPTS["en"][place], after[place], "en") in judge.asked
+
+
+def test_the_question_s_own_language_is_activated_without_a_source(model: LanguageModel, run: Run) -> None:
+    found = steer(model, run, ["en", "fr"], strength=2, prompts=PROMPTS, new_tokens=3, identifier=ByWords())
+    assert [(each["to"], each["from"], each["n"], each["quality"]) for each in found] == [("en", None, 8, None), ("fr", None, 8, None)]
+    assert [each["answers"][0]["prompt"] for each in found] == [PROMPTS["en"][0], PROMPTS["fr"][0]]
+    assert [each["language_accuracy"]["after"] for each in found] == [1.0, 1.0]
+    assert list(run.steered()) == ["en-set-strength-2", "fr-set-strength-2"]
+    assert all(len(Plan.from_json(each["plan"]).edits) == 1 for each in found)
+
+
+def test_prompts_for_any_language_and_a_template(model: LanguageModel, run: Run) -> None:
+    template = "Q: {prompt}\nA:"
+    found = steer(model, run, ["fr", "en"], prompts={"": ["the water", "eau"]}, new_tokens=2, template=template, identifier=None)
+    assert [each["answers"][1]["prompt"] for each in found] == ["Q: eau\nA:"] * 2
+    assert found[0]["language_accuracy"] is None
+    assert found[0]["answers"][0]["identified"] == {"before": None, "after": None}
+
+
+def test_finished_work_is_not_done_again(model: LanguageModel, run: Run) -> None:
+    told: list[Any] = []
+    settings: dict[str, Any] = {"prompts": PROMPTS, "new_tokens": 3, "identifier": ByWords()}
+    first = steer(model, run, ["fr"], "en", **settings)
+    entries = run.journal.count
+    again = steer(model, run, ["fr"], "en", progress=lambda *each: told.append(each), **settings)
+    assert again == first
+    assert run.journal.count == entries == 2
+    steer(model, run, ["fr"], "en", "add", **settings)
+    assert run.journal.count == 3, "how it answers as it is was known"
+
+
+def test_few_prompts_and_what_did_not_change_say_nothing_of_chance(model: LanguageModel, run: Run) -> None:
+    few: dict[str, Any] = {"new_tokens": 3, "identifier": ByWords()}
+    (found,) = steer(model, run, ["fr"], "en", prompts={"en": MANY[1:]}, **few)
+    assert found["language_accuracy"] == {"before": 0.0, "after": 1.0, "gained": FEWEST - 1, "lost": 0, "interval": None, "p_value": None}
+    (found,) = steer(model, run, ["en"], None, "add", 1e-9, prompts={"en": MANY}, **few)
+    assert found["language_accuracy"] == {"before": 1.0, "after": 1.0, "gained": 0, "lost": 0, "interval": None, "p_value": None}
+
+
+def test_answers_to_something_else_do_not_take_the_place_of_earlier_ones(model: LanguageModel, run: Run) -> None:
+    settings: dict[str, Any] = {"new_tokens": 3, "identifier": ByWords()}
+    asking = [
+        {"prompts": {"en": MANY[:2]}},
+        {"prompts": {"en": MANY[:3]}},
+        {"prompts": {"en": MANY[:2]}, "new_tokens": 4},
+        {"prompts": {"en": MANY[:2]}, "template": "1 {prompt}"},
+    ]
+    for _ in range(2):  # the second time each finds its own
+        results = [steer(model, run, ["fr"], "en", **{**settings, **each})[0] for each in asking]
+        assert [each["name"] for each in results] == ["fr-from-en-set", *(f"fr-from-en-set-{number}" for number in (2, 3, 4))]
+        assert run.steered() == {each["name"]: each for each in results}
+    assert [(each["n"], each["new_tokens"]) for each in results] == [(2, 3), (3, 3), (2, 4), (2, 3)]
+    assert len({each["prompts_digest"] for each in results}) == 3
+    (judged,) = steer(model, run, ["fr"], "en", judge=Counting(), **{**settings, **asking[1]})
+    assert run.steered()["fr-from-en-set-2"] == judged, "the same answers, with more to say of them"
+    other = bilingual.model(seed=1)
+    (found,) = steer(other, run, ["fr"], "en", allow_other_model=True, **{**settings, **asking[0]})
+    assert found["name"] == "fr-from-en-set-5"
+    (run.folder / "steered" / "fr-from-en-set.json").write_text("{")
+    assert steer(model, run, ["fr"], "en", **{**settings, **asking[0]})[0]["name"] == "fr-from-en-set-6"
+
+
+def test_answers_are_as_long_as_fits_where_nothing_else_is_said(model: LanguageModel, run: Run) -> None:
+    with pytest.warns(UserWarning, match="end after 121 tokens at the latest, not 128: .* context of 128"):
+        (found,) = steer(model, run, ["fr"], "en", prompts={"en": [MANY[0], MANY[2]]}, identifier=ByWords())
+    assert found["new_tokens"] == 121
+    with pytest.raises(PromptTooLong, match="--new-tokens 121 fits"):
+        steer(model, run, ["fr"], "en", prompts={"en": [MANY[2]]}, new_tokens=122, identifier=ByWords())
+
+
+def test_silence_is_counted_and_told_with_what_to_try(model: LanguageModel, run: Run) -> None:
+    with pytest.warns(UserWarning, match=r"multiply: most answers are empty \(0 of 2 before, 2 after\).*another --strength \(it was 2\)"):
+        (found,) = steer(model, run, ["fr"], "en", "multiply", prompts={"": MANY[:2]}, new_tokens=3, identifier=ByWords())
+    assert (found["empty"], found["untold"]) == ({"before": 0, "after": 2}, {"before": 0, "after": 0})
+    silent: dict[str, Any] = {"n": 4, "strength": 1.0, "empty": {"before": 3, "after": 0}, "untold": None}
+    for template, way in ((None, r"--template 'Q: {prompt}\nA:'"), ("Q: {prompt}", "Try another --template.")):
+        (told,) = _silence(silent, template)
+        assert told.startswith("most answers are empty (3 of 4 before, 0 after)")
+        assert way in told
+    assert _silence({**silent, "empty": {"before": 2, "after": 0}}, None) == []
+    (told,) = _silence({**silent, "empty": {"before": 0, "after": 0}, "untold": {"before": 0, "after": 1}}, None)
+    assert "0 of 4 answers before and of 1 after" in told
+
+
+def test_wrong_requests_are_refused_before_anything_is_answered(model: LanguageModel, run: Run) -> None:
+    told: list[Any] = []
+    settings: dict[str, Any] = {"new_tokens": 3, "identifier": None, "progress": lambda *each: told.append(each)}
+    with pytest.raises(InputError, match="No language to steer to"):
+        steer(model, run, [], prompts=PROMPTS, **settings)
+    with pytest.raises(InputError, match=r"no prompts in en \(languages that have some: fr\)"):
+        steer(model, run, ["fr"], "en", prompts={"fr": PROMPTS["fr"]}, **settings)
+    with pytest.raises(UnknownName, match="'de'"):
+        steer(model, run, ["fr", "de"], prompts=PROMPTS, **settings)
+    with pytest.raises(UnknownName, match="mode of steering"):
+        steer(model, run, ["fr"], mode="push", prompts=PROMPTS, **settings)
+    with pytest.raises(InputError, match="no place for the prompt"):
+        steer(model, run, ["fr"], prompts=PROMPTS, template="Q:", **settings)
+    with pytest.raises(PromptTooLong):
+        steer(model, run, ["fr", "en"], prompts={"fr": PROMPTS["fr"], "en": ["the " * 130]}, **settings)
+    assert told == []
+    assert not (run.folder / "steered").exists()
+
+
+def test_the_units_of_another_model_are_refused_unless_that_is_allowed(run: Run) -> None:
+    other = bilingual.model(seed=1)
+    settings: dict[str, Any] = {"prompts": PROMPTS, "new_tokens": 3, "identifier": ByWords()}
+    with pytest.raises(WrongModel, match="counts"):
+        steer(other, run, ["fr"], "en", **settings)
+    (found,) = steer(other, run, ["fr"], "en", allow_other_model=True, **settings)
+    assert found["language_accuracy"]["after"] == 1.0
+    assert Plan.from_json(found["plan"]).check(other) == []
+    with pytest.raises(WrongModel, match="layers"):
+        steer(LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), run, ["fr"], allow_other_model=True, **settings)
+
+
+def test_a_run_without_units_is_refused(model: LanguageModel, run: Run, tmp_path: Path) -> None:
+    run.keep_plans({})
+    with pytest.raises(InputError, match="no plans of languages"):
+        steer(model, run, ["fr"], prompts=PROMPTS)
+    with Run.open(tmp_path / "other", Recipe(method="laser", model="bilingual", task_free=True)) as other:
+        pass
+    with pytest.raises(InputError, match="is of laser"):
+        steer(model, other, ["fr"], prompts=PROMPTS)
+
+
+@pytest.mark.filterwarnings("ignore:.*most answers are empty")
+def test_every_mode_leaves_the_model_as_it_was(model: LanguageModel, run: Run) -> None:
+    state = {name: value.clone() for name, value in model.model.state_dict().items()}
+    for mode in MODES:
+        steer(model, run, ["fr"], "en", mode, prompts=PROMPTS, new_tokens=2, identifier=None)
+    assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
+
+
+def test_a_language_that_cannot_be_identified_is_said(model: LanguageModel, run: Run) -> None:
+    pytest.importorskip("lingua")
+    run.keep_plans({"xx": Plan((Scale(bilingual.UNITS["fr"], 0.0),)), "en": Plan((Scale(bilingual.UNITS["en"], 0.0),))})
+    with pytest.warns(UserWarning, match="accuracy of xx is not measured"):
+        (found,) = steer(model, run, ["xx"], mode="multiply", prompts={"": PROMPTS["en"]}, new_tokens=2)
+    assert found["language_accuracy"] is None

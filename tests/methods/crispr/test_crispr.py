@@ -1,0 +1,198 @@
+"""Plant and find; what is drawn, chosen and kept; and what a variant sets."""
+
+import numpy as np
+import pytest
+import torch
+
+import planted
+from resect.core.errors import BadTask, InputError, UnknownName
+from resect.core.execution import InMemory
+from resect.data.tasks.base import Example, Task
+from resect.edits import controls
+from resect.evaluation.compare import compare
+from resect.methods.crispr.authors_split import official_task
+from resect.methods.crispr.crispr import Crispr, cut
+from resect.models.language_model import LanguageModel
+
+KINDS = ["t5-gated", "llama", "bert"]
+UP = "*.up"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_planted_bias_neurons_come_out_on_top_and_those_of_the_control_do_not(name: str) -> None:
+    model, bias, skill = planted.model(name)
+    task = planted.task()
+    method = Crispr(sites=UP)
+    found = method.search(model, task)
+    assert found.scores is not None
+    assert found.scores.top(bias.count) == bias
+    (edit,) = found.plan.edits
+    assert bias - edit.neurons != bias
+    assert not edit.neurons & skill
+    drawn = controls.like(found.plan, model, seed=0, draws=3)
+    comparison = compare(model, found.plan, task, controls=drawn).comparison
+    assert comparison.base.mean < 0.1
+    assert comparison.edited.mean > 0.9
+    assert comparison.difference.improved
+    assert comparison.control.mean < 0.2
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_both_variants_find_what_was_planted(variant: str) -> None:
+    model, bias, _ = planted.model("llama")
+    assert Crispr(variant=variant, sites=UP).locate(model, planted.task()).top(bias.count) == bias
+
+
+@pytest.mark.parametrize("switch", [{"tokens": "mean"}, {"confusion_weight": False}, {"skill": 0.0}])
+def test_every_switch_of_the_ablation_changes_the_scores(switch: dict[str, object]) -> None:
+    model, _, _ = planted.model("llama")
+    full, without = (Crispr(sites=UP, **settings).locate(model, planted.task()) for settings in ({}, switch))
+    assert any(not np.array_equal(full[site], without[site]) for site in full)
+
+
+def test_where_nothing_helps_the_plan_is_empty() -> None:
+    model, _, _ = planted.model("llama")
+    task = planted.task()
+    turned = Task(
+        "b is right",
+        tuple(Example(e.fields, e.choices, 1 - e.gold, e.id, e.group) for e in task.examples),
+        task.instructions,
+        task.template,
+    )
+    found = Crispr().search(model, turned)
+    assert found.plan.edits == ()
+    assert found.trials[0]["size"] == 0
+    assert found.trials[0]["score"] == 1.0
+
+
+def test_search_does_not_see_the_test_split() -> None:
+    model, _, _ = planted.model("llama")
+    task = planted.task()
+    hidden = {example.id for example in task.split("test")}
+    spoilt = Task(
+        task.name,
+        tuple(Example({"text": "!" * 9}, e.choices, 1 - e.gold, e.id, e.group, e.tags) if e.id in hidden else e for e in task.examples),
+        task.instructions,
+        task.template,
+    )
+    assert Crispr().search(model, task).plan == Crispr().search(model, spoilt).plan
+
+
+def test_the_draw_is_seeded_takes_only_what_is_tagged_and_never_leaves_its_split() -> None:
+    task = planted.task(400)
+    locate = {example.id for example in task.split("locate")}
+    first, again, other = (Crispr(samples=10, seed=seed).draw(task) for seed in (0, 0, 1))
+    assert first == again != other
+    assert {example.id for example in (*first, *other)} <= locate
+    assert all("odd" in example.tags for example in Crispr(locate_on=("odd",)).draw(task))
+    assert len(Crispr(samples=9999).draw(task)) == len(locate)
+    with pytest.raises(UnknownName, match="Did you mean 'odd'"):
+        Crispr(locate_on=("od",)).draw(task)
+    with pytest.raises(BadTask, match="carries all"):
+        Crispr(locate_on=("odd", "even")).draw(task)
+
+
+def test_fewer_examples_than_asked_for_are_said() -> None:
+    model, _, _ = planted.model("llama")
+    (note,) = Crispr(samples=999, n=1).search(model, planted.task()).notes
+    assert "999 were asked for" in note
+
+
+def test_a_given_n_or_fraction_is_taken_without_a_search() -> None:
+    model, _, _ = planted.model("llama")
+    total = model.anatomy.neurons
+    for method, count in ((Crispr(n=2), 2), (Crispr(fraction=0.01), int(0.01 * total)), (Crispr(n=0), 0)):
+        found = method.search(model, planted.task())
+        assert sum(edit.neurons.count for edit in found.plan.edits) == count
+        assert found.trials == ()
+
+
+def test_the_limit_is_a_share_of_all_neurons_but_at_least_fifty() -> None:
+    model, _, _ = planted.model("llama")
+    assert Crispr().limit(model) == 50
+    assert Crispr(max_fraction=0.01).limit(model) == int(0.01 * model.anatomy.neurons)
+    assert Crispr(variant="official", sites="decoder.0.q").limit(model) == model.anatomy.width("decoder.0.q")
+
+
+def test_what_was_located_is_not_located_again() -> None:
+    class Once(InMemory):
+        def keep(self, key: str, entry: object) -> None:
+            assert self.recall(key) is None
+            super().keep(key, entry)
+
+    model, _, _ = planted.model("llama")
+    journal = Once()
+    first = Crispr().search(model, planted.task(), journal=journal)
+    assert Crispr().search(model, planted.task(), journal=journal).plan.digest == first.plan.digest
+
+
+def test_a_journal_tells_other_settings_apart() -> None:
+    model, _, _ = planted.model("llama")
+    journal, settings = InMemory(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
+    kept = [Crispr(**each).locate(model, planted.task(), journal=journal) for each in settings]
+    for each, scores in zip(settings, kept, strict=True):
+        alone = Crispr(**each).locate(model, planted.task())
+        assert list(scores) == list(alone)
+        assert all(np.array_equal(scores[site], alone[site]) for site in alone)
+
+
+def test_cutting_is_zeroing_the_row_and_its_bias() -> None:
+    model, bias, _ = planted.model("bert")
+    ((site, units),) = bias.items()
+    with cut(bias).applied(model):
+        assert not model.anatomy.weight(site)[list(units)].any()
+        assert not model.anatomy.bias(site)[list(units)].any()
+    assert model.anatomy.weight(site)[list(units)].any()
+
+
+def test_sites_narrow_the_search() -> None:
+    model, _, _ = planted.model("llama")
+    scores = Crispr(sites=("decoder.0.{q,k}", "*.down")).locate(model, planted.task())
+    assert [str(site) for site in scores] == ["decoder.0.q", "decoder.0.k", "decoder.0.down", "decoder.1.down"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"samples": 0}, {"n": 1, "fraction": 0.1}, {"fraction": 2.0}, {"skill_batch": 4}],
+)
+def test_settings_that_do_not_exist_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Crispr(**settings)
+
+
+def test_the_official_split_is_that_of_the_authors_code() -> None:
+    task = planted.task(200)
+    built_in = Task("t", task.examples, task.instructions, task.template, official_template="{{ instruction }}  {{ text }} ")
+    theirs = official_task(built_in)
+    dev = sorted(np.random.RandomState(0).choice(200, 20, replace=False))
+    assert [example.id for example in theirs.split("select")] == [task.examples[place].id for place in dev]
+    assert len(theirs.split("test")) == 180
+    assert theirs.template.startswith("{{ instruction }}  ")
+    drawn = Crispr(variant="official", samples=5).draw(built_in)
+    places = sorted(np.random.RandomState(2026).choice(20, 5, replace=False))
+    assert [example.id for example in drawn] == [task.examples[dev[place]].id for place in places]
+    assert official_task(task) == task
+
+
+def test_draws_average_the_scores_of_several_seeds_into_one_ranking() -> None:
+    model, _, _ = planted.model("llama")
+    task = planted.task(200)
+    both = Crispr(samples=5, draws=2).locate(model, task)
+    one, two = (Crispr(samples=5, seed=seed).locate(model, task) for seed in (0, 1))
+    for site in both:
+        assert np.allclose(both[site], (one[site] + two[site]) / 2, rtol=1e-5, atol=1e-12)
+
+
+def test_locating_reports_progress_by_instruction() -> None:
+    model, _, _ = planted.model("llama")
+    told = []
+    Crispr().locate(model, planted.task(), progress=lambda stage, done, total: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_model_in_memory_keeps_its_weights_whatever_happens() -> None:
+    model, _, _ = planted.model("llama")
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    Crispr().search(model, planted.task())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
+    assert isinstance(model, LanguageModel)

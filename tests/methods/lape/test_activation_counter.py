@@ -1,0 +1,189 @@
+"""Counting equals what plain hooks see, one window at a time, and changes nothing (law 12)."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pico
+from resect.core.errors import NotFinite, OutOfMemory
+from resect.methods.lape.activation_counter import CPU_TOKENS, Reducer, count, run_stacks, sites_of
+from resect.models.language_model import LanguageModel
+
+WINDOW = 12
+
+
+def language_model(name: str, dtype: torch.dtype = torch.float64) -> LanguageModel:
+    return LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
+
+
+def windows_of(number: int, window: int = WINDOW, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(len(pico.SPECIALS), pico.VOCAB, (number, window)).astype(np.int32)
+
+
+def inputs_of(model: LanguageModel, windows: np.ndarray) -> dict[str, torch.Tensor]:
+    """What the whole model, with its head, is called with: no window sees another."""
+    ids = torch.from_numpy(windows.astype(np.int64))
+    if model.kind != "encoder-decoder":
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    first, second = ids[:, : ids.shape[1] // 2], ids[:, ids.shape[1] // 2 :]
+    start = torch.full((len(ids), 1), model.model.config.decoder_start_token_id)
+    return {"input_ids": first, "attention_mask": torch.ones_like(first), "decoder_input_ids": torch.cat([start, second[:, :-1]], dim=1)}
+
+
+def naive(model: LanguageModel, windows: np.ndarray, rows: int = 1) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
+    """Counts and sums from plain hooks, a few rows of whole calls at a time, and all values kept until the end."""
+    anatomy, seen = model.anatomy, {str(site): [] for site in sites_of(model)}
+    handles = []
+    for site in sites_of(model):
+        tap = anatomy.tap(site)
+
+        def keep(_module: Any, _inputs: Any, output: torch.Tensor, site=site, part=tap.part) -> None:
+            values = output if part is None else output[..., part if isinstance(part, slice) else list(part)]
+            seen[str(site)].append(values.double().reshape(-1, values.shape[-1]).clone())
+
+        handles.append(model.model.get_submodule(tap.path).register_forward_hook(keep))
+    with torch.no_grad():
+        for start in range(0, len(windows), rows):
+            model.model(**inputs_of(model, windows[start : start + rows]))
+    for handle in handles:
+        handle.remove()
+    whole = {site: torch.cat(values).numpy() for site, values in seen.items()}
+    tokens = {len(values) for values in whole.values()}
+    assert len(tokens) == 1
+    return {s: (v > 0).sum(axis=0) for s, v in whole.items()}, {s: v.sum(axis=0) for s, v in whole.items()}, tokens.pop()
+
+
+@pytest.mark.parametrize("name", pico.language_models)
+def test_counts_equal_those_of_one_window_at_a_time_to_the_integer(name: str) -> None:
+    model, windows = language_model(name), windows_of(7)
+    active, sums, tokens = naive(model, windows)
+    found = count(model, windows, rows=3)
+    assert found.tokens == tokens
+    assert [str(site) for site in found.active] == list(active)
+    for site in found.active:
+        assert found.active[site].dtype == np.int64
+        assert (found.active[site] == active[str(site)]).all()
+        np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-5, atol=1e-5)  # parts of T5 are float32
+    assert 0 < sum(array.sum() for array in active.values()) < sum(array.size for array in active.values()) * tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", pico.language_models)
+def test_counts_of_other_dtypes_equal_plain_hooks_over_the_same_batches(name: str, dtype: torch.dtype) -> None:
+    model, windows = language_model(name, dtype), windows_of(5)
+    active, sums, tokens = naive(model, windows, rows=3)
+    found = count(model, windows, rows=3)
+    assert found.tokens == tokens
+    for site in found.active:
+        assert (found.active[site] == active[str(site)]).all()
+        np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-6, atol=1e-4)
+
+
+def test_many_tokens_are_reduced_in_pieces() -> None:
+    model, windows = language_model("llama-biased"), windows_of(130)  # 1,560 tokens, three pieces and a rest
+    active, sums, _ = naive(model, windows)
+    found = count(model, windows, rows=130)
+    for site in found.active:
+        assert (found.active[site] == active[str(site)]).all()
+        np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-5, atol=1e-5)
+
+
+def test_float32_counts_stay_whole_numbers_and_sums_exact_enough() -> None:
+    model, windows = language_model("gpt2", torch.float32), windows_of(400, 64)
+    active, sums, _ = naive(model, windows, rows=25)
+    found = count(model, windows, rows=25)
+    for site in found.active:
+        assert (found.active[site] == active[str(site)]).all()
+        np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", pico.language_models)
+def test_nothing_is_changed_by_counting(name: str) -> None:
+    model, windows = language_model(name, torch.float32), windows_of(3)
+    weights = {path: tensor.clone() for path, tensor in model.model.state_dict().items()}
+    hidden: list[torch.Tensor] = []
+    stack = model.model.get_decoder() if model.kind == "encoder-decoder" else model.anatomy.backbone
+    with torch.inference_mode():
+        before = model.model(**inputs_of(model, windows)).logits
+        run_stacks(model, torch.from_numpy(windows.astype(np.int64)))  # the plain pass, for the hidden states below
+        handle = stack.register_forward_hook(lambda _module, _inputs, output: hidden.append(output[0].clone()))
+        run_stacks(model, torch.from_numpy(windows.astype(np.int64)))
+        count(model, windows, rows=3)
+        handle.remove()
+        after = model.model(**inputs_of(model, windows)).logits
+    assert torch.equal(hidden[0], hidden[1])
+    assert torch.equal(before, after)
+    assert all(torch.equal(tensor, weights[path]) for path, tensor in model.model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.model.modules())
+
+
+def test_the_head_is_not_run() -> None:
+    for name in ("llama", "t5", "bart", "roberta"):
+        model = language_model(name)
+        head = model.anatomy.head
+        assert head is not None
+        head.register_forward_hook(lambda *_: pytest.fail("the head was run"))
+        count(model, windows_of(2), rows=2)
+
+
+class Short(torch.nn.Module):
+    """Stands in a block and has memory for so many rows only, as a device that is full."""
+
+    def __init__(self, inner: torch.nn.Module, rows: int) -> None:
+        super().__init__()
+        self.inner, self.rows = inner, rows
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if len(hidden) > self.rows:
+            raise torch.OutOfMemoryError("full")
+        return self.inner(hidden)
+
+
+def test_where_memory_runs_out_half_as_many_rows_are_run_and_counts_stay_exact() -> None:
+    model, windows = language_model("llama"), windows_of(7)
+    wanted = count(model, windows, rows=7)
+    model.model.model.layers[1].mlp.act_fn = Short(model.model.model.layers[1].mlp.act_fn, 2)
+    found = count(model, windows, rows=7)
+    for site in wanted.active:
+        assert (found.active[site] == wanted.active[site]).all()
+    model.model.model.layers[1].mlp.act_fn.rows = 0
+    with pytest.raises(OutOfMemory, match="12 tokens"):
+        count(model, windows, rows=7)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_activations_that_are_no_numbers_are_refused(bad: float) -> None:
+    model = language_model("opt")
+    with torch.no_grad():
+        model.anatomy.weight("decoder.1.up")[3, 5] = bad
+    with pytest.raises(NotFinite, match=r"decoder\.1\.act .*float32"):
+        count(model, windows_of(2), rows=2)
+
+
+def test_one_window_of_two_tokens_is_enough() -> None:
+    for name in ("llama", "t5", "bert"):
+        found = count(language_model(name), windows_of(1, 2), rows=4)
+        assert found.tokens == (1 if name == "t5" else 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("strided", [False, True])
+def test_both_ways_to_reduce_count_exactly_and_leave_the_values_alone(dtype: torch.dtype, strided: bool) -> None:
+    values = torch.randn(CPU_TOKENS, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[::5] = 0
+    values[1::7] = -0.0
+    values = values[:, ::2] if strided else values
+    before = values.clone()
+    wanted = (values > 0).sum(dim=0)
+    for way in (Reducer().by_products, Reducer().by_sums):
+        active, sums = way(values)
+        assert torch.equal(active.long(), wanted)
+        torch.testing.assert_close(sums.double(), values.double().sum(dim=0), rtol=1e-5, atol=1e-4)
+    assert torch.equal(values, before)
+    full = torch.full((40_000, 3), 2.0**-20, dtype=dtype)
+    active, sums = Reducer()(full)
+    assert active.tolist() == [40_000.0] * 3
+    assert sums.tolist() == [pytest.approx(40_000 * float(full[0, 0]))] * 3

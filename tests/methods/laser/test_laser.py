@@ -1,0 +1,190 @@
+"""LASER: the search finds what the brute-force grid finds, and what was planted; composition takes back exactly."""
+
+import itertools
+
+import pytest
+import torch
+
+import pico
+from methods.laser.analyses.studies import Dying, Kill
+from resect.core.errors import BadAddress, InputError, NotFinite, NotWritable
+from resect.data.tasks.base import Example, Task
+from resect.edits.matrices import ReduceRank
+from resect.edits.plan import Plan
+from resect.evaluation.questions import Questions
+from resect.methods.laser.laser import RHOS, Laser
+from resect.models.language_model import LanguageModel
+
+FAST = ("replay", "positions", "bound", "share")
+
+
+def questions_of(choices=("yes", "no", "perhaps"), groups=40, instructions=("",)):
+    rows = []
+    for place in range(groups):
+        gold = place * 7 % len(choices)
+        rows.append(Example({"text": f"item {place * 37 % 101}" + " and more" * (place % 3)}, choices, gold, group=str(place)))
+    return Task("pico", rows, instructions, "{{ instruction }} {{ text }}: {{ answer }}")
+
+
+def model_of(name, seed=0, dtype=torch.float32):
+    return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=4)
+
+
+def brute(laser, model, task):
+    """Every candidate by itself: the mean on the select split by a full run, and the harm to plain text."""
+    questions = laser.questions(model, task)
+    found = {}
+    for site in laser.sites_of(model):
+        for edit in laser.edits(model, site):
+            found[edit] = questions.answers(Plan((edit,))).mean
+    return questions.answers(Plan()).mean, found
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("llama", "accuracy"), ("t5-gated", "logloss"), ("bert", "accuracy"), ("falcon-7b", "logloss")]
+)
+def test_the_search_finds_what_the_grid_finds(name, metric):
+    model, task = model_of(name), questions_of()
+    laser = Laser(rhos=(0.5, 0.0), sites="*.{q,up,down,cross_v}", metric=metric)
+    base, grid = brute(laser, model, task)
+    sign = -1 if metric == "logloss" else 1
+    found = laser.search(model, task, texts=["some plain text"])
+    best = max(sign * score for score in grid.values())
+    if best > sign * base:
+        (chosen,) = found.plan.edits
+        assert sign * grid[chosen] == pytest.approx(best, rel=1e-4)
+    else:
+        assert found.plan.is_empty
+    for line in found.trials:
+        (edit,) = [edit for edit in grid if (str(edit.site), edit.rho) == (line["site"], line["rho"])]
+        if line["complete"]:
+            assert line["score"] == pytest.approx(grid[edit], rel=1e-4)
+        else:  # exact: it could not have won, and its score is a bound
+            assert sign * grid[edit] <= sign * line["score"] + 1e-4
+            assert sign * grid[edit] < best + 1e-4
+    assert {line["site"] for line in found.trials} == {str(site) for site in laser.sites_of(model)}
+
+
+def test_no_part_of_the_speed_changes_what_is_found():
+    task = questions_of(groups=20)
+    chosen = []
+    for off in (None, *FAST):
+        laser = Laser(rhos=(0.3,), **({} if off is None else {off: False}))
+        found = laser.search(model_of("qwen2"), task, texts=["some plain text"])
+        chosen.append((found.plan.to_json()["edits"], found.facts))
+    assert all(each == chosen[0] for each in chosen)
+
+
+def test_hidden_states_that_do_not_fit_are_run_again():
+    model, task = model_of("llama"), questions_of()
+    whole, none, some = (Laser(rhos=(0.3,)).search(model, task, texts=["text"], state_memory=held) for held in (None, 0, 20_000))
+    assert [_numbers(each) for each in (none, some)] == [_numbers(whole)] * 2
+
+
+def _numbers(found):
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in found.trials], found.plan
+
+
+def test_the_model_is_as_it_was():
+    model, task = model_of("t5"), questions_of()
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    Laser(rhos=(0.5,), compose=True).search(model, task, texts=["text"])
+    after = model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not [module for module in model.model.modules() if "forward" in module.__dict__]
+
+
+def test_composition_is_the_greedy_rule():
+    model, task = model_of("llama", seed=3), questions_of()
+    laser = Laser(rhos=(0.5, 0.1), compose=True)
+    found = laser.search(model, task)
+    questions = laser.questions(model, task)
+    kept, best = (), questions.answers(Plan()).mean
+    for site in sorted(laser.sites_of(model), key=lambda site: -site.layer):
+        for edit in laser.edits(model, site):
+            score = questions.answers(Plan((*kept, edit))).mean
+            if score > best + 1e-12:
+                kept, best = (*kept, edit), score
+                break
+    assert found.plan.edits == kept
+    curve = found.facts["composition"]
+    assert len(curve) == len(kept) + 1
+    assert curve[-1]["select"] == pytest.approx(best)
+    assert [line["site"] for line in found.trials if line["kept"]] == [str(edit.site) for edit in kept]
+
+
+def test_a_search_goes_on_where_it_stopped():
+    task, laser = questions_of(groups=20), Laser(rhos=(0.3,))
+    whole = _numbers(laser.search(model_of("llama"), task, texts=["text"]))
+    entries = {}
+    for left in itertools.repeat(4):
+        try:
+            found = laser.search(model_of("llama"), task, texts=["text"], journal=Dying(entries, left))
+        except Kill:
+            continue
+        break
+    assert _numbers(found) == whole
+
+
+def test_equal_ranks_are_one_candidate():
+    model = model_of("llama")
+    (site, *_) = Laser().sites_of(model)
+    ranks = [edit.rank(model.anatomy.shape(site)) for edit in Laser(rhos=(0.5, 0.49, 0.01, 0.02)).edits(model, site)]
+    assert ranks == sorted(set(ranks))
+
+
+def test_defaults_are_the_papers():
+    assert set(Laser().rhos) == {0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01} == set(RHOS)
+    assert {site.role for site in Laser().sites_of(model_of("llama"))} == {"gate", "down"}
+    assert {site.role for site in Laser().sites_of(model_of("gpt2"))} == {"up", "down"}
+
+
+@pytest.mark.parametrize("wrong", [{"rhos": (1.0,)}, {"rhos": ()}, {"published": True, "compose": True}, {"screened": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError):
+        Laser(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [("rhos", 0.5), ("rhos", ("x",)), ("rhos", (None,)), ("screened", float("nan")), ("keep", "x")])
+def test_settings_of_another_kind_are_refused(wrong):
+    laser = Laser()
+    object.__setattr__(laser, *wrong)  # these tests check the types of every call
+    with pytest.raises(InputError):
+        laser.__post_init__()
+
+
+def test_a_glob_that_matches_nothing_is_refused():
+    with pytest.raises(BadAddress):
+        Laser(sites="decoder.*.gate").check(model_of("gpt2"), questions_of())
+
+
+def test_a_weight_that_cannot_be_written_is_said_before_anything_is_asked():
+    shared = pico.build("llama")
+    shared.model.layers[0].mlp.down_proj.weight = shared.model.layers[1].mlp.down_proj.weight
+    for module, message in ((shared, "in 2 places"), (pico.build_on_meta("llama"), "meta device")):
+        with pytest.raises(NotWritable, match=message):
+            Laser().search(LanguageModel.of(module, pico.tokenizer("llama")), questions_of())
+
+
+def test_a_weight_that_is_not_finite_is_named():
+    model = model_of("llama")
+    model.anatomy.write("decoder.1.down", [0], float("nan"))
+    with pytest.raises(NotFinite):
+        Laser().search(model, questions_of())
+
+
+def test_a_planted_disturbance_is_found():
+    """A model that answers by a strong low-rank matrix, with noise of full rank laid over it, is right once the noise is taken off."""
+    model, task, site = model_of("llama", seed=3), questions_of(), "decoder.0.down"
+    weight = model.anatomy.weight(site).clone()
+    clean = 3 * ReduceRank(site, 0.1).reduced(weight)
+    model.anatomy.write(site, None, clean)
+    said = Questions(model, task, task.examples).answers(Plan()).predictions[:, 0]
+    examples = [Example(e.fields, e.choices, int(right), group=e.group) for e, right in zip(task.examples, said, strict=True)]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=clean.dtype)
+    noise *= 0.5 * torch.linalg.matrix_norm(weight, 2) / torch.linalg.matrix_norm(noise, 2)
+    model.anatomy.write(site, None, clean + noise)
+    found = Laser(rhos=(0.1,)).search(model, Task(task.name, examples, ("",), task.template))
+    (planted,) = [line for line in found.trials if line["site"] == site]
+    assert planted["score"] == found.facts["select"]["chosen"] == 1.0
+    assert found.facts["select"]["base"] < 1.0

@@ -1,0 +1,227 @@
+"""Modules that compute with factors are the layers that they take the place of, and a folder of them loads, or says why not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+import checkpoints
+import pico
+from resect.core.address import Site
+from resect.core.errors import BadModel, NotWritable
+from resect.edits.matrices import ReduceRank
+from resect.edits.neurons import Scale
+from resect.edits.plan import Plan
+from resect.export.export import export
+from resect.models.anatomy import Anatomy
+from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, FactoredLinear, Factoring, PartlyFactored, factored_modules
+from resect.models.loading import load_model
+
+SITES = ("decoder.0.q", "decoder.1.up", "decoder.1.down")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A factored export in several files that nobody changes, the base's model, and the plan."""
+    folder = tmp_path_factory.mktemp("factored")
+    model = checkpoints.saved(folder / "base", "gpt2")
+    plan = Plan(ReduceRank(site, rho) for site, rho in zip(SITES, (0.2, 0.3, 0.0), strict=True)).for_model(model)
+    export(plan, str(folder / "base"), folder / "out", as_format="factored", verify=False)
+    return folder / "out", model, plan
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    """The same, to be spoilt."""
+    return shutil.copytree(made[0], tmp_path / "model")
+
+
+def filled(module):
+    generator = torch.Generator().manual_seed(1)
+    for path, parameter in list(module.named_parameters()):
+        inner, _, name = path.rpartition(".")
+        setattr(module.get_submodule(inner), name, nn.Parameter(torch.randn(parameter.shape, generator=generator)))
+    return module
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_it_computes_the_product_of_its_factors(rank, bias):
+    module = filled(FactoredLinear(7, 5, rank, bias=bias))
+    values = torch.randn(2, 4, 5)
+    wanted = nn.functional.linear(values, module.dense(), module.bias)
+    torch.testing.assert_close(module(values), wanted)
+    assert sum(parameter.numel() for parameter in module.parameters()) == rank * 12 + 7 * bias
+    assert torch.linalg.matrix_rank(module.dense()) == rank
+
+
+@pytest.mark.parametrize(
+    "parts", [{"k": (range(2, 5), 2)}, {"q": ((0, 3, 6), 1), "v": ((2, 5), 0)}, {"q": (range(4), 2), "k": (range(4, 8), 1)}]
+)
+def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
+    module = filled(PartlyFactored(8, 5, parts, bias=True))
+    values, dense = torch.randn(3, 5), module.dense()
+    torch.testing.assert_close(module(values), nn.functional.linear(values, dense, module.bias))
+    for role, (rows, _) in parts.items():
+        torch.testing.assert_close(dense[list(rows)], module.get_submodule(role).dense())
+    if module.rest_rows:
+        assert torch.equal(dense[module.rest_rows], module.rest.weight)
+
+
+def test_gradients_pass_it_after_a_pass_without():
+    module = filled(PartlyFactored(8, 5, {"k": (range(2, 5), 2)}))
+    with torch.inference_mode():
+        module(torch.randn(3, 5))
+    values = torch.randn(3, 5, requires_grad=True)
+    module(values).sum().backward()
+    torch.testing.assert_close(values.grad, module.dense().sum(0).expand(3, 5))
+
+
+@pytest.mark.parametrize("old", [nn.Linear(5, 7), Conv1D(7, 5)])
+def test_models_find_the_shape_and_dtype_that_they_ask_their_layers_for(old):
+    module = FactoredLinear(7, 5, 2, transposed=isinstance(old, Conv1D)).to(torch.bfloat16)
+    assert (module.weight.shape, module.weight.dtype) == (old.weight.shape, torch.bfloat16)
+    assert module.weight.is_meta  # whoever computes with it notices
+
+
+def test_making_one_draws_no_random_number():
+    state = torch.random.get_rng_state()
+    FactoredLinear(7, 5, 2, bias=True)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+# -- a folder of them ----------------------------------------------------------------------------------------------------
+
+
+def test_load_model_knows_it_and_the_model_is_of_its_own_class(made):
+    folder, base, plan = made
+    model = load_model(str(folder), device="cpu")
+    assert type(model.model) is type(base)
+    assert sorted(factored_modules(model.model)) == [
+        "transformer.h.0.attn.c_attn",
+        "transformer.h.1.mlp.c_fc",
+        "transformer.h.1.mlp.c_proj",
+    ]
+    with plan.applied(base, "weights"):
+        torch.testing.assert_close(pico.output("gpt2", model.model), pico.output("gpt2", base), rtol=1e-5, atol=1e-5)
+    assert not hasattr(model.model.config, "transformers_weights")
+    assert model.generate(["Who was it?"], max_new_tokens=2)
+
+
+def test_its_matrices_cannot_be_edited_but_its_units_can(made):
+    model = load_model(str(made[0]), device="cpu")
+    with pytest.raises(NotWritable, match=r"decoder\.1\.up has no weight of its own in a FactoredLinear"):
+        ReduceRank("decoder.1.up", 0.1).write(model)
+    with pytest.raises(NotWritable):
+        model.anatomy.weight("decoder.0.q")
+    before = pico.output("gpt2", model.model)
+    with Plan((Scale({"decoder.1.up": [1, 2]}), Scale({"decoder.0.up": [3]}))).applied(model) as forms:
+        assert forms == ("activations", "weights")
+        assert not torch.equal(pico.output("gpt2", model.model), before)
+    assert torch.equal(pico.output("gpt2", model.model), before)
+
+
+def test_what_it_saves_is_multiplied_out_and_plain_transformers_loads_it(made, tmp_path):
+    folder, base, plan = made
+    load_model(str(folder), device="cpu").model.save_pretrained(tmp_path)
+    again = checkpoints.loaded(tmp_path, "gpt2")
+    with plan.applied(base, "weights"):
+        wanted = base.state_dict()
+        for name, tensor in again.state_dict().items():
+            torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_plain_transformers_stops_instead_of_filling_in_random_numbers(made):
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        checkpoints.loaded(made[0], "gpt2")
+
+
+def test_its_dtype_can_be_chosen(made):
+    model = load_model(str(made[0]), device="cpu", dtype="bfloat16").model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_hub_id_is_taken_from_the_cache(made, tmp_path):
+    """What the cache holds after a download, of a factored export and of its plain base. No network: HF_HUB_OFFLINE."""
+    commit = "0123456789" * 4
+    for name, source in (("cut", made[0]), ("plain", made[0].parent / "base")):
+        repository = tmp_path / f"models--someone--{name}"
+        shutil.copytree(source, repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+    code = """
+import resect
+from resect.models.factored_linear import factored_modules
+for name in ("cut", "plain"):
+    print(len(factored_modules(resect.load_model(f"someone/{name}", device="cpu").model)))
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120, env=environment).stdout
+    assert out.split() == ["3", "0"]
+
+
+def change(entry):
+    def spoil(folder):
+        value = json.loads((folder / DESCRIPTION).read_text())
+        entry(value)
+        (folder / DESCRIPTION).write_text(json.dumps(value))
+
+    return spoil
+
+
+def without_a_factor(folder):
+    for path in folder.glob("*.safetensors"):
+        tensors = load_file(path)
+        save_file({name: tensor for name, tensor in tensors.items() if "c_fc.left" not in name}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / DESCRIPTION).write_text("{"), r"damaged factored\.json.*cut off.*export it again"),
+        (lambda folder: (folder / DESCRIPTION).write_text("[]"), "damaged factored.json: it is an object with schema, weights"),
+        (change(lambda value: value.update(schema=2)), "its schema is 2, and this version of resect reads 1 to 1"),
+        (change(lambda value: value.update(weights="../model.safetensors")), "it is an object with schema, weights"),
+        (change(lambda value: value["matrices"][0].pop("rank")), "a factored matrix has site, module, shape and rank"),
+        (change(lambda value: value["matrices"][0].update(rank=True)), "are integers"),
+        (change(lambda value: value["matrices"][0].update(rank=25)), r"rank of decoder\.0\.q is from 0 to 24, not 25"),
+        (change(lambda value: value["matrices"][0].update(site="decoder.0.qq")), "damaged factored.json"),
+        (change(lambda value: value["matrices"].append(value["matrices"][0])), "stands in it twice"),
+        (change(lambda value: value["matrices"][0].update(site="decoder.9.q")), r"decoder\.9\.q is 24 × 24 at .* does not make of a gpt2"),
+        (change(lambda value: value["matrices"][0].update(module="lm_head")), "at lm_head, which its config.json does not make"),
+        (change(lambda value: value["matrices"][1].update(rank=3)), "weights of the folder .* could not be loaded"),
+        (change(lambda value: value["matrices"].pop(1)), r"lacks 1 of the weights .* among them transformer\.h\.1\.mlp\.c_fc\.weight"),
+        (without_a_factor, r"lacks 1 of the weights"),
+        (lambda folder: (folder / INDEX).unlink(), "weights of the folder .* could not be loaded"),
+        (lambda folder: next(folder.glob("model-*")).unlink(), "weights of the folder .* could not be loaded"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_folder_is_refused_with_what_is_wrong(copy, spoil, message):
+    spoil(copy)
+    with pytest.raises(BadModel, match=message):
+        load_model(str(copy), device="cpu")
+
+
+def test_a_folder_without_the_description_is_no_model_for_resect_either(copy):
+    (copy / DESCRIPTION).unlink()
+    with pytest.raises(BadModel, match=r"no file named model\.safetensors"):
+        load_model(str(copy), device="cpu")
+
+
+def test_the_description_is_read_as_it_was_written(made):
+    found = Factoring.find(str(made[0]))
+    assert found.weights == INDEX != SINGLE
+    assert [str(matrix.site) for matrix in found.matrices] == list(SITES)
+    anatomy = Anatomy.of(made[1])
+    assert [(matrix.shape, matrix.rank) for matrix in found.matrices] == [
+        (anatomy.shape(Site.parse(site)), rank) for site, rank in zip(SITES, (4, 7, 0), strict=True)
+    ]
+    assert Factoring.find(str(made[0].parent / "base")) is None

@@ -1,0 +1,89 @@
+"""Identities: the same for one model in whatever dtype, another for another model.
+
+How plans use them stands in `test_plan`.
+"""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import contracts
+import pico
+from resect.core.address import Site
+from resect.core.errors import InputError, UnknownName, WrongModel
+from resect.models.anatomy import Anatomy
+from resect.models.fingerprint import PLACES, Identity, Mark, alike, anatomy_of, fingerprint
+
+BFLOAT16 = st.integers(0, 0x7F7F).map(lambda bits: torch.tensor(bits, dtype=torch.int16).view(torch.bfloat16).item())
+
+
+@pytest.mark.parametrize("name", pico.PICO)
+def test_every_matrix_has_values_of_its_own(name):
+    on = contracts.subject(name)
+    marks = fingerprint(on.anatomy, on.anatomy.sites)
+    assert list(marks) == list(map(str, on.anatomy.sites))
+    assert all(len(values) == PLACES for values in marks.values())
+    assert len({tuple(values) for values in marks.values()}) == len(marks)
+    site = on.anatomy.sites[-1]
+    entries = set(on.anatomy.weight(site).bfloat16().float().flatten().tolist())
+    assert set(marks[str(site)]) <= entries
+    assert len(set(marks[str(site)])) > PLACES // 2
+
+
+@pytest.mark.parametrize("name", ["t5", "llama-gqa", "gpt2", "bloom", "phi3", "modernbert"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_dtype_does_not_matter(name, dtype):
+    on = contracts.subject(name)
+    Identity.of(on.model, on.anatomy.sites).check(pico.build(name, dtype=dtype))
+
+
+def test_moments_stand_for_what_reads_them():
+    on = contracts.subject("llama")
+    assert list(fingerprint(on.anatomy, [Site.parse("decoder.1.act"), Site.parse("decoder.1.post")])) == ["decoder.1.down"]
+    with pytest.raises(UnknownName):
+        fingerprint(on.anatomy, [Site.parse("decoder.9.act")])
+
+
+def test_values_without_weights_are_left_out_and_decide_nothing():
+    anatomy = Anatomy.of(pico.build_on_meta("llama"))
+    assert fingerprint(anatomy, anatomy.sites) == {}
+    bare = Identity.of(anatomy, anatomy.sites)
+    assert bare.to_json()["fingerprint"] == {}
+    bare.check(contracts.subject("llama").model)
+    full = contracts.subject("llama").identity
+    full.check(anatomy)
+    assert (bare | full) == (full | bare) == full
+
+
+@given(BFLOAT16, st.sampled_from([1, -1]))
+def test_one_step_of_bfloat16_is_tolerated_and_no_more(value, sign):
+    def moved(steps):
+        bits = torch.tensor(value, dtype=torch.bfloat16).view(torch.int16) + steps
+        return sign * bits.view(torch.bfloat16).item()
+
+    assert alike([sign * value], [moved(0)])
+    assert alike([sign * value], [moved(1)])
+    assert alike([moved(1)], [sign * value])
+    if 1e-4 < value < 1e38:
+        assert not alike([sign * value], [moved(2)])
+        assert not alike([sign * value], [-sign * value])
+    assert not alike([value], [value, value])
+
+
+def test_identities_are_in_one_order_whatever_they_were_given_in():
+    marks = [Mark(Site.parse(site), (2, 3), ()) for site in ("decoder.10.up", "decoder.2.up", "encoder.3.q", "decoder.2.q")]
+    identity = Identity("t5", tuple(marks))
+    assert identity == Identity("t5", tuple(reversed(marks)))
+    assert list(identity.to_json()["shapes"]) == ["encoder.3.q", "decoder.2.q", "decoder.2.up", "decoder.10.up"]
+    with pytest.raises(WrongModel, match="shape"):
+        identity | Identity("t5", (Mark(Site.parse("decoder.2.q"), (2, 4), ()),))
+
+
+def test_the_anatomy_of_what_is_no_model():
+    on = contracts.subject("llama")
+    assert anatomy_of(on.anatomy) is on.anatomy
+    assert anatomy_of(on) is on.anatomy
+    assert anatomy_of(on.model).family == "llama"
+    with pytest.raises(InputError, match="no model"):
+        anatomy_of(3)

@@ -1,0 +1,191 @@
+"""Batched, padded and cached answers equal those of one row at a time, on every family."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pico
+from naive import naive_logprob, naive_text
+from resect.core.errors import InputError, NotFinite, OutOfMemory, PromptTooLong
+from resect.models.language_model import LanguageModel, perplexity_of
+
+PROMPTS = ["Who was it, the boy or the girl?", "x", "A longer prompt, for padding in front "]
+CHOICES = ["the boy", "a", "not known"]
+
+
+def load(name: str, bos: bool = False, **settings: object) -> LanguageModel:
+    return LanguageModel.of(pico.build(name), pico.tokenizer(name, bos), **settings)
+
+
+def pairs() -> tuple[list[str], list[str]]:
+    return [prompt for prompt in PROMPTS for _ in CHOICES], CHOICES * len(PROMPTS)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("name", pico.language_models)
+def test_batched_logprobs_equal_those_of_one_row_at_a_time(name: str, bos: bool) -> None:
+    if bos and pico.KINDS[name] != "causal":
+        pytest.skip("only causal tokenizers open with BOS")
+    model = load(name, bos)
+    prompts, choices = pairs()
+    tokens = [model.tokens(prompt, choice) for prompt, choice in zip(prompts, choices, strict=True)]
+    with torch.no_grad():
+        wanted = [float(naive_logprob(model, row)) for row in tokens]
+    error = np.abs(model.logprobs(prompts, choices) - wanted) / [len(row.label_ids) for row in tokens]
+    assert error.max() < 1e-5
+
+
+@pytest.mark.parametrize("name", pico.language_models)
+def test_rows_with_gradients_give_the_same_logprobs(name: str) -> None:
+    model = load(name)
+    tokens = [model.tokens(prompt, choice) for prompt, choice in zip(*pairs(), strict=True)]
+    with torch.no_grad():
+        found = model.forward.label_logprobs(model.forward.rows(tokens)).sum(dim=1)
+        wanted = torch.stack([naive_logprob(model, row) for row in tokens])
+    lengths = torch.tensor([len(row.label_ids) for row in tokens])
+    assert ((found - wanted).abs() / lengths).max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "t5", "bart", "bert", "modernbert"])
+def test_batched_generation_equals_greedy_decoding_by_hand(name: str, dtype: torch.dtype) -> None:
+    model = LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
+    said = model.generate(PROMPTS, max_new_tokens=5)
+    assert said == [naive_text(model, prompt, 5) for prompt in PROMPTS]
+
+
+def test_equal_prompts_are_run_once() -> None:
+    model = load("llama")
+    requests = model.requests(*pairs())
+    assert len(requests) == 9
+    assert len(requests.prompts) == 3
+
+
+def test_a_blank_stands_between_prompt_and_continuation_only_where_neither_has_one() -> None:
+    model = load("llama")
+    wanted = model.tokens("Answer:", " yes")
+    assert model.tokens("Answer:", "yes") == wanted
+    assert model.tokens("Answer: ", "yes") == wanted
+    assert model.tokens("Answer:\n", "yes").label_ids == model.tokens("Answer:", "\nyes").label_ids
+
+
+def test_begin_token_is_not_doubled_where_the_text_has_it() -> None:
+    model = load("llama", bos=True)
+    assert model.tokens("<s>hello", "x").input_ids == model.tokens("hello", "x").input_ids
+
+
+def test_an_encoder_decoder_closes_prompt_and_label() -> None:
+    tokens = load("t5").tokens("ab", "c")
+    assert tokens.input_ids[-1] == tokens.label_ids[-1] == pico.EOS
+    assert len(tokens.input_ids) == 3
+    assert len(tokens.label_ids) == 2
+
+
+def test_a_mask_in_the_prompt_is_as_wide_as_the_answer() -> None:
+    model = load("bert")
+    inside, end = model.tokens("It is <mask>.", "red"), model.tokens("It is", "red")
+    assert inside.input_ids.count(pico.MASK) == end.input_ids.count(pico.MASK) == len(inside.label_ids)
+    assert inside.label_ids == end.label_ids
+    assert end.input_ids[-1] == pico.SEP
+    assert end.input_ids[-2] == pico.MASK
+    with pytest.raises(InputError, match="2 mask tokens"):
+        model.tokens("<mask> or <mask>", "red")
+
+
+def test_a_choice_without_tokens_is_refused() -> None:
+    with pytest.raises(InputError, match="no token"):
+        load("llama").logprobs(["a"], [""])
+
+
+def test_prompts_that_do_not_fit_are_counted_and_refused() -> None:
+    model = load("gpt2")
+    long = "x" * ((model.context or 0) + 1)
+    with pytest.raises(PromptTooLong, match="1 of 2 prompts"):
+        model.logprobs(["short", long], ["a", "a"])
+
+
+def test_nan_is_an_error_that_names_the_way_out() -> None:
+    model = load("llama")
+    with torch.no_grad():
+        model.model.get_input_embeddings().weight[:] = math.nan
+    with pytest.raises(NotFinite, match="--dtype float32"):
+        model.logprobs(["a"], ["b"])
+    with pytest.raises(NotFinite, match="--dtype float32"):
+        model.generate(["a"])
+    with pytest.raises(NotFinite, match="--dtype float32"):
+        model.first_ranks(model.speech.first_tokens(["a", "b"], ["c", "d"])[0])
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "bert"])
+def test_text_read_in_parts_is_text_read_at_once(name: str) -> None:
+    model = load(name)
+    rows = model.text_rows(["some text", "more of it, and longer", "and a third"], window=8)
+    total, tokens = model.text_logprob(["some text", "more of it, and longer", "and a third"], window=8)
+    assert model.rows_logprob(rows[:3]) + model.rows_logprob(rows[3:]) == pytest.approx(total)
+    assert tokens == sum(len(row.label_ids) for row in rows)
+    assert [model.fed(row) for row in rows] == sorted(map(model.fed, rows), reverse=True)
+
+
+def test_a_perplexity_beyond_all_numbers_is_not_finite() -> None:
+    assert perplexity_of(-2.0, 2) == pytest.approx(math.e)
+    with pytest.raises(NotFinite, match=r"exp\(1000\)"):
+        perplexity_of(-2000.0, 2)
+
+
+def test_a_batch_that_memory_cannot_hold_is_halved() -> None:
+    model = load("llama", batch_size=8)
+    seen = []
+
+    def work(part: range) -> int:
+        if len(part) > 3:
+            raise torch.OutOfMemoryError("so many")
+        seen.extend(part)
+        return len(part)
+
+    assert [answer for _, answer in model.batches.run(range(7), work, lambda place: 1)] == [3, 3, 1]
+    assert seen == list(range(7))
+    assert model.batches.sizes == {"answers": 3}
+
+
+def test_a_single_row_that_memory_cannot_hold_is_an_error() -> None:
+    def work(part: range) -> int:
+        raise torch.OutOfMemoryError("even one")
+
+    with pytest.raises(OutOfMemory, match="bfloat16"):
+        list(load("llama").batches.run(range(3), work, lambda place: 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_the_batch_size_does_not_change_the_answers(batch_size: int) -> None:
+    wanted = load("llama").logprobs(*pairs())
+    assert np.allclose(load("llama", batch_size=batch_size).logprobs(*pairs()), wanted, atol=1e-5)
+
+
+def test_perplexity_of_a_causal_model_is_the_mean_over_all_tokens_but_the_first() -> None:
+    model = load("llama")
+    ids = model.encoder.document_ids(["some text", "more of it, and longer"])
+    with torch.no_grad():
+        rows = [torch.log_softmax(model.model(torch.tensor([row])).logits[0, :-1], -1) for row in ids]
+    picked = [row[range(len(i) - 1), i[1:]] for row, i in zip(rows, ids, strict=True)]
+    wanted = math.exp(-float(torch.cat(picked).mean()))
+    assert model.perplexity(["some text", "more of it, and longer"]) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["t5", "bert"])
+def test_perplexity_is_defined_for_every_kind(name: str) -> None:
+    model = load(name)
+    assert 1 < model.perplexity(["some text", "more of it, and longer"]) < math.inf
+    with pytest.raises(InputError, match="two tokens"):
+        model.perplexity([])
+
+
+def test_the_model_stays_itself() -> None:
+    hf = pico.build("llama")
+    names, kind = list(hf.state_dict()), type(hf)
+    model = LanguageModel.of(hf, pico.tokenizer("llama"))
+    model.logprobs(*pairs())
+    assert model.model is hf
+    assert type(hf) is kind
+    assert list(hf.state_dict()) == names
