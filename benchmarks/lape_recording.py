@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 from resect import LanguageModel
 from resect.methods.lape.activation_counter import count, run_stacks, sites_of
 from resect.methods.lape.recording import record
-from resect.models.hooks import watching
+from resect.models.hooks import forward_hooks
 from setting import llama, t5, tokenizer
 
 BOUND, WINDOW, ROWS = 1.05, 512, 4
@@ -105,7 +105,7 @@ def is_exact() -> bool:
     def see(site: object, values: torch.Tensor) -> None:
         naive[site] += (values > 0).reshape(-1, values.shape[-1]).sum(dim=0).numpy()
 
-    with torch.inference_mode(), watching(model.anatomy, sites_of(model), see):
+    with torch.inference_mode(), forward_hooks(model.anatomy, sites_of(model), see):
         for window in torch.from_numpy(windows.astype(np.int64)):
             model.model(input_ids=window[None], use_cache=False)
     found = count(model, windows, 5)

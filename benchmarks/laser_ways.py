@@ -26,7 +26,7 @@ import resect.search.candidate_scoring  # noqa: F401, imported before a clock st
 from resect import Anatomy, LanguageModel, Plan
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.methods.laser.laser import Laser
 
 
@@ -136,7 +136,7 @@ def decompositions(setting: Setting) -> dict[str, Any]:
     """What decomposing alone takes: one exact SVD a candidate, and one shared decomposition a matrix."""
     sites = [edit.site for edit in setting.edits]
     seconds = {}
-    factors = Factors(setting.model.anatomy)
+    factors = SvdCache(setting.model.anatomy)
     works = {
         "each": (sites, lambda site: Decomposition.of(setting.model.anatomy.weight(site))),
         "shared": (list(dict.fromkeys(sites)), factors.of),

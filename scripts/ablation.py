@@ -18,7 +18,7 @@ from rich.table import Table
 
 from resect.cli.arguments import MODEL_FLAGS, TASK_FLAGS, settings_of
 from resect.cli.flags import add_settings
-from resect.cli.progress import told
+from resect.cli.progress import progress_bar
 from resect.edits.plan import Plan
 from resect.jobs import run
 from resect.runs.recipe import Recipe
@@ -49,7 +49,7 @@ def column(options: argparse.Namespace, task: str, settings: dict[str, object]) 
     for name, changes in VARIANTS.items():
         folder = Path(options.output) / f"{Path(os.path.abspath(options.model)).name}-{Path(task).stem}" / name.replace(" ", "-")
         given = {**settings, **BARE, **changes, "model": options.model, "task": task, "output": str(folder)}
-        with told(quiet=options.quiet) as progress:
+        with progress_bar(quiet=options.quiet) as progress:
             comparison = run.job(Recipe.from_settings(given), progress).comparison
         sizes = (comparison.other_metrics.get("trials") or {}).get("sizes") or [cut(folder)]
         cells[name] = f"{shown(comparison.edited)}, n = {', '.join(map(str, sizes))}"

@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from resect.core.address import Neurons, Site
 from resect.methods.lape.counts import Counts
-from resect.models.fingerprint import Identity
-from resect.models.hooks import watching
+from resect.models.fingerprint import ModelIdentity
+from resect.models.hooks import forward_hooks
 from resect.models.language_model import LanguageModel
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -81,12 +81,12 @@ def counts(of: LanguageModel) -> Counts:
     tokens, active, sums = [], [], []
     for language in WORDS:
         seen: list[torch.Tensor] = []
-        with watching(of.anatomy, [SITE], lambda _site, values, seen=seen: seen.append(values[0])), torch.no_grad():
+        with forward_hooks(of.anatomy, [SITE], lambda _site, values, seen=seen: seen.append(values[0])), torch.no_grad():
             for ids in of.encoder.document_ids(texts(language, 20)):
                 of.model(input_ids=torch.tensor([ids]))
         values = torch.cat(seen)
         tokens.append(len(values))
         active.append((values > 0).sum(dim=0).numpy())
         sums.append(values.sum(dim=0).numpy())
-    identity = Identity.of(of, [SITE])
+    identity = ModelIdentity.of(of, [SITE])
     return Counts(tuple(WORDS), tokens, {SITE: np.stack(active)}, {SITE: np.stack(sums)}, identity)

@@ -20,7 +20,7 @@ from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift, is_gated
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import Identity
+from resect.models.fingerprint import ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Subject:
     model: torch.nn.Module
     anatomy: Anatomy
     base: torch.Tensor
-    identity: Identity
+    identity: ModelIdentity
 
     def logits(self):
         return pico.output(self.name, self.model)
@@ -41,7 +41,7 @@ class Subject:
 def subject(name):
     model = pico.build(name)
     anatomy = Anatomy.of(model)
-    return Subject(name, model, anatomy, pico.output(name, model), Identity.of(anatomy, anatomy.sites))
+    return Subject(name, model, anatomy, pico.output(name, model), ModelIdentity.of(anatomy, anatomy.sites))
 
 
 def bits(model):

@@ -8,7 +8,7 @@ import torch
 import pico
 from resect.core.address import Neurons, Site
 from resect.data.tasks.base import Example, Task
-from resect.models.hooks import watching_gradients
+from resect.models.hooks import gradient_hooks
 from resect.models.language_model import LanguageModel
 
 BIAS_UNITS, SKILL_UNITS = (3, 11, 17), (5, 23)
@@ -94,7 +94,7 @@ def _directions(planted: LanguageModel, site: Site) -> tuple[torch.Tensor, torch
     gradients: list[torch.Tensor] = []
     rows = [planted.tokens(prompt, choice) for choice in "bg" for prompt in prompts]
     sign = torch.tensor([1.0] * len(prompts) + [-1.0] * len(prompts))
-    with watching_gradients(anatomy, [site.at("down")], lambda _site, _values, gradient: gradients.append(gradient)):
+    with gradient_hooks(anatomy, [site.at("down")], lambda _site, _values, gradient: gradients.append(gradient)):
         planted.model.requires_grad_(False)
         (planted.forward.label_logprobs(planted.forward.rows(rows)).sum(dim=1) * sign).sum().backward()
     reading.remove()

@@ -12,7 +12,7 @@ from scipy import stats
 
 from resect.core.comparison import Comparison, Difference, Estimate, difference, estimate
 from resect.core.errors import InputError, NotFinite
-from resect.core.intervals import Halves, Interval, mcnemar
+from resect.core.intervals import GroupHalves, Interval, mcnemar
 
 
 def outcomes(random, examples=40, instructions=3, accuracy=0.6):
@@ -209,7 +209,7 @@ def test_an_estimate_of_a_mean():
 def test_groups_of_different_sizes_weigh_by_their_pairs():
     values = np.array([1.0, 0, 0, 0])
     assert estimate(values, ["a", "b", "b", "b"]).mean == 0.25
-    assert Halves.of(values[:, None], ["a", "b", "b", "b"], 0).totals.tolist() == [[1, 1], [0, 3]]
+    assert GroupHalves.of(values[:, None], ["a", "b", "b", "b"], 0).totals.tolist() == [[1, 1], [0, 3]]
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from resect.core.errors import Failure, InputError
-from resect.data.documents import HubText, ending_of, source_of
+from resect.data.documents import HubText, document_source, ending_of
 
 TEXTS = ["one", "zwei  é", "三\u2028四", "a\tb", "\x85c"]
 
@@ -29,7 +29,7 @@ def table(path, texts, name="text", **settings):
 
 
 def documents(path):
-    return list(source_of(path).documents())
+    return list(document_source(path).documents())
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.txt.gz"])
@@ -64,7 +64,7 @@ def test_endings():
 def test_documents_begin_anew_and_know_how_much_was_read(tmp_path):
     text = "".join(f"line {place}\n" for place in range(1000)).encode()
     for path in (written(tmp_path / "a.txt", text), written(tmp_path / "a.txt.gz", text), table(tmp_path / "a.parquet", ["line"] * 1000)):
-        source = source_of(path)
+        source = document_source(path)
         shares = [source.read / source.size for _ in source.documents()]
         assert shares == sorted(shares) and shares[-1] == 1.0
         assert next(iter(source.documents())) == next(iter(source.documents()))
@@ -81,7 +81,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path, name):
             rows = (json.dumps({"text": text}) if "json" in name else text for text in texts)
             path = written(tmp_path / name, "\n".join(rows).encode())
         del texts
-        source, before = source_of(path), pa.total_allocated_bytes()
+        source, before = document_source(path), pa.total_allocated_bytes()
         tracemalloc.start()
         try:
             tables = max(pa.total_allocated_bytes() - before for _ in source.documents())
@@ -127,7 +127,7 @@ def test_damaged_files_are_named(tmp_path):
     cut = table(tmp_path / "cut.parquet", ["text"] * 10)
     cut.write_bytes(cut.read_bytes()[:-30])
     with pytest.raises(InputError, match=r"cut\.parquet cannot be read as parquet"):
-        source_of(cut)
+        document_source(cut)
     inside = table(tmp_path / "inside.parquet", [f"text {place}" for place in range(1000)], compression="gzip", use_dictionary=False)
     content = bytearray(inside.read_bytes())
     content[len(content) // 2 - 200 : len(content) // 2 + 200] = bytes(400)
@@ -137,7 +137,7 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_a_file_that_goes_away_is_named(tmp_path):
-    source = source_of(written(tmp_path / "a.txt", b"text"))
+    source = document_source(written(tmp_path / "a.txt", b"text"))
     (tmp_path / "a.txt").unlink()
     with pytest.raises(InputError, match=r"a\.txt cannot be read: No such file"):
         list(source.documents())
@@ -145,7 +145,7 @@ def test_a_file_that_goes_away_is_named(tmp_path):
 
 def test_tables_without_text_are_named(tmp_path):
     with pytest.raises(InputError, match=r'body\.parquet has no column "text"; its columns: id, body'):
-        source_of(table(tmp_path / "body.parquet", ["x"], name="body"))
+        document_source(table(tmp_path / "body.parquet", ["x"], name="body"))
     with pytest.raises(InputError, match=r"numbers\.parquet: row 1 is no text but 3"):
         documents(table(tmp_path / "numbers.parquet", [3]))
 
@@ -155,7 +155,7 @@ def test_extras_that_are_not_installed_are_named(tmp_path, monkeypatch, package)
     path = table(tmp_path / "a.parquet", ["x"])
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"{package}, which is not installed: pip install 'resect\[datasets\]'"):
-        list((source_of(path) if package == "pyarrow" else HubText("hub:owner/name")).documents())
+        list((document_source(path) if package == "pyarrow" else HubText("hub:owner/name")).documents())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from resect.core.errors import InputError, UnknownName
 from resect.data.corpus import corpus_of
-from resect.data.language_id import LETTERS, Identifier, Purity, check_known, known, letters_in, same
+from resect.data.language_id import LETTERS, LanguageFilter, LanguageIdentifier, check_known, known, letters_in, same
 
 SENTENCES = {
     "en": "The library was closed because the heating had failed during the night.",
@@ -24,7 +24,7 @@ SENTENCES = {
 
 @pytest.fixture(scope="module")
 def identifier():
-    return Identifier()
+    return LanguageIdentifier()
 
 
 def test_sentences_are_identified(identifier):
@@ -59,7 +59,7 @@ def test_languages_that_nobody_knows_are_told():
     with pytest.raises(UnknownName, match=r"Unknown language 'xx'\..*Known: af, ar, "):
         check_known(["en", "xx"])
     with pytest.raises(UnknownName, match="'xx'"):
-        Purity(Identifier()).filter("xx", [])
+        LanguageFilter(LanguageIdentifier()).filter("xx", [])
 
 
 class Counted:
@@ -80,7 +80,7 @@ class Counted:
 
 def test_documents_in_another_language_are_left_out(identifier):
     mixed = [SENTENCES["fr"], SENTENCES["en"], "ok", SENTENCES["es"], "1789", f"{SENTENCES['fr']} Oui."]
-    purity = Purity(identifier)
+    purity = LanguageFilter(identifier)
     french, spanish = purity.filter("fr-CA", mixed), purity.filter("es", mixed)
     assert dict(purity.read) == {"fr-CA": 0, "es": 0}
     assert list(french) == [mixed[0], mixed[2], mixed[4], mixed[5]]
@@ -95,22 +95,22 @@ def test_short_lines_of_whatever_other_language_are_left_out(identifier):
     short = "Training a model"
     assert identifier.of([short]) == [None]  # in any of many languages
     assert identifier.others([short], "ja") == [True] and identifier.others([short], "en-news") == [False]
-    assert list(Purity(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
+    assert list(LanguageFilter(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
 
 
 def test_the_likeliest_language_of_a_few_words_is_not_believed():
     few = ["is a women.", "use the model.", "use the model as it is", "图书馆门", "Bonjour !"]
     more = ["the model is used as it is here", "图书馆关门了", "Bonjour tout le monde, et à demain."]
     assert [letters_in(text) for text in (*few, *more)] == [8, 11, 17, 16, 7, 24, 24, 27]
-    assert Identifier(sure=0.0).of(few[:3]) != ["en"] * 3
-    careful = Identifier(sure=0.0, letters=LETTERS)
+    assert LanguageIdentifier(sure=0.0).of(few[:3]) != ["en"] * 3
+    careful = LanguageIdentifier(sure=0.0, letters=LETTERS)
     assert careful.of(few) == [None] * 5
     assert careful.of(more) == ["en", "zh", "fr"]
 
 
 def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifier):
     documents = Counted([SENTENCES["en"], SENTENCES["fr"]] * 500)
-    purity = Purity(identifier)
+    purity = LanguageFilter(identifier)
     filtered = purity.filter("en", documents)
     assert list(islice(filtered, 3)) == [SENTENCES["en"]] * 3
     assert (purity.read["en"], purity.left_out["en"]) == (5, 2)
@@ -120,19 +120,19 @@ def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifie
 def test_a_long_document_is_judged_by_its_middle(identifier):
     menu = "Home | About us | Contact | Terms and conditions of use | Sign in to your account here | "
     document = menu + SENTENCES["vi"] * 20_000 + menu
-    assert list(Purity(identifier).filter("vi", [document, SENTENCES["en"] * 20_000])) == [document]
+    assert list(LanguageFilter(identifier).filter("vi", [document, SENTENCES["en"] * 20_000])) == [document]
 
 
 def test_varieties_stay(identifier):
     malay = "Perpustakaan itu ditutup kerana sistem pemanasan telah rosak pada waktu malam semalam."
     assert identifier.of([malay]) == ["ms"]
-    assert list(Purity(identifier).filter("id", [malay, SENTENCES["id"]])) == [malay, SENTENCES["id"]]
+    assert list(LanguageFilter(identifier).filter("id", [malay, SENTENCES["id"]])) == [malay, SENTENCES["id"]]
 
 
 def test_without_lingua_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lingua", None)
     with pytest.raises(InputError, match=r"pip install 'resect\[languages\]'"):
-        Identifier()
+        LanguageIdentifier()
 
 
 @pytest.mark.real
@@ -140,7 +140,7 @@ def test_real_text_is_pure_and_other_text_is_left_out(shared, identifier):
     """What the docstring of Identifier says, on fewer lines."""
     texts = shared / "data" / "multilingual_text"
     languages = [language for language in SENTENCES if (texts / language).is_dir()]
-    purity = Purity(identifier)
+    purity = LanguageFilter(identifier)
     for language in languages:
         own = list(islice(corpus_of(str(texts / language / "valid.txt")), 150))
         others = [line for other in languages if other != language for line in islice(corpus_of(str(texts / other / "valid.txt")), 20)]

@@ -14,7 +14,7 @@ import pico
 from resect.core.errors import InputError, NotFinite, NotWritable, UnknownName
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
-from resect.edits.svd_cache import Factors, default_folder, digest, effective_rank
+from resect.edits.svd_cache import SvdCache, default_folder, digest, effective_rank
 from resect.models.anatomy import Anatomy
 
 
@@ -37,8 +37,8 @@ def test_what_is_read_again_is_what_was_made_on_every_layout(name, tmp_path):
         anatomy = Anatomy.of(pico.build(name, dtype=dtype))
         last = {site.role: site for site in anatomy.sites}
         for site in last.values():
-            made = Factors(anatomy, folder=tmp_path).of(site)
-            read = Factors(anatomy, folder=tmp_path).of(str(site))
+            made = SvdCache(anatomy, folder=tmp_path).of(site)
+            read = SvdCache(anatomy, folder=tmp_path).of(str(site))
             assert same(made, Decomposition.of(anatomy.weight(site)))
             assert same(made, read)
             weight = anatomy.weight(site)
@@ -51,22 +51,22 @@ def test_only_the_short_side_is_kept_but_all_of_it_in_float64(tmp_path):
     for dtype, limit in ((torch.float32, 24 * 24 * 4 + 1000), (torch.float64, 24 * (24 + 40 + 1) * 8 + 1000)):
         anatomy = Anatomy.of(pico.build("llama", dtype=dtype))
         folder = tmp_path / str(dtype)
-        made = Factors(anatomy, folder=folder).of("decoder.0.down")
+        made = SvdCache(anatomy, folder=folder).of("decoder.0.down")
         assert files(folder)[0].stat().st_size <= limit
-        assert same(made, Factors(anatomy, folder=folder).of("decoder.0.down"))
+        assert same(made, SvdCache(anatomy, folder=folder).of("decoder.0.down"))
 
 
 def test_a_file_is_really_read_and_its_use_is_marked(anatomy, tmp_path):
-    Factors(anatomy, folder=tmp_path).of("decoder.0.up")
+    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
     (path,) = files(tmp_path)
     os.utime(path, (1e9, 1e9))
-    Factors(anatomy, folder=tmp_path).of("decoder.0.up")
+    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
     assert path.stat().st_mtime > 1e9
 
 
 def test_the_last_matrix_is_remembered_by_its_values():
     anatomy = Anatomy.of(pico.build("llama"))
-    factors = Factors(anatomy)
+    factors = SvdCache(anatomy)
     first = factors.of("decoder.0.up")
     assert factors.of("decoder.0.up") is first
     with ReduceRank("decoder.0.up", 0.5).applied(anatomy):
@@ -93,13 +93,13 @@ def test_hashes_tell_apart_what_differs_and_read_in_pieces():
 
 def test_what_was_used_longest_ago_goes_first(anatomy, tmp_path):
     size = 24 * 24 * 4 + 1100
-    factors = Factors(anatomy, folder=tmp_path, limit=2 * size)
+    factors = SvdCache(anatomy, folder=tmp_path, limit=2 * size)
     sites = ["decoder.0.up", "decoder.0.down", "decoder.0.gate"]
     for place, site in enumerate(sites[:2]):
         factors.of(site)
         newest = max(files(tmp_path), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1e9 + place, 1e9 + place))
-    Factors(anatomy, folder=tmp_path).of(sites[0])  # used again: the other one is the oldest now
+    SvdCache(anatomy, folder=tmp_path).of(sites[0])  # used again: the other one is the oldest now
     kept = {digest(anatomy.weight(site)) for site in (sites[0], sites[2])}
     factors.of(sites[2])
     assert {path.stem for path in files(tmp_path)} == kept
@@ -112,36 +112,36 @@ def test_what_others_keep_in_the_folder_stays(anatomy, tmp_path):
         path.write_bytes(b"x" * 9000)
         os.utime(path, (1, 1))
     for site in ("decoder.0.up", "decoder.1.up"):
-        Factors(anatomy, folder=tmp_path, limit=4000).of(site)
+        SvdCache(anatomy, folder=tmp_path, limit=4000).of(site)
     assert all(path.exists() for path in theirs)
     assert len(files(tmp_path)) == 2  # theirs, and the last of ours
 
 
 def test_no_limit_means_no_folder(anatomy, tmp_path):
-    for factors in (Factors(anatomy, folder=tmp_path / "none", limit=0), Factors(anatomy)):
+    for factors in (SvdCache(anatomy, folder=tmp_path / "none", limit=0), SvdCache(anatomy)):
         factors.of("decoder.0.up")
     assert not (tmp_path / "none").exists()
-    Factors(anatomy, folder=tmp_path, limit=100).of("decoder.0.up")  # too large to be kept at all
+    SvdCache(anatomy, folder=tmp_path, limit=100).of("decoder.0.up")  # too large to be kept at all
     assert not files(tmp_path)
     with pytest.raises(InputError, match="-1"):
-        Factors(anatomy, limit=-1)
+        SvdCache(anatomy, limit=-1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit", "foreign"])
 def test_a_damaged_file_is_made_anew(anatomy, tmp_path, damage):
-    made = Factors(anatomy, folder=tmp_path).of("decoder.0.up")
+    made = SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     flipped = whole[:-5] + bytes([whole[-5] ^ 64]) + whole[-4:]
     foreign = pico.build("llama").state_dict()["lm_head.weight"].numpy().tobytes()
     path.write_bytes({"cut": whole[:-100], "empty": b"", "bit": flipped, "foreign": foreign}[damage])
-    assert same(Factors(anatomy, folder=tmp_path).of("decoder.0.up"), made)
+    assert same(SvdCache(anatomy, folder=tmp_path).of("decoder.0.up"), made)
     assert path.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_once_and_done_without(anatomy, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    factors = Factors(anatomy, folder=tmp_path / "file")
+    factors = SvdCache(anatomy, folder=tmp_path / "file")
     with pytest.warns(UserWarning, match="not kept") as said:
         found = [factors.of(site) for site in ("decoder.0.up", "decoder.0.down")]
     assert len(said) == 1
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_once_and_done_without(anatom
 
 
 def test_a_full_disk_is_said_once_and_done_without(anatomy, tmp_path):
-    factors = Factors(anatomy, folder=tmp_path)
+    factors = SvdCache(anatomy, folder=tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
@@ -166,7 +166,7 @@ def test_several_may_use_one_folder_at_a_time(anatomy, tmp_path):
     wanted = {site: Decomposition.of(anatomy.weight(site)) for site in sites}
 
     def work(seed: int) -> bool:
-        factors = Factors(anatomy, folder=tmp_path, limit=3 * (24 * 24 * 4 + 1100))
+        factors = SvdCache(anatomy, folder=tmp_path, limit=3 * (24 * 24 * 4 + 1100))
         order = np.random.default_rng(seed).choice(len(sites), 20)
         return all(same(factors.of(sites[place]), wanted[sites[place]]) for place in order)
 
@@ -182,7 +182,7 @@ def test_what_a_killed_process_left_is_swept_later(anatomy, tmp_path):
     for path in (old, new):
         path.write_bytes(b"torn")
     os.utime(old, (1e9, 1e9))
-    Factors(anatomy, folder=tmp_path).of("decoder.0.up")
+    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
     assert not old.exists()
     assert new.exists()
 
@@ -202,12 +202,12 @@ def test_where_the_folder_is(monkeypatch):
 
 def test_weights_that_have_no_values(tmp_path):
     with pytest.raises(NotWritable, match="meta"):
-        Factors(Anatomy.of(pico.build_on_meta("llama"))).of("decoder.0.up")
+        SvdCache(Anatomy.of(pico.build_on_meta("llama"))).of("decoder.0.up")
     model = pico.build("llama")
     up, down = model.model.layers[0].mlp.up_proj, model.model.layers[1].mlp.down_proj
     up.weight = torch.nn.Parameter(up.weight.to(torch.int8), requires_grad=False)
     down.weight.data[3, 4] = torch.nan
-    factors = Factors(Anatomy.of(model), folder=tmp_path)
+    factors = SvdCache(Anatomy.of(model), folder=tmp_path)
     with pytest.raises(NotWritable, match=r"decoder\.0\.up .*int8"):
         factors.of("decoder.0.up")
     with pytest.raises(NotFinite, match=r"decoder\.1\.down"):

@@ -9,7 +9,7 @@ import torch
 
 import pico
 from resect.core.errors import BadTask, NotFinite, UnknownName
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.data.tasks.splits import SHARES
 from resect.edits.plan import Plan
@@ -74,7 +74,7 @@ def test_a_preference_that_has_nothing_to_do_with_the_question_is_divided_out() 
 
 
 def test_each_distinct_instruction_and_choices_is_asked_once() -> None:
-    model, task, journal = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), some(), InMemory()
+    model, task, journal = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), some(), MemoryJournal()
     examples = task.split("test")
     calibrated(Questions(model, task, examples), "cc", journal=journal)
     shapes = Counter(np.shape(entry["logprobs"]) for entry in journal._entries.values())

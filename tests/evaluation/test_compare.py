@@ -13,11 +13,11 @@ import planted
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import BadTask, EmptySplit, UnknownName, WrongModel
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
-from resect.evaluation.compare import compare, compared_values, evaluate
+from resect.evaluation.compare import compare, comparison_of_answers, evaluate
 from resect.evaluation.questions import Questions
 from resect.models.language_model import LanguageModel
 
@@ -91,7 +91,7 @@ def test_the_empty_plan_changes_nothing() -> None:
 
 def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched() -> None:
     model, bias, _ = planted.model("llama")
-    task, journal, plan = planted.task(), InMemory(), Plan((Scale(bias, 0.0),))
+    task, journal, plan = planted.task(), MemoryJournal(), Plan((Scale(bias, 0.0),))
     first = compare(model, plan, task, journal=journal)
     with torch.no_grad():
         for weight in model.model.parameters():
@@ -153,7 +153,7 @@ def test_bias_scores_of_several_trials_are_their_mean() -> None:
     task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
     both = [Questions(model, task, task.split("test")).answers(Plan((Scale(each, 0.0),))) for each in (bias, skill)]
     questions = Questions(model, task, task.split("test"))
-    found = compared_values(questions, questions.answers(Plan()), both, [], 0).bias_scores
+    found = comparison_of_answers(questions, questions.answers(Plan()), both, [], 0).bias_scores
     shares = [float((answers.predictions == 0).mean()) for answers in both]
     assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 3}
 

@@ -11,18 +11,18 @@ import tongues
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import InputError
-from resect.core.execution import InMemory, InProcess
+from resect.core.execution import LocalEngine, MemoryJournal
 from resect.edits import controls as control
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
-from resect.evaluation.deactivation import HeldOut, Matrix, deactivated, losses
+from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, losses
 from resect.models.language_model import LanguageModel
 from resect.models.text_windows import scored_rows
 
 WINDOW = 16
 
 
-class Counting(InProcess):
+class Counting(LocalEngine):
     """The engine in process, and how many items it was given."""
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Counting(InProcess):
 
 
 def held(model, number=20):
-    return {name: HeldOut.of(model, name, tongues.documents(name, number, seed=1), WINDOW) for name in tongues.LETTERS}
+    return {name: HeldOutText.of(model, name, tongues.documents(name, number, seed=1), WINDOW) for name in tongues.LETTERS}
 
 
 def plans():
@@ -45,7 +45,7 @@ def plans():
 @pytest.mark.parametrize("name", pico.language_models)
 def test_losses_are_those_of_one_row_at_a_time_with_the_units_at_zero(name):
     model = LanguageModel.of(pico.build(name), pico.tokenizer(name))
-    text = HeldOut.of(model, "en", ["a few words", "and some more of them"], 8, 32 if model.kind != "masked" else 8)
+    text = HeldOutText.of(model, "en", ["a few words", "and some more of them"], 8, 32 if model.kind != "masked" else 8)
     site = next(site for site in model.anatomy.moments if site.role == "act")
     plan = Plan((Scale(Neurons({site: [0, 3]}), 0.0),))
     tokenizer = model.tokenizer
@@ -65,7 +65,7 @@ def test_losses_are_those_of_one_row_at_a_time_with_the_units_at_zero(name):
 def test_planted_units_stand_out_on_the_diagonal_and_random_ones_do_not():
     model = tongues.model()
     controls = {name: control.like(plan, model, 0, 2) for name, plan in plans().items()}
-    matrix = deactivated(model, plans(), held(model), controls)
+    matrix = deactivation_matrix(model, plans(), held(model), controls)
     found = matrix.to_json()
     assert found["languages"] == ["aa", "bb"] and found["units"] == [3, 3] and found["diagonal"]["count"] == 2
     assert found["neg_logprob"]["diagonal"]["is_maximum"] == {"aa": True, "bb": True}
@@ -82,7 +82,7 @@ def test_planted_units_stand_out_on_the_diagonal_and_random_ones_do_not():
 def test_the_comparison_is_the_diagonal():
     model = tongues.model()
     texts = held(model)
-    matrix = deactivated(model, plans(), texts, {name: control.like(plan, model, 0, 2) for name, plan in plans().items()})
+    matrix = deactivation_matrix(model, plans(), texts, {name: control.like(plan, model, 0, 2) for name, plan in plans().items()})
     comparison, found = matrix.comparison(), matrix.to_json()
     windows = np.array(found["windows"])
     own = np.diag(found["neg_logprob"]["change"])
@@ -98,7 +98,7 @@ def test_the_comparison_is_the_diagonal():
 def test_a_language_without_units_has_the_bases_row_and_costs_no_pass():
     model, engine = tongues.model(), Counting()
     given = {**plans(), "bb": Plan()}
-    matrix = deactivated(model, given, held(model), engine=engine)
+    matrix = deactivation_matrix(model, given, held(model), engine=engine)
     assert engine.items == 2 * 2  # the base, and aa: on two texts
     found = matrix.to_json()
     assert found["neg_logprob"]["deactivated"][1] == found["neg_logprob"]["base"]
@@ -107,39 +107,39 @@ def test_a_language_without_units_has_the_bases_row_and_costs_no_pass():
 
 
 def test_each_text_is_read_once_by_base_language_and_draw_and_never_again():
-    model, engine, journal = tongues.model(), Counting(), InMemory()
+    model, engine, journal = tongues.model(), Counting(), MemoryJournal()
     controls = {name: control.like(plan, model, 0, 2) for name, plan in plans().items()}
     texts = held(model)
-    first = deactivated(model, plans(), texts, controls, engine=engine, journal=journal)
+    first = deactivation_matrix(model, plans(), texts, controls, engine=engine, journal=journal)
     assert engine.items == (1 + 2 + 2 * 2) * 2
-    again = deactivated(model, plans(), texts, controls, engine=engine, journal=journal)
+    again = deactivation_matrix(model, plans(), texts, controls, engine=engine, journal=journal)
     assert engine.items == (1 + 2 + 2 * 2) * 2
     assert again.to_json() == first.to_json()
-    other = dict(texts, aa=HeldOut.of(model, "aa", tongues.documents("aa", 20, seed=2), WINDOW))
-    deactivated(model, plans(), other, controls, engine=engine, journal=journal)
+    other = dict(texts, aa=HeldOutText.of(model, "aa", tongues.documents("aa", 20, seed=2), WINDOW))
+    deactivation_matrix(model, plans(), other, controls, engine=engine, journal=journal)
     assert engine.items == (1 + 2 + 2 * 2) * 3  # of the other text only
 
 
 def test_the_model_is_as_it_was():
     model = tongues.model()
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    deactivated(model, plans(), held(model, 5))
+    deactivation_matrix(model, plans(), held(model, 5))
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
 
 
 def test_held_out_text_is_cut_at_the_limit_and_refused_where_it_is_short():
     model = tongues.model()
     lines = tongues.documents("aa", 50)
-    assert len(HeldOut.of(model, "aa", lines, WINDOW, 5 * WINDOW + 3).windows) == 5
-    assert HeldOut.of(model, "aa", lines, WINDOW, 5 * WINDOW).scored == 5 * (WINDOW - 1)
+    assert len(HeldOutText.of(model, "aa", lines, WINDOW, 5 * WINDOW + 3).windows) == 5
+    assert HeldOutText.of(model, "aa", lines, WINDOW, 5 * WINDOW).scored == 5 * (WINDOW - 1)
     with pytest.raises(InputError, match=r"aa has \d+ tokens, less than one window of 500"):
-        HeldOut.of(model, "aa", lines[:3], 500)
+        HeldOutText.of(model, "aa", lines[:3], 500)
     with pytest.raises(InputError, match="both are wanted"):
-        deactivated(model, plans(), {"aa": HeldOut.of(model, "aa", lines, WINDOW)})
+        deactivation_matrix(model, plans(), {"aa": HeldOutText.of(model, "aa", lines, WINDOW)})
 
 
 def test_two_equal_largest_changes_are_no_maximum():
     zeros = (np.zeros(3), np.zeros(3))
-    matrix = Matrix(("aa", "bb"), "lape", (1, 1), WINDOW, (45, 45), "perplexity", zeros, ((np.ones(3), np.ones(3)), zeros))
+    matrix = DeactivationMatrix(("aa", "bb"), "lape", (1, 1), WINDOW, (45, 45), "perplexity", zeros, ((np.ones(3), np.ones(3)), zeros))
     assert matrix.to_json()["diagonal"] == {"is_maximum": {"aa": False, "bb": False}, "count": 0, "of": 2}
     assert dataclasses.replace(matrix, units=(0, 1)).to_json()["diagonal"]["is_maximum"] == {"aa": None, "bb": False}

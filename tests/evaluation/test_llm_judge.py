@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from resect.core.errors import Failure, InputError
-from resect.evaluation.llm_judge import PROMPT, Judge
+from resect.evaluation.llm_judge import PROMPT, LLMJudge
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def serving(*replies):
 
 
 def judge_of(server, key="secret-key", **settings):
-    return Judge(f"http://127.0.0.1:{server.server_port}/v1", "judge-1", key, pause=0.01, **settings)
+    return LLMJudge(f"http://127.0.0.1:{server.server_port}/v1", "judge-1", key, pause=0.01, **settings)
 
 
 def said(text, **more):
@@ -204,7 +204,7 @@ def test_many_threads_may_ask_at_once():
 @pytest.mark.parametrize("end", ["/v1", "/v1/", "/v1/chat/completions", " "])
 def test_addresses_end_as_they_like(end):
     with serving(said("1")) as server:
-        Judge(f"http://127.0.0.1:{server.server_port}{end}", "m").rate("Q", "A", "en")
+        LLMJudge(f"http://127.0.0.1:{server.server_port}{end}", "m").rate("Q", "A", "en")
     assert server.asked[0][0].endswith("/chat/completions") and server.asked[0][0].count("/chat") == 1
 
 
@@ -213,10 +213,10 @@ def test_addresses_end_as_they_like(end):
 )
 def test_what_is_no_address_is_told(url):
     with pytest.raises(InputError, match="is no address of a judge"):
-        Judge(url, "m")
+        LLMJudge(url, "m")
 
 
 def test_a_key_that_cannot_be_sent_is_told_and_not_shown():
     with pytest.raises(InputError, match="signs that no key has") as caught:
-        Judge("http://host/v1", "m", "secret\nkey")
+        LLMJudge("http://host/v1", "m", "secret\nkey")
     assert "secret" not in str(caught.value)

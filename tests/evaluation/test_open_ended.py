@@ -11,7 +11,7 @@ import bilingual
 import pico
 from naive import naive_logits
 from resect.core.errors import InputError, PromptTooLong
-from resect.core.execution import InMemory, surroundings
+from resect.core.execution import MemoryJournal, context_of
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.answer_ratings import PIECE, likeliest, rate, rated
@@ -53,7 +53,7 @@ class Interrupted:
         self.most, self.done = most, 0
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any, None, None]:
-        with surroundings(work):
+        with context_of(work):
             for item in items:
                 if self.done == self.most:
                     raise KeyboardInterrupt
@@ -96,7 +96,7 @@ def test_answers_are_those_of_a_plain_loop(name: str, pads_with_the_end: bool) -
 
 
 def test_finished_pieces_stay_done() -> None:
-    model, journal = bilingual.model(), InMemory()
+    model, journal = bilingual.model(), MemoryJournal()
     prompts = bilingual.texts("en", 2 * PIECE + 3)
     wanted = ask(model, OFF["fr"], prompts, new_tokens=3)
     assert wanted == [ask(model, OFF["fr"], [prompt], new_tokens=3)[0] for prompt in prompts]
@@ -214,7 +214,7 @@ def test_units_off_and_the_real_identifier() -> None:
 
 
 def test_ratings_are_kept_for_one_judge() -> None:
-    journal, judge = InMemory(), Counting()
+    journal, judge = MemoryJournal(), Counting()
     asked = [(f"q{place % 40}", "one two", "en") for place in range(80)]
     assert set(rate(judge, asked, journal=journal).values()) == {2}
     assert len(judge.asked) == 40

@@ -7,7 +7,7 @@ import pytest
 
 import pico
 from resect.core.errors import BadTask, InputError, PromptTooLong, UnknownName
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -54,7 +54,7 @@ def test_answers_that_are_asked_alike_are_shared(model: LanguageModel) -> None:
     searched = [Questions(model, told(), told().examples, "generation", search_prompt=flag) for flag in (False, True)]
     assert searched[0].digest != searched[1].digest
     assert searched[0].asked_digest == searched[1].asked_digest
-    journal, stages = InMemory(), []
+    journal, stages = MemoryJournal(), []
     first = by["top1"].answers(Plan(), journal=journal)
     again = by["top5"].answers(Plan(), journal=journal, progress=lambda *each: stages.append(each))
     assert stages == []

@@ -12,28 +12,28 @@ import planted
 from resect.core.address import Neurons
 from resect.core.comparison import Comparison
 from resect.core.errors import BadTask, InputError, PromptTooLong
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import calibrated
-from resect.evaluation.compare import Compared, compare, evaluate
+from resect.evaluation.compare import AnswerComparison, compare, evaluate
 from resect.evaluation.questions import Questions
-from resect.evaluation.side_effects import CHUNK, Beside
+from resect.evaluation.side_effects import CHUNK, SideEffects
 from resect.models.language_model import LanguageModel
 
 TEXTS = ("some plain text to read", "and another one, which is longer than that")
 
 
 @functools.cache
-def compared(kind: str) -> tuple[Compared, Plan]:
+def compared(kind: str) -> tuple[AnswerComparison, Plan]:
     model, bias, _ = planted.model(kind)
     plan = Plan((Scale(bias, 0.0),))
     return compare(model, plan, planted.task(24)), plan
 
 
-def measured(found: Compared, plans: list[Plan], **wanted: object) -> Comparison:
-    comparison, notes = Beside(**wanted).measure(found.comparison, found.questions, plans)
+def measured(found: AnswerComparison, plans: list[Plan], **wanted: object) -> Comparison:
+    comparison, notes = SideEffects(**wanted).measure(found.comparison, found.questions, plans)
     assert notes == ()
     return comparison
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
     with torch.no_grad():  # the content-free answer "b" becomes impossible
         model.model.lm_head.bias[model.tokens("a:", "b").label_ids[-1]] = -torch.inf
     found = compare(model, Plan(), planted.task(24))
-    beside = Beside(calibrate=("cc",), texts=("",))
+    beside = SideEffects(calibrate=("cc",), texts=("",))
     comparison, notes = beside.measure(found.comparison, found.questions, [Plan()])
     assert comparison.baselines["cc"] is None
     assert comparison.side_effects["perplexity"] is None or math.isfinite(comparison.side_effects["perplexity"]["base"])
@@ -115,17 +115,17 @@ def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
     spare = model.context - max(model.lengths([task.prompt(each, task.instructions[0]) for each in task.examples], ["b"] * 60))
     long = dataclasses.replace(task, template="{{ instruction }}" + "a" * (spare - 4) + "{{ text }}:")
     found = compare(model, Plan(), long)
-    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [Plan()])
+    comparison, notes = SideEffects(generation=True).measure(found.comparison, found.questions, [Plan()])
     assert comparison.other_metrics["generation"] is None
     assert "do not fit" in notes[0]
     with pytest.raises(PromptTooLong):
-        Beside(generation=True, must=True).measure(found.comparison, found.questions, [Plan()])
+        SideEffects(generation=True, must=True).measure(found.comparison, found.questions, [Plan()])
 
 
 def test_what_the_journal_holds_is_not_asked_again() -> None:
     found, plan = compared("llama")
-    journal, stages = InMemory(), []
-    beside = Beside(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
+    journal, stages = MemoryJournal(), []
+    beside = SideEffects(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
     first, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal)
     kept = len(journal._entries)
     again, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal, progress=lambda *told: stages.append(told))
@@ -139,7 +139,7 @@ def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept
     model = found.questions.model
     site = model.anatomy.sites[-1]
     lost = Plan((Scale(Neurons({site: range(model.anatomy.shape(site)[0])}), 1e300),))
-    comparison, notes = Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [lost])
+    comparison, notes = SideEffects(texts=TEXTS, must=True).measure(found.comparison, found.questions, [lost])
     effect = comparison.side_effects["perplexity"]
     assert effect["base"] == pytest.approx(model.perplexity(TEXTS))
     assert effect["edited"] is None
@@ -151,8 +151,10 @@ def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept
 def test_plain_text_is_read_in_parts_that_are_kept() -> None:
     found, _ = compared("bert")
     texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
-    journal, told = InMemory(), []
-    said, _ = Beside(texts=texts).measure(found.comparison, found.questions, [], journal=journal, progress=lambda *each: told.append(each))
+    journal, told = MemoryJournal(), []
+    said, _ = SideEffects(texts=texts).measure(
+        found.comparison, found.questions, [], journal=journal, progress=lambda *each: told.append(each)
+    )
     parts = [key for key in journal._entries if key.startswith("text/")]
     assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (CHUNK // 274)) == 2
     assert told == [("reading plain text", done, 2) for done in range(3)]
@@ -162,15 +164,15 @@ def test_plain_text_is_read_in_parts_that_are_kept() -> None:
 def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
     other = dataclasses.replace(planted.task(20), name="other")
     with pytest.raises(InputError, match="'other' stands there twice"):
-        Beside(tasks=(other, other))
+        SideEffects(tasks=(other, other))
     with pytest.raises(InputError, match="'perplexity'"):
-        Beside(tasks=(dataclasses.replace(other, name="perplexity"),))
+        SideEffects(tasks=(dataclasses.replace(other, name="perplexity"),))
 
 
 def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
     scored, plan = compared("llama")
     found = compare(scored.questions.model, plan, planted.task(24), metric="generation")
-    comparison, notes = Beside(calibrate=("cc",)).measure(found.comparison, found.questions, [plan])
+    comparison, notes = SideEffects(calibrate=("cc",)).measure(found.comparison, found.questions, [plan])
     assert comparison.baselines == {"cc": None, "dc": None}
     accuracy = comparison.other_metrics["accuracy"]
     assert accuracy["baselines"]["cc"]["mean"] == pytest.approx(calibrated(found.questions, "cc").mean)
@@ -189,22 +191,22 @@ def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
     scored, plan = compared("llama")
     model = scored.questions.model
     found = compare(model, plan, free("generation"))
-    comparison, notes = Beside(generation=True).measure(found.comparison, found.questions, [plan])
+    comparison, notes = SideEffects(generation=True).measure(found.comparison, found.questions, [plan])
     assert set(comparison.other_metrics) == {"logloss"}
     assert comparison.other_metrics["logloss"]["base"] == evaluate(model, None, free("logloss")).base.to_json()
     assert notes == ()
-    asked = Beside(calibrate=("cc",), must=True)
+    asked = SideEffects(calibrate=("cc",), must=True)
     with pytest.raises(BadTask, match="two choices"):
         asked.check(found.questions)
     lossy = compare(model, plan, free("logloss"))
-    texts, _ = Beside(generation=True).measure(lossy.comparison, lossy.questions, [plan])
+    texts, _ = SideEffects(generation=True).measure(lossy.comparison, lossy.questions, [plan])
     assert "unmatched" not in texts.other_metrics["generation"]
 
 
 def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> None:
     scored, plan = compared("llama")
     found = compare(scored.questions.model, plan, free("top10"))
-    comparison, notes = Beside().measure(found.comparison, found.questions, [plan])
+    comparison, notes = SideEffects().measure(found.comparison, found.questions, [plan])
     assert set(comparison.other_metrics) == {"top1", "top5", "logloss"}
     means = [comparison.other_metrics[metric]["base"]["mean"] for metric in ("top1", "top5")]
     assert means == sorted(means)
@@ -224,13 +226,13 @@ def test_what_cannot_be_asked_beside_is_refused_before_anything_is_asked() -> No
     found, _ = compared("llama")
     bare = dataclasses.replace(found.questions.task, template="{{ instruction }}")
     questions = Questions(found.questions.model, bare, bare.examples)
-    Beside(calibrate=("cc",)).check(questions)
+    SideEffects(calibrate=("cc",)).check(questions)
     with pytest.raises(BadTask, match="no text field"):
-        Beside(calibrate=("cc",), must=True).check(questions)
+        SideEffects(calibrate=("cc",), must=True).check(questions)
 
 
 def test_a_plan_that_cannot_be_applied_is_never_hidden_in_a_note() -> None:
     found, _ = compared("llama")
     wrong = Plan((Scale(Neurons({"decoder.9.up": [0]}), 0.0),))
     with pytest.raises(Exception, match=r"decoder\.9"):
-        Beside(texts=TEXTS, must=True).measure(found.comparison, found.questions, [wrong])
+        SideEffects(texts=TEXTS, must=True).measure(found.comparison, found.questions, [wrong])

@@ -14,7 +14,7 @@ from resect.edits.plan import Plan
 from resect.export.check_exact import Loading
 from resect.export.check_factored import Nearness, check_near, evidence_of_base
 from resect.export.export import export
-from resect.models.factored_linear import SINGLE, Factoring
+from resect.models.factored_linear import SINGLE, FactoredFiles
 
 CPU, FLOAT32 = torch.device("cpu"), Loading(torch.float32, {})
 
@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     checkpoints.saved(folder / "base", "gpt2", shard="1GB")
     plan = Plan((ReduceRank("decoder.1.q", 0.2), ReduceRank("decoder.1.up", 0.2), ReduceRank("decoder.0.down", 0.0)))
     export(plan, str(folder / "base"), folder / "out", as_format="factored", verify=False)
-    matrices = Factoring.find(str(folder / "out")).matrices
+    matrices = FactoredFiles.find(str(folder / "out")).matrices
     return folder / "out", evidence_of_base(folder / "base", plan, FLOAT32, CPU, False, matrices), matrices
 
 

@@ -21,7 +21,7 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
 from resect.edits.plan import Plan
 from resect.export.export import export
-from resect.models.fingerprint import Identity
+from resect.models.fingerprint import ModelIdentity
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
@@ -420,7 +420,7 @@ def test_a_kill_leaves_nothing_under_the_final_name_and_the_next_export_sweeps(l
     code = """
 import os, sys
 from resect import Plan
-from resect.export import export
+from resect.export.export import export
 def die(stage, done, total):
     if done == 1:
         os.kill(os.getpid(), 9)
@@ -444,7 +444,7 @@ def test_real_models(shared, tmp_path, name):
     base = shared / "models" / name
     model = load_model(str(base), device="cpu")
     edits = (Scale({"decoder.1.up": [3, 50], "decoder.2.post": [7]}), ReduceRank("decoder.0.o", 0.3))
-    plan = Plan(edits, Identity.of(model, [site for edit in edits for site in edit.sites]))
+    plan = Plan(edits, ModelIdentity.of(model, [site for edit in edits for site in edit.sites]))
     done = export(plan, str(base), tmp_path / "out", device="cpu")
     assert (done.anew, done.verified) == (None, True)
     assert "instructions.txt" in done.copied
@@ -474,7 +474,7 @@ def test_a_hub_id_is_taken_from_the_cache(llama, tmp_path):
     code = """
 import sys, json
 from resect import Plan
-from resect.export import export
+from resect.export.export import export
 print(json.dumps(export(Plan.load(sys.argv[1]), "someone/tiny-llama", sys.argv[2], device="cpu").to_json()))
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}

@@ -16,7 +16,7 @@ from resect.evaluation.calibration import calibrated
 from resect.evaluation.compare import evaluate
 from resect.evaluation.questions import Questions
 from resect.jobs import evaluate as evaluate_job
-from resect.jobs.evaluate import Carried
+from resect.jobs.evaluate import TransferredPlan
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 
@@ -70,7 +70,7 @@ def test_of_several_tasks_the_last_is_refused_before_the_first_is_asked(model: L
 
 def test_plans_are_carried_over_to_tasks(model: LanguageModel, where: Path, second: str) -> None:
     first = str(where / "task.toml")
-    plans = [Carried("cut", PLAN, "planted"), Carried("nothing", Plan())]
+    plans = [TransferredPlan("cut", PLAN, "planted"), TransferredPlan("nothing", Plan())]
     found = evaluate_job.transfer(model, plans, [first, second], SETTINGS)
     assert found["tasks"] == ["planted", "second"]
     assert found["plans"] == [{"name": "cut", "found_on": "planted", "cut": 3}, {"name": "nothing", "found_on": None, "cut": 0}]
@@ -86,10 +86,14 @@ def test_a_plan_for_another_model_is_refused_before_anything_is_asked(model: Lan
     foreign, stages = PLAN.for_model(other), []
     with pytest.raises(WrongModel):
         evaluate_job.transfer(
-            model, [Carried("mine", PLAN), Carried("foreign", foreign)], [str(where / "task.toml")], {}, lambda *t: stages.append(t)
+            model,
+            [TransferredPlan("mine", PLAN), TransferredPlan("foreign", foreign)],
+            [str(where / "task.toml")],
+            {},
+            lambda *t: stages.append(t),
         )
     assert stages == []
-    evaluate_job.transfer(model, [Carried("foreign", foreign)], [str(where / "task.toml")], {}, allow_other_model=True)
+    evaluate_job.transfer(model, [TransferredPlan("foreign", foreign)], [str(where / "task.toml")], {}, allow_other_model=True)
 
 
 def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_model_s(
@@ -99,7 +103,7 @@ def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_mode
 
     def asked(of: LanguageModel) -> int:
         before = len(list((tmp_path / "journal").glob("*"))) if (tmp_path / "journal").exists() else 0
-        evaluate_job.transfer(of, [Carried("cut", PLAN)], [task], SETTINGS, keep=tmp_path)
+        evaluate_job.transfer(of, [TransferredPlan("cut", PLAN)], [task], SETTINGS, keep=tmp_path)
         return len(list((tmp_path / "journal").glob("*"))) - before
 
     assert asked(model) == 4  # two instructions, with and without the plan
@@ -115,7 +119,7 @@ def test_top_k_is_top_ten_with_the_others_beside_it(model: LanguageModel, where:
     assert found.metric == "top10"
     assert found.base == evaluate(model, None, load_task(path), metric="top10").base
     assert set(found.other_metrics) == {"top1", "top5", "accuracy"}
-    carried = evaluate_job.transfer(model, [Carried("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
+    carried = evaluate_job.transfer(model, [TransferredPlan("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
     assert (carried["metric"], carried["metrics"]) == ("top10", {"planted": "top10"})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from resect.core.errors import BadRecipe, InputError, UnknownName
 from resect.data.texts import shipped
-from resect.jobs.inputs import beside_of, given_for, task_named, task_of, weights_digest
+from resect.jobs.inputs import given_for, side_effects_of, task_named, task_of, weights_digest
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
 
@@ -56,11 +56,11 @@ def test_wording_is_for_the_task_that_it_names(where: Path, tmp_path: Path) -> N
 def test_what_stands_beside_is_loaded_or_refused(where: Path, tmp_path: Path) -> None:
     recipe = Recipe(model="m", task=str(where / "task.toml"), calibrate=("none",))
     assert task_of(recipe).name == "planted"
-    assert beside_of(recipe).calibrate == ()
-    assert beside_of(recipe).texts == shipped()
-    assert beside_of(recipe.with_settings(text=(str(where / "text.txt"),))).texts == ("a line to read", "and another one")
+    assert side_effects_of(recipe).calibrate == ()
+    assert side_effects_of(recipe).texts == shipped()
+    assert side_effects_of(recipe.with_settings(text=(str(where / "text.txt"),))).texts == ("a line to read", "and another one")
     with pytest.raises(InputError, match="nothing"):
-        beside_of(recipe.with_settings(text=(str(tmp_path / "nothing.txt"),)))
+        side_effects_of(recipe.with_settings(text=(str(tmp_path / "nothing.txt"),)))
 
 
 def test_the_digest_of_a_model_sees_one_weight(where: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed (the extra resect[ray])")
 
 from resect.core.errors import Failure, InputError, UnknownName, WrongModel
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.registry import load_task
 from resect.edits.neurons import Scale
-from resect.edits.plan import Plan, UnderPlan
-from resect.edits.svd_cache import Factors
+from resect.edits.plan import Plan, WithPlan
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
 from resect.jobs import run
@@ -174,7 +174,7 @@ def test_a_plan_is_in_force_in_the_workers_and_not_here(engine, model, task):
     answers = questions.answers(plan, engine=engine)
     assert (answers.values == questions.answers(plan).values).all()
     assert not (answers.values == questions.answers(Plan(), engine=engine).values).all()
-    found = [found for (found,) in zip(engine.map(UnderPlan(plan, model, _edited), [model] * 4), strict=True)]
+    found = [found for (found,) in zip(engine.map(WithPlan(plan, model, _edited), [model] * 4), strict=True)]
     assert [value for value, _ in found] == [0.0] * 4
     assert [value for value, _ in engine.map(_edited, [model] * 4)] != [0.0] * 4
     assert all((tensor == before[name]).all() for name, tensor in model.model.state_dict().items())
@@ -192,7 +192,7 @@ def test_what_a_killed_worker_had_is_done_again(engine, tmp_path):
 
 
 def test_crispr_finds_the_same_to_the_last_bit(engine, model, task):
-    method, journals = Crispr(), (InMemory(), InMemory())
+    method, journals = Crispr(), (MemoryJournal(), MemoryJournal())
     here, there = (method.search(model, task, engine=each, journal=journal) for each, journal in zip((None, engine), journals, strict=True))
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
@@ -204,7 +204,7 @@ def test_crispr_finds_the_same_to_the_last_bit(engine, model, task):
 @pytest.mark.parametrize("settings", [{}, {"compose": True}], ids=["race", "climb"])
 def test_laser_finds_the_same_to_the_last_bit_and_asks_nobody_more(engine, model, task, settings):
     method = Laser(rhos=(0.5, 0.1, 0.0), sites=("decoder.1.*", "decoder.0.up"), metric="logloss", **settings)
-    here, there = (method.search(model, task, engine=each, factors=Factors(model.anatomy)) for each in (None, engine))
+    here, there = (method.search(model, task, engine=each, factors=SvdCache(model.anatomy)) for each in (None, engine))
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
     assert lines(there) == lines(here)
@@ -214,7 +214,7 @@ def test_laser_finds_the_same_to_the_last_bit_and_asks_nobody_more(engine, model
 def test_denoising_keeps_the_same(engine, model):
     passages = Passages(model, ["a line to read", "and another one that is longer", "three"])
     method = Denoising("*", rise=0.3)
-    here, there = (method.search(model, passages, engine=each, factors=Factors(model.anatomy)) for each in (None, engine))
+    here, there = (method.search(model, passages, engine=each, factors=SvdCache(model.anatomy)) for each in (None, engine))
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
     assert lines(there) == lines(here)

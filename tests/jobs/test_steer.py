@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_open_answers import ByWords, Counting
+from evaluation.test_open_ended import ByWords, Counting
 
 import bilingual
 import pico

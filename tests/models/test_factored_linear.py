@@ -21,7 +21,7 @@ from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.export.export import export
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, FactoredLinear, Factoring, PartlyFactored, factored_modules
+from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, FactoredFiles, FactoredLinear, PartlyFactoredLinear, factored_modules
 from resect.models.loading import load_model
 
 SITES = ("decoder.0.q", "decoder.1.up", "decoder.1.down")
@@ -66,7 +66,7 @@ def test_it_computes_the_product_of_its_factors(rank, bias):
     "parts", [{"k": (range(2, 5), 2)}, {"q": ((0, 3, 6), 1), "v": ((2, 5), 0)}, {"q": (range(4), 2), "k": (range(4, 8), 1)}]
 )
 def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
-    module = filled(PartlyFactored(8, 5, parts, bias=True))
+    module = filled(PartlyFactoredLinear(8, 5, parts, bias=True))
     values, dense = torch.randn(3, 5), module.dense()
     torch.testing.assert_close(module(values), nn.functional.linear(values, dense, module.bias))
     for role, (rows, _) in parts.items():
@@ -76,7 +76,7 @@ def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
 
 
 def test_gradients_pass_it_after_a_pass_without():
-    module = filled(PartlyFactored(8, 5, {"k": (range(2, 5), 2)}))
+    module = filled(PartlyFactoredLinear(8, 5, {"k": (range(2, 5), 2)}))
     with torch.inference_mode():
         module(torch.randn(3, 5))
     values = torch.randn(3, 5, requires_grad=True)
@@ -217,11 +217,11 @@ def test_a_folder_without_the_description_is_no_model_for_resect_either(copy):
 
 
 def test_the_description_is_read_as_it_was_written(made):
-    found = Factoring.find(str(made[0]))
+    found = FactoredFiles.find(str(made[0]))
     assert found.weights == INDEX != SINGLE
     assert [str(matrix.site) for matrix in found.matrices] == list(SITES)
     anatomy = Anatomy.of(made[1])
     assert [(matrix.shape, matrix.rank) for matrix in found.matrices] == [
         (anatomy.shape(Site.parse(site)), rank) for site, rank in zip(SITES, (4, 7, 0), strict=True)
     ]
-    assert Factoring.find(str(made[0].parent / "base")) is None
+    assert FactoredFiles.find(str(made[0].parent / "base")) is None

@@ -13,7 +13,7 @@ import pico
 from resect.core.address import Site
 from resect.core.errors import InputError, UnknownName, WrongModel
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import PLACES, Identity, Mark, alike, anatomy_of, fingerprint
+from resect.models.fingerprint import PLACES, ModelIdentity, TensorMark, anatomy_of, fingerprint, nearly_equal
 
 BFLOAT16 = st.integers(0, 0x7F7F).map(lambda bits: torch.tensor(bits, dtype=torch.int16).view(torch.bfloat16).item())
 
@@ -35,7 +35,7 @@ def test_every_matrix_has_values_of_its_own(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_dtype_does_not_matter(name, dtype):
     on = contracts.subject(name)
-    Identity.of(on.model, on.anatomy.sites).check(pico.build(name, dtype=dtype))
+    ModelIdentity.of(on.model, on.anatomy.sites).check(pico.build(name, dtype=dtype))
 
 
 def test_moments_stand_for_what_reads_them():
@@ -48,7 +48,7 @@ def test_moments_stand_for_what_reads_them():
 def test_values_without_weights_are_left_out_and_decide_nothing():
     anatomy = Anatomy.of(pico.build_on_meta("llama"))
     assert fingerprint(anatomy, anatomy.sites) == {}
-    bare = Identity.of(anatomy, anatomy.sites)
+    bare = ModelIdentity.of(anatomy, anatomy.sites)
     assert bare.to_json()["fingerprint"] == {}
     bare.check(contracts.subject("llama").model)
     full = contracts.subject("llama").identity
@@ -62,22 +62,22 @@ def test_one_step_of_bfloat16_is_tolerated_and_no_more(value, sign):
         bits = torch.tensor(value, dtype=torch.bfloat16).view(torch.int16) + steps
         return sign * bits.view(torch.bfloat16).item()
 
-    assert alike([sign * value], [moved(0)])
-    assert alike([sign * value], [moved(1)])
-    assert alike([moved(1)], [sign * value])
+    assert nearly_equal([sign * value], [moved(0)])
+    assert nearly_equal([sign * value], [moved(1)])
+    assert nearly_equal([moved(1)], [sign * value])
     if 1e-4 < value < 1e38:
-        assert not alike([sign * value], [moved(2)])
-        assert not alike([sign * value], [-sign * value])
-    assert not alike([value], [value, value])
+        assert not nearly_equal([sign * value], [moved(2)])
+        assert not nearly_equal([sign * value], [-sign * value])
+    assert not nearly_equal([value], [value, value])
 
 
 def test_identities_are_in_one_order_whatever_they_were_given_in():
-    marks = [Mark(Site.parse(site), (2, 3), ()) for site in ("decoder.10.up", "decoder.2.up", "encoder.3.q", "decoder.2.q")]
-    identity = Identity("t5", tuple(marks))
-    assert identity == Identity("t5", tuple(reversed(marks)))
+    marks = [TensorMark(Site.parse(site), (2, 3), ()) for site in ("decoder.10.up", "decoder.2.up", "encoder.3.q", "decoder.2.q")]
+    identity = ModelIdentity("t5", tuple(marks))
+    assert identity == ModelIdentity("t5", tuple(reversed(marks)))
     assert list(identity.to_json()["shapes"]) == ["encoder.3.q", "decoder.2.q", "decoder.2.up", "decoder.10.up"]
     with pytest.raises(WrongModel, match="shape"):
-        identity | Identity("t5", (Mark(Site.parse("decoder.2.q"), (2, 4), ()),))
+        identity | ModelIdentity("t5", (TensorMark(Site.parse("decoder.2.q"), (2, 4), ()),))
 
 
 def test_the_anatomy_of_what_is_no_model():

@@ -5,7 +5,7 @@ import torch
 
 import pico
 from resect.models.anatomy import Anatomy
-from resect.models.hooks import watching, watching_gradients
+from resect.models.hooks import forward_hooks, gradient_hooks
 
 
 @pytest.mark.parametrize("name", pico.PICO)
@@ -14,7 +14,7 @@ def test_logits_are_the_same_to_the_last_bit_while_everything_is_watched(name: s
     anatomy = Anatomy.of(model)
     plain = pico.output(name, model)
     seen = set()
-    with watching(anatomy, (*anatomy.sites, *anatomy.moments), lambda site, values: seen.add(site)):
+    with forward_hooks(anatomy, (*anatomy.sites, *anatomy.moments), lambda site, values: seen.add(site)):
         watched = pico.output(name, model)
     assert torch.equal(plain, watched)
     assert seen == {*anatomy.sites, *anatomy.moments}
@@ -36,7 +36,7 @@ def test_gradients_of_a_model_with_frozen_weights_are_those_of_autograd(name: st
     model.zero_grad()
     model.requires_grad_(False)
     seen = {}
-    with watching_gradients(anatomy, [site], lambda where, values, gradient: seen.update({where: (values, gradient)})):
+    with gradient_hooks(anatomy, [site], lambda where, values, gradient: seen.update({where: (values, gradient)})):
         logits = model(**batch).logits
         logits.square().sum().backward()
     close = {
@@ -60,6 +60,6 @@ def test_nothing_is_left_hanging_after_an_error() -> None:
     def stop(_site: object, _values: object) -> None:
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError, match="stop"), watching(anatomy, anatomy.sites, stop):
+    with pytest.raises(RuntimeError, match="stop"), forward_hooks(anatomy, anatomy.sites, stop):
         pico.output("llama", model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from resect.models.text_windows import Packing
+from resect.models.text_windows import WindowPacker
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 100])
@@ -13,7 +13,7 @@ def test_windows_are_those_of_the_joined_documents(window: int, lengths: tuple[i
     number = itertools.count()
     documents = [tuple(itertools.islice(number, length)) for length in lengths]
     joined = [each for document in documents for each in document]
-    packing = Packing(window)
+    packing = WindowPacker(window)
     found = list(packing.windows(iter(documents)))
     assert all(len(each) == window for each in found)
     assert [each for piece in found for each in piece] == joined[: len(joined) - packing.dropped]
@@ -21,7 +21,7 @@ def test_windows_are_those_of_the_joined_documents(window: int, lengths: tuple[i
 
 
 def test_windows_come_as_the_documents_do() -> None:
-    packing, read = Packing(4), []
+    packing, read = WindowPacker(4), []
 
     def documents():
         for place in range(10):

@@ -6,15 +6,15 @@ import torch
 
 import pico
 from resect.core.errors import NotFinite
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
 from resect.models.language_model import LanguageModel
-from resect.search.candidate_scoring import Sweep
+from resect.search.candidate_scoring import CandidateScorer
 
 ROWS = [Example({"text": f"thing {n * 7 % 13}" + " again" * (n % 4)}, ("yes", "no", "maybe so"), n % 3, group=str(n)) for n in range(8)]
 TASK = Task("pico", ROWS, ("", "Say:"), "{{ instruction }} {{ text }}: {{ answer }}")
@@ -28,7 +28,7 @@ def questions(name, metric="accuracy", dtype=torch.float32):
 @pytest.mark.parametrize(("name", "metric"), [("gptj", "logloss"), ("t5", "logloss"), ("roberta", "logloss"), ("opt", "top5")])
 def test_values_are_those_of_a_plain_run(name, metric):
     asked = questions(name, metric)
-    sweep = Sweep(asked, Factors(asked.model.anatomy))
+    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
     assert sweep.base == pytest.approx(asked.answers(Plan()).values.flatten(), rel=1e-4)
     for site in asked.model.anatomy.sites[::3]:
         edit = ReduceRank(site, 0.3)
@@ -40,7 +40,7 @@ def test_values_are_those_of_a_plain_run(name, metric):
 
 def test_sites_may_come_in_any_order():
     asked = questions("bart", "logloss")
-    sweep = Sweep(asked, Factors(asked.model.anatomy))
+    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
     sites = [asked.model.anatomy.sites[place] for place in np.random.default_rng(0).permutation(len(asked.model.anatomy.sites))[:8]]
     for site in sites:
         edit = ReduceRank(site, 0.3)
@@ -49,17 +49,17 @@ def test_sites_may_come_in_any_order():
 
 def test_several_edits_at_once():
     asked = questions("llama", "logloss")
-    sweep = Sweep(asked, Factors(asked.model.anatomy))
+    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
     edits = (ReduceRank("decoder.1.down", 0.3), ReduceRank("decoder.0.gate", 0.2))
     assert sweep.values(edits) == pytest.approx(asked.answers(Plan(edits)).values.flatten(), rel=1e-4)
 
 
 def test_metrics_that_are_asked_alike_keep_their_tallies_apart():
-    journal, edit = InMemory(), ReduceRank("decoder.1.down", 0.3)
+    journal, edit = MemoryJournal(), ReduceRank("decoder.1.down", 0.3)
     found = {}
     for metric in ("accuracy", "logloss", "accuracy"):
         asked = questions("llama", metric)
-        sweep = Sweep(asked, Factors(asked.model.anatomy), journal=journal)
+        sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy), journal=journal)
         found[metric] = sweep.mean(sweep.asked_all(edit).total)
         assert found[metric] == pytest.approx(asked.answers(Plan((edit,))).mean, rel=1e-4)
 
@@ -68,7 +68,7 @@ def test_passages_are_swept_like_questions():
     model = LanguageModel.of(pico.build("llama", dtype=torch.float64), pico.tokenizer("llama"), batch_size=2)
     texts = ["one line of text", "and a second, longer line of text", "three"]
     passages, edit = Passages(model, texts), ReduceRank("decoder.0.down", 0.3)
-    sweep = Sweep(passages, Factors(model.anatomy), purpose="text")
+    sweep = CandidateScorer(passages, SvdCache(model.anatomy), purpose="text")
     assert passages.perplexity(sweep.base.sum()) == pytest.approx(model.perplexity(texts))
     with Plan((edit,)).applied(model):
         wanted = model.perplexity(texts)
@@ -78,7 +78,7 @@ def test_passages_are_swept_like_questions():
 
 def test_an_error_leaves_the_model_as_it_was():
     asked = questions("llama", "logloss")
-    sweep = Sweep(asked, Factors(asked.model.anatomy))
+    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
     asked.model.anatomy.write("decoder.0.down", [0], float("nan"))
     before = asked.model.model.state_dict()["model.layers.1.mlp.down_proj.weight"].clone()
     with pytest.raises(NotFinite):

@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from resect.search.elimination import ALL, Bar, Climb, Tally, race, winners
+from resect.search.elimination import NO_THRESHOLD, GreedyComposition, PartialScore, Threshold, best_candidates, eliminate
 
 
 class Contest:
@@ -18,7 +18,7 @@ class Contest:
     def __init__(self, values, sign=1.0, ceiling=1.0, ahead=0):
         self.values, self.sign, self.ceiling, self.ahead = values, sign, ceiling, ahead
         self.asked, self.kept = [], {}
-        self.start = Tally(0, values.shape[1], 0.0, ceiling)
+        self.start = PartialScore(0, values.shape[1], 0.0, ceiling)
 
     def ask(self, heats):
         heats, waiting = iter(heats), deque()
@@ -35,7 +35,7 @@ class Contest:
             trail = []
             while not bar.stops(tally):
                 value = self.sign * self.value(candidate, heat.kept, tally.asked)
-                tally = Tally(tally.asked + 1, tally.of, tally.total + value, self.ceiling, tally.margin + value)
+                tally = PartialScore(tally.asked + 1, tally.of, tally.total + value, self.ceiling, tally.margin + value)
                 trail.append(tally)
                 self.asked.append(candidate)
             found.append(trail)
@@ -74,9 +74,9 @@ def test_the_race_ends_as_the_full_grid(seed, kind):
     totals = sign * values.sum(axis=1)
     best = float(np.median(totals))
     course = Contest(values, sign, ceiling)
-    tallies = race(course, singles(12), course.start, best, scout=5)
+    tallies = eliminate(course, singles(12), course.start, best, scout=5)
     highest = totals.max()
-    assert winners(tallies, best) == [place for place in range(12) if totals[place] == pytest.approx(highest, abs=1e-12)]
+    assert best_candidates(tallies, best) == [place for place in range(12) if totals[place] == pytest.approx(highest, abs=1e-12)]
     for tally, total in zip(tallies, totals, strict=True):
         assert tally.reach >= total - 1e-9  # what it is said to reach is no less than what it would have come to
         assert tally.complete or tally.reach < highest
@@ -86,7 +86,7 @@ def test_the_race_ends_as_the_full_grid(seed, kind):
 
 def test_without_the_bound_everybody_is_asked_everything():
     course = Contest(np.zeros((3, 7)))
-    tallies = race(course, singles(3), course.start, 5.0, bound=False)
+    tallies = eliminate(course, singles(3), course.start, 5.0, bound=False)
     assert [tally.complete for tally in tallies] == [True] * 3
     assert len(course.asked) == 21
 
@@ -95,22 +95,22 @@ def test_ties_with_the_best_are_asked_in_full_and_ties_with_no_edit_win_nothing(
     values = np.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]])
     for best, won in ((1.0, [0, 1]), (2.0, [])):
         course = Contest(values)
-        assert winners(race(course, singles(3), course.start, best), best) == won
+        assert best_candidates(eliminate(course, singles(3), course.start, best), best) == won
 
 
 def test_no_candidate_no_winner():
     course = Contest(np.zeros((1, 3)))
-    assert race(course, [], course.start, 0.0) == []
-    assert winners([], 0.0) == []
+    assert eliminate(course, [], course.start, 0.0) == []
+    assert best_candidates([], 0.0) == []
 
 
 def test_progress_comes_to_its_end():
     told = []
     course = Contest(np.eye(6))
-    race(course, threes(6), course.start, 0.5, scout=2, progress=lambda stage, done, total: told.append((stage, done, total)))
+    eliminate(course, threes(6), course.start, 0.5, scout=2, progress=lambda stage, done, total: told.append((stage, done, total)))
     stages = {stage for stage, _, _ in told}
     assert all((stage, 0, 6) in told and (stage, 6, 6) in told for stage in stages)
-    assert not ALL.stops(course.start)
+    assert not NO_THRESHOLD.stops(course.start)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -121,7 +121,7 @@ def test_who_asks_several_at_once_comes_to_the_same_tallies(seed, teams, ahead):
     values = (random.random((20, 40)) < random.uniform(0.2, 0.9, (20, 1))).astype(float)
     one, several = Contest(values), Contest(values, ahead=ahead)
     best = float(np.median(values.sum(axis=1)))
-    assert race(several, teams(20), several.start, best, scout=5) == race(one, teams(20), one.start, best, scout=5)
+    assert eliminate(several, teams(20), several.start, best, scout=5) == eliminate(one, teams(20), one.start, best, scout=5)
     assert several.kept == one.kept
     assert set(several.asked) == set(one.asked)
 
@@ -133,7 +133,7 @@ def test_a_climb_keeps_the_first_of_each_team_that_clears_the_bar(seed, ahead, r
     random = np.random.default_rng(seed)
     values = random.random((12, 10)) * random.uniform(0.5, 1.0, (12, 1))
     course, teams = Contest(values, ahead=ahead), threes(12)
-    climb = Climb(course, teams.__getitem__, len(teams), course.start, Bar(3.0, beaten=True), rises=rises)
+    climb = GreedyComposition(course, teams.__getitem__, len(teams), course.start, Threshold(3.0, beaten=True), rises=rises)
     steps = list(climb.steps())
     kept, bar, wanted = (), 3.0, []
     for team in teams:
@@ -147,7 +147,9 @@ def test_a_climb_keeps_the_first_of_each_team_that_clears_the_bar(seed, ahead, r
         wanted.append(asked)
     assert [[(candidate, is_kept) for candidate, _, is_kept in found] for found in steps] == wanted
     assert tuple(climb.kept) == kept
-    again = Climb(Contest(values, ahead=ahead), teams.__getitem__, len(teams), course.start, Bar(3.0, beaten=True), rises=rises)
+    again = GreedyComposition(
+        Contest(values, ahead=ahead), teams.__getitem__, len(teams), course.start, Threshold(3.0, beaten=True), rises=rises
+    )
     again._course.kept = course.kept  # as after a kill: one by one, nobody is asked anew
     assert list(again.steps()) == steps
     assert ahead or not again._course.asked

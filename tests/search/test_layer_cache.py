@@ -4,7 +4,7 @@ import pytest
 
 import pico
 from resect.models.language_model import LanguageModel
-from resect.search.layer_cache import FEED_FORWARD, Boundary, Replay
+from resect.search.layer_cache import FEED_FORWARD, LayerBoundary, LayerCache
 
 PROMPTS = ["a longer prompt", "short", "something else"]
 LABELS = ["yes", "n", "perhaps"]
@@ -15,7 +15,7 @@ def _run(model: LanguageModel):
     return model._scored(requests, list(range(len(requests.prompts))))
 
 
-def _edited(model: LanguageModel, role: str, boundary: Boundary):
+def _edited(model: LanguageModel, role: str, boundary: LayerBoundary):
     """A matrix of a layer, halved and disturbed, in place; gives what restores it."""
     site = next(s for s in model.anatomy.sites if (s.stack, s.layer, s.role) == (boundary.stack, boundary.layer, role))
     before = model.anatomy.weight(site).clone()
@@ -26,12 +26,12 @@ def _edited(model: LanguageModel, role: str, boundary: Boundary):
 @pytest.mark.parametrize("name", pico.language_models)
 def test_a_replay_is_a_full_run_to_the_last_bit(name):
     model = LanguageModel.of(pico.build(name), pico.tokenizer(name))
-    replay = Replay(model.anatomy)
+    replay = LayerCache(model.anatomy)
     base = _run(model)
     memory = None
     for stack, layers in model.anatomy.layers.items():
         for layer in range(layers):
-            at = Boundary(stack, layer)
+            at = LayerBoundary(stack, layer)
             with replay.recording(at) as fresh:
                 _run(model)
             if memory is not None and memory.at.stack == stack:  # carried on from the layer below, it is the same

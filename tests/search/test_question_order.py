@@ -7,9 +7,9 @@ import pytest
 
 import pico
 from resect.core.errors import OutOfMemory
-from resect.core.execution import InMemory, InProcess, silent
+from resect.core.execution import LocalEngine, MemoryJournal, no_progress
 from resect.models.language_model import LanguageModel
-from resect.search.question_order import LineUp
+from resect.search.question_order import QuestionOrder
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ class Asked:
 
 def lineup(sure, size=4, most=1000, journal=None):
     asked = Asked(sure, LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"), batch_size=size), most)
-    return LineUp.of(asked, "answers", journal or InMemory(), silent, InProcess()), asked
+    return QuestionOrder.of(asked, "answers", journal or MemoryJournal(), no_progress, LocalEngine()), asked
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 100])
@@ -89,7 +89,7 @@ def test_one_that_does_not_fit_is_an_error():
 
 
 def test_margins_are_recalled():
-    journal = InMemory()
+    journal = MemoryJournal()
     first, _ = lineup(np.arange(30.0), journal=journal)
     again, _ = lineup(np.arange(30.0), most=0, journal=journal)  # nobody is asked
     assert [batch.pairs for batch in first.batches] == [batch.pairs for batch in again.batches]

@@ -5,7 +5,7 @@ import torch
 
 import pico
 from resect.models.language_model import LanguageModel
-from resect.search.scored_positions import Focus
+from resect.search.scored_positions import ScoredPositions
 
 PROMPTS = ["a longer prompt", "short"]
 LABELS = ["yes", "n"]
@@ -18,7 +18,7 @@ def test_scored_positions_come_out_the_same(name, dtype):
     requests = model.requests([prompt for prompt in PROMPTS for _ in LABELS], LABELS * len(PROMPTS))
     places = list(range(len(requests.prompts)))
     whole = model._scored(requests, places)
-    model.forward.focus = Focus(model.anatomy, head=not model.forward.chooses_logits)
+    model.forward.focus = ScoredPositions(model.anatomy, head=not model.forward.chooses_logits)
     narrow = model._scored(requests, places)
     for before, after in zip(whole, narrow, strict=True):
         assert after == pytest.approx(before, rel=1e-9 if dtype is torch.float64 else 1e-4)
@@ -28,7 +28,7 @@ def test_scored_positions_come_out_the_same(name, dtype):
 def test_it_computes_less():
     model = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"))
     module = model.anatomy.module("decoder.1.down")
-    with Focus(model.anatomy, head=False)(torch.tensor([[3], [2]])):
+    with ScoredPositions(model.anatomy, head=False)(torch.tensor([[3], [2]])):
         found = module.forward(torch.ones(2, 4, module.weight.shape[1]))
     assert [[bool(found[row, column].any()) for column in range(4)] for row in range(2)] == [
         [False] * 3 + [True],

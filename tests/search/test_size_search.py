@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resect.core.errors import InputError
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.search.size_search import Trial, best, choose_size, most_asks
 
 
@@ -71,7 +71,7 @@ def test_ties_go_to_the_smaller_or_to_the_earlier() -> None:
 
 
 def test_a_search_that_was_killed_asks_only_what_it_had_not_asked() -> None:
-    journal, asked = InMemory(), []
+    journal, asked = MemoryJournal(), []
 
     def objective(size: int) -> float:
         asked.append(size)

@@ -14,7 +14,7 @@ from resect.runs.run_folder import Run
 
 from .arguments import settings_of
 from .output import check_picture, emit, emit_grid, model_named, plan_path, run_of
-from .progress import told
+from .progress import progress_bar
 
 #: What can be the code of a language; anything else before an equals sign belongs to the name of a file.
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
@@ -46,7 +46,7 @@ def evaluate(options: Namespace) -> None:
 
     plan = None if path is None else Plan.load(path)
     model = model_named(options)
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         comparisons = asking.evaluate(
             model,
             plan,
@@ -72,9 +72,9 @@ def transfer(options: Namespace) -> None:
     from resect.jobs import evaluate as asking
     from resect.report.tables.comparison_grid import transferred
 
-    plans = [asking.Carried(text, Plan.load(path), None if run is None else _found_on(run)) for text, path, run in named]
+    plans = [asking.TransferredPlan(text, Plan.load(path), None if run is None else _found_on(run)) for text, path, run in named]
     model = model_named(options)
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         found = asking.transfer(
             model,
             plans,
@@ -92,16 +92,16 @@ def steer(options: Namespace) -> None:
     run = Run.load(options.run)
     prompts = _prompts(options)
 
-    from resect.evaluation.llm_judge import Judge
+    from resect.evaluation.llm_judge import LLMJudge
     from resect.jobs.steer import steer as answers_of
     from resect.report.page.html import write
     from resect.report.terminal import command_output
 
     if (options.judge is None) != (options.judge_model is None):
         raise InputError("A judge is an address and the name of a model there: give both --judge and --judge-model.")
-    judge = None if options.judge is None else Judge(options.judge, options.judge_model)
+    judge = None if options.judge is None else LLMJudge(options.judge, options.judge_model)
     model = model_named(options)
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         found = answers_of(
             model,
             run,

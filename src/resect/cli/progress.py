@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from resect.core.execution import Progress, silent
+from resect.core.execution import Progress, no_progress
 
 #: Seconds between two lines about one stage where there is no terminal.
 SPARSE = 20.0
@@ -39,11 +39,11 @@ class Lines:
 
 
 @contextmanager
-def told(quiet: bool) -> Iterator[Progress]:
+def progress_bar(quiet: bool) -> Iterator[Progress]:
     """A Progress for the time of some work."""
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
     if quiet:
-        yield silent
+        yield no_progress
     elif not console.is_terminal:
         yield Lines(console)
     else:

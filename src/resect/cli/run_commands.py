@@ -10,7 +10,7 @@ from resect.runs.run_folder import Run
 
 from .arguments import settings_of
 from .output import emit, plan_path, run_of
-from .progress import told
+from .progress import progress_bar
 
 
 def demo(options: Namespace) -> None:
@@ -19,7 +19,7 @@ def demo(options: Namespace) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from resect.jobs import run
 
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         outcome = run.demo(progress, output=options.output)
     _show_run(outcome.folder, options)
 
@@ -46,7 +46,7 @@ def repeat(options: Namespace) -> None:
     from resect.jobs.repeat import repeat as again
     from resect.report.terminal import command_output
 
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         repeated = again(run, options.output, progress)
     found = repeated.to_json()
     emit(options, found, lambda: command_output.agreement(found))
@@ -64,7 +64,7 @@ def analyse(options: Namespace) -> None:
     from resect.report.text.analysis_sentences import sentences
 
     given = {name: value for name, value in settings_of(options).items() if name not in ("counts", "corpus")}  # which mean others here
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
     path = write(run)
     where = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
@@ -85,7 +85,7 @@ def export(options: Namespace) -> None:
     given = {name: value for name, value in settings_of(options).items() if name in ("revision", "device", "trust_remote_code")}
     if run is not None and options.model is None and run.recipe.revision is not None:
         given.setdefault("revision", run.recipe.revision)
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         exported = write(
             Plan.load(path),
             source,
@@ -109,7 +109,7 @@ def _job(recipe: Recipe, options: Namespace) -> None:
         sentences = describe(recipe)
         emit(options, {"run": str(recipe.folder), "dry_run": sentences}, lambda: "\n".join(sentences))
         return
-    with told(options.quiet) as progress:
+    with progress_bar(options.quiet) as progress:
         outcome = run.job(recipe, progress, fresh=options.fresh)
     _show_run(outcome.folder, options)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from .errors import InputError, NotFinite
-from .intervals import DRAWS, Halves, Interval, mcnemar
+from .intervals import DRAWS, GroupHalves, Interval, mcnemar
 
 SCHEMA = 1
 
@@ -170,7 +170,7 @@ def estimate(
     Raises NotFinite for NaN or infinity, InputError for shapes that do not fit.
     """
     pairs = _pairs("values", values, groups)
-    halves = Halves.of(pairs, groups, seed)
+    halves = GroupHalves.of(pairs, groups, seed)
     return Estimate(
         mean=halves.mean,
         interval=halves.interval(),
@@ -201,7 +201,7 @@ def difference(
         raise InputError(f"base is {before.shape} and edited {after.shape}; a paired difference needs one shape.")
     change = after - before
     fixed, broken = int((change > 0).sum()), int((change < 0).sum())
-    halves = Halves.of(change, groups, seed)
+    halves = GroupHalves.of(change, groups, seed)
     interval = halves.interval(hold=0.0)
     single = change.shape[1] == 1 and len(set(groups)) == len(groups) and bool(np.isin(change, (-1, 0, 1)).all())
     if single:

@@ -28,7 +28,7 @@ class Engine(Protocol):
     """Maps work over items. Results come in the order of the items, whatever finished first."""
 
     @property
-    def neighbours(self) -> int:
+    def processes_on_machine(self) -> int:
         """How many of its processes share the memory of one machine."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
@@ -36,15 +36,15 @@ class Engine(Protocol):
 
         Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. To close the generator gives up
         what is left. `work` may be done in another process, on that process' own model: it changes nothing here but by its results, and
-        what it needs in force meanwhile is said by itself (`Surrounded`). Raises what `work` raises.
+        what it needs in force meanwhile is said by itself (`WorkWithContext`). Raises what `work` raises.
         """
 
 
 @runtime_checkable
-class Surrounded(Protocol):
+class WorkWithContext(Protocol):
     """Work that needs something in force around it, a plan on the model for example."""
 
-    def around(self) -> AbstractContextManager[object]:
+    def context(self) -> AbstractContextManager[object]:
         """What is in force while items are done: entered once in each process that does some."""
 
 
@@ -62,28 +62,28 @@ class Journal(Protocol):
         """Keep `entry` under `key`. Raises StorageFailure."""
 
 
-def surroundings(work: object) -> AbstractContextManager[object]:
+def context_of(work: object) -> AbstractContextManager[object]:
     """What a work needs in force around it; nothing for most."""
-    return work.around() if isinstance(work, Surrounded) else nullcontext()
+    return work.context() if isinstance(work, WorkWithContext) else nullcontext()
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def no_progress(stage: str, done: int, total: int) -> None:
     """The Progress that tells nobody."""
 
 
-class InProcess:
+class LocalEngine:
     """The Engine that does the work here and now, one item after the other."""
 
-    neighbours = 1
+    processes_on_machine = 1
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order."""
-        with surroundings(work):
+        with context_of(work):
             for item in items:
                 yield work(item)
 
 
-class InMemory:
+class MemoryJournal:
     """The Journal that forgets when the process ends."""
 
     def __init__(self) -> None:
@@ -98,14 +98,14 @@ class InMemory:
         self._entries[key] = entry
 
 
-def map_once(
+def map_resumable(
     work: Callable[[Item], Entry],
     items: Iterable[Item],
     keys: Sequence[str],
     *,
     engine: Engine,
     journal: Journal,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     stage: str = "working",
 ) -> Iterator[Entry]:
     """Yield the entry of every item in order; those that the journal holds are read, the others done and kept.
@@ -124,6 +124,6 @@ def map_once(
             yield entry
 
 
-def listed(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """A journal's value as the list that it is."""
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -41,7 +41,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Halves:
+class GroupHalves:
     """Groups in two halves, draw by draw; the first draw leaves one half empty (the "+1" of a Monte Carlo test)."""
 
     totals: Float[np.ndarray, "groups 2"]
@@ -51,7 +51,7 @@ class Halves:
     exact: bool
 
     @classmethod
-    def of(cls, pairs: Float[np.ndarray, "examples instructions"], groups: Sequence[str], seed: int) -> "Halves":
+    def of(cls, pairs: Float[np.ndarray, "examples instructions"], groups: Sequence[str], seed: int) -> "GroupHalves":
         """The halves of the groups of these pairs; the order of the examples does not count."""
         names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         sums = np.bincount(index, weights=pairs.sum(axis=1), minlength=len(names))

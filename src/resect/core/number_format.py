@@ -16,7 +16,7 @@ LOST = 10_000
 
 
 @dataclass(frozen=True)
-class Face:
+class NumberStyle:
     """How a number looks where it is read: `blank` stands between it and what belongs to it, `minus` before what is below 0."""
 
     blank: str
@@ -65,15 +65,15 @@ class Face:
 
 
 #: Terminals and Markdown, where one may want to copy a number; and what is set: HTML, drawings, LaTeX.
-PLAIN, PAGE = Face(" ", "-"), Face("\N{NO-BREAK SPACE}", "\N{MINUS SIGN}")
+PLAIN, PAGE = NumberStyle(" ", "-"), NumberStyle("\N{NO-BREAK SPACE}", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
-class Figures:
+class MetricFormat:
     """How the values of a metric are written on a face. Shares lie in [0, 1]; None is nothing, and written as a dash."""
 
     metric: str = "accuracy"
-    face: Face = PLAIN
+    face: NumberStyle = PLAIN
 
     @property
     def is_share(self) -> bool:
@@ -150,7 +150,7 @@ class Figures:
         """
         if self.is_share:
             return fixed_and_broken(change)
-        return f"{count(change['fixed'], 'golden answers')} became more probable, {change['broken']:,} less probable"
+        return f"{plural(change['fixed'], 'golden answers')} became more probable, {change['broken']:,} less probable"
 
     def verdict(self, ends: Sequence[float]) -> str:
         """What the interval of a change says: "improved", "worsened" or "no clear change".
@@ -167,7 +167,7 @@ def arrow(write: Callable[[float | None], str], before: float | None, after: flo
     return write(before) + ("" if after is None else f" → {write(after)}")
 
 
-def count(number: int | None, what: str) -> str:
+def plural(number: int | None, what: str) -> str:
     """How many there are of something.
 
     >>> count(1, "examples"), count(2300, "examples"), count(None, "examples")
@@ -182,16 +182,16 @@ def fixed_and_broken(change: Mapping[str, Any]) -> str:
     >>> fixed_and_broken({"fixed": 1300, "broken": 1})
     '1,300 answers fixed, 1 broken'
     """
-    return f"{count(change['fixed'], 'answers')} fixed, {change['broken']:,} broken"
+    return f"{plural(change['fixed'], 'answers')} fixed, {change['broken']:,} broken"
 
 
-def counts(comparison: Mapping[str, Any]) -> str:
+def sample_sizes(comparison: Mapping[str, Any]) -> str:
     """How much was asked, of the object of comparison.json.
 
     >>> counts({"n_examples": 1200, "n_groups": 300, "n_instructions": 1})
     '1,200 examples, 300 groups, 1 instruction'
     """
-    return ", ".join(count(comparison[f"n_{what}"], what) for what in ("examples", "groups", "instructions"))
+    return ", ".join(plural(comparison[f"n_{what}"], what) for what in ("examples", "groups", "instructions"))
 
 
 def few_groups(number: int | None) -> str:

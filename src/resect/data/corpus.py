@@ -14,7 +14,7 @@ from typing import Literal
 
 from resect.core.errors import InputError
 
-from .documents import ENDINGS, HubText, Source, ending_of, source_of
+from .documents import ENDINGS, DocumentSource, HubText, document_source, ending_of
 
 #: Which documents of a corpus are wanted: every one, all but a tenth, or that tenth.
 HeldOut = Literal["all", "kept", "held"]
@@ -38,7 +38,7 @@ class Corpus:
     document at all; Failure where the Hub is lost on the way.
     """
 
-    def __init__(self, sources: Sequence[Source], name: str, held_out: HeldOut = "all") -> None:
+    def __init__(self, sources: Sequence[DocumentSource], name: str, held_out: HeldOut = "all") -> None:
         #: What it is called when people are told of it.
         self.name = name
         #: How many documents the iteration begun last has given.
@@ -108,13 +108,13 @@ def corpus_of(spec: str, *, held_out: HeldOut = "all") -> Corpus:
     parts = [spec] if whole else [part.strip() for part in spec.split(",") if part.strip()]
     if not parts:
         raise InputError(f"The corpus {spec!r} names nothing. {_wanted()}")
-    sources: dict[object, Source] = {}
+    sources: dict[object, DocumentSource] = {}
     for part in parts:
         if part.startswith("hub:") and not _exists(part):
             sources.setdefault(part, HubText(part))
         else:
             try:
-                sources |= {path: sources.get(path) or source_of(path) for path in _files(part)}
+                sources |= {path: sources.get(path) or document_source(path) for path in _files(part)}
             except OSError as error:
                 raise InputError(f"{part} cannot be read: {error.strerror}.") from error
     return Corpus(tuple(sources.values()), spec, held_out)

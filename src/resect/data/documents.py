@@ -23,7 +23,7 @@ _EXTRA = "{what} is read through the package {package}, which is not installed: 
 _ROWS = 256
 
 
-class Source(ABC):
+class DocumentSource(ABC):
     """One file or one data set: `size` in bytes (None: unknown), of which `read` have been read since `documents` was begun."""
 
     size: int | None = None
@@ -37,7 +37,7 @@ class Source(ABC):
         """
 
 
-def source_of(path: Path) -> Source:
+def document_source(path: Path) -> DocumentSource:
     """The documents of a file, by its ending. Raises InputError where it is a table without the column "text"."""
     return _Table(path) if ending_of(path) == ".parquet" else _Lines(path)
 
@@ -50,7 +50,7 @@ def ending_of(path: Path) -> str | None:
     return None if packed and found == ".parquet" else found
 
 
-class _Lines(Source):
+class _Lines(DocumentSource):
     """A text of lines, or of JSON lines, .gz or not."""
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +115,7 @@ def _of_value(value: Any, what: str) -> str:
     return value.strip()
 
 
-class _Table(Source):
+class _Table(DocumentSource):
     """The column "text" of a .parquet file, read by row groups."""
 
     def __init__(self, path: Path) -> None:
@@ -153,7 +153,7 @@ class _Table(Source):
             raise InputError(f"{self.path} is damaged or cut off ({error}); get it again.") from error
 
 
-class HubText(Source):
+class HubText(DocumentSource):
     """One column of a data set of the Hub, streamed: hub:owner/name[@revision][/config][:split[:column]]. Other specs raise InputError."""
 
     def __init__(self, spec: str) -> None:

@@ -17,7 +17,7 @@ SURE = 0.5
 UNLIKELY = 0.02
 #: Texts of fewer letters say too little for that.
 _FEW = 10
-#: Of a text with fewer letters than this the likeliest language is too often another (measured, see `Identifier`).
+#: Of a text with fewer letters than this the likeliest language is too often another (measured, see `LanguageIdentifier`).
 LETTERS = 20
 #: For how many letters of an alphabet a wide one stands: a Chinese character, a kana, a syllable of Korean.
 WIDE = 4
@@ -29,7 +29,7 @@ _CHUNK, _CHARACTERS = 256, 1 << 18
 _VARIETIES = {"ms": "id", "msa": "id", "nb": "no", "nn": "no", "nor": "no", "hr": "bs", "sr": "bs", "hbs": "bs", "cmn": "zh", "fil": "tl"}
 
 
-class Identifier:
+class LanguageIdentifier:
     """Says which language texts are in, out of all that lingua knows (75), without a network.
 
     Parameters
@@ -128,7 +128,7 @@ def check_known(codes: Iterable[str]) -> None:
             raise UnknownName("language", code, set(_codes().values()), hint)
 
 
-class Purity:
+class LanguageFilter:
     """Leaves documents out that are in another language, and counts them.
 
     `read` and `left_out`: by language, how many documents were read and how many of them left out, in the iteration begun last.
@@ -138,14 +138,14 @@ class Purity:
     stays of those is short. (Were only lines left out of which another language is sure, 41 % of English ones would stay anywhere.)
     """
 
-    def __init__(self, identifier: Identifier) -> None:
+    def __init__(self, identifier: LanguageIdentifier) -> None:
         self._identifier = identifier
-        self._filtered: dict[str, Filtered] = {}
+        self._filtered: dict[str, FilteredDocuments] = {}
 
-    def filter(self, language: str, documents: Iterable[str]) -> "Filtered":
+    def filter(self, language: str, documents: Iterable[str]) -> "FilteredDocuments":
         """The documents of `language` without those that are in another one; those that may be in it stay. Raises as `check_known` does."""
         check_known([language])
-        self._filtered[language] = Filtered(self._identifier, language, documents)
+        self._filtered[language] = FilteredDocuments(self._identifier, language, documents)
         return self._filtered[language]
 
     @property
@@ -159,10 +159,10 @@ class Purity:
         return {language: each.left_out for language, each in self._filtered.items()}
 
 
-class Filtered:
-    """Documents without those in another language: a stream that can be begun anew where `documents` can. Made by `Purity.filter`."""
+class FilteredDocuments:
+    """Documents without those in another language, made by `LanguageFilter.filter`; can be iterated again where `documents` can."""
 
-    def __init__(self, identifier: Identifier, language: str, documents: Iterable[str]) -> None:
+    def __init__(self, identifier: LanguageIdentifier, language: str, documents: Iterable[str]) -> None:
         self.read = self.left_out = 0
         self._identifier, self._language, self._documents = identifier, language, documents
 

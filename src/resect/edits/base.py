@@ -26,17 +26,17 @@ from resect.models.storage import Index
 from .undo import Undo
 
 #: How an edit may be asked to be applied; "auto" is weights where that can be, activations elsewhere.
-Form = Literal["auto", "weights", "activations"]
+RequestedForm = Literal["auto", "weights", "activations"]
 #: How an edit was applied.
-Taken = Literal["weights", "activations"]
+AppliedForm = Literal["weights", "activations"]
 #: What will do where Neurons are wanted.
 UnitsBySite = Neurons | Mapping[Any, Any]
 #: From the values of some units, [..., units], to what they shall be.
-Change = Callable[[Tensor], Tensor]
+ActivationChange = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Touch:
+class TensorSlice:
     """A slice of a stored matrix: some rows, some columns, or some entries of its bias. `units` None: all."""
 
     site: Site
@@ -73,7 +73,7 @@ class Edit(ABC):
         """Raises UnknownName for a site, WrongModel for a unit that the model has not."""
 
     @abstractmethod
-    def touches(self, anatomy: Anatomy) -> tuple[Touch, ...]:
+    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """The slices that the weight form overwrites."""
 
     def columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
@@ -93,7 +93,7 @@ class Edit(ABC):
         """Whether it does nothing but multiply units by numbers, so that it can trade places with another that does."""
         return False
 
-    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], Change]] | None:
+    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]] | None:
         """The activation form: at a site's tap, what becomes of which units; None where there is no such form."""
         return None
 
@@ -103,7 +103,7 @@ class Edit(ABC):
 
     # -- what can be done ----------------------------------------------------------------------------------------------
 
-    def problems(self, model: Any, form: Form = "auto") -> list[str]:
+    def problems(self, model: Any, form: RequestedForm = "auto") -> list[str]:
         """Sentences on why this form cannot be taken; empty where it can. Touches nothing.
 
         Raises UnknownName, WrongModel.
@@ -115,12 +115,12 @@ class Edit(ABC):
             return weights if weights and self._against_activations(anatomy) else []
         return self._against_weights(anatomy) if form == "weights" else self._against_activations(anatomy)
 
-    def form_for(self, model: Any, form: Form = "auto") -> Taken:
+    def form_for(self, model: Any, form: RequestedForm = "auto") -> AppliedForm:
         """The form that it takes. Raises NotWritable where there is none, UnknownName, WrongModel."""
         if form not in ("auto", "weights", "activations"):
             raise UnknownName("form", str(form), ("auto", "weights", "activations"))
         anatomy = anatomy_of(model)
-        wanted: Taken = "weights" if form == "auto" else form
+        wanted: AppliedForm = "weights" if form == "auto" else form
         found = self.problems(anatomy, wanted)
         if found and form == "auto" and not self._against_activations(anatomy):
             return "activations"
@@ -167,7 +167,7 @@ class Edit(ABC):
         return self.put(anatomy, self.form_for(anatomy, "activations"))
 
     @contextmanager
-    def applied(self, model: Any, form: Form = "auto") -> Iterator[Taken]:
+    def applied(self, model: Any, form: RequestedForm = "auto") -> Iterator[AppliedForm]:
         """Apply it inside a `with` block, and yield the form it took. Leaving, by whatever way, takes it back exactly.
 
         Raises NotWritable, UnknownName, WrongModel before anything is touched.
@@ -177,7 +177,7 @@ class Edit(ABC):
         with self.put(anatomy, taken):
             yield taken
 
-    def put(self, anatomy: Anatomy, taken: Taken) -> Undo:
+    def put(self, anatomy: Anatomy, taken: AppliedForm) -> Undo:
         """Do it in a form that `form_for` found possible. Where it fails half way, what was done is undone."""
         undo = Undo()
         with ExitStack() as on_error:
@@ -248,7 +248,7 @@ def _places_of_parameters(anatomy: Anatomy) -> Counter[int]:
 class _Hook:
     """Changes some units of what comes by a site's tap, and nothing else."""
 
-    def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: Change) -> None:
+    def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: ActivationChange) -> None:
         part = anatomy.tap(site).part
         if part is None:
             self._positions = list(units)

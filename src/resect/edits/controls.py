@@ -15,8 +15,8 @@ from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import anatomy_of
 
 from .base import Edit
-from .matrices import OfMatrix, PruneWeights, ReduceRank
-from .neurons import Clamp, OfUnits, Scale, Shift, UnitValues
+from .matrices import MatrixEdit, PruneWeights, ReduceRank
+from .neurons import Clamp, NeuronEdit, Scale, Shift, UnitValues
 from .plan import Plan
 
 #: How often a draw that came out before is drawn again. Where few plans are possible, two draws may be equal after all.
@@ -71,7 +71,7 @@ def _drawn(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> Plan | Non
 
 
 def _like_one(edit: Edit, units: dict[Site, dict[int, int]], matrices: dict[Site, Site], rng: np.random.Generator) -> Edit:
-    if isinstance(edit, OfUnits):
+    if isinstance(edit, NeuronEdit):
         moved = {site: [units[_space(site)][unit] for unit in own] for site, own in edit.neurons.items()}
         if isinstance(edit, Scale):
             return Scale(moved, edit.factor)
@@ -96,7 +96,7 @@ def _other_units(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> dict
     """For each numbering of units: the plan's own units to other ones, no two to one, in random order."""
     own: dict[Site, set[int]] = {}
     for edit in plan.edits:
-        if isinstance(edit, OfUnits):
+        if isinstance(edit, NeuronEdit):
             for site, named in edit.neurons.items():
                 own.setdefault(_space(site), set()).update(named)
     found = {}
@@ -113,7 +113,7 @@ def _other_matrices(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> d
 
     The nearest kind that the model has: of the same stack and role, of the same role, of the same shape, any.
     """
-    own = {edit.site for edit in plan.edits if isinstance(edit, OfMatrix)}
+    own = {edit.site for edit in plan.edits if isinstance(edit, MatrixEdit)}
     reduced = [edit.site for edit in plan.edits if isinstance(edit, ReduceRank)]
     found: dict[Site, Site] = {}
     for site in dict.fromkeys(reduced):

@@ -16,9 +16,9 @@ from resect.core.address import Neurons, Site
 from resect.core.errors import NoEffect, NotFinite
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import anatomy_of
-from resect.models.hooks import watching
+from resect.models.hooks import forward_hooks
 
-from .base import Form, Taken
+from .base import AppliedForm, RequestedForm
 from .plan import Plan
 
 #: Roles whose units may fire without a trace: attention over one token is the same whatever the query and the key.
@@ -30,7 +30,7 @@ _EXACT = (torch.float32, torch.float64)
 class Effect:
     """What was seen. A plan that is empty has none, and that is an honest result."""
 
-    forms: tuple[Taken, ...]
+    forms: tuple[AppliedForm, ...]
     #: how many parameters hold other values than before
     tensors_changed: int
     #: how many hooks were hung
@@ -60,7 +60,7 @@ class _Fired:
         return sum(int(self.seen[seen_at(site)][list(self.wanted[site])].sum()) for site in sites if seen_at(site) in self.seen)
 
 
-def verify_effect(plan: Plan, model: Any, probe: Callable[[], np.ndarray], form: Form = "auto") -> Effect:
+def verify_effect(plan: Plan, model: Any, probe: Callable[[], np.ndarray], form: RequestedForm = "auto") -> Effect:
     """Run the probe with and without the plan, and compare.
 
     Parameters
@@ -80,7 +80,7 @@ def verify_effect(plan: Plan, model: Any, probe: Callable[[], np.ndarray], form:
         return Effect(forms, 0, 0, None, 0, 0)
     wanted = named_units(plan, anatomy)
     fired = _Fired(anatomy, wanted)
-    with watching(anatomy, list(dict.fromkeys(map(seen_at, wanted))), fired.see):
+    with forward_hooks(anatomy, list(dict.fromkeys(map(seen_at, wanted))), fired.see):
         base = np.asarray(probe(), dtype=np.float64)
     with plan.put(anatomy, forms) as undo:
         touched, changed, hooks = len(undo.tensors), undo.changed, undo.hooks

@@ -15,7 +15,7 @@ from resect.core.address import MATRIX_ROLES, ROLES, STACKS, Site
 from resect.core.errors import BadAddress, InputError, NotFinite, UnknownName
 from resect.models.anatomy import Anatomy
 
-from .base import Edit, Touch, finite, wide
+from .base import Edit, TensorSlice, finite, wide
 from .svd import Decomposition as Decomposition
 from .svd import Keep, check_finite, official_matrix, official_rank
 from .svd import share as share
@@ -25,7 +25,7 @@ Select = Literal["smallest", "random"]
 
 
 @dataclass(frozen=True)
-class OfMatrix(Edit):
+class MatrixEdit(Edit):
     """An edit of one matrix. An address will do for `site`."""
 
     site: Site
@@ -47,9 +47,9 @@ class OfMatrix(Edit):
         """Raises UnknownName for a site that the model has not."""
         anatomy.shape(self.site)
 
-    def touches(self, anatomy: Anatomy) -> tuple[Touch, ...]:
+    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """The whole matrix, not its bias."""
-        return (Touch(self.site, "rows"),)
+        return (TensorSlice(self.site, "rows"),)
 
     def columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
         """All columns, of a `down`."""
@@ -57,7 +57,7 @@ class OfMatrix(Edit):
 
 
 @dataclass(frozen=True)
-class ReduceRank(OfMatrix):
+class ReduceRank(MatrixEdit):
     """Replace a matrix [out, in] by its best approximation of rank ⌊ρ · min(out, in)⌋ (Eckart–Young; Frobenius norm).
 
     Parameters
@@ -128,7 +128,7 @@ class ReduceRank(OfMatrix):
 
 
 @dataclass(frozen=True)
-class PruneWeights(OfMatrix):
+class PruneWeights(MatrixEdit):
     """Set ⌊fraction · out · in⌋ weights of a matrix to 0.
 
     Parameters

@@ -18,7 +18,7 @@ from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, WrongModel
 from resect.models.anatomy import Anatomy
 
-from .base import Change, Edit, Touch, UnitsBySite, as_neurons, finite, wide
+from .base import ActivationChange, Edit, TensorSlice, UnitsBySite, as_neurons, finite, wide
 
 
 class UnitValues(Mapping[Site, tuple[float, ...]]):
@@ -56,7 +56,7 @@ class UnitValues(Mapping[Site, tuple[float, ...]]):
 
 
 @dataclass(frozen=True)
-class OfUnits(Edit):
+class NeuronEdit(Edit):
     """An edit of single units. Any mapping of address to indices will do for `neurons`."""
 
     neurons: Neurons
@@ -86,7 +86,7 @@ class OfUnits(Edit):
             found[down] = found.get(down, frozenset()).union(self.neurons[site])
         return found
 
-    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], Change]]:
+    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]]:
         """At each tap, what becomes of which units.
 
         Without a gate `act` is `post`, and is changed there, in the plan's order.
@@ -98,12 +98,12 @@ class OfUnits(Edit):
         return found
 
     @abstractmethod
-    def _change(self, site: Site) -> Change:
+    def _change(self, site: Site) -> ActivationChange:
         """What becomes of the values of this site's units."""
 
 
 @dataclass(frozen=True)
-class Scale(OfUnits):
+class Scale(NeuronEdit):
     """Multiply units by a factor; 0 removes them.
 
     At a matrix a unit is a row and its bias entry; at `act` or `post` (in gated blocks post = act · up, so that both
@@ -133,16 +133,16 @@ class Scale(OfUnits):
         """True: it can trade places with any other scaling of the same units."""
         return True
 
-    def touches(self, anatomy: Anatomy) -> tuple[Touch, ...]:
+    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """Rows and bias entries of matrices, columns of `down` for moments."""
         found = []
         for site, units in self.neurons.items():
             if site.is_moment:
-                found.append(Touch(site.at("down"), "columns", units))
+                found.append(TensorSlice(site.at("down"), "columns", units))
                 continue
-            found.append(Touch(site, "rows", units))
+            found.append(TensorSlice(site, "rows", units))
             if anatomy.has_bias(site):
-                found.append(Touch(site, "bias", units))
+                found.append(TensorSlice(site, "bias", units))
         return tuple(found)
 
     def _write(self, anatomy: Anatomy) -> None:
@@ -150,7 +150,7 @@ class Scale(OfUnits):
             parameter, index = touch.locate(anatomy)
             parameter.data[index] = self._scaled(wide(parameter.data[index])).to(parameter.dtype)
 
-    def _change(self, site: Site) -> Change:
+    def _change(self, site: Site) -> ActivationChange:
         return self._scaled
 
     def _scaled(self, values: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class Scale(OfUnits):
 
 
 @dataclass(frozen=True)
-class _Constant(OfUnits):
+class _Constant(NeuronEdit):
     """What Clamp and Shift share: numbers for units at `act` or `post`."""
 
     values: float | UnitValues
@@ -226,8 +226,8 @@ class _Constant(OfUnits):
         if bias is not None and any(self.values_at(site)):
             anatomy.write_bias(site.at("down"), None, wide(bias) + self._output(anatomy, site))
 
-    def _bias_touches(self) -> tuple[Touch, ...]:
-        return tuple(Touch(site.at("down"), "bias") for site in self.neurons if any(self.values_at(site)))
+    def _bias_touches(self) -> tuple[TensorSlice, ...]:
+        return tuple(TensorSlice(site.at("down"), "bias") for site in self.neurons if any(self.values_at(site)))
 
 
 @dataclass(frozen=True, init=False)
@@ -251,16 +251,16 @@ class Clamp(_Constant):
         """Whether all its values are 0, so that it is a scaling."""
         return not any(any(self.values_at(site)) for site in self.neurons)
 
-    def touches(self, anatomy: Anatomy) -> tuple[Touch, ...]:
+    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """Columns of `down`, and its bias where the values are not 0."""
-        return tuple(Touch(site.at("down"), "columns", units) for site, units in self.neurons.items()) + self._bias_touches()
+        return tuple(TensorSlice(site.at("down"), "columns", units) for site, units in self.neurons.items()) + self._bias_touches()
 
     def _write(self, anatomy: Anatomy) -> None:
         for site, units in self.neurons.items():
             self._fold(anatomy, site)
             anatomy.write_columns(site.at("down"), units, 0.0)
 
-    def _change(self, site: Site) -> Change:
+    def _change(self, site: Site) -> ActivationChange:
         return lambda seen: torch.tensor(self.values_at(site), dtype=seen.dtype, device=seen.device).expand_as(seen)
 
 
@@ -285,7 +285,7 @@ class Shift(_Constant):
         """False: adding comes before or after a scaling, and that matters."""
         return False
 
-    def touches(self, anatomy: Anatomy) -> tuple[Touch, ...]:
+    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """The bias of `down`."""
         return self._bias_touches()
 
@@ -293,7 +293,7 @@ class Shift(_Constant):
         for site in self.neurons:
             self._fold(anatomy, site)
 
-    def _change(self, site: Site) -> Change:
+    def _change(self, site: Site) -> ActivationChange:
         return lambda seen: seen + torch.tensor(self.values_at(site), dtype=seen.dtype, device=seen.device)
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from resect.core.errors import Conflict, NotWritable
 from resect.models.anatomy import Anatomy
 
-from .base import Edit, Form, Taken
+from .base import AppliedForm, Edit, RequestedForm
 
 _HOW_TO_GO_ON = (
     'Edits of units keep the plan\'s order with form="activations"; an edit of a whole matrix can stand in a plan of its own, '
@@ -18,14 +18,14 @@ _HOW_TO_GO_ON = (
 )
 
 
-def arrange(edits: Sequence[Edit], anatomy: Anatomy, form: Form = "auto") -> tuple[Taken, ...]:
+def arrange(edits: Sequence[Edit], anatomy: Anatomy, form: RequestedForm = "auto") -> tuple[AppliedForm, ...]:
     """The form that each edit takes. Touches nothing.
 
     With "auto", a scaling of `act` or `post` that could be written goes to the activations where another edit of the
     same units must be there: it would act behind that one, and not in the plan's order. Raises NotWritable (of all
     edits that cannot be done, not of the first alone), Conflict, UnknownName, WrongModel.
     """
-    taken: list[Taken] = []
+    taken: list[AppliedForm] = []
     found = []
     for number, edit in enumerate(edits):
         try:
@@ -45,7 +45,7 @@ def arrange(edits: Sequence[Edit], anatomy: Anatomy, form: Form = "auto") -> tup
     return tuple(taken)
 
 
-def _folded_twice(edits: Sequence[Edit], taken: Sequence[Taken], anatomy: Anatomy) -> list[str]:
+def _folded_twice(edits: Sequence[Edit], taken: Sequence[AppliedForm], anatomy: Anatomy) -> list[str]:
     """A constant in a bias was made from its columns as they were: no other edit may be about these columns."""
     found = []
     folded = [number for number, edit in enumerate(edits) if taken[number] == "weights" and edit.folds(anatomy)]
@@ -59,7 +59,7 @@ def _folded_twice(edits: Sequence[Edit], taken: Sequence[Taken], anatomy: Anatom
     return found
 
 
-def _written_over_hooks(edits: Sequence[Edit], taken: Sequence[Taken], anatomy: Anatomy) -> list[str]:
+def _written_over_hooks(edits: Sequence[Edit], taken: Sequence[AppliedForm], anatomy: Anatomy) -> list[str]:
     """A matrix that is changed as a whole is to see what earlier scalings left, and hooks leave weights alone."""
     found = []
     for second, edit in enumerate(edits):

@@ -17,10 +17,10 @@ from resect.core.errors import BadPlan, InputError, UnknownName
 from resect.core.execution import Item, Result
 from resect.core.files import read_json, write_json
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import Identity, anatomy_of
+from resect.models.fingerprint import ModelIdentity, anatomy_of
 
 from . import kinds as edit_kinds
-from .base import Edit, Form, Taken
+from .base import AppliedForm, Edit, RequestedForm
 from .ordering import arrange
 from .undo import Undo, unedited
 
@@ -41,9 +41,9 @@ class Plan:
     """
 
     edits: tuple[Edit, ...] = ()
-    model: Identity | None = None
+    model: ModelIdentity | None = None
 
-    def __init__(self, edits: Iterable[Edit] = (), model: Identity | None = None) -> None:
+    def __init__(self, edits: Iterable[Edit] = (), model: ModelIdentity | None = None) -> None:
         if not isinstance(edits, Iterable):
             raise InputError(f"A plan is made of a sequence of edits, even of one: Plan((edit,)), not Plan({edits!r:.80}).")
         held = tuple(edits)
@@ -79,10 +79,10 @@ class Plan:
 
     def for_model(self, model: Any) -> Self:
         """The same plan, with the identity of `model` (LanguageModel or Hugging Face model). Raises UnknownName."""
-        return replace(self, model=Identity.of(model, self.sites, unedited))
+        return replace(self, model=ModelIdentity.of(model, self.sites, unedited))
 
     @contextmanager
-    def applied(self, model: Any, form: Form = "auto", allow_other_model: bool = False) -> Iterator[tuple[Taken, ...]]:
+    def applied(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> Iterator[tuple[AppliedForm, ...]]:
         """Apply it inside a `with` block, and yield the form that each edit took. Leaving, by whatever way, undoes it
         exactly.
 
@@ -107,7 +107,7 @@ class Plan:
         anatomy = anatomy_of(model)
         return self.put(anatomy, self.forms_for(anatomy, "weights", allow_other_model))
 
-    def check(self, model: Any, form: Form = "auto", allow_other_model: bool = False) -> list[str]:
+    def check(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> list[str]:
         """What cannot be done with this model, in sentences, before anything is; empty where all can."""
         try:
             self.forms_for(model, form, allow_other_model)
@@ -115,14 +115,14 @@ class Plan:
             return [str(error)]
         return []
 
-    def forms_for(self, model: Any, form: Form = "auto", allow_other_model: bool = False) -> tuple[Taken, ...]:
+    def forms_for(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> tuple[AppliedForm, ...]:
         """The form that each edit takes. Touches nothing; raises as `applied` does."""
         anatomy = anatomy_of(model)
         if self.model is not None:
             self.model.check(anatomy, unedited, same_shape_is_enough=allow_other_model)
         return arrange(self.edits, anatomy, form)
 
-    def put(self, anatomy: Anatomy, forms: tuple[Taken, ...]) -> Undo:
+    def put(self, anatomy: Anatomy, forms: tuple[AppliedForm, ...]) -> Undo:
         """Do it in the forms that `forms_for` found possible. Where it fails half way, what was done is undone."""
         undo = Undo()
         with ExitStack() as on_error:
@@ -154,7 +154,7 @@ class Plan:
                 raise BadPlan(str(UnknownName("key of a plan", str(name), ("schema", "model", "edits"))))
         edits = tuple(_edit(number, entry) for number, entry in enumerate(value["edits"]))
         try:
-            model = None if value.get("model") is None else Identity.from_json(value["model"])
+            model = None if value.get("model") is None else ModelIdentity.from_json(value["model"])
         except BadPlan:
             raise
         except InputError as error:
@@ -183,7 +183,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class UnderPlan(Generic[Item, Result]):
+class WithPlan(Generic[Item, Result]):
     """Work under a plan, which is in force wherever the work is done: on this model, or on the model of another process."""
 
     plan: Plan
@@ -195,7 +195,7 @@ class UnderPlan(Generic[Item, Result]):
         """Do the work."""
         return self.work(item)
 
-    def around(self) -> AbstractContextManager[object]:
+    def context(self) -> AbstractContextManager[object]:
         """The plan, in force while items are done. Raises as `Plan.applied`."""
         return self.plan.applied(self.model, allow_other_model=self.allow_other_model)
 

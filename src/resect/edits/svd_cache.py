@@ -50,7 +50,7 @@ def default_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "resect" / "factors"
 
 
-class Factors:
+class SvdCache:
     """The decompositions of a model's matrices.
 
     Parameters

@@ -14,12 +14,12 @@ from jaxtyping import Float64
 from resect.core.execution import Entry
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
-from resect.models.prompt_pairs import Requests, whole
+from resect.models.prompt_pairs import PromptPairs, single_batch
 
 Answer = TypeVar("Answer")
 
 
-class Way(Protocol):
+class AnswerMode(Protocol):
     """Pairs, encoded for one way of asking."""
 
     @property
@@ -31,15 +31,15 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoreChoices:
     """Log-probabilities of all choices: {"logprobs": [choices of all pairs]}."""
 
     model: LanguageModel = field(repr=False)
-    requests: Requests = field(repr=False)
+    requests: PromptPairs = field(repr=False)
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> "Scoring":
+    def of(cls, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> "ScoreChoices":
         """Encode each pair's prompt with its choices. Raises InputError, PromptTooLong."""
         return cls(model, model.requests(*flat(prompts, choices)), tuple(map(len, choices)))
 
@@ -60,7 +60,7 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Generating:
+class GenerateText:
     """Greedy texts: {"texts": [pairs]}."""
 
     model: LanguageModel = field(repr=False)
@@ -68,7 +68,7 @@ class Generating:
     new_tokens: int
 
     @classmethod
-    def of(cls, model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> "Generating":
+    def of(cls, model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> "GenerateText":
         """Encode the prompts. Raises PromptTooLong."""
         return cls(model, tuple(model.openings(prompts, new_tokens)), new_tokens)
 
@@ -86,7 +86,7 @@ class Generating:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankFirstToken:
     """Ranks of first tokens, from 0, and the most probable tokens as texts: {"ranks": [pairs], "texts": [pairs]}.
 
     `longer`: how many answers have more tokens than the one that is asked about.
@@ -97,7 +97,7 @@ class Ranking:
     longer: int
 
     @classmethod
-    def of(cls, model: LanguageModel, prompts: Sequence[str], answers: Sequence[str]) -> "Ranking":
+    def of(cls, model: LanguageModel, prompts: Sequence[str], answers: Sequence[str]) -> "RankFirstToken":
         """Encode each prompt with the first token of its answer. Raises InputError, PromptTooLong."""
         rows, longer = model.speech.first_tokens(prompts, answers)
         model.refuse_too_long(len(row.input_ids) for row in rows)
@@ -114,13 +114,13 @@ class Ranking:
         return {"ranks": np.array([rank for rank, _ in found], dtype=np.int64), "texts": [text for _, text in found]}
 
 
-def entry_of(way: Way) -> Entry:
+def entry_of(way: AnswerMode) -> Entry:
     """What a way of asking is answered with, as work for an engine."""
     return way.entry()
 
 
 def by_pair(entry: Entry, choices: Sequence[Sequence[str]]) -> list[Float64[np.ndarray, " _"]]:
-    """The log-probabilities of an entry of `Scoring`, pair by pair."""
+    """The log-probabilities of an entry of `ScoreChoices`, pair by pair."""
     return np.split(np.asarray(entry["logprobs"], dtype=np.float64), np.cumsum([len(row) for row in choices])[:-1])
 
 
@@ -131,5 +131,5 @@ def flat(prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> tuple[list
 
 
 def _at_once(rows: Sequence[Tokens], ask: Callable[[Sequence[Tokens]], list[Answer]], more: int = 0) -> list[Answer]:
-    with whole(len(rows), more + max((len(row.input_ids) for row in rows), default=0)):
+    with single_batch(len(rows), more + max((len(row.input_ids) for row in rows), default=0)):
         return ask(rows)

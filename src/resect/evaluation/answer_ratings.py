@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from resect.core.execution import InMemory, InProcess, Journal, Progress, listed, map_once, silent
-from resect.data.language_id import LETTERS, Identifier, same
+from resect.core.execution import Journal, LocalEngine, MemoryJournal, Progress, as_list, map_resumable, no_progress
+from resect.data.language_id import LETTERS, LanguageIdentifier, same
 
 #: Prompts, or answers to be rated, that are one item of work, whatever the engine.
 PIECE = 32
@@ -40,7 +40,7 @@ class Rates(Protocol):
 
 
 @dataclass(frozen=True)
-class Rated:
+class RatedAnswers:
     """Texts with what was found out about each: the language that they are in, and their quality from 1 to 5 (None: not told)."""
 
     texts: tuple[str, ...]
@@ -72,19 +72,19 @@ class Rated:
         return float(np.mean(found)) if found else None
 
 
-def likeliest() -> Identifier:
+def likeliest() -> LanguageIdentifier:
     """The identifier that answers are measured by: it takes the likeliest language. Raises InputError where lingua is not installed.
 
-    One that has to be sure passes over short answers, and over half of them in English, so that languages could not be compared. But of an
-    answer with fewer than 20 letters (5 Chinese characters or kana) none is believed: it would be a guess (measured, see `Identifier`).
+    One that has to be sure skips short answers, and half of those in English; languages could not be compared. But for an answer
+    with fewer than 20 letters (5 Chinese characters or kana) it returns nothing: that would be a guess (see `LanguageIdentifier`).
     """
-    return Identifier(sure=0.0, letters=LETTERS)
+    return LanguageIdentifier(sure=0.0, letters=LETTERS)
 
 
-def rated(texts: Sequence[str], identifier: Tells | None, ratings: Iterable[int | None] | None = None) -> Rated:
+def rated(texts: Sequence[str], identifier: Tells | None, ratings: Iterable[int | None] | None = None) -> RatedAnswers:
     """Texts with their languages, and with the ratings that were asked for them."""
     identified = identifier.of(texts) if identifier is not None and texts else [None] * len(texts)
-    return Rated(tuple(texts), tuple(identified), (None,) * len(texts) if ratings is None else tuple(ratings))
+    return RatedAnswers(tuple(texts), tuple(identified), (None,) * len(texts) if ratings is None else tuple(ratings))
 
 
 def rate(
@@ -92,7 +92,7 @@ def rate(
     asked: Iterable[Asked],
     *,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     stage: str = "rating answers",
 ) -> dict[Asked, int | None]:
     """What the judge says of each (question, answer, language), asked once where it comes up again; None of all without a judge.
@@ -106,8 +106,10 @@ def rate(
     # Ratings of another judge are not taken for this one's.
     keys = [f"ratings/{digest_of([[str(getattr(judge, name, '')) for name in ('url', 'model')], piece])}" for piece in pieces]
     work = lambda piece: {"quality": _at_once(lambda each: judge.rate(*each), piece)}
-    entries = list(map_once(work, pieces, keys, engine=InProcess(), journal=journal or InMemory(), progress=progress, stage=stage))
-    return dict(zip(distinct, [number for entry in entries for number in listed(entry["quality"])], strict=True))
+    entries = list(
+        map_resumable(work, pieces, keys, engine=LocalEngine(), journal=journal or MemoryJournal(), progress=progress, stage=stage)
+    )
+    return dict(zip(distinct, [number for entry in entries for number in as_list(entry["quality"])], strict=True))
 
 
 def _at_once(work: Callable[[Asked], int | None], items: Sequence[Asked]) -> list[int | None]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import BadTask, NotFinite, UnknownName
-from resect.core.execution import Engine, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, Progress, no_progress
 from resect.data.tasks.base import Example, Task, split_of
 from resect.edits.plan import Plan
 
@@ -42,7 +42,7 @@ def calibrated(
     seed: int = 0,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Answers:
     """The answers of the unedited model after calibration; `values` is the accuracy.
 
@@ -80,7 +80,7 @@ def calibrated(
     return Answers(predictions, metrics.correct(predictions, scored.gold))
 
 
-def asks(questions: Questions, kind: Kind) -> int:
+def content_free_count(questions: Questions, kind: Kind) -> int:
     """How many questions without content are asked under each instruction. Raises as `content_free`."""
     fillings = content_free(kind, questions.task)
     return len(_Blank.of(questions, fillings).task.examples)

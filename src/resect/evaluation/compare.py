@@ -12,7 +12,7 @@ import numpy as np
 
 from resect.core.comparison import Comparison, difference, estimate
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, Progress, no_progress
 from resect.data.tasks.base import Example, Task
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
@@ -25,7 +25,7 @@ PARAPHRASE = "paraphrase"
 
 
 @dataclass(frozen=True)
-class Compared:
+class AnswerComparison:
     """Answers side by side, on the same examples.
 
     `controls`: the answers under each random plan. `changed`: the pairs of example and instruction whose answer changed, as rows of
@@ -42,7 +42,7 @@ class Compared:
     @property
     def comparison(self) -> Comparison:
         """The numbers: estimates with intervals over groups, and the paired difference."""
-        return compared_values(self.questions, self.base, [self.edited], [self.controls], self.seed)
+        return comparison_of_answers(self.questions, self.base, [self.edited], [self.controls], self.seed)
 
     @property
     def changed(self) -> tuple[dict[str, Any], ...]:
@@ -70,7 +70,7 @@ class Compared:
         }
 
 
-def compared_values(
+def comparison_of_answers(
     questions: Questions,
     base: Answers,
     edited: Sequence[Answers],
@@ -114,8 +114,8 @@ def compare(
     allow_other_model: bool = False,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
-) -> Compared:
+    progress: Progress = no_progress,
+) -> AnswerComparison:
     """Answers of the base model, under `plan`, and under each control plan, on the same examples.
 
     Parameters
@@ -139,7 +139,7 @@ def compare(
         questions.answers(control, stage=f"asking control {place} of {len(controls)}", **common)
         for place, control in enumerate(controls, start=1)
     ]
-    return Compared(questions, base, edited, tuple(drawn), seed)
+    return AnswerComparison(questions, base, edited, tuple(drawn), seed)
 
 
 def evaluate(
@@ -155,7 +155,7 @@ def evaluate(
     allow_other_model: bool = False,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Comparison:
     """What `plan` changes on the *test* split of `task`, paired, with intervals over groups.
 

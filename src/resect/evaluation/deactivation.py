@@ -16,11 +16,11 @@ from jaxtyping import Float64, Int32
 
 from resect.core.comparison import Comparison, difference, estimate
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
+from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
 from resect.edits.plan import Plan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
-from resect.models.text_windows import Packing, scored_rows
+from resect.models.text_windows import WindowPacker, scored_rows
 
 #: Held-out tokens of a language that are read at most: the paper's 2^20; to a masked model every token is one pass by itself.
 TOKENS, MASKED_TOKENS = 2**20, 2_000
@@ -33,14 +33,14 @@ Losses = Float64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutText:
     """Held-out text of one language in windows without padding, and how many of its tokens are scored."""
 
     windows: Int32[np.ndarray, "windows window"]
     scored: int
 
     @classmethod
-    def of(cls, model: LanguageModel, language: str, documents: Iterable[str], window: int, most: int | None = None) -> "HeldOut":
+    def of(cls, model: LanguageModel, language: str, documents: Iterable[str], window: int, most: int | None = None) -> "HeldOutText":
         """The first windows of the documents, of at most `most` tokens in all. Raises InputError where not one is full, or wanted."""
         if most is not None and most < window:
             raise InputError(
@@ -48,7 +48,7 @@ class HeldOut:
                 "--window."
             )
         limit = most or (MASKED_TOKENS if model.kind == "masked" else TOKENS)
-        packing = Packing(window)
+        packing = WindowPacker(window)
         ids = (each for document in documents for each in model.encoder.document_ids([document]))
         found = list(islice(packing.windows(ids), max(1, limit // window)))
         if not found:
@@ -98,17 +98,17 @@ def losses(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -
     return found
 
 
-def deactivated(
+def deactivation_matrix(
     model: LanguageModel,
     plans: Mapping[str, Plan],
-    texts: Mapping[str, HeldOut],
+    texts: Mapping[str, HeldOutText],
     controls: Mapping[str, Sequence[Plan]] | None = None,
     *,
     selector: str = "lape",
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
-) -> "Matrix":
+    progress: Progress = no_progress,
+) -> "DeactivationMatrix":
     """Read every language's text with the model as it is, with each language's units off, and with each control.
 
     Parameters
@@ -132,15 +132,15 @@ def deactivated(
     asked += [plan for each in (controls or {}).values() for plan in each if plan.edits]
     items = [(plan, texts[name].windows) for plan in asked for name in languages]
     keys = [f"matrix/{texts[name].digest}/{plan.digest}" for plan in asked for name in languages]
-    told: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal or InMemory(), "progress": progress}
-    entries = map_once(_Read(model), items, keys, stage="reading with units off", **told)
+    told: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal or MemoryJournal(), "progress": progress}
+    entries = map_resumable(_Read(model), items, keys, stage="reading with units off", **told)
     read = {key: np.asarray(entry["losses"], dtype=np.float64) for key, entry in zip(keys, entries, strict=True)}
 
     def row(plan: Plan) -> tuple[Losses, ...]:
         key = (plan if plan.edits else base).digest
         return tuple(read[f"matrix/{texts[name].digest}/{key}"] for name in languages)
 
-    return Matrix(
+    return DeactivationMatrix(
         languages=languages,
         selector=selector,
         units=tuple(sum(edit.neurons.count for edit in plans[name].edits) for name in languages),  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def deactivated(
 
 
 @dataclass(frozen=True)
-class Matrix:
+class DeactivationMatrix:
     """Losses (negative log-probabilities) of every window of every language's text.
 
     Attributes

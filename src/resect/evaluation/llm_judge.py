@@ -52,7 +52,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Judge:
+class LLMJudge:
     """Rates answers by asking `model` at `url` (POST {url}/chat/completions), at temperature 0.
 
     Parameters

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.errors import InputError, PromptTooLong
-from resect.core.execution import Engine, Entry, InMemory, InProcess, Journal, Progress, listed, map_once, silent
-from resect.data.language_id import Identifier, known
+from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, as_list, map_resumable, no_progress
+from resect.data.language_id import LanguageIdentifier, known
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
-from .answer_ratings import PIECE, Rated, Rates, Tells, digest_of, rate, rated
+from .answer_ratings import PIECE, RatedAnswers, Rates, Tells, digest_of, rate, rated
 from .answer_ratings import likeliest as likeliest
 
 #: What a question is wrapped in, and by what repeated tokens are held down.
@@ -38,7 +38,7 @@ class Writing:
     plan: Plan
     new_tokens: int
 
-    def around(self) -> AbstractContextManager[object]:
+    def context(self) -> AbstractContextManager[object]:
         """The plan, applied. Raises WrongModel, NotWritable, Conflict."""
         return self.plan.applied(self.model)
 
@@ -55,7 +55,7 @@ def ask(
     new_tokens: int = NEW_TOKENS,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     stage: str = "answering",
 ) -> list[str]:
     """What the model writes to each prompt under the plan: greedy, repetition penalty 1.1, special tokens left out.
@@ -68,8 +68,10 @@ def ask(
     pieces = [tuple(prompts[start : start + PIECE]) for start in range(0, len(prompts), PIECE)]
     how = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
     keys = [f"open answers/{plan.digest}/{digest_of([how, piece])}" for piece in pieces]
-    work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal or InMemory(), "progress": progress, "stage": stage}
-    return [str(text) for entry in map_once(Writing(model, plan, new_tokens), pieces, keys, **work) for text in listed(entry["texts"])]
+    work: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal or MemoryJournal(), "progress": progress, "stage": stage}
+    return [
+        str(text) for entry in map_resumable(Writing(model, plan, new_tokens), pieces, keys, **work) for text in as_list(entry["texts"])
+    ]
 
 
 def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None:
@@ -114,7 +116,7 @@ def open_questions(
     new_tokens: int = NEW_TOKENS,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Answers to open questions of each language: by the model as it is, under each language's plan, and under a random control.
 
@@ -150,7 +152,7 @@ def open_questions(
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
     quality = rate(judge, itertools.chain(*asked.values()), journal=journal, progress=progress)
     found = {key: rated(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
-    told_apart = {language: not isinstance(identifier, Identifier) or known(language) for language in questions}
+    told_apart = {language: not isinstance(identifier, LanguageIdentifier) or known(language) for language in questions}
     accuracy = lambda key: found[key].accuracy(key[1]) if told_apart[key[1]] else None
     rows = [row for language in questions for row in _rows(language, prompts[language], conditions, found)]
     unjudged = 0 if judge is None else sum(row["quality"] is None for row in rows)
@@ -192,7 +194,9 @@ def worded(questions: Sequence[str], language: str, suffix: str | Mapping[str, s
     return [TEMPLATE.replace("{suffix}", behind).replace("{question}", question) for question in questions]
 
 
-def _rows(language: str, prompts: Sequence[str], conditions: Sequence[_Condition], found: Mapping[_Key, Rated]) -> Iterator[dict[str, Any]]:
+def _rows(
+    language: str, prompts: Sequence[str], conditions: Sequence[_Condition], found: Mapping[_Key, RatedAnswers]
+) -> Iterator[dict[str, Any]]:
     """A row an answer, those to one question together."""
     for number, prompt in enumerate(prompts):
         for condition in conditions:

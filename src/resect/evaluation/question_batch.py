@@ -11,15 +11,15 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from resect.core.execution import Entry, listed
+from resect.core.execution import Entry, as_list
 from resect.models.language_model import LanguageModel
 
 from . import metrics
-from .answer_modes import Generating, Ranking, Scoring, Way, by_pair
+from .answer_modes import AnswerMode, GenerateText, RankFirstToken, ScoreChoices, by_pair
 
 
 @dataclass(frozen=True)
-class Judge:
+class AnswerCriterion:
     """How answers are judged: by which metric, and what makes a generated text right.
 
     `new_tokens` are generated; `search_prompt`: an answer that stands in the prompt counts as said (matching "contains" only).
@@ -37,14 +37,14 @@ class Judge:
         usual = how != "generation" or self.new_tokens == metrics.ANSWER_TOKENS
         return how if usual else f"{how} of {self.new_tokens} tokens"
 
-    def way(self, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]], gold: Sequence[int]) -> Way:
+    def way(self, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]], gold: Sequence[int]) -> AnswerMode:
         """Pairs, encoded to be asked as the metric wants it. Raises InputError, PromptTooLong."""
         how = metrics.how_asked(self.metric)
         if how == "generation":
-            return Generating.of(model, prompts, self.new_tokens)
+            return GenerateText.of(model, prompts, self.new_tokens)
         if how == "ranks":
-            return Ranking.of(model, prompts, [row[right] for row, right in zip(choices, gold, strict=True)])
-        return Scoring.of(model, prompts, choices)
+            return RankFirstToken.of(model, prompts, [row[right] for row, right in zip(choices, gold, strict=True)])
+        return ScoreChoices.of(model, prompts, choices)
 
     def index(self, text: str, prompt: str, choices: Sequence[str], gold: int) -> int:
         """Index of the choice that a generated text is, or contains; −1 where it is none."""
@@ -54,7 +54,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Judged:
+class GradedAnswers:
     """Answers to pairs: index of the choice (−1: none), the metric, how sure the model is to be right, and what it said."""
 
     predictions: Int64[np.ndarray, " pairs"]
@@ -64,7 +64,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class QuestionBatch:
     """Pairs, ready to be asked.
 
     Attributes
@@ -79,11 +79,11 @@ class Bundle:
     prompts: tuple[str, ...] = field(repr=False)
     choices: tuple[tuple[str, ...], ...] = field(repr=False)
     gold: Int64[np.ndarray, " pairs"] = field(repr=False, compare=False)
-    judge: Judge
-    encoded: Callable[[], Way] = field(repr=False, compare=False)
+    judge: AnswerCriterion
+    encoded: Callable[[], AnswerMode] = field(repr=False, compare=False)
 
     @property
-    def way(self) -> Way:
+    def way(self) -> AnswerMode:
         """The pairs, encoded for the way of asking that the metric wants. Raises InputError, PromptTooLong at the first time."""
         return self.encoded()
 
@@ -109,7 +109,7 @@ class Bundle:
         """How sure the model is to be right on each pair. Raises as `ask`."""
         return self.ask()[1]
 
-    def judged(self, entry: Entry) -> Judged:
+    def judged(self, entry: Entry) -> GradedAnswers:
         """What an entry of these pairs is worth."""
         metric, gold = self.judge.metric, self.gold
         if "logprobs" in entry:
@@ -117,13 +117,13 @@ class Bundle:
             predictions = metrics.most_probable(rows)
             if metric == "logloss":
                 loss = metrics.log_loss(rows, gold)
-                return Judged(predictions, loss, -loss)
-            return Judged(predictions, metrics.correct(predictions[:, None], gold)[:, 0], metrics.margins(rows, gold))
-        texts = tuple(map(str, listed(entry["texts"])))
+                return GradedAnswers(predictions, loss, -loss)
+            return GradedAnswers(predictions, metrics.correct(predictions[:, None], gold)[:, 0], metrics.margins(rows, gold))
+        texts = tuple(map(str, as_list(entry["texts"])))
         if "ranks" in entry:
             values = metrics.among(np.asarray(entry["ranks"], dtype=np.int64), metric)
-            return Judged(np.where(values == 1, gold, -1), values, values, texts)
+            return GradedAnswers(np.where(values == 1, gold, -1), values, values, texts)
         asked = zip(texts, self.prompts, self.choices, gold.tolist(), strict=True)
         predictions = np.array([self.judge.index(*each) for each in asked], dtype=np.int64)
         values = metrics.correct(predictions[:, None], gold)[:, 0]
-        return Judged(predictions, values, values, texts)
+        return GradedAnswers(predictions, values, values, texts)

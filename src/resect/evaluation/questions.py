@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from resect.core.errors import BadTask, InputError, UnknownName
-from resect.core.execution import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
+from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
 from resect.data.tasks.base import Example, Task
-from resect.edits.plan import Plan, UnderPlan
+from resect.edits.plan import Plan, WithPlan
 from resect.models.language_model import LanguageModel
 
 from . import metrics
-from .answer_modes import Ranking, Scoring, by_pair, entry_of, flat
-from .question_batch import Bundle, Judge, Judged
+from .answer_modes import RankFirstToken, ScoreChoices, by_pair, entry_of, flat
+from .question_batch import AnswerCriterion, GradedAnswers, QuestionBatch
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Questions:
         self.choices = [choices_of(example, metric) for example in self.examples]
         self.free = tuple(isinstance(example.gold, str) for example in self.examples)
         self.gold = np.array([example.gold if isinstance(example.gold, int) else 0 for example in self.examples], dtype=np.int64)
-        self.judge = Judge(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
+        self.judge = AnswerCriterion(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
         self._scored, self._columns, self._lengths = cache(self._scoring), cache(self._column), cache(self._column_lengths)
 
     @property
@@ -90,7 +90,7 @@ class Questions:
         allow_other_model: bool = False,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         stage: str = "asking",
     ) -> Answers:
         """All answers under `plan`; one work item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong and what a plan raises."""
@@ -103,7 +103,7 @@ class Questions:
         *,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         stage: str = "asking",
     ) -> list[list[Float64[np.ndarray, " _"]]]:
         """Log-probabilities of the choices under `plan`, by instruction and example; one work item an instruction, shared with `answers`.
@@ -124,16 +124,16 @@ class Questions:
     def _entries(
         self, plan: Plan, *, engine: Engine | None, journal: Journal | None, allow_other_model: bool = False, **told: Any
     ) -> list[Entry]:
-        journal = journal or InMemory()
+        journal = journal or MemoryJournal()
         places = range(len(self.task.instructions))
         keys = [f"answers/{self.asked_digest}/{plan.digest}/{place}" for place in places]
-        work: dict[str, Any] = {"engine": engine or InProcess(), "journal": journal, **told}
+        work: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal, **told}
         held = [journal.recall(key) for key in keys]
         known = [entry for entry in held if entry is not None]
         if len(known) == len(held):  # nothing to do, and nothing to tell
             return known
-        asking = UnderPlan(plan, self.model, entry_of, allow_other_model)
-        return list(map_once(asking, (self._columns(place).way for place in places), keys, **work))
+        asking = WithPlan(plan, self.model, entry_of, allow_other_model)
+        return list(map_resumable(asking, (self._columns(place).way for place in places), keys, **work))
 
     # Pairs, to be asked again and again.
 
@@ -161,14 +161,14 @@ class Questions:
     def longer(self) -> int:
         """How many golden answers have more tokens than the first, which is what top-k asks about (0 for other metrics)."""
         ways = [self._columns(place).way for place in range(len(self.task.instructions))]
-        return max(way.longer if isinstance(way, Ranking) else 0 for way in ways)
+        return max(way.longer if isinstance(way, RankFirstToken) else 0 for way in ways)
 
     def length(self, pair: int) -> int:
         """Tokens of a pair's prompt. Raises as `check`."""
         e, place = divmod(pair, len(self.task.instructions))
         return self._lengths(place)[e]
 
-    def bundle(self, pairs: Sequence[int]) -> Bundle:
+    def bundle(self, pairs: Sequence[int]) -> QuestionBatch:
         """These pairs, worded and encoded once, to be asked at once any number of times with the model as it is then.
 
         Raises InputError for a pair that does not exist, and as `check`.
@@ -180,11 +180,11 @@ class Questions:
         prompts = tuple(self.prompt(self.examples[e], self.task.instructions[place]) for e, place in where)
         choices, gold = tuple(self.choices[e] for e, _ in where), self.gold[[e for e, _ in where]]
         way = self.judge.way(self.model, prompts, choices, gold.tolist())
-        return Bundle(tuple(pairs), prompts, choices, gold, self.judge, lambda: way)
+        return QuestionBatch(tuple(pairs), prompts, choices, gold, self.judge, lambda: way)
 
     # Choices, scored with the model as it is now, whatever the metric.
 
-    def scoring(self, place: int) -> Scoring:
+    def scoring(self, place: int) -> ScoreChoices:
         """The choices of all examples under one instruction, encoded once. Raises InputError, PromptTooLong at the first time."""
         return self._scored(place)
 
@@ -231,22 +231,22 @@ class Questions:
         """All pairs of prompt and choice under one instruction."""
         return flat(self._prompts(place), self.choices)
 
-    def _scoring(self, place: int) -> Scoring:
+    def _scoring(self, place: int) -> ScoreChoices:
         way = self._columns(place).way if metrics.how_asked(self.metric) == "scoring" else None
-        return way if isinstance(way, Scoring) else Scoring.of(self.model, self._prompts(place), self.choices)
+        return way if isinstance(way, ScoreChoices) else ScoreChoices.of(self.model, self._prompts(place), self.choices)
 
-    def _column(self, place: int) -> Bundle:
+    def _column(self, place: int) -> QuestionBatch:
         """All examples under one instruction."""
         pairs = tuple(range(place, self.pairs, len(self.task.instructions)))
         prompts, choices = self._prompts(place), tuple(self.choices)
         way = cache(lambda: self.judge.way(self.model, prompts, choices, self.gold.tolist()))
-        return Bundle(pairs, prompts, choices, self.gold, self.judge, way)
+        return QuestionBatch(pairs, prompts, choices, self.gold, self.judge, way)
 
     def _column_lengths(self, place: int) -> list[int]:
         return self._columns(place).way.lengths
 
     def _read(self, entries: Sequence[Entry]) -> Answers:
-        columns: list[Judged] = [self._columns(place).judged(entry) for place, entry in enumerate(entries)]
+        columns: list[GradedAnswers] = [self._columns(place).judged(entry) for place, entry in enumerate(entries)]
         texts = [column.texts for column in columns if column.texts is not None]
         return Answers(
             np.stack([column.predictions for column in columns], axis=1),

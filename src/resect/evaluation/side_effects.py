@@ -15,14 +15,14 @@ import numpy as np
 
 from resect.core.comparison import Comparison, estimate
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Entry, InMemory, InProcess, Journal, map_once, silent
+from resect.core.execution import Entry, Journal, LocalEngine, MemoryJournal, map_resumable, no_progress
 from resect.data.tasks.base import Task
-from resect.edits.plan import Plan, UnderPlan
+from resect.edits.plan import Plan, WithPlan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
 
-from .calibration import KINDS, Kind, asks, calibrated
-from .compare import compared_values
+from .calibration import KINDS, Kind, calibrated, content_free_count
+from .compare import comparison_of_answers
 from .metrics import TOP, others
 from .questions import Answers, Questions
 
@@ -33,7 +33,7 @@ CHUNK = 2**16
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideEffects:
     """What is asked beside a comparison.
 
     Parameters
@@ -70,7 +70,7 @@ class Beside:
             _of_task(questions, task).check()
         if self.must:
             for kind in self.calibrate:
-                asks(questions.by("accuracy"), kind)
+                content_free_count(questions.by("accuracy"), kind)
             for other in self._others(questions):
                 questions.by(other).check()
 
@@ -99,7 +99,7 @@ class Beside:
         Raises Failure; with `must` also InputError, for what cannot be asked. What is not finite is never raised but noted: what was
         measured before it is kept.
         """
-        asking = _Asking(questions, tuple(plans), seed, {"journal": journal or InMemory(), **work}, allow_other_model)
+        asking = _Asking(questions, tuple(plans), seed, {"journal": journal or MemoryJournal(), **work}, allow_other_model)
         notes = [_about_tokens(questions)] if questions.metric in TOP and questions.longer else []
 
         def tried(what: str, measure: Callable[..., Any], *given: Any) -> Any:
@@ -196,7 +196,7 @@ class _Asking:
             )
             for plan in (Plan(), *self.plans)
         ]
-        whole = compared_values(questions, asked[0], asked[1:] or asked, [], self.seed).to_json()
+        whole = comparison_of_answers(questions, asked[0], asked[1:] or asked, [], self.seed).to_json()
         return {name: whole[name] if self.plans or name == "base" else None for name in ("base", "edited", "difference")}, asked
 
     def perplexity(self, texts: Sequence[str], name: str, notes: list[str]) -> dict[str, Any]:
@@ -223,9 +223,9 @@ class _Asking:
         entries = [entry for entry in known if entry is not None]
         if len(entries) < len(parts):
             stage = "reading plain text" if plan.is_empty else "reading plain text, edited"
-            work = {"engine": self.work.get("engine") or InProcess(), "progress": self.work.get("progress", silent), "stage": stage}
-            reading = UnderPlan(plan, self.model, _Reading(self.model), self.allow_other_model)
-            entries = list(map_once(reading, parts, keys, journal=journal, **work))
+            work = {"engine": self.work.get("engine") or LocalEngine(), "progress": self.work.get("progress", no_progress), "stage": stage}
+            reading = WithPlan(plan, self.model, _Reading(self.model), self.allow_other_model)
+            entries = list(map_resumable(reading, parts, keys, journal=journal, **work))
         return math.fsum(float(str(entry["logprob"])) for entry in entries)
 
 

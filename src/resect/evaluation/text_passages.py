@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from resect.core.errors import InputError, NotFinite
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
-from resect.models.prompt_pairs import whole
+from resect.models.prompt_pairs import single_batch
 from resect.models.text_windows import WINDOW, scored_rows
 
 
@@ -79,13 +79,13 @@ class Passages:
         """Tokens of a passage."""
         return self.model.fed(self._rows[pair])
 
-    def bundle(self, pairs: Sequence[int]) -> "Reading":
+    def bundle(self, pairs: Sequence[int]) -> "PassageBatch":
         """Some passages, to be read in one batch."""
-        return Reading(tuple(pairs), self.model, tuple(self._rows[pair] for pair in pairs))
+        return PassageBatch(tuple(pairs), self.model, tuple(self._rows[pair] for pair in pairs))
 
 
 @dataclass(frozen=True)
-class Reading:
+class PassageBatch:
     """Passages that are read at once."""
 
     pairs: tuple[int, ...]
@@ -94,7 +94,7 @@ class Reading:
 
     def ask(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
         """Negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
-        with whole(len(self.rows), max(map(self.model.fed, self.rows))):
+        with single_batch(len(self.rows), max(map(self.model.fed, self.rows))):
             loss = self.read()
         return loss, -loss
 

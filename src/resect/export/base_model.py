@@ -18,7 +18,7 @@ from torch import Tensor
 from resect.core.errors import BadModel, NotWritable
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import DESCRIPTION, Factoring
+from resect.models.factored_linear import DESCRIPTION, FactoredFiles
 from resect.models.loading import load_config
 from resect.models.storage import PLAIN_DTYPES
 
@@ -93,7 +93,7 @@ class Original:
                 return f"{name} is not one tensor of that shape in the base's files ({', '.join(held) or 'none of that name'})"
         return None
 
-    def why_factors_anew(self, factoring: Factoring) -> str | None:
+    def why_factors_anew(self, factoring: FactoredFiles) -> str | None:
         """Why factors cannot stand in the base's own files beside the names that these have; None where they can."""
         twin = Skeleton.of(self.skeleton.model.config, self.loading.trust_remote_code)
         names: dict[str, str] = {}

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from resect.core.address import ROLES, STACKS, Site
-from resect.core.number_format import count
+from resect.core.number_format import plural
 from resect.runs.recipe import Recipe
 
 from . import card_languages
@@ -130,7 +130,7 @@ def cuts(plan: Mapping[str, Any]) -> list[str]:
 
 def _sentence(edit: Mapping[str, Any]) -> str:
     units, sites = sum(map(len, edit.get("neurons", {}).values())), len(edit.get("neurons", {}))
-    neurons = f"{count(units, 'neurons')} at {count(sites, 'sites')}"
+    neurons = f"{plural(units, 'neurons')} at {plural(sites, 'sites')}"
     match edit["kind"]:
         case "scale":
             return f"{neurons} removed (multiplied by 0)" if edit["factor"] == 0 else f"{neurons} multiplied by {edit['factor']:g}"

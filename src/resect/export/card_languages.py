@@ -6,7 +6,7 @@ Reads plain values, and measures nothing.
 from collections.abc import Mapping
 from typing import Any
 
-from resect.core.number_format import PLAIN, count
+from resect.core.number_format import PLAIN, plural
 
 from .markdown import escaped, table
 
@@ -33,7 +33,7 @@ def row(matrix: Mapping[str, Any], language: str) -> list[str]:
         rows.append([f"**{escaped(name)}**" if text == place else escaped(name), change, random, f"{before} → {after}"])
     heads = ["text in", "change, 95 % interval", "random units", escaped(matrix["kind"])]
     asked = (
-        f"Held-out text of {count(len(languages), 'languages')}, with the units of {escaped(language)} off: change of the mean negative "
+        f"Held-out text of {plural(len(languages), 'languages')}, with the units of {escaped(language)} off: change of the mean negative "
         f"log-probability of a token (nats), beside the mean of as many random units of the same layers, and the {escaped(matrix['kind'])}."
     )
     most = {True: "suffers most", False: "does not suffer most", None: "has no units to lose"}[matrix["diagonal"]["is_maximum"][language]]

@@ -6,7 +6,7 @@ Reads the object of comparison.json, and measures nothing. What was not measured
 from collections.abc import Mapping
 from typing import Any
 
-from resect.core.number_format import LOST, PLAIN, Figures, arrow, counts, few_groups, fixed_and_broken
+from resect.core.number_format import LOST, PLAIN, MetricFormat, arrow, few_groups, fixed_and_broken, sample_sizes
 
 from .markdown import escaped, table, without_folders
 
@@ -14,14 +14,15 @@ ROWS_SHOWN = 120
 _ROWS = {"base": "before", "edited": "**after**", "control": "random cuts of the same size (mean of three)"}
 _BASELINES = {"cc": "before, contextual calibration (CC)", "dc": "before, domain-context calibration (DC)"}
 #: How shares of anything are written.
-PLAIN_SHARES = Figures()
+PLAIN_SHARES = MetricFormat()
 _BIAS = {"ambig": "ambiguous questions", "disambig": "clear questions"}
 
 
 def numbers(comparison: Mapping[str, Any]) -> list[str]:
     """All numbers of a comparison, a paragraph or a table each."""
-    figures = Figures(str(comparison["metric"]))
-    asked = f"On examples of {escaped(comparison['task'])} that the search never saw ({counts(comparison)}), by {escaped(figures.metric)}:"
+    figures = MetricFormat(str(comparison["metric"]))
+    sizes = sample_sizes(comparison)
+    asked = f"On examples of {escaped(comparison['task'])} that the search never saw ({sizes}), by {escaped(figures.metric)}:"
     told = [asked, _estimates(comparison, figures), *filter(None, [few_groups(comparison["n_groups"])])]
     if comparison.get("difference"):
         told.append(_difference(comparison["difference"], figures))
@@ -33,7 +34,7 @@ def numbers(comparison: Mapping[str, Any]) -> list[str]:
     return told if effects else [*told, "Side effects were not measured."]
 
 
-def _estimates(comparison: Mapping[str, Any], figures: Figures) -> str:
+def _estimates(comparison: Mapping[str, Any], figures: MetricFormat) -> str:
     held = {label: comparison.get(name) for name, label in _ROWS.items()}
     held |= {_BASELINES.get(name, escaped(name)): estimate for name, estimate in (comparison.get("baselines") or {}).items()}
     rows = []
@@ -44,14 +45,14 @@ def _estimates(comparison: Mapping[str, Any], figures: Figures) -> str:
     return table(["", escaped(figures.metric), "95 % interval", "± over instructions"], rows)
 
 
-def _difference(change: Mapping[str, Any], figures: Figures) -> str:
+def _difference(change: Mapping[str, Any], figures: MetricFormat) -> str:
     interval = change["interval"]
     sure = f"95 % interval {figures.changes(interval)}; {escaped(PLAIN.p_value(change['p_value']))}, {escaped(change['test'])}"
     told = f"Change: **{figures.change(change['mean'], unit=True)}** ({sure}): {figures.verdict(interval)}."
     return f"{told} {fixed_and_broken(change)}."
 
 
-def _tags(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
+def _tags(comparison: Mapping[str, Any], figures: MetricFormat) -> list[str]:
     columns = {"before": comparison["base"], "after": comparison.get("edited"), "random cuts": comparison.get("control")}
     means = {heading: held.get("by_tag") or {} for heading, held in columns.items() if held is not None}
     tags = list(means["before"])[:ROWS_SHOWN]
@@ -63,13 +64,13 @@ def _others(comparison: Mapping[str, Any]) -> list[str]:
     told = []
     for name, held in (comparison.get("other_metrics") or {}).items():
         if held and name == "trials":
-            figures = Figures(str(comparison["metric"]))
+            figures = MetricFormat(str(comparison["metric"]))
             means = ", ".join(map(figures.value, held["edited"]))
             told.append(
                 f"- {len(held['edited'])} trials with other samples: {means} after (standard deviation {figures.value(held['std'])})"
             )
         elif held and name == "select":
-            figures = Figures(str(held["metric"]))
+            figures = MetricFormat(str(held["metric"]))
             told.append(
                 f"- {escaped(figures.metric)} on the examples that the plan was chosen by: {figures.pair(held['base'], held['chosen'])}"
             )
@@ -77,7 +78,7 @@ def _others(comparison: Mapping[str, Any]) -> list[str]:
             facts = f"- facts that are answered rightly in all wordings ({held['n_facts']:,} facts, {held['per_fact']:.3g} wordings each)"
             told.append(f"{facts}: {PLAIN_SHARES.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), PLAIN_SHARES)}")
         elif isinstance(held, Mapping) and isinstance(held.get("base"), Mapping):
-            figures = Figures(name)
+            figures = MetricFormat(name)
             after = (held.get("edited") or {}).get("mean")
             told.append(
                 f"- {escaped(name)}: {figures.pair(held['base']['mean'], after)}{_sure(held.get('difference'), figures)}{_unmatched(held)}"
@@ -93,7 +94,7 @@ def _unmatched(held: Mapping[str, Any]) -> str:
     return f"; texts that were none of the choices: {PLAIN_SHARES.pair(shares['base'], shares.get('edited'))}"
 
 
-def _composition(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
+def _composition(comparison: Mapping[str, Any], figures: MetricFormat) -> list[str]:
     """How the numbers went while matrix after matrix was added."""
     steps = (comparison.get("other_metrics") or {}).get("composition") or []
     if len(steps) < 2:
@@ -108,7 +109,7 @@ def _composition(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
     return ["Matrix after matrix, each on what the earlier ones left:", table(head, rows)]
 
 
-def _effects(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
+def _effects(comparison: Mapping[str, Any], figures: MetricFormat) -> list[str]:
     told = []
     for name, held in (comparison.get("side_effects") or {}).items():
         if not held or held.get("base") is None:
@@ -120,12 +121,12 @@ def _effects(comparison: Mapping[str, Any], figures: Figures) -> list[str]:
             says = "less is better" if held["base"] <= LOST else "this text is beyond the model, before and after: it says nothing"
             told.append(f"- {escaped(held.get('kind') or name)}{of}{tokens}: {change} ({says})")
         else:
-            by = Figures(str(held.get("metric") or figures.metric))
+            by = MetricFormat(str(held.get("metric") or figures.metric))
             told.append(f"- {escaped(name)}: {by.pair(held['base'], held.get('edited'))}{_sure(held.get('difference'), by)}")
     return told
 
 
-def _sure(change: Mapping[str, Any] | None, figures: Figures) -> str:
+def _sure(change: Mapping[str, Any] | None, figures: MetricFormat) -> str:
     if not change:
         return ""
     return f" (change {figures.change(change['mean'], unit=True)}, 95 % interval {figures.changes(change['interval'])})"

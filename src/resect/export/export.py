@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from resect.core.errors import Failure, InputError, UnknownName
-from resect.core.execution import Progress, silent
-from resect.core.number_format import count
+from resect.core.execution import Progress, no_progress
+from resect.core.number_format import plural
 from resect.edits.plan import Plan
-from resect.models.factored_linear import INDEX, SINGLE, Factoring
+from resect.models.factored_linear import INDEX, SINGLE, FactoredFiles
 from resect.models.loading import usable
 from resect.runs.run_folder import Run
 
@@ -63,9 +63,9 @@ class Exported:
         if self.anew is not None:
             told.append(f"All weights were saved anew: {self.anew}.")
         elif self.rewritten:
-            told.append(f"{count(len(self.rewritten), 'files')} of weights rewritten.")
+            told.append(f"{plural(len(self.rewritten), 'files')} of weights rewritten.")
         if self.linked:
-            linked = count(len(self.linked), "files")
+            linked = plural(len(self.linked), "files")
             told.append(f"{linked} of weights linked, not copied: one file with the base's, so replace it, but never write into it.")
         if self.left_out:
             told.append(f"Left out, since they hold or describe unedited weights: {', '.join(self.left_out)}.")
@@ -102,7 +102,7 @@ def export(
     device: str | None = None,
     verify: bool = True,
     allow_other_model: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Exported:
     """Write a checkpoint that is the base model with the plan applied, in the dtypes that the base is stored in.
 
@@ -154,7 +154,7 @@ def _asked(to: str | Path, as_format: str) -> Path:
 def _describe_factors(part: Path, choice: Choice, original: Original) -> Saving:
     """Write down which matrices are factors. Raises StorageFailure."""
     weights = INDEX if (part / INDEX).exists() else SINGLE
-    Factoring(weights, choice.matrices).save(part)
+    FactoredFiles(weights, choice.matrices).save(part)
     return Saving.of(choice, original, Checkpoint.of(part, weights))
 
 
@@ -162,7 +162,7 @@ def _of_factors(folder: Path, saving: Saving) -> list[str]:
     """What people should know of an export with factors."""
     (dense, kept), (before, after) = saving.matrices, saving.weights
     return [
-        f"{count(len(saving.kept), 'pairs')} of factors in the place of matrices: {kept / MIB:,.2f} instead of {dense / MIB:,.2f} MiB.",
+        f"{plural(len(saving.kept), 'pairs')} of factors in the place of matrices: {kept / MIB:,.2f} instead of {dense / MIB:,.2f} MiB.",
         f"All weights: {after / MIB:,.2f} instead of {before / MIB:,.2f} MiB.",
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in saving.dense),
         f"Load it with resect.load_model({str(folder)!r}); plain transformers finds no weights in it.",

@@ -16,7 +16,7 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd import Decomposition, official_matrix
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import FactoredMatrix, Factoring, rest_of
+from resect.models.factored_linear import FactoredFiles, FactoredMatrix, rest_of
 
 from .base_model import Original
 from .checkpoint import Checkpoint
@@ -155,7 +155,7 @@ def by_parameter(model: nn.Module, factors: Mapping[Site, Factors]) -> dict[str,
     return found
 
 
-def fill(model: nn.Module, factoring: Factoring, factors: Mapping[Site, Factors]) -> None:
+def fill(model: nn.Module, factoring: FactoredFiles, factors: Mapping[Site, Factors]) -> None:
     """Put modules that hold these factors in the place of those that hold the matrices, biases kept."""
     tensors = by_parameter(model, factors)
     biases = {path: module.bias for path, module in model.named_modules() if f"{path}.weight" in tensors}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resect.core.address import Site
 from resect.core.errors import BadModel
-from resect.edits.base import Touch
+from resect.edits.base import TensorSlice
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import matrix_at
@@ -137,10 +137,10 @@ class Skeleton:
                 places.setdefault(name, set()).update(_positions(index[0], len(parameter)))
         return {name: runs(found) for name, found in places.items() if found}
 
-    def _touches(self, plan: Plan) -> list[Touch]:
+    def _touches(self, plan: Plan) -> list[TensorSlice]:
         return [touch for edit in plan.edits for touch in edit.touches(self.anatomy)]
 
-    def _touched(self, touch: Touch) -> str | None:
+    def _touched(self, touch: TensorSlice) -> str | None:
         return self._name(touch.site, "bias" if touch.axis == "bias" else "weight")
 
     def _name(self, site: Site, part: str) -> str | None:

@@ -24,7 +24,7 @@ from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.factored_linear import INDEX as FACTORED_INDEX
 from resect.models.factored_linear import SINGLE as FACTORED_SINGLE
-from resect.models.factored_linear import Factoring
+from resect.models.factored_linear import FactoredFiles
 
 from . import factoring
 from .base_model import Original, forms_of
@@ -84,7 +84,7 @@ def rewriting(original: Original, plan: Plan, allow_other_model: bool = False, c
     original.skeleton.check(plan, allow_other_model)
     reason = original.why_anew(plan)
     if choice is not None and reason is None:
-        reason = original.why_factors_anew(Factoring("", choice.matrices))
+        reason = original.why_factors_anew(FactoredFiles("", choice.matrices))
     if reason is None:
         return InPlace.of(original, plan, allow_other_model, choice)
     return Anew.of(original, plan, reason, allow_other_model, choice)
@@ -216,7 +216,7 @@ class Anew:
         else:
             plan.forms_for(model, "weights", allow_other_model)
             factors = factoring.write(replace(plan, model=None), Anatomy.of(model), choice)
-            factoring.fill(model, Factoring("", choice.matrices), factors)
+            factoring.fill(model, FactoredFiles("", choice.matrices), factors)
         return cls(original, reason, model, choice is not None)
 
     def room(self, device: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resect.core.errors import BadRecipe, InputError, UnknownName
-from resect.core.execution import Progress, silent
+from resect.core.execution import Progress, no_progress
 from resect.data.tasks.base import Task
 from resect.edits.plan import Plan
 from resect.evaluation.compare import PARAPHRASE
@@ -72,7 +72,7 @@ def analyse(
     counts: str | os.PathLike[str] | None = None,
     corpus: Sequence[str | os.PathLike[str]] = (),
     limit: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     **settings: Any,
 ) -> dict[str, Any]:
     """Analyse a finished run; the results by name, which analyses.json holds beside those of earlier calls.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from resect.core.comparison import Comparison, difference, estimate
-from resect.core.execution import Entry, Progress, map_once, silent
+from resect.core.execution import Entry, Progress, map_resumable, no_progress
 from resect.data.tasks.base import Task
 from resect.edits import controls as control
 from resect.edits.effect_check import verify_effect
@@ -22,8 +22,8 @@ from resect.models.loading import load_config
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
-from .inputs import beside_of, text_name, texts_of, weights_digest
-from .session import CONTROL_DRAWS, Outcome, engine_of, factors_of, load, note_end, state_memory_of, take_batch_sizes
+from .inputs import side_effects_of, text_name, texts_of, weights_digest
+from .session import CONTROL_DRAWS, JobResult, factors_of, load, note_end, open_engine, state_memory_of, take_batch_sizes
 
 #: What the comparison calls the text.
 PLAIN_TEXT = "plain text"
@@ -31,13 +31,15 @@ PLAIN_TEXT = "plain text"
 MASKED_PASSAGES = 500
 
 
-def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+def job(
+    recipe: Recipe, progress: Progress = no_progress, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None
+) -> JobResult:
     """From a recipe with `task_free` to the comparison, in the recipe's run folder; goes on where an earlier call stopped.
 
     Every other passage accepts reductions, the rest is reported on. Parameters and errors as of `run.job`.
     """
     started, texts = time.monotonic(), texts_of(recipe.text)
-    method, tasks = Denoising(recipe.sites, recipe.rise), beside_of(recipe).tasks
+    method, tasks = Denoising(recipe.sites, recipe.rise), side_effects_of(recipe).tasks
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
         take_batch_sizes(run, batch_sizes)
@@ -46,7 +48,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             Questions(model, task, task.split("test")).check()
         accepting, reported = (Passages(model, texts, part, 2, most_passages(model)) for part in (0, 1))
         run.agree({"text": accepting.digest, "weights": weights_digest(model)})
-        with engine_of(recipe, model, progress) as engine:
+        with open_engine(recipe, model, progress) as engine:
             work: dict[str, Any] = {"engine": engine, "journal": run.journal, "progress": progress}
             given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
             found = method.search(model, accepting, **given, **work)
@@ -61,7 +63,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         run.keep_comparison(comparison.to_json())
         facts = {"notes": list(found.notes), "effect": dataclasses.asdict(effect)}
         note_end(run, model, started, **facts)
-        return Outcome(run.folder, found.plan, comparison)
+        return JobResult(run.folder, found.plan, comparison)
 
 
 def most_passages(model: LanguageModel) -> int | None:
@@ -70,7 +72,7 @@ def most_passages(model: LanguageModel) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class PassageLossWork:
     """Passages, read under one plan after the other."""
 
     model: LanguageModel
@@ -87,7 +89,7 @@ def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, w
     controls = control.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
     plans = [Plan(), *([plan] if plan.edits else []), *controls]
     keys = [f"{passages.digest}/{each.digest}" for each in plans]
-    read = map_once(Reading(model, passages), plans, keys, stage="reading the text that is reported on", **work)
+    read = map_resumable(PassageLossWork(model, passages), plans, keys, stage="reading the text that is reported on", **work)
     losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in read]
     base, edited = losses[0], losses[1] if plan.edits else losses[0]
     groups = [str(place) for place in range(passages.pairs)]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from resect.core.address import Site
-from resect.core.number_format import count as plural
+from resect.core.number_format import plural as plural
 from resect.data.tasks.base import Task
 from resect.edits.svd import Decomposition
-from resect.evaluation.calibration import KINDS, asks
-from resect.evaluation.deactivation import HeldOut, losses
+from resect.evaluation.calibration import KINDS, content_free_count
+from resect.evaluation.deactivation import HeldOutText, losses
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
 from resect.methods.crispr.crispr import Crispr
@@ -21,8 +21,8 @@ from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
 from .denoising_job import most_passages
-from .inputs import beside_of, model_of, task_of, text_name, texts_of
-from .language_inputs import Text, given_by
+from .inputs import model_of, side_effects_of, task_of, text_name, texts_of
+from .language_inputs import LanguageText, language_inputs
 from .language_job import lape_of
 from .language_job import prepare as prepare_languages
 from .run import method_of, metric_of, prepare
@@ -89,7 +89,7 @@ def _task_free(recipe: Recipe) -> list[str]:
 
 def _languages(recipe: Recipe) -> list[str]:
     """The same of a job on languages: one batch is counted and read, and the texts' lengths are guessed from their beginnings."""
-    model, given = model_of(recipe), given_by(recipe)
+    model, given = model_of(recipe), language_inputs(recipe)
     method = lape_of(recipe)
     anatomy, window = model.anatomy, prepare_languages(recipe, method, given, model)
     sites, number = method.sites_of(model), len(given.languages)
@@ -97,7 +97,7 @@ def _languages(recipe: Recipe) -> list[str]:
     seconds, told = 0.0, []
     if given.counted:
         name, text = next(iter(given.counted.items()))
-        sample = HeldOut.of(model, name, text, window, TIMED * window)
+        sample = HeldOutText.of(model, name, text, window, TIMED * window)
         counted, unknown = sum(length or 0 for length in lengths.values()), [name for name, length in lengths.items() if length is None]
         seconds += counted * _seconds_of(lambda: count(model, sample.windows, TIMED)) / sample.windows.size
         told.append(
@@ -105,7 +105,7 @@ def _languages(recipe: Recipe) -> list[str]:
             f"{window:,}" + (f" (how much there is of {', '.join(unknown)} is not known, and not counted here)." if unknown else ".")
         )
     if not recipe.record_only:
-        held = {name: HeldOut.of(model, name, given.held[name], window, recipe.valid_tokens) for name in given.languages}
+        held = {name: HeldOutText.of(model, name, given.held[name], window, recipe.valid_tokens) for name in given.languages}
         some = next(iter(held.values())).windows[:TIMED]
         tokens, passes = sum(each.windows.size for each in held.values()), 1 + number * (1 + recipe.draws)
         seconds += passes * tokens * _seconds_of(lambda: losses(model, some)) / some.size
@@ -128,7 +128,7 @@ def _languages(recipe: Recipe) -> list[str]:
     ]
 
 
-def _length(model: LanguageModel, text: Text, most: int | None) -> int | None:
+def _length(model: LanguageModel, text: LanguageText, most: int | None) -> int | None:
     """About how many tokens of a text are counted, from its beginning; None where nobody knows how long it is."""
     tokens, share = 0, None
     for document in islice(text, BEGINNING):
@@ -179,8 +179,8 @@ def _decomposing(model: LanguageModel, sites: Sequence[Site]) -> float:
 
 def _beside(recipe: Recipe, questions: Questions) -> tuple[list[str], int]:
     """What is measured beside the comparison, in a sentence, and the answers under each instruction that it takes."""
-    beside, plans = beside_of(recipe), 1 + recipe.trials
-    without = {kind: asks(questions, kind) for kind in beside.calibrate}
+    beside, plans = side_effects_of(recipe), 1 + recipe.trials
+    without = {kind: content_free_count(questions, kind) for kind in beside.calibrate}
     kinds = [f"{KINDS[kind]} ({number:,} questions without content)" for kind, number in without.items()]
     parts = [*kinds, *(["generated text"] if recipe.generation else []), f"perplexity on {text_name(recipe.text)}", *recipe.beside]
     calibrated = sum(number * (recipe.trials if kind == "dc" else 1) for kind, number in without.items())  # DC draws anew in each trial

@@ -12,21 +12,21 @@ from typing import Any
 
 from resect.core.comparison import Comparison
 from resect.core.errors import InputError
-from resect.core.execution import InMemory, Journal, Progress, silent
+from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
 from resect.edits.effect_check import named_units
 from resect.edits.plan import Plan
-from resect.evaluation.compare import compare, compared_values, without_plan
+from resect.evaluation.compare import compare, comparison_of_answers, without_plan
 from resect.evaluation.metrics import main
 from resect.evaluation.questions import Questions
-from resect.evaluation.side_effects import Beside
+from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
-from resect.runs.journal import Apart, FolderJournal
+from resect.runs.journal import FolderJournal, PrefixedJournal
 
 from .inputs import task_named, text_name, texts_of, weights_digest
 
 
 @dataclass(frozen=True)
-class Carried:
+class TransferredPlan:
     """A plan to be carried over: what people call it, and the task that it was found on, where that is known."""
 
     name: str
@@ -39,7 +39,7 @@ def evaluate(
     plan: Plan | None,
     tasks: Sequence[str],
     settings: Mapping[str, Any],
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     *,
     allow_other_model: bool = False,
     keep: str | os.PathLike[str] | None = None,
@@ -58,7 +58,7 @@ def evaluate(
     seed = settings.get("seed") or 0
     asked = _asked(model, tasks, settings)
     texts = settings.get("text") or ()
-    beside = Beside(
+    beside = SideEffects(
         calibrate=tuple(kind for kind in settings.get("calibrate") or () if kind != "none"),
         generation=settings.get("generation", True),
         texts=texts_of(texts),
@@ -82,10 +82,10 @@ def evaluate(
 
 def transfer(
     model: LanguageModel,
-    plans: Sequence[Carried],
+    plans: Sequence[TransferredPlan],
     tasks: Sequence[str],
     settings: Mapping[str, Any],
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     *,
     allow_other_model: bool = False,
     keep: str | os.PathLike[str] | None = None,
@@ -110,7 +110,7 @@ def transfer(
         before = questions.answers(Plan(), stage=f"{task.name}, as it is", **work)
         for row, carried in zip(results, plans, strict=True):
             after = before if carried.plan.is_empty else questions.answers(carried.plan, stage=f"{task.name}, {carried.name}", **work)
-            compared = compared_values(questions, before, [after], [], seed).to_json()
+            compared = comparison_of_answers(questions, before, [after], [], seed).to_json()
             base[task.name] = compared["base"]
             row.append({"edited": compared["edited"], "difference": compared["difference"]})
     return {
@@ -152,6 +152,6 @@ def _asked(model: LanguageModel, tasks: Sequence[str], settings: Mapping[str, An
 def _journal(folder: str | os.PathLike[str] | None, model: LanguageModel) -> Journal:
     """Where finished work is kept. Answers of one model, in one number type, are never taken for another's."""
     if folder is None:
-        return InMemory()
+        return MemoryJournal()
     prefix = f"{weights_digest(model)}/{model.model.dtype}"
-    return Apart(FolderJournal(Path(folder) / "journal"), prefix)
+    return PrefixedJournal(FolderJournal(Path(folder) / "journal"), prefix)

@@ -11,7 +11,7 @@ from resect.core.errors import BadRecipe, UnknownName
 from resect.data.tasks.base import Task
 from resect.data.tasks.registry import load_task
 from resect.data.texts import SHIPPED, read_texts, shipped
-from resect.evaluation.side_effects import Beside
+from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
@@ -98,9 +98,9 @@ def given_for(task: str, tasks: Sequence[str], given: Sequence[str], *, by_name:
     return tuple(named or (() if by_name else plain))
 
 
-def beside_of(recipe: Recipe, *, must: bool = False) -> Beside:
+def side_effects_of(recipe: Recipe, *, must: bool = False) -> SideEffects:
     """What a recipe wants beside its comparison. Raises what loading texts and tasks raises."""
-    return Beside(
+    return SideEffects(
         calibrate=tuple(kind for kind in recipe.calibrate if kind != "none"),  # type: ignore[misc]
         generation=recipe.generation,
         texts=texts_of(recipe.text),

@@ -13,8 +13,8 @@ from typing import Any
 from resect.core.errors import InputError
 from resect.core.files import read_text
 from resect.data.corpus import Corpus, by_language, check_language, corpus_of
-from resect.data.language_id import Identifier, Purity, check_known
-from resect.evaluation.llm_judge import Judge
+from resect.data.language_id import LanguageFilter, LanguageIdentifier, check_known
+from resect.evaluation.llm_judge import LLMJudge
 from resect.evaluation.open_ended import likeliest
 from resect.methods.lape.authors_files import read_lape_counts
 from resect.methods.lape.counts import Counts
@@ -22,7 +22,7 @@ from resect.runs.recipe import Recipe
 
 
 @dataclass
-class Text:
+class LanguageText:
     """The documents of a corpus as a job reads them: at most `limit`, and only pure ones where that is wanted.
 
     Attributes
@@ -35,7 +35,7 @@ class Text:
     language: str
     corpus: Corpus
     limit: int | None = None
-    purity: Purity | None = None
+    purity: LanguageFilter | None = None
     held: set[int] = field(default_factory=set)
     is_held: bool = False
     twice: int = 0
@@ -74,7 +74,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Given:
+class LanguageInputs:
     """What a recipe gives.
 
     Attributes
@@ -88,16 +88,16 @@ class Given:
     """
 
     languages: tuple[str, ...]
-    counted: Mapping[str, Text]
-    held: Mapping[str, Text]
+    counted: Mapping[str, LanguageText]
+    held: Mapping[str, LanguageText]
     loaded: tuple[Counts, ...]
     published: Mapping[str, str]
     questions: Mapping[str, tuple[str, ...]]
     suffix: Mapping[str, str]
     parallel: Mapping[str, tuple[str, ...]]
     checkpoints: Mapping[str, str]
-    purity: Purity | None
-    held_purity: Purity | None
+    purity: LanguageFilter | None
+    held_purity: LanguageFilter | None
 
     def counts_of(self, model: Any) -> list[Counts]:
         """Every counts that were recorded elsewhere. Raises InputError, WrongModel where they are of another model."""
@@ -107,7 +107,7 @@ class Given:
         return found
 
 
-def given_by(recipe: Recipe) -> Given:
+def language_inputs(recipe: Recipe) -> LanguageInputs:
     """What the recipe gives, opened as far as can be before a model is loaded. Raises InputError, UnknownName."""
     corpora, valid = by_language(recipe.corpus, "--corpus"), by_language(recipe.valid, "--valid")
     published = by_language([entry for entry in recipe.counts if _names_language(entry)], "--counts")
@@ -117,18 +117,18 @@ def given_by(recipe: Recipe) -> Given:
     _check_number(recipe, languages, corpora, valid)
     if recipe.purity:
         check_known(languages)
-    purities = (Purity(Identifier()), Purity(Identifier())) if recipe.purity else (None, None)
+    purities = (LanguageFilter(LanguageIdentifier()), LanguageFilter(LanguageIdentifier())) if recipe.purity else (None, None)
 
     counted, held = {}, {}
     for name in languages:
         known: set[int] = set()
         if name in corpora:
             part = corpus_of(corpora[name], held_out="all" if name in valid else "kept")
-            counted[name] = Text(name, part, recipe.limit, purities[0], known)
+            counted[name] = LanguageText(name, part, recipe.limit, purities[0], known)
         if not recipe.record_only:
             apart = corpus_of(valid[name]) if name in valid else corpus_of(corpora[name], held_out="held")
-            held[name] = Text(name, apart, recipe.limit, purities[1], known, is_held=True)
-    return Given(
+            held[name] = LanguageText(name, apart, recipe.limit, purities[1], known, is_held=True)
+    return LanguageInputs(
         languages=languages,
         counted=counted,
         held=held,
@@ -143,12 +143,12 @@ def given_by(recipe: Recipe) -> Given:
     )
 
 
-def judge_of(recipe: Recipe) -> Judge | None:
+def judge_of(recipe: Recipe) -> LLMJudge | None:
     """The judge that a recipe names. Raises InputError for an address that is none."""
-    return None if recipe.judge is None or recipe.judge_model is None else Judge(recipe.judge, recipe.judge_model)
+    return None if recipe.judge is None or recipe.judge_model is None else LLMJudge(recipe.judge, recipe.judge_model)
 
 
-def identifier_or_none() -> tuple[Identifier | None, str | None]:
+def identifier_or_none() -> tuple[LanguageIdentifier | None, str | None]:
     """A language identifier, or a sentence on how to get one."""
     try:
         return likeliest(), None

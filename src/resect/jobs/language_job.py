@@ -14,18 +14,18 @@ from typing import Any
 from resect.core.address import Neurons
 from resect.core.comparison import Comparison
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Progress, silent
+from resect.core.execution import Engine, Progress, no_progress
 from resect.data.corpus import by_language
 from resect.edits import controls as control
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
-from resect.evaluation.deactivation import HeldOut, Matrix, deactivated, losses
+from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, losses
 from resect.evaluation.open_ended import check as check_answers
 from resect.evaluation.open_ended import open_questions, worded
 from resect.methods.lape import unit_sets
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.lape import Lape
-from resect.methods.lape.parameter_variation import Changes, variation
+from resect.methods.lape.parameter_variation import ParameterChanges, parameter_changes
 from resect.methods.lape.recording import Recording, window_of
 from resect.methods.lape.sentence_similarity import check as check_parallel
 from resect.methods.lape.sentence_similarity import similarity
@@ -35,24 +35,26 @@ from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
 from .inputs import weights_digest
-from .language_inputs import Given, given_by, identifier_or_none, judge_of
-from .session import Outcome, engine_of, load, note_end, take_batch_sizes
+from .language_inputs import LanguageInputs, identifier_or_none, judge_of, language_inputs
+from .session import JobResult, load, note_end, open_engine, take_batch_sizes
 
 #: The text of one language may be so many times as much as that of another before it is said.
 UNEVEN = 2.0
 READING = "reading held-out text"
 
 
-def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+def job(
+    recipe: Recipe, progress: Progress = no_progress, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None
+) -> JobResult:
     """From texts to the matrix, in the recipe's run folder; goes on where an earlier call stopped. All else as of `run.job`."""
-    started, method, given, judge = time.monotonic(), lape_of(recipe), given_by(recipe), judge_of(recipe)
+    started, method, given, judge = time.monotonic(), lape_of(recipe), language_inputs(recipe), judge_of(recipe)
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
         take_batch_sizes(run, batch_sizes)
         model = load(recipe, run)
         window = prepare(recipe, method, given, model)
         run.agree({"weights": weights_digest(model)})
-        with engine_of(recipe, model, progress) as engine:
+        with open_engine(recipe, model, progress) as engine:
             work = _Work(recipe, method, given, model, run, engine, progress)
             held = {} if recipe.record_only else work.held(window)
             changes = work.changes()
@@ -65,7 +67,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         notes = (*_told(recipe, given, counts, recording), *notes)
         run.agree(texts)
         note_end(run, model, started, notes=list(notes))
-        return Outcome(run.folder, plan, comparison)
+        return JobResult(run.folder, plan, comparison)
 
 
 def lape_of(recipe: Recipe) -> Lape:
@@ -82,7 +84,7 @@ def lape_of(recipe: Recipe) -> Lape:
     )
 
 
-def prepare(recipe: Recipe, method: Lape, given: Given, model: LanguageModel) -> int:
+def prepare(recipe: Recipe, method: Lape, given: LanguageInputs, model: LanguageModel) -> int:
     """The window, once nothing is left that could be refused hours later.
 
     Raises InputError, WrongModel, PromptTooLong.
@@ -106,7 +108,7 @@ class _Work:
 
     recipe: Recipe
     method: Lape
-    given: Given
+    given: LanguageInputs
     model: LanguageModel
     run: Run
     engine: Engine
@@ -116,20 +118,20 @@ class _Work:
     def told(self) -> dict[str, Any]:
         return {"engine": self.engine, "journal": self.run.journal, "progress": self.progress}
 
-    def held(self, window: int) -> dict[str, HeldOut]:
+    def held(self, window: int) -> dict[str, HeldOutText]:
         """Held-out text, read first: what is too short, and a model that gives NaN, is refused before hours of counting."""
         most, languages = self.recipe.valid_tokens, self.given.languages
-        found: dict[str, HeldOut] = {}
+        found: dict[str, HeldOutText] = {}
         for name in languages:
             self.progress(READING, len(found), len(languages))
-            found[name] = HeldOut.of(self.model, name, self.given.held[name], window, most)
+            found[name] = HeldOutText.of(self.model, name, self.given.held[name], window, most)
         self.progress(READING, len(found), len(languages))
         losses(self.model, _first_of(found))
         return found
 
-    def changes(self) -> Changes | None:
+    def changes(self) -> ParameterChanges | None:
         """By how much tuning moved each unit, for pv; before the counting too, since a wrong checkpoint is refused here."""
-        return variation(self.model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
+        return parameter_changes(self.model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
 
     def counts(self) -> tuple[Counts, Recording | None]:
         """All counts, recorded here and elsewhere, in the order of the languages."""
@@ -138,7 +140,7 @@ class _Work:
         return reduce(add, parts).of(self.given.languages), recording
 
     def rest(
-        self, counts: Counts, recording: Recording | None, changes: Changes | None, held: Mapping[str, HeldOut], judge: Any
+        self, counts: Counts, recording: Recording | None, changes: ParameterChanges | None, held: Mapping[str, HeldOutText], judge: Any
     ) -> tuple[Plan, Comparison, tuple[str, ...]]:
         """Select, switch off, measure: all that comes after counting. Returns the plan of all languages' units."""
         recipe, model, run = self.recipe, self.model, self.run
@@ -151,7 +153,7 @@ class _Work:
         first = _first_of(held)
         effect = verify_effect(whole, model, lambda: losses(model, first))
         controls = {name: control.like(plan, model, recipe.seed, recipe.draws) for name, plan in plans.items()}
-        matrix = deactivated(model, plans, held, controls, selector=recipe.selector, **self.told)
+        matrix = deactivation_matrix(model, plans, held, controls, selector=recipe.selector, **self.told)
         matrix = replace(matrix, seed=recipe.seed)
         run.keep_matrix(matrix.to_json())
         answers, missed = self._answers(plans, controls, judge)
@@ -189,7 +191,7 @@ class _Work:
     def _analyses(self, counts: Counts, recording: Recording | None, units: Mapping[str, Neurons]) -> dict[str, Any]:
         """Where the units lie, how languages share them, how steady the choice is, and how alike languages are inside."""
         widths = [array.shape[1] for array in counts.active.values()]
-        found = {"layers": unit_sets.layers(units, counts.sites, widths), "overlap": unit_sets.overlap(units)}
+        found = {"layers": unit_sets.units_by_layer(units, counts.sites, widths), "overlap": unit_sets.unit_overlap(units)}
         if recording is not None and recording.steps:
             both = recording.halves
             halves = None if both is None or self.method.selector == "pv" else tuple(self.method.select(half) for half in both)
@@ -200,19 +202,19 @@ class _Work:
         return found
 
 
-def _texts(held: Mapping[str, HeldOut], recording: Recording | None) -> dict[str, str]:
+def _texts(held: Mapping[str, HeldOutText], recording: Recording | None) -> dict[str, str]:
     """Digests of all text that a job reads."""
     counted = {} if recording is None else recording.digests
     found = {f"text of {name}": digest for name, digest in counted.items()}
     return found | {f"held-out text of {name}": each.digest for name, each in held.items()}
 
 
-def _first_of(held: Mapping[str, HeldOut]) -> Any:
+def _first_of(held: Mapping[str, HeldOutText]) -> Any:
     """One window of held-out text."""
     return next(iter(held.values())).windows[:1]
 
 
-def _told(recipe: Recipe, given: Given, counts: Counts, recording: Recording | None) -> list[str]:
+def _told(recipe: Recipe, given: LanguageInputs, counts: Counts, recording: Recording | None) -> list[str]:
     """What people should know of the text that was read."""
     counted = ", ".join(f"{name} {number:,}" for name, number in zip(counts.languages, counts.tokens, strict=True))
     notes = [f"Tokens that were counted: {counted}."]
@@ -250,7 +252,7 @@ def _told(recipe: Recipe, given: Given, counts: Counts, recording: Recording | N
     return notes
 
 
-def _without_units(matrix: Matrix) -> list[str]:
+def _without_units(matrix: DeactivationMatrix) -> list[str]:
     lacking = [name for name, size in zip(matrix.languages, matrix.units, strict=True) if not size]
     if not lacking:
         return []

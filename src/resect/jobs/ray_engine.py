@@ -17,7 +17,7 @@ import torch
 
 from resect import __version__
 from resect.core.errors import Failure, InputError, WrongModel
-from resect.core.execution import Item, Progress, Result, silent
+from resect.core.execution import Item, Progress, Result, no_progress
 from resect.models.language_model import LanguageModel
 
 from .inputs import weights_digest
@@ -59,7 +59,7 @@ class RayEngine:
         workers: int | None = None,
         address: str | None = None,
         retries: int = RETRIES,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"There is one Ray worker or more, not {workers}; leave it out for as many as there is room for.")
@@ -85,7 +85,7 @@ class RayEngine:
         self._leaving.close()
 
     @property
-    def neighbours(self) -> int:
+    def processes_on_machine(self) -> int:
         """How many workers share the memory of one machine, at most."""
         return max(Counter(hand.node for hand in self._hands).values(), default=1)
 

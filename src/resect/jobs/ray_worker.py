@@ -11,7 +11,7 @@ import torch
 
 from resect import __version__
 from resect.core.errors import ResectError
-from resect.core.execution import surroundings
+from resect.core.execution import context_of
 from resect.models.language_model import LanguageModel
 
 from .inputs import weights_digest
@@ -127,7 +127,7 @@ class Worker:
             if number != self._number:
                 self._around.close()
                 self._number, self._work = 0, ray.get(work[0])
-                self._around.enter_context(surroundings(self._work))
+                self._around.enter_context(context_of(self._work))
                 self._number = number
             result = self._work(item)
         except ResectError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from resect.core.errors import InputError, RunMismatch
-from resect.core.execution import Progress, silent
+from resect.core.execution import Progress, no_progress
 from resect.runs.run_files import ANSWERS, COMPARISON, COUNTS, EXAMPLES, INPUTS, MATRIX, PLAN, PLANS, SCORES, TRIALS
 from resect.runs.run_folder import Run
 
@@ -55,7 +55,7 @@ class Repeated:
         }
 
 
-def repeat(run: Run, output: str | None = None, progress: Progress = silent) -> Repeated:
+def repeat(run: Run, output: str | None = None, progress: Progress = no_progress) -> Repeated:
     """Do the job of a finished run again, with its batch sizes and its number of threads, and compare what comes out.
 
     `output`: the folder of the second run; by default `<run>-repeat`. One that a kill left unfinished goes on, a finished one is made anew.

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from resect.core.comparison import Comparison
-from resect.core.execution import Progress, silent
+from resect.core.execution import Progress, no_progress
 from resect.data.tasks.base import Task
 from resect.edits import controls as control
 from resect.edits.effect_check import named_units, verify_effect
 from resect.edits.plan import Plan
-from resect.evaluation.compare import Compared, compare, compared_values
+from resect.evaluation.compare import AnswerComparison, compare, comparison_of_answers
 from resect.evaluation.metrics import main
 from resect.evaluation.questions import Questions
-from resect.evaluation.side_effects import Beside
+from resect.evaluation.side_effects import SideEffects
 from resect.methods.base import Found
 from resect.methods.crispr.crispr import Crispr
 from resect.methods.laser.laser import Laser
@@ -31,8 +31,8 @@ from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
 from . import denoising_job
-from .inputs import beside_of, task_of, weights_digest
-from .session import CONTROL_DRAWS, Outcome, circumstances, engine_of, factors_of, load, note_end, state_memory_of, take_batch_sizes
+from .inputs import side_effects_of, task_of, weights_digest
+from .session import CONTROL_DRAWS, JobResult, circumstances, factors_of, load, note_end, open_engine, state_memory_of, take_batch_sizes
 
 #: Examples, of those that found the neurons, that show whether the final plan does anything.
 PROBES = 4
@@ -41,7 +41,7 @@ Method = Crispr | Laser
 DEMO_SETTINGS: dict[str, Any] = {"locate_on": ("ambig",)}
 
 
-def demo(progress: Progress = silent, output: str | None = None) -> Outcome:
+def demo(progress: Progress = no_progress, output: str | None = None) -> JobResult:
     """The main job on the model and the task inside the package, in a fresh folder (runs/demo, runs/demo-2, …)."""
     inside = Path(str(resources.files("resect.data") / "demo"))
     folder = output or str(_free_folder())
@@ -49,7 +49,9 @@ def demo(progress: Progress = silent, output: str | None = None) -> Outcome:
     return job(recipe, progress, fresh=True)
 
 
-def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None) -> Outcome:
+def job(
+    recipe: Recipe, progress: Progress = no_progress, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None
+) -> JobResult:
     """From the recipe to the comparison, by whatever method, in the recipe's run folder; goes on where an earlier call stopped.
 
     `batch_sizes`: those of another run of this recipe, to compute in the same batches.
@@ -62,7 +64,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
     if recipe.task_free:
         return denoising_job.job(recipe, progress, fresh=fresh, batch_sizes=batch_sizes)
     started = time.monotonic()
-    method, beside = method_of(recipe), beside_of(recipe)
+    method, beside = method_of(recipe), side_effects_of(recipe)
     task = method.asked(task_of(recipe))  # wrong input is refused before a folder is started anew
     load_config(recipe.model, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     with Run.open(recipe.folder, recipe, fresh=fresh) as run:
@@ -70,7 +72,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
         model = prepare(recipe, method, task, run)
         beside.check(Questions(model, task, task.split("test"), metric_of(method, task)))
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
-        with engine_of(recipe, model, progress) as engine:
+        with open_engine(recipe, model, progress) as engine:
             work = _Work(recipe, model, task, beside, {"engine": engine, "journal": run.journal, "progress": progress})
             results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
             first = results[0]
@@ -78,7 +80,7 @@ def job(recipe: Recipe, progress: Progress = silent, *, fresh: bool = False, bat
             if len(results) > 1:
                 comparison = work.together(run, results)
         note_end(run, model, started, notes=[*first.notes, *_alike(results)])
-        return Outcome(run.folder, first.found.plan, comparison)
+        return JobResult(run.folder, first.found.plan, comparison)
 
 
 def _parts(run: Run, recipe: Recipe, method: Method) -> list[tuple[Run, Method]]:
@@ -97,7 +99,7 @@ class _Result:
     """What one trial found, and what it changes."""
 
     found: Found
-    compared: Compared
+    compared: AnswerComparison
     comparison: Comparison
     notes: tuple[str, ...]
 
@@ -109,7 +111,7 @@ class _Work:
     recipe: Recipe
     model: LanguageModel
     task: Task
-    beside: Beside
+    beside: SideEffects
     work: dict[str, Any]  # engine, journal and progress
 
     def one(self, run: Run, method: Method) -> _Result:
@@ -147,7 +149,7 @@ class _Work:
         factors, memory = factors_of(self.recipe, self.model), state_memory_of(self.recipe)
         return method.search(self.model, self.task, texts=self.beside.texts, factors=factors, state_memory=memory, **self.work)
 
-    def _facts(self, found: Found, compared: Compared) -> dict[str, Any]:
+    def _facts(self, found: Found, compared: AnswerComparison) -> dict[str, Any]:
         """What the search has to tell; a composition step by step on the *test* split too, of which the search knew nothing."""
         if "composition" not in found.facts:
             return dict(found.facts)
@@ -176,7 +178,7 @@ def _over_trials(results: Sequence[_Result]) -> Comparison:
     """Accuracies averaged over the trials, each pair with itself, and how far the trials lie apart."""
     first = results[0].compared
     edited, controls = [each.compared.edited for each in results], [each.compared.controls for each in results]
-    together = compared_values(first.questions, first.base, edited, controls, first.seed)
+    together = comparison_of_answers(first.questions, first.base, edited, controls, first.seed)
     means = [answers.mean for answers in edited]
     trials = {
         "edited": means,

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from resect.core.comparison import Comparison
-from resect.core.execution import Engine, InProcess, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, LocalEngine, Progress, no_progress
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors, default_folder
+from resect.edits.svd_cache import SvdCache, default_folder
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
@@ -31,7 +31,7 @@ CONTROL_DRAWS = 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What a job left: its folder, the plan and the comparison in it (None: it only recorded counts)."""
 
     folder: Path
@@ -59,14 +59,14 @@ def note_end(run: Run, model: LanguageModel, started: float, **facts: Any) -> No
     run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
 
 
-def engine_of(recipe: Recipe, model: LanguageModel, progress: Progress = silent) -> AbstractContextManager[Engine]:
+def open_engine(recipe: Recipe, model: LanguageModel, progress: Progress = no_progress) -> AbstractContextManager[Engine]:
     """Who does the work of a recipe: this process, or workers on a Ray cluster for as long as the context lasts.
 
     Each worker loads the model as this process did; a folder is read at the same place on its own machine. Raises InputError where Ray is
     not installed or no cluster answers, WrongModel where a worker finds another model there, Failure.
     """
     if recipe.engine == "local":
-        return nullcontext(InProcess())
+        return nullcontext(LocalEngine())
     from .ray_engine import RayEngine
 
     kind = None if recipe.device_map else model.forward.device.type
@@ -79,10 +79,10 @@ def _absolute(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
-def factors_of(recipe: Recipe, model: LanguageModel) -> Factors:
+def factors_of(recipe: Recipe, model: LanguageModel) -> SvdCache:
     """Where a job's decompositions come from, and are kept."""
     folder = default_folder() if recipe.cache is None else Path(recipe.cache)
-    return Factors(model.anatomy, folder=folder, limit=int(recipe.cache_size * 2**30))
+    return SvdCache(model.anatomy, folder=folder, limit=int(recipe.cache_size * 2**30))
 
 
 def state_memory_of(recipe: Recipe) -> int | None:

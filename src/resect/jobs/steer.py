@@ -14,17 +14,17 @@ import numpy as np
 from resect.core.address import Neurons
 from resect.core.comparison import difference
 from resect.core.errors import BadPlan, InputError
-from resect.core.execution import Engine, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, Progress, no_progress
 from resect.core.files import read_json
 from resect.data.language_id import LETTERS, check_known
-from resect.edits.neurons import OfUnits
+from resect.edits.neurons import NeuronEdit
 from resect.edits.plan import Plan
-from resect.evaluation.answer_ratings import Rated, Rates, Tells, digest_of, likeliest, rate, rated
+from resect.evaluation.answer_ratings import RatedAnswers, Rates, Tells, digest_of, likeliest, rate, rated
 from resect.evaluation.open_ended import NEW_TOKENS, ask, check, fitting
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.steering import steering_plan, strength_of
 from resect.models.language_model import LanguageModel
-from resect.runs.journal import Apart
+from resect.runs.journal import PrefixedJournal
 from resect.runs.run_files import STEERED
 from resect.runs.run_folder import Run
 
@@ -53,7 +53,7 @@ def steer(
     judge: Rates | None = None,
     allow_other_model: bool = False,
     engine: Engine | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[dict[str, Any]]:
     """Answers in each language of `to`, before and after steering, kept in the run as steered/<name>.json and returned.
 
@@ -89,7 +89,7 @@ def steer(
     for plan in plans.values():
         plan.forms_for(model)
     length = _length(model, [[_worded(prompt, template) for prompt in each] for each in asked.values()], new_tokens)
-    journal = Apart(run.journal, f"{weights_digest(model)}/{model.model.dtype}")
+    journal = PrefixedJournal(run.journal, f"{weights_digest(model)}/{model.model.dtype}")
     tells, found = _identifiers(plans, identifier), []
     for wanted, plan in plans.items():
         settings = {"to": wanted, "from": source, "mode": mode, "strength": strength_of(mode, strength)}
@@ -124,7 +124,7 @@ def _read(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Coun
         plan.forms_for(model, allow_other_model=allow_other_model)
         units[language] = Neurons()
         for edit in plan.edits:
-            units[language] |= edit.neurons if isinstance(edit, OfUnits) else Neurons()
+            units[language] |= edit.neurons if isinstance(edit, NeuronEdit) else Neurons()
     return counts, units
 
 
@@ -217,7 +217,7 @@ def _steered(
     }
 
 
-def _accuracy(before: Rated, after: Rated, to: str) -> dict[str, Any]:
+def _accuracy(before: RatedAnswers, after: RatedAnswers, to: str) -> dict[str, Any]:
     base, edited = (np.array(each.said_in(to)) for each in (before, after))
     found = difference(base, edited, [str(place) for place in range(len(base))])
     can_say = len(base) >= FEWEST and found.fixed + found.broken > 0
@@ -231,7 +231,7 @@ def _accuracy(before: Rated, after: Rated, to: str) -> dict[str, Any]:
     }
 
 
-def _answer(place: int, prompt: str, before: Rated, after: Rated, is_judged: bool) -> dict[str, Any]:
+def _answer(place: int, prompt: str, before: RatedAnswers, after: RatedAnswers, is_judged: bool) -> dict[str, Any]:
     quality = {"before": before.quality[place], "after": after.quality[place]}
     return {
         "prompt": prompt,

@@ -20,7 +20,7 @@ CPU_BATCH_BYTES = 256 * 2**20
 LARGEST_BATCH = 32
 
 
-class Batches:
+class Batcher:
     """Places in batches.
 
     Parameters

@@ -32,7 +32,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class PromptEncoder:
     """A tokenizer, used by the rules of one kind of model.
 
     Parameters

@@ -31,7 +31,7 @@ SINGLE, INDEX = "factored.safetensors", "factored.safetensors.index.json"
 _AGAIN = "export it again"
 
 
-class HoldsFactors(nn.Module):
+class FactoredWeight(nn.Module):
     """What stands in the place of a linear layer [out, in] of whatever class. Parameters are on the meta device until they are loaded.
 
     `transposed`: the layer that it replaces keeps W as [in, out], as Conv1D does.
@@ -52,7 +52,7 @@ class HoldsFactors(nn.Module):
         return torch.empty(shape[::-1] if self.transposed else shape, dtype=dtype, device="meta")
 
 
-class FactoredLinear(HoldsFactors):
+class FactoredLinear(FactoredWeight):
     """y = left · (right · x) + bias: a linear layer of rank r. Rank 0: y = bias."""
 
     def __init__(self, out: int, inside: int, rank: int, *, bias: bool = False, transposed: bool = False) -> None:
@@ -80,7 +80,7 @@ class FactoredLinear(HoldsFactors):
         return result if self.bias is None else result + self.bias
 
 
-class PartlyFactored(HoldsFactors):
+class PartlyFactoredLinear(FactoredWeight):
     """A fused linear layer of which some roles' rows are factored; `rest` holds the other rows, in their order.
 
     `parts`: role to the rows that it has in the fused matrix, and its rank.
@@ -167,7 +167,7 @@ class FactoredMatrix:
 
 
 @dataclass(frozen=True)
-class Factoring:
+class FactoredFiles:
     """What factored.json says: the file of the weights (or their index), and the matrices that are factored in it."""
 
     weights: str
@@ -179,7 +179,7 @@ class Factoring:
         write_json(folder / DESCRIPTION, {**head, "matrices": [matrix.to_json() for matrix in self.matrices]})
 
     @classmethod
-    def find(cls, path: str, revision: str | None = None) -> "Factoring | None":
+    def find(cls, path: str, revision: str | None = None) -> "FactoredFiles | None":
         """What the folder or Hub id says of its factors; None where it says nothing, as plain checkpoints do. Raises BadModel."""
         file = Path(path) / DESCRIPTION if Path(path).exists() else _from_hub(path, revision)
         if file is None or not file.is_file():
@@ -190,7 +190,7 @@ class Factoring:
             raise BadModel(f"{path} is a factored export with a damaged {DESCRIPTION}: {error}; {_AGAIN}.") from error
 
     @classmethod
-    def _read(cls, value: Any) -> "Factoring":
+    def _read(cls, value: Any) -> "FactoredFiles":
         if not isinstance(value, Mapping) or not isinstance(value.get("matrices"), list) or value.get("weights") not in (SINGLE, INDEX):
             raise InputError(f"it is an object with schema, weights ({SINGLE} or {INDEX}) and a list of matrices")
         schema = value.get("schema")
@@ -245,11 +245,11 @@ def settle(model: Any, plain: type) -> Any:
     return model
 
 
-def factored_modules(model: nn.Module) -> dict[str, FactoredLinear | PartlyFactored]:
+def factored_modules(model: nn.Module) -> dict[str, FactoredLinear | PartlyFactoredLinear]:
     """The modules of a model that hold factors, by path, the outermost."""
-    found: dict[str, FactoredLinear | PartlyFactored] = {}
+    found: dict[str, FactoredLinear | PartlyFactoredLinear] = {}
     for path, module in model.named_modules():
-        if isinstance(module, FactoredLinear | PartlyFactored) and path.rpartition(".")[0] not in found:
+        if isinstance(module, FactoredLinear | PartlyFactoredLinear) and path.rpartition(".")[0] not in found:
             found[path] = module
     return found
 
@@ -279,7 +279,7 @@ def _replacement(old: nn.Module, anatomy: Anatomy, held: Sequence[FactoredMatrix
     like = {"bias": old.bias is not None, "transposed": slot.transposed}
     if slot.rows is None:
         return FactoredLinear(out, inside, held[0].rank, **like)
-    return PartlyFactored(out, inside, {each.site.role: (rows_of(anatomy, each.site, out), each.rank) for each in held}, **like)
+    return PartlyFactoredLinear(out, inside, {each.site.role: (rows_of(anatomy, each.site, out), each.rank) for each in held}, **like)
 
 
 def _multiply_out(module: Any, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

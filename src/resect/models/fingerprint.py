@@ -74,7 +74,7 @@ def fingerprint(anatomy: Anatomy, sites: Iterable[Site], read: Callable[[nn.Para
     return found
 
 
-def alike(first: Iterable[float], second: Iterable[float]) -> bool:
+def nearly_equal(first: Iterable[float], second: Iterable[float]) -> bool:
     """Whether two lists of bfloat16 values agree, one step of bfloat16 tolerated in each."""
     a, b = (torch.tensor(list(values), dtype=torch.float32) for values in (first, second))
     if a.shape != b.shape:
@@ -90,7 +90,7 @@ def _steps(values: Tensor) -> Int64[Tensor, " places"]:
 
 
 @dataclass(frozen=True)
-class Mark:
+class TensorMark:
     """One matrix of a model: its shape [out, in], and its values at fixed places (empty where it cannot be read)."""
 
     site: Site
@@ -99,11 +99,11 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Identity:
+class ModelIdentity:
     """The model that a plan was made for. `name` and `revision` are for people and decide nothing."""
 
     family: str
-    marks: tuple[Mark, ...]
+    marks: tuple[TensorMark, ...]
     name: str | None = None
     revision: str | None = None
 
@@ -111,12 +111,12 @@ class Identity:
         object.__setattr__(self, "marks", tuple(sorted(self.marks, key=_order)))  # one order, so that equal identities are equal
 
     @classmethod
-    def of(cls, model: Any, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = current) -> "Identity":
+    def of(cls, model: Any, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = current) -> "ModelIdentity":
         """The identity of a model (LanguageModel, Hugging Face model) where it concerns `sites`. Raises UnknownName."""
         anatomy = anatomy_of(model)
         touched = dict.fromkeys(matrix_at(anatomy.check(site)) for site in sites)
         values = fingerprint(anatomy, touched, read)
-        marks = tuple(Mark(site, anatomy.shape(site), tuple(values.get(str(site), ()))) for site in touched)
+        marks = tuple(TensorMark(site, anatomy.shape(site), tuple(values.get(str(site), ()))) for site in touched)
         config = getattr(anatomy.root, "config", None)
         name = getattr(model, "name", "") or getattr(config, "_name_or_path", "")
         return cls(anatomy.family, marks, _without_folders(str(name)) or None, getattr(config, "_commit_hash", None))
@@ -145,7 +145,7 @@ class Identity:
         if same_shape_is_enough:
             return
         here = fingerprint(anatomy, [mark.site for mark in self.marks if mark.values], read)
-        other = [mark.site for mark in self.marks if not alike(mark.values, here.get(str(mark.site), mark.values))]
+        other = [mark.site for mark in self.marks if not nearly_equal(mark.values, here.get(str(mark.site), mark.values))]
         if other:
             raise WrongModel(
                 f"{made_for}, and {len(other)} of the {len(self.marks)} matrices that it touches hold other values "
@@ -154,14 +154,14 @@ class Identity:
                 "(allow_other_model=True)."
             )
 
-    def __or__(self, other: "Identity") -> "Identity":
+    def __or__(self, other: "ModelIdentity") -> "ModelIdentity":
         """What two identities of one model say together. Raises WrongModel where they are of two models."""
         if self.family != other.family:
             raise WrongModel(f"A plan for a {self.family} and one for a {other.family} cannot be added.")
         marks = {mark.site: mark for mark in self.marks}
         for mark in other.marks:
             held = marks.setdefault(mark.site, mark)
-            same_values = not held.values or not mark.values or alike(held.values, mark.values)
+            same_values = not held.values or not mark.values or nearly_equal(held.values, mark.values)
             if held.shape != mark.shape or not same_values:
                 raise WrongModel(
                     f"These plans were made for two models: {mark.site} differs in "
@@ -169,7 +169,7 @@ class Identity:
                     "so they cannot be added."
                 )
             marks[mark.site] = held if held.values else mark
-        return Identity(self.family, tuple(marks.values()), self.name or other.name, self.revision or other.revision)
+        return ModelIdentity(self.family, tuple(marks.values()), self.name or other.name, self.revision or other.revision)
 
     def to_json(self) -> dict[str, Any]:
         """`{"family", "shapes": {address: [out, in]}, "fingerprint": {address: [values]}}`, and name, revision."""
@@ -181,7 +181,7 @@ class Identity:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> "Identity":
+    def from_json(cls, value: Any) -> "ModelIdentity":
         """The identity that `to_json` wrote. Raises BadPlan."""
         if not isinstance(value, Mapping) or not isinstance(value.get("family"), str):
             raise BadPlan("A plan's model is null or an object with family, shapes and fingerprint.")
@@ -196,11 +196,13 @@ class Identity:
         people = {key: value.get(key) for key in ("name", "revision")}
         if not all(entry is None or isinstance(entry, str) for entry in people.values()):
             raise BadPlan("The name and the revision of a plan's model are text.")
-        marks = [Mark(Site.parse(each), (shape[0], shape[1]), tuple(map(float, values.get(each, ())))) for each, shape in shapes.items()]
+        marks = [
+            TensorMark(Site.parse(each), (shape[0], shape[1]), tuple(map(float, values.get(each, ())))) for each, shape in shapes.items()
+        ]
         return cls(value["family"], tuple(marks), **people)
 
 
-def _order(mark: Mark) -> tuple[int, int, int, int]:
+def _order(mark: TensorMark) -> tuple[int, int, int, int]:
     site = mark.site
     return STACKS.index(site.stack), site.layer, -1 if site.expert is None else site.expert, ROLES.index(site.role)
 

@@ -21,7 +21,7 @@ from .families import Kind
 
 
 @dataclass(frozen=True)
-class Rows:
+class PaddedRows:
     """A batch, ready to be fed, and where its labels are scored.
 
     `inputs` are the keyword arguments of the model. `mask` [rows, width] marks the real tokens that the main stack runs over (for an
@@ -61,14 +61,14 @@ class Forward:
 
     # Rows by themselves: what gradients are taken through.
 
-    def rows(self, tokens: Sequence[Tokens]) -> Rows:
+    def rows(self, tokens: Sequence[Tokens]) -> PaddedRows:
         """Arrange tokens as one batch, one row each."""
         labels, label_mask = self.padded([row.label_ids for row in tokens])
         if self.kind == "encoder-decoder":
             ids, mask = self.padded([row.input_ids for row in tokens])
             decoder_ids = self.shifted(labels)
             inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids}
-            return Rows(inputs, label_mask, mask, labels, label_mask, None)
+            return PaddedRows(inputs, label_mask, mask, labels, label_mask, None)
         if self.kind == "masked":
             fed, scored = [row.input_ids for row in tokens], [row.label_positions for row in tokens]
         else:
@@ -76,9 +76,9 @@ class Forward:
             scored = [tuple(range(len(row.input_ids) - 1, len(row.input_ids) - 1 + len(row.label_ids))) for row in tokens]
         ids, mask = self.padded(fed)
         columns, _ = self.padded(scored, fill=ids.shape[1] - 1)
-        return Rows({"input_ids": ids, "attention_mask": mask}, mask, None, labels, label_mask, columns)
+        return PaddedRows({"input_ids": ids, "attention_mask": mask}, mask, None, labels, label_mask, columns)
 
-    def label_logprobs(self, rows: Rows) -> Float[Tensor, "rows longest"]:
+    def label_logprobs(self, rows: PaddedRows) -> Float[Tensor, "rows longest"]:
         """Log-probability of every label token, 0 where a row's label has ended."""
         return picked(self._label_logits(rows), rows.labels, rows.label_mask)
 
@@ -93,7 +93,7 @@ class Forward:
         """Whether padding in front would give NaN: transformers masks float64 scores with a number that is -inf in its float32 softmax."""
         return self.kind == "causal" and self.model.dtype == torch.float64
 
-    def _label_logits(self, rows: Rows) -> Float[Tensor, "rows longest vocabulary"]:
+    def _label_logits(self, rows: PaddedRows) -> Float[Tensor, "rows longest vocabulary"]:
         """Logits where labels are scored. The head runs from the first such column on, where the model can be told so."""
         if rows.label_columns is None:
             logits: Tensor = self.model(**rows.inputs, use_cache=False).logits

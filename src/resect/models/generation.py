@@ -11,19 +11,19 @@ from torch import Tensor
 
 from resect.core.errors import NotFinite
 
-from .encoding import Encoder, Tokens
+from .encoding import PromptEncoder, Tokens
 from .families import Kind
 from .forward import Forward
 
 
-class Speech:
+class Generation:
     """How one model is made to speak.
 
     Prompts are encoded once (`openings`, `first_tokens`) and can then be asked any number of times, each time in the same sequence of
     forward calls.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, kind: Kind, encoder: Encoder, forward: Forward) -> None:
+    def __init__(self, model: Any, tokenizer: Any, kind: Kind, encoder: PromptEncoder, forward: Forward) -> None:
         self._model, self._tokenizer, self._kind = model, tokenizer, kind
         self._encoder, self._forward = encoder, forward
 

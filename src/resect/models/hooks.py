@@ -21,13 +21,13 @@ SeenWithGradient = Callable[[Site, Tensor, Tensor], None]
 
 
 @contextlib.contextmanager
-def watching(anatomy: Anatomy, sites: Sequence[Site], see: Seen) -> Iterator[None]:
+def forward_hooks(anatomy: Anatomy, sites: Sequence[Site], see: Seen) -> Iterator[None]:
     """Call `see(site, values)` each time that a forward pass comes by one of `sites`."""
 
     def watch(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
         def tell(values: Tensor) -> None:
             for site in module_sites:
-                see(site, part(anatomy, site, values.detach()))
+                see(site, site_values(anatomy, site, values.detach()))
 
         return tell
 
@@ -36,7 +36,7 @@ def watching(anatomy: Anatomy, sites: Sequence[Site], see: Seen) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def watching_gradients(anatomy: Anatomy, sites: Sequence[Site], see: SeenWithGradient) -> Iterator[None]:
+def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], see: SeenWithGradient) -> Iterator[None]:
     """Call `see(site, values, gradient)` in the backward pass, once for every forward pass that came by a site.
 
     Weights may be frozen: the embeddings' output is made to require a gradient, so that activations have one.
@@ -49,7 +49,7 @@ def watching_gradients(anatomy: Anatomy, sites: Sequence[Site], see: SeenWithGra
 
             def tell(gradient: Tensor) -> None:
                 for site in module_sites:
-                    see(site, part(anatomy, site, held), part(anatomy, site, gradient))
+                    see(site, site_values(anatomy, site, held), site_values(anatomy, site, gradient))
 
             values.register_hook(tell)
 
@@ -84,7 +84,7 @@ def _taps(anatomy: Anatomy, sites: Sequence[Site], watch: Callable[[Sequence[Sit
             handle.remove()
 
 
-def part(anatomy: Anatomy, site: Site, values: Tensor) -> Tensor:
+def site_values(anatomy: Anatomy, site: Site, values: Tensor) -> Tensor:
     """A site's share of what its tap shows, a view where the units lie together."""
     where = anatomy.tap(site).part
     if where is None:

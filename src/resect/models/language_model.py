@@ -14,12 +14,12 @@ from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite, PromptTooLong
 
 from .anatomy import Anatomy
-from .batching import Batches
-from .encoding import Encoder, Tokens
+from .batching import Batcher
+from .encoding import PromptEncoder, Tokens
 from .families import Kind
 from .forward import Forward
-from .generation import Speech
-from .prompt_pairs import Requests, texts_of, whole
+from .generation import Generation
+from .prompt_pairs import PromptPairs, equal_length_texts, single_batch
 from .text_windows import WINDOW, scored_rows
 
 
@@ -44,12 +44,12 @@ class LanguageModel:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.anatomy = Anatomy.of(model)
         self.kind: Kind = self.anatomy.kind
-        self.encoder = Encoder(tokenizer, self.kind, chat)
+        self.encoder = PromptEncoder(tokenizer, self.kind, chat)
         config = model.config
         pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
         self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None))
-        self.speech = Speech(model, tokenizer, self.kind, self.encoder, self.forward)
-        self.batches = Batches(model, self.anatomy, batch_size)
+        self.speech = Generation(model, tokenizer, self.kind, self.encoder, self.forward)
+        self.batches = Batcher(model, self.anatomy, batch_size)
         model.eval()
 
     @classmethod
@@ -97,18 +97,18 @@ class LanguageModel:
 
     def tokens(self, prompt: str, continuation: str) -> Tokens:
         """What is fed (`input_ids`) and what is scored (`label_ids`) for one pair. Raises InputError where no token is left."""
-        return self.encoder.encode(*texts_of(prompts=[prompt], continuations=[continuation]))[0]
+        return self.encoder.encode(*equal_length_texts(prompts=[prompt], continuations=[continuation]))[0]
 
-    def requests(self, prompts: Sequence[str], continuations: Sequence[str]) -> Requests:
+    def requests(self, prompts: Sequence[str], continuations: Sequence[str]) -> PromptPairs:
         """Encode pairs, to be scored any number of times. Equal prompts share their work.
 
         Raises InputError for a continuation that becomes no token, PromptTooLong with the number of pairs that do not fit.
         """
-        encoded = self.encoder.encode(*texts_of(prompts=prompts, continuations=continuations))
+        encoded = self.encoder.encode(*equal_length_texts(prompts=prompts, continuations=continuations))
         self.refuse_too_long(map(self.fed, encoded))
-        return Requests.of(encoded)
+        return PromptPairs.of(encoded)
 
-    def score(self, requests: Requests) -> Float64[np.ndarray, " pairs"]:
+    def score(self, requests: PromptPairs) -> Float64[np.ndarray, " pairs"]:
         """Total log-probability (natural logarithm) of each pair's continuation. Raises NotFinite, OutOfMemory."""
         totals: list[list[float]] = [[] for _ in requests.prompts]
         # Longest first: what does not fit into memory shows at once, and rows of one batch have like length.
@@ -118,9 +118,9 @@ class LanguageModel:
                 totals[place] = values
         return requests.gathered(totals)
 
-    def score_batch(self, requests: Requests) -> Float64[np.ndarray, " pairs"]:
+    def score_batch(self, requests: PromptPairs) -> Float64[np.ndarray, " pairs"]:
         """The same in one batch, whatever memory says: the same sequence of forward calls each time. Raises NotFinite, OutOfMemory."""
-        with whole(len(requests.prompts), max(map(len, requests.prompts), default=0)):
+        with single_batch(len(requests.prompts), max(map(len, requests.prompts), default=0)):
             return requests.gathered(self._scored(requests, range(len(requests.prompts))))
 
     def logprobs(self, prompts: Sequence[str], continuations: Sequence[str]) -> Float64[np.ndarray, " pairs"]:
@@ -131,7 +131,7 @@ class LanguageModel:
         """
         return self.score(self.requests(prompts, continuations))
 
-    def _scored(self, requests: Requests, part: Sequence[int]) -> list[list[float]]:
+    def _scored(self, requests: PromptPairs, part: Sequence[int]) -> list[list[float]]:
         labels = [[tokens.label_ids for tokens in requests.labels[place]] for place in part]
         if self.kind == "masked":
             return self.forward.filled_logprobs([requests.labels[place][0] for place in part], labels)
@@ -169,7 +169,7 @@ class LanguageModel:
 
     def openings(self, prompts: Sequence[str], max_new_tokens: int) -> list[Tokens]:
         """Encode prompts, to be gone on from any number of times. Raises PromptTooLong with the number of those that do not fit."""
-        openings = self.speech.openings(texts_of(prompts=prompts)[0], max_new_tokens)
+        openings = self.speech.openings(equal_length_texts(prompts=prompts)[0], max_new_tokens)
         room = max_new_tokens if self.kind == "causal" else 0
         lengths = [len(opening.input_ids) + room for opening in openings]
         self.refuse_too_long(lengths, f"prompts with up to {max_new_tokens} new tokens")

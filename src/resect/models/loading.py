@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from resect.core.errors import BadModel, InputError
 
 from .anatomy import Anatomy
-from .factored_linear import Factoring, settle
+from .factored_linear import FactoredFiles, settle
 from .families import family_named
 from .language_model import LanguageModel
 
@@ -63,7 +63,7 @@ def load_parts(
     config = load_config(path, revision=revision, trust_remote_code=trust_remote_code)
     kind = Anatomy.of_config(config).kind  # before gigabytes are read for a family that is not known
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
-    factoring = Factoring.find(path, getattr(config, "_commit_hash", None) or revision)
+    factoring = FactoredFiles.find(path, getattr(config, "_commit_hash", None) or revision)
     try:
         loader, plain = (CLASSES[kind], None) if factoring is None else factoring.loader(CLASSES[kind], config, trust_remote_code)
         model, info = loader.from_pretrained(

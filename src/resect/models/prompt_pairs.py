@@ -14,7 +14,7 @@ from .encoding import Ids, Tokens
 
 
 @dataclass(frozen=True)
-class Requests:
+class PromptPairs:
     """Pairs of prompt and continuation, encoded once, so that many plans can be asked the same.
 
     `prompts` are distinct, `labels[p]` the distinct labels asked of prompt p, `where[i] = (p, label)` finds pair i again.
@@ -25,7 +25,7 @@ class Requests:
     where: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, encoded: Iterable[Tokens]) -> "Requests":
+    def of(cls, encoded: Iterable[Tokens]) -> "PromptPairs":
         """The requests of pairs, in their order."""
         places: dict[Ids, int] = {}
         labels: list[dict[Tokens, int]] = []
@@ -57,7 +57,7 @@ class Requests:
 
 
 @contextmanager
-def whole(rows: int, tokens: int) -> Iterator[None]:
+def single_batch(rows: int, tokens: int) -> Iterator[None]:
     """What is run inside is one batch. Raises OutOfMemory, in words, where memory does not hold it."""
     try:
         yield
@@ -68,7 +68,7 @@ def whole(rows: int, tokens: int) -> Iterator[None]:
         ) from error
 
 
-def texts_of(**named: Sequence[str]) -> list[Sequence[str]]:
+def equal_length_texts(**named: Sequence[str]) -> list[Sequence[str]]:
     """Lists of texts, equally many in each. Raises InputError: one text instead of a list would be taken for a list of letters."""
     for name, texts in named.items():
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):

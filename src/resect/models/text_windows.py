@@ -5,7 +5,7 @@ encoder-decoder   the first half of a window is read, the second scored.
 masked            pseudo-perplexity (Salazar et al. 2020, arXiv:1910.14659): each token scored with itself masked. Another quantity: it
                   compares a model with itself before and after, not with models of other kinds.
 
-For counting activations (`Packing`) documents are joined and cut into full windows, so that there is no padding and no short row.
+For counting activations (`WindowPacker`) documents are joined and cut into full windows, so that there is no padding and no short row.
 
 Knows token ids; knows no model and no text.
 """
@@ -39,7 +39,7 @@ def scored_rows(documents: Iterable[Ids], window: int, kind: Kind, mask: int | N
                         yield Tokens((*piece[:place], mask, *piece[place + 1 :]), (token,), (place,))
 
 
-class Packing:
+class WindowPacker:
     """Documents joined and cut into full windows.
 
     `dropped`: how many tokens were left over after the last document, too few for a window; 0 until then.

@@ -69,7 +69,7 @@ class FolderJournal:
 
 
 @dataclass(frozen=True)
-class Apart:
+class PrefixedJournal:
     """A journal whose keys stand apart from those of others in the same folder."""
 
     inner: Journal

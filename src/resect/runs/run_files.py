@@ -43,7 +43,7 @@ class Saves(Protocol):
         """Write the file, whole or not at all."""
 
 
-class Contents:
+class RunFiles:
     """The files of a run folder.
 
     Attributes

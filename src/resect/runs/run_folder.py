@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .run_files import COMPARISON, COUNTS, ENVIRONMENT, EXAMPLES, FILES, INPUTS, JOURNAL, LOCK, MATRIX, NO_WORK, PACKAGES, PART, PLAN, PLANS, RECIPE, SCORES, STEERED, TRIALS, Contents
+from .run_files import COMPARISON, COUNTS, ENVIRONMENT, EXAMPLES, FILES, INPUTS, JOURNAL, LOCK, MATRIX, NO_WORK, PACKAGES, PART, PLAN, PLANS, RECIPE, SCORES, STEERED, TRIALS, RunFiles
 from resect.core.errors import InputError, RunMismatch, StorageFailure
 from resect.core.files import write_json
 from .journal import FolderJournal, is_torn, lock, sweep
@@ -22,7 +22,7 @@ from .recipe import Recipe
 _ELSEWHERE = "choose another folder with --output, or start this one anew with --fresh."
 
 
-class Run(Contents):
+class Run(RunFiles):
     """A run folder. `open` it to work in it, `load` it to read.
 
     While it is open to work in, no other process can open it so; `close`, leaving a `with` block, or a kill ends that.

@@ -15,21 +15,21 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import InputError
-from resect.core.execution import Engine, InMemory, InProcess, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.models.batching import Purpose
 
-from .edited_model import Reductions, Station, gains
-from .elimination import ALL, Heat, Tally, Trails
-from .question_order import Asked, LineUp
+from .edited_model import EditEvaluator, ReductionBatch, signed_sum
+from .elimination import NO_THRESHOLD, CandidateBatch, PartialScore, ScoreHistories
+from .question_order import QuestionOrder, QuestionSet
 
 #: What a journal keeps of a candidate.
 _KEPT = ("asked", "total", "margin", "seconds")
 
 
-class Sweep:
+class CandidateScorer:
     """Questions in a fixed order and fixed batches, hardest first, to be asked under one change after the other (a `race.Course`).
 
     Parameters
@@ -52,8 +52,8 @@ class Sweep:
 
     def __init__(
         self,
-        asked: Asked,
-        factors: Factors,
+        asked: QuestionSet,
+        factors: SvdCache,
         *,
         state_memory: int | None = None,
         replay: bool = True,
@@ -62,66 +62,66 @@ class Sweep:
         purpose: Purpose = "answers",
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         if asked.best_value is None:
             raise InputError("These questions have no best value, so that no candidate could ever be given up; take another metric.")
         self.asked, self.model = asked, asked.model
-        self._engine, self._journal = engine or InProcess(), journal or InMemory()
+        self._engine, self._journal = engine or LocalEngine(), journal or MemoryJournal()
         self._sign = -1.0 if asked.less_is_better else 1.0
-        lineup = LineUp.of(asked, purpose, self._journal, progress, self._engine)
+        lineup = QuestionOrder.of(asked, purpose, self._journal, progress, self._engine)
         self._bundles, self.scout, self.base = lineup.batches, lineup.scout, lineup.values
         replay, positions = replay and asked.replayable, positions and asked.replayable
-        self.station = Station(
+        self.station = EditEvaluator(
             self.model,
             self._bundles,
             self._sign,
             factors,
             limit=state_memory,
-            neighbours=self._engine.neighbours,
+            neighbours=self._engine.processes_on_machine,
             replay=replay,
             positions=positions,
             share=share,
         )
         order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
         self._name = f"sweep/{asked.digest}/{asked.metric}/{hashlib.sha256(order).hexdigest()[:16]}"
-        self.start = Tally(0, asked.pairs, 0.0, self._sign * asked.best_value)
+        self.start = PartialScore(0, asked.pairs, 0.0, self._sign * asked.best_value)
 
     @property
     def base_total(self) -> float:
         """The unedited model's total, as a tally counts it."""
         total = 0.0
         for bundle in self._bundles:  # added up as a candidate's total is, so that no gain is made of rounding
-            total += gains(self._sign, self.base[list(bundle.pairs)])
+            total += signed_sum(self._sign, self.base[list(bundle.pairs)])
         return total
 
     def mean(self, total: float) -> float:
         """A total as the metric's mean over all questions."""
         return self._sign * total / self.asked.pairs
 
-    def ask(self, heats: Iterable[Reductions]) -> Generator[Trails, None, None]:
+    def ask(self, heats: Iterable[ReductionBatch]) -> Generator[ScoreHistories, None, None]:
         """Ask on under each candidate of each heat; none of what is kept stands below it. Raises NotFinite, NotWritable, OutOfMemory."""
         return self._engine.map(self.station, heats)
 
-    def recalled(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: Tally) -> Tally:
+    def recalled(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> PartialScore:
         """Its tally as the journal has it, if it was asked further than this one."""
         held: Any = self._journal.recall(self._key(candidate, kept))
         if held is None or held["asked"] <= tally.asked:
             return tally
         return replace(tally, **{name: held[name] for name in _KEPT})
 
-    def keep(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: Tally) -> None:
+    def keep(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> None:
         """Keep a tally in the journal."""
         self._journal.keep(self._key(candidate, kept), {name: getattr(tally, name) for name in _KEPT})
 
     def _key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
         return f"{self._name}/{Plan((*kept, candidate)).digest}"
 
-    def asked_all(self, edit: ReduceRank) -> Tally:
+    def asked_all(self, edit: ReduceRank) -> PartialScore:
         """Ask everything under one edit; what was asked before a kill is recalled. Raises as `ask`."""
         before = self.recalled(edit, (), self.start)
-        with closing(self.ask([Heat((edit,), (before,), ALL)])) as found:
-            tally = ALL.settled(before, next(found)[0])
+        with closing(self.ask([CandidateBatch((edit,), (before,), NO_THRESHOLD)])) as found:
+            tally = NO_THRESHOLD.settled(before, next(found)[0])
         self.keep(edit, (), tally)
         return tally
 

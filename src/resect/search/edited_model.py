@@ -18,21 +18,21 @@ from jaxtyping import Float64
 
 from resect.core.address import Site
 from resect.edits.matrices import ReduceRank
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.edits.undo import Undo
 from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
 
-from .elimination import Bar, Heat, Tally, Trails
-from .layer_cache import FEED_FORWARD, Boundary, Memory, Replay
-from .question_order import Answered, Batch
-from .scored_positions import Focus
+from .elimination import CandidateBatch, PartialScore, ScoreHistories, Threshold
+from .layer_cache import FEED_FORWARD, CachedOutputs, LayerBoundary, LayerCache
+from .question_order import AnswerableBatch, ValuesAndMargins
+from .scored_positions import ScoredPositions
 
 #: A heat of rank reductions.
-Reductions = Heat[ReduceRank]
+ReductionBatch = CandidateBatch[ReduceRank]
 
 
-class Station:
+class EditEvaluator:
     """Where candidates are asked: bundles of questions with one model. Work for an engine, whose items are heats.
 
     What it remembers of the layers below a change stays where it is: it is sent without.
@@ -41,15 +41,15 @@ class Station:
     ----------
     bundles : asked in this order
     sign : of a value in a total, of which more is better
-    limit : bytes of hidden states that may be held; None: a quarter of what is free, divided by the `neighbours` on this machine
+    limit : bytes of hidden states that may be held; None: a quarter of what is free, divided by the `processes_on_machine` on this machine
     """
 
     def __init__(
         self,
         model: LanguageModel,
-        bundles: Sequence[Batch],
+        bundles: Sequence[AnswerableBatch],
         sign: float,
-        factors: Factors,
+        factors: SvdCache,
         *,
         limit: int | None,
         neighbours: int,
@@ -72,26 +72,26 @@ class Station:
     def _settle(self) -> None:
         """Set up what belongs to this process."""
         before, forward = set(vars(self)), self.model.forward
-        self._replay = Replay(self._anatomy) if self._replays else None
-        self._focus = Focus(self._anatomy, head=not forward.chooses_logits) if self._narrows else None
+        self._replay = LayerCache(self._anatomy) if self._replays else None
+        self._focus = ScoredPositions(self._anatomy, head=not forward.chooses_logits) if self._narrows else None
         self._limit = _free_memory(forward.device) // (4 * self._neighbours) if self._given_limit is None else self._given_limit
-        self._memories: list[Memory | None] = [None] * len(self._bundles)
+        self._memories: list[CachedOutputs | None] = [None] * len(self._bundles)
         self._unheld: set[int] = set()
         self._kept: tuple[ReduceRank, ...] = ()
         self._keeping = ExitStack()
         self._of_here = {"_of_here", *vars(self)} - before
 
     @contextmanager
-    def around(self) -> Iterator[None]:
+    def context(self) -> Iterator[None]:
         """On the way out, what was kept beside the candidates is undone."""
         try:
             yield
         finally:
             self._keep(())
 
-    def __call__(self, heat: Reductions) -> Trails:
+    def __call__(self, heat: ReductionBatch) -> ScoreHistories:
         """Ask the candidates of a heat, one after the other."""
-        bar, trails = heat.bar, list[list[Tally]]()
+        bar, trails = heat.bar, list[list[PartialScore]]()
         for edit, tally in zip(heat.candidates, heat.tallies, strict=True):
             trails.append(list(self._asked_on(edit, tally, bar, heat.kept)))
             last = trails[-1][-1] if trails[-1] else tally
@@ -127,7 +127,7 @@ class Station:
             anatomy.write(site, None, new)
             yield
 
-    def _asked_on(self, edit: ReduceRank, tally: Tally, bar: Bar, kept: tuple[ReduceRank, ...]) -> Iterator[Tally]:
+    def _asked_on(self, edit: ReduceRank, tally: PartialScore, bar: Threshold, kept: tuple[ReduceRank, ...]) -> Iterator[PartialScore]:
         """The tallies of a candidate after each batch, until the bar stops it."""
         if bar.stops(tally):
             return
@@ -136,9 +136,9 @@ class Station:
         with self._focused(), self.keeping(edit):
             while not bar.stops(tally):
                 values, margins = self._asked(self._place(tally.asked), edit)
-                asked, total = tally.asked + len(values), tally.total + gains(self._sign, values)
+                asked, total = tally.asked + len(values), tally.total + signed_sum(self._sign, values)
                 seconds = before.seconds + time.monotonic() - started
-                tally = Tally(asked, tally.of, total, tally.ceiling, tally.margin + float(margins.sum()), seconds)
+                tally = PartialScore(asked, tally.of, total, tally.ceiling, tally.margin + float(margins.sum()), seconds)
                 yield tally
 
     def _keep(self, kept: tuple[ReduceRank, ...]) -> None:
@@ -157,17 +157,17 @@ class Station:
         ends = np.cumsum([len(bundle.pairs) for bundle in self._bundles])
         return int(np.searchsorted(ends, asked, side="right"))
 
-    def _asked(self, place: int, edit: ReduceRank) -> Answered:
+    def _asked(self, place: int, edit: ReduceRank) -> ValuesAndMargins:
         """Values and margins of a bundle with the model as it is, edited at or above this edit's matrix."""
         bundle = self._bundles[place]
         attention = edit.site.role in FEED_FORWARD
-        memory = self._remembered(place, Boundary.below(edit.site), attention)
+        memory = self._remembered(place, LayerBoundary.below(edit.site), attention)
         if memory is None or self._replay is None:
             return bundle.ask()
         with self._replay.answering(memory, attention=attention):
             return bundle.ask()
 
-    def _remembered(self, place: int, at: Boundary, attention: bool) -> Memory | None:
+    def _remembered(self, place: int, at: LayerBoundary, attention: bool) -> CachedOutputs | None:
         """What a bundle needs below a boundary, carried on from where its memory stands; None where it is not held."""
         if self._replay is None or place in self._unheld:
             return None
@@ -197,7 +197,7 @@ class Station:
             forward.focus = held
 
 
-def _covers(memory: Memory, site: Site) -> bool:
+def _covers(memory: CachedOutputs, site: Site) -> bool:
     """Whether what is remembered depends on a matrix."""
     if site.stack != memory.at.stack:
         return memory.at.stack == "decoder"
@@ -206,7 +206,7 @@ def _covers(memory: Memory, site: Site) -> bool:
     return site.layer < memory.at.layer
 
 
-def gains(sign: float, values: Float64[np.ndarray, " _"]) -> float:
+def signed_sum(sign: float, values: Float64[np.ndarray, " _"]) -> float:
     """What values add to a total, of which more is better."""
     return sign * math.fsum(values)
 

@@ -13,16 +13,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from resect.core.execution import Progress, silent
+from resect.core.execution import Progress, no_progress
 
 STAGE = "asking who can still win"
 #: How many of the most promising candidates are asked in full before the others, so that the best total is high early.
-FINALISTS = 8
+FULLY_SCORED_FIRST = 8
 Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True)
-class Tally:
+class PartialScore:
     """How far a candidate was asked.
 
     Parameters
@@ -53,7 +53,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """What a candidate must come up to.
 
     Parameters
@@ -69,21 +69,21 @@ class Bar:
     most: int | None = None
     bound: bool = True
 
-    def stops(self, tally: Tally) -> bool:
+    def stops(self, tally: PartialScore) -> bool:
         """Whether there is nothing more to ask."""
         if tally.complete or (self.most is not None and tally.asked >= self.most):
             return True
         return self.bound and self._below(tally.reach)
 
-    def is_cleared(self, tally: Tally) -> bool:
+    def is_cleared(self, tally: PartialScore) -> bool:
         """Whether everything was asked, and the total will do."""
         return tally.complete and not self._below(tally.total)
 
-    def raised(self, total: float) -> "Bar":
+    def raised(self, total: float) -> "Threshold":
         """The bar at this total, if that is higher."""
         return replace(self, total=max(self.total, total))
 
-    def settled(self, tally: Tally, trail: Sequence[Tally]) -> Tally:
+    def settled(self, tally: PartialScore, trail: Sequence[PartialScore]) -> PartialScore:
         """How far a candidate is asked that is asked no further than it must: a tally of its trail, or where it stood before."""
         return next((each for each in (tally, *trail) if self.stops(each)), trail[-1] if trail else tally)
 
@@ -92,11 +92,11 @@ class Bar:
 
 
 #: The bar for one that is asked everything.
-ALL = Bar(bound=False)
+NO_THRESHOLD = Threshold(bound=False)
 
 
 @dataclass(frozen=True)
-class Heat(Generic[Candidate]):
+class CandidateBatch(Generic[Candidate]):
     """Candidates that are asked one after the other by whoever takes them, since they have much in common.
 
     Parameters
@@ -108,39 +108,39 @@ class Heat(Generic[Candidate]):
     """
 
     candidates: tuple[Candidate, ...]
-    tallies: tuple[Tally, ...]
-    bar: Bar
+    tallies: tuple[PartialScore, ...]
+    bar: Threshold
     then: Literal["go on", "raise", "end"] = "go on"
     kept: tuple[Candidate, ...] = ()
 
 
 #: For each candidate of a heat that was asked, its tallies, one after each batch of questions.
-Trails = Sequence[Sequence[Tally]]
+ScoreHistories = Sequence[Sequence[PartialScore]]
 
 
-class Course(Protocol[Candidate]):
+class CandidateEvaluator(Protocol[Candidate]):
     """Where candidates are asked: all the same questions, in one fixed order, each beside those that are kept."""
 
-    def ask(self, heats: Iterable[Heat[Candidate]]) -> Generator[Trails, None, None]:
+    def ask(self, heats: Iterable[CandidateBatch[Candidate]]) -> Generator[ScoreHistories, None, None]:
         """Yield the trails of each heat, in order. Heats are taken as they are needed, some of them ahead."""
 
-    def recalled(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: Tally) -> Tally:
+    def recalled(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: PartialScore) -> PartialScore:
         """Its tally as it was kept, if it was asked further than this one."""
 
-    def keep(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: Tally) -> None:
+    def keep(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: PartialScore) -> None:
         """Keep a tally: after a kill it is not asked so far again."""
 
 
-def race(
-    course: Course[Candidate],
+def eliminate(
+    course: CandidateEvaluator[Candidate],
     teams: Sequence[Sequence[Candidate]],
-    start: Tally,
+    start: PartialScore,
     best: float,
     *,
     scout: int = 0,
     bound: bool = True,
-    progress: Progress = silent,
-) -> list[Tally]:
+    progress: Progress = no_progress,
+) -> list[PartialScore]:
     """The tallies of all candidates, team by team; every one that reaches the highest total is complete.
 
     First all are asked the first `scout` questions, then those that did best there in full, then the rest in their order (a climb
@@ -154,22 +154,27 @@ def race(
     scout : how many of the first questions; best such as most candidates get wrong and a good one gets right
     bound : whether anybody is given up; else all are asked everything
     """
-    running = _Running(course, teams, start, best, progress)
+    running = _Elimination(course, teams, start, best, progress)
     count = len(running.tallies)
     if not bound:
         running.run(range(count), "asking every candidate everything", "go on", bound=False)
         return running.tallies
     running.run(range(count), "asking every candidate a few questions", "go on", most=scout)
-    promising = sorted(range(count), key=lambda place: (*_promise(running.tallies[place]), place))[:FINALISTS]
+    promising = sorted(range(count), key=lambda place: (*_promise(running.tallies[place]), place))[:FULLY_SCORED_FIRST]
     running.run([*sorted(promising), *(place for place in range(count) if place not in promising)], STAGE, "raise")
     return running.tallies
 
 
-class _Running(Generic[Candidate]):
+class _Elimination(Generic[Candidate]):
     """A race under way: how far everybody was asked, and the best total of those who were asked everything."""
 
     def __init__(
-        self, course: Course[Candidate], teams: Sequence[Sequence[Candidate]], start: Tally, best: float, progress: Progress
+        self,
+        course: CandidateEvaluator[Candidate],
+        teams: Sequence[Sequence[Candidate]],
+        start: PartialScore,
+        best: float,
+        progress: Progress,
     ) -> None:
         self._course, self._progress = course, progress
         self._candidates = [candidate for team in teams for candidate in team]
@@ -181,36 +186,36 @@ class _Running(Generic[Candidate]):
         heats = [tuple(places) for _, places in itertools.groupby(order, key=self._team_of.__getitem__)]
         done = 0
         self._progress(stage, 0, len(order))
-        with closing(self._course.ask(self._heat(places, then, Bar(self._best, **bar)) for places in heats)) as found:
+        with closing(self._course.ask(self._heat(places, then, Threshold(self._best, **bar)) for places in heats)) as found:
             for places, trails in zip(heats, found, strict=True):
                 for place, trail in zip(places, trails, strict=True):
-                    self._settle(place, trail, Bar(self._best, **bar))
+                    self._settle(place, trail, Threshold(self._best, **bar))
                     if then == "raise" and self.tallies[place].complete:
                         self._best = max(self._best, self.tallies[place].total)
                     done += 1
                     self._progress(stage, done, len(order))
 
-    def _heat(self, places: tuple[int, ...], then: Literal["go on", "raise"], bar: Bar) -> Heat[Candidate]:
+    def _heat(self, places: tuple[int, ...], then: Literal["go on", "raise"], bar: Threshold) -> CandidateBatch[Candidate]:
         for place in places:
             self.tallies[place] = self._course.recalled(self._candidates[place], (), self.tallies[place])
-        return Heat(tuple(self._candidates[place] for place in places), tuple(self.tallies[place] for place in places), bar, then)
+        return CandidateBatch(tuple(self._candidates[place] for place in places), tuple(self.tallies[place] for place in places), bar, then)
 
-    def _settle(self, place: int, trail: Sequence[Tally], bar: Bar) -> None:
+    def _settle(self, place: int, trail: Sequence[PartialScore], bar: Threshold) -> None:
         before = self.tallies[place]
         self.tallies[place] = bar.settled(before, trail)
         if self.tallies[place] != before:
             self._course.keep(self._candidates[place], (), self.tallies[place])
 
 
-class Step(NamedTuple, Generic[Candidate]):
+class CompositionStep(NamedTuple, Generic[Candidate]):
     """A candidate of a climb that was asked: how far, and whether it is kept."""
 
     candidate: Candidate
-    tally: Tally
+    tally: PartialScore
     is_kept: bool
 
 
-class Climb(Generic[Candidate]):
+class GreedyComposition(Generic[Candidate]):
     """From team to team: of each, the first candidate is kept that clears the bar beside those that were kept before.
 
     Parameters
@@ -222,20 +227,20 @@ class Climb(Generic[Candidate]):
 
     def __init__(
         self,
-        course: Course[Candidate],
+        course: CandidateEvaluator[Candidate],
         team: Callable[[int], Sequence[Candidate]],
         teams: int,
-        start: Tally,
-        bar: Bar,
+        start: PartialScore,
+        bar: Threshold,
         *,
         rises: bool,
     ) -> None:
         self._course, self._team, self._teams, self._start, self._rises = course, team, teams, start, rises
         self.bar, self.kept = bar, list[Candidate]()
         self._next = 0  # the team that is sent next
-        self._sent: deque[tuple[int, Heat[Candidate]]] = deque()
+        self._sent: deque[tuple[int, CandidateBatch[Candidate]]] = deque()
 
-    def steps(self) -> Iterator[list[Step[Candidate]]]:
+    def steps(self) -> Iterator[list[CompositionStep[Candidate]]]:
         """For each team, in order, its candidates that were asked."""
         done = 0
         while done < self._teams:
@@ -248,17 +253,17 @@ class Climb(Generic[Candidate]):
                         done = team + 1
                         yield self._settled(team, heat, trails)
 
-    def _heats(self) -> Iterator[Heat[Candidate]]:
+    def _heats(self) -> Iterator[CandidateBatch[Candidate]]:
         while self._next < self._teams:
             team, kept = self._next, tuple(self.kept)
             self._next += 1
             candidates = tuple(self._team(team))
             tallies = tuple(self._course.recalled(candidate, kept, self._start) for candidate in candidates)
-            heat = Heat(candidates, tallies, self.bar, "end", kept)
+            heat = CandidateBatch(candidates, tallies, self.bar, "end", kept)
             self._sent.append((team, heat))
             yield heat
 
-    def _settled(self, team: int, heat: Heat[Candidate], trails: Trails) -> list[Step[Candidate]]:
+    def _settled(self, team: int, heat: CandidateBatch[Candidate], trails: ScoreHistories) -> list[CompositionStep[Candidate]]:
         steps = []
         for candidate, before, trail in zip(
             heat.candidates, heat.tallies, trails, strict=False
@@ -266,7 +271,7 @@ class Climb(Generic[Candidate]):
             tally = self.bar.settled(before, trail)
             if tally != before:
                 self._course.keep(candidate, heat.kept, tally)
-            steps.append(Step(candidate, tally, self.bar.is_cleared(tally)))
+            steps.append(CompositionStep(candidate, tally, self.bar.is_cleared(tally)))
         if steps and steps[-1].is_kept:
             self.kept.append(steps[-1].candidate)
             self.bar = self.bar.raised(steps[-1].tally.total) if self._rises else self.bar
@@ -274,12 +279,12 @@ class Climb(Generic[Candidate]):
         return steps
 
 
-def _promise(tally: Tally) -> tuple[float, float]:
+def _promise(tally: PartialScore) -> tuple[float, float]:
     """Less is more promising: by what was right so far, and among equals by how surely."""
     return -tally.total / max(1, tally.asked), -tally.margin / max(1, tally.asked)
 
 
-def winners(tallies: Sequence[Tally], best: float) -> list[int]:
+def best_candidates(tallies: Sequence[PartialScore], best: float) -> list[int]:
     """The candidates whose total is the highest and above `best`; none where nobody's is."""
     highest = max((tally.total for tally in tallies if tally.complete), default=best)
     return [place for place, tally in enumerate(tallies) if tally.complete and tally.total == highest > best]

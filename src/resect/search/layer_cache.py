@@ -23,26 +23,26 @@ FEED_FORWARD = ("gate", "up", "down")
 
 
 @dataclass(frozen=True)
-class Boundary:
+class LayerBoundary:
     """The place between the attention and the feed-forward block of one layer."""
 
     stack: Stack
     layer: int
 
     @classmethod
-    def below(cls, site: Site) -> "Boundary":
-        """The boundary to replay from after an edit at this matrix (see `Replay.answering` for an edit of attention)."""
+    def below(cls, site: Site) -> "LayerBoundary":
+        """The boundary to replay from after an edit at this matrix (see `LayerCache.answering` for an edit of attention)."""
         return cls(site.stack, site.layer)
 
 
 @dataclass
-class Memory:
+class CachedOutputs:
     """What the modules below a boundary gave in one run: by path, the outputs in the order of the calls.
 
     `attention`: whether those of the attention of the boundary's own layer are among them.
     """
 
-    at: Boundary
+    at: LayerBoundary
     attention: bool = True
     calls: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class Memory:
         return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
 
 
-class Replay:
+class LayerCache:
     """Remembers runs of one model, and plays them again.
 
     A run is any sequence of calls of the model, with a key/value cache or without one; a replay makes the same calls with the same batch.
@@ -68,12 +68,12 @@ class Replay:
         self._anatomy, self._root = anatomy, anatomy.root
 
     @contextlib.contextmanager
-    def recording(self, at: Boundary, *, attention: bool = True) -> Iterator[Memory]:
+    def recording(self, at: LayerBoundary, *, attention: bool = True) -> Iterator[CachedOutputs]:
         """Remember what lies below `at` while a run is made. The blocks above compute nothing, so the run's own results are void.
 
         attention : whether the attention of the boundary's own layer is remembered too; not while it is edited
         """
-        memory = Memory(at, attention)
+        memory = CachedOutputs(at, attention)
         modules = self._attention(at) if attention else []
         latest: list[Any] = [None]
         with contextlib.ExitStack() as stack:
@@ -88,7 +88,7 @@ class Replay:
             yield memory
 
     @contextlib.contextmanager
-    def answering(self, memory: Memory, *, attention: bool) -> Iterator[None]:
+    def answering(self, memory: CachedOutputs, *, attention: bool) -> Iterator[None]:
         """Let what lies below the memory's boundary answer from it, while the run is made once more.
 
         attention : whether the attention of the boundary's own layer answers too; not so after an edit of that attention
@@ -111,7 +111,7 @@ class Replay:
     def _module(self, path: str) -> nn.Module:
         return self._root.get_submodule(path)
 
-    def _attention(self, at: Boundary) -> list[str]:
+    def _attention(self, at: LayerBoundary) -> list[str]:
         """Paths of the attention modules of a layer: of self-attention, and of cross-attention where there is any."""
         found = []
         for roles in (("q", "k", "v", "o"), ("cross_q", "cross_k", "cross_v", "cross_o")):
@@ -121,14 +121,14 @@ class Replay:
                 found.append(".".join(parts[0] for parts in shared))
         return found
 
-    def _sites(self, at: Boundary, roles: Sequence[str]) -> list[Site]:
+    def _sites(self, at: LayerBoundary, roles: Sequence[str]) -> list[Site]:
         return [site for site in self._anatomy.sites if (site.stack, site.layer) == (at.stack, at.layer) and site.role in roles]
 
-    def _others(self, at: Boundary) -> list[str]:
+    def _others(self, at: LayerBoundary) -> list[str]:
         """Paths of what else the part above a boundary is fed by: the block below, and the encoder of a decoder."""
         return [*([self._anatomy.block(at.stack, at.layer - 1)] if at.layer else []), *self._encoder(at)]
 
-    def _encoder(self, at: Boundary) -> list[str]:
+    def _encoder(self, at: LayerBoundary) -> list[str]:
         if at.stack == "encoder" or "encoder" not in self._anatomy.layers:
             return []
         return [self._anatomy.block("encoder", 0).rsplit(".", 2)[0]]

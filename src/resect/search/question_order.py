@@ -23,21 +23,21 @@ PARTS, LEAST_BUNDLE = 16, 8
 #: How many classes of difficulty there are; within one, questions of like length stand together.
 CLASSES = 6
 #: Values of some questions, and how sure the model is to be right.
-Answered = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
+ValuesAndMargins = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
 
 
-class Batch(Protocol):
+class AnswerableBatch(Protocol):
     """Questions that are asked at once, in the same forward calls each time."""
 
     @property
     def pairs(self) -> tuple[int, ...]:
         """Which ones, in the order of the values."""
 
-    def ask(self) -> Answered:
+    def ask(self) -> ValuesAndMargins:
         """Their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
 
 
-class Asked(Protocol):
+class QuestionSet(Protocol):
     """What can be swept over: `Questions`, or passages of plain text."""
 
     @property
@@ -71,42 +71,42 @@ class Asked(Protocol):
     def length(self, pair: int) -> int:
         """Tokens of a question."""
 
-    def bundle(self, pairs: Sequence[int]) -> Batch:
+    def bundle(self, pairs: Sequence[int]) -> AnswerableBatch:
         """Questions to be asked in one batch."""
 
 
 @dataclass(frozen=True)
-class LineUp:
+class QuestionOrder:
     """Batches in the order in which they are asked; the first `scout` questions tell who is promising.
 
     `values`: of the unedited model, in the questions' own order.
     """
 
-    batches: tuple[Batch, ...]
+    batches: tuple[AnswerableBatch, ...]
     scout: int
     values: Float64[np.ndarray, " pairs"]
 
     @classmethod
-    def of(cls, asked: Asked, purpose: Purpose, journal: Journal, progress: Progress, engine: Engine) -> "LineUp":
+    def of(cls, asked: QuestionSet, purpose: Purpose, journal: Journal, progress: Progress, engine: Engine) -> "QuestionOrder":
         """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
         size = _batch_size(asked, purpose)
         values, margins = _asked_once(asked, purpose, size, journal, progress, engine)
         return cls(*_in_order(asked, margins, min(size, asked.model.batches.sizes.get(purpose, size))), values)
 
 
-def _batch_size(asked: Asked, purpose: Purpose) -> int:
+def _batch_size(asked: QuestionSet, purpose: Purpose) -> int:
     pairs, batches = asked.pairs, asked.model.batches
     longest = max(asked.length(pair) for pair in range(pairs))
     size = batches.size(longest, purpose)
     return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
 
 
-def answers_of(batch: Batch) -> Answered:
+def answers_of(batch: AnswerableBatch) -> ValuesAndMargins:
     """What a batch is answered with, as work for an engine."""
     return batch.ask()
 
 
-def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, progress: Progress, engine: Engine) -> Answered:
+def _asked_once(asked: QuestionSet, purpose: Purpose, size: int, journal: Journal, progress: Progress, engine: Engine) -> ValuesAndMargins:
     """Values and margins of the unedited model, in the questions' own order."""
     key = f"sweep/{asked.digest}/{asked.metric}/unedited"
     held = journal.recall(key)
@@ -132,7 +132,7 @@ def _asked_once(asked: Asked, purpose: Purpose, size: int, journal: Journal, pro
     return values, margins
 
 
-def _in_order(asked: Asked, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[Batch, ...], int]:
+def _in_order(asked: QuestionSet, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[AnswerableBatch, ...], int]:
     """Batches, and how many questions stand first that are spread over what the unedited model gets wrong.
 
     Those tell best who is promising, and cost nothing: nobody can be given up before so much was missed. Then come the hardest.
@@ -143,7 +143,7 @@ def _in_order(asked: Asked, margins: Float64[np.ndarray, " pairs"], size: int) -
     spread = np.unique(np.linspace(0, max(wrong, 1) - 1, min(class_size, max(wrong, 1))).round().astype(int))
     hardest = np.delete(by_margin, spread)
     classes = [by_margin[spread], *(hardest[start : start + class_size] for start in range(0, len(hardest), class_size))]
-    batches: list[Batch] = []
+    batches: list[AnswerableBatch] = []
     for pairs in classes:  # of like difficulty; like lengths together
         like = sorted(pairs.tolist(), key=lambda pair: (-asked.length(pair), pair))
         batches += [asked.bundle(like[first : first + size]) for first in range(0, len(like), size)]

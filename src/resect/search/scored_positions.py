@@ -21,7 +21,7 @@ from .layer_cache import shadowed
 _NARROW = ("q", "o", "cross_q", "cross_o", "gate", "up", "down")
 
 
-class Focus:
+class ScoredPositions:
     """Narrows the last block of the main stack, and the head where the model cannot be told which logits to keep.
 
     Logits at the scored positions are those of a full run up to rounding (a product of fewer rows may be summed in another order); at

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resect.core.errors import InputError
-from resect.core.execution import InMemory, Journal, Progress, silent
+from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
 
-Choose = Literal["golden", "grid", "first-drop"]
+SizeChoice = Literal["golden", "grid", "first-drop"]
 Scale = Literal["log", "linear"]
-CHOICES: tuple[Choose, ...] = ("golden", "grid", "first-drop")
+CHOICES: tuple[SizeChoice, ...] = ("golden", "grid", "first-drop")
 SCALES: tuple[Scale, ...] = ("log", "linear")
 #: The bracket at which golden section stops and every size that is left is asked (the CRISPR authors' code).
 TOLERANCE = 4
@@ -32,7 +32,7 @@ class Trial:
     seconds: float
 
 
-class Asked:
+class CachedObjective:
     """An objective that remembers, across a kill too, and tells how far it is."""
 
     def __init__(self, objective: Callable[[int], float], name: str, journal: Journal, progress: Progress, expected: int) -> None:
@@ -81,12 +81,12 @@ def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smal
 def choose_size(
     objective: Callable[[int], float],
     limit: int,
-    choose: Choose = "golden",
+    choose: SizeChoice = "golden",
     *,
     scale: Scale = "log",
     name: str = "choose",
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[Trial]:
     """Ask the objective about sizes from 0 to `limit`, in the way of `choose`. The trials in the order in which they were asked.
 
@@ -106,7 +106,7 @@ def choose_size(
         raise InputError(f"n is chosen by one of {', '.join(CHOICES)} on a scale of {', '.join(SCALES)}, not {choose!r}, {scale!r}.")
     if limit < 0:
         raise InputError(f"The most neurons that may be cut is 0 or more, not {limit}.")
-    asked = Asked(objective, name, journal or InMemory(), progress, most_asks(choose, limit))
+    asked = CachedObjective(objective, name, journal or MemoryJournal(), progress, most_asks(choose, limit))
     asked(0)
     if choose == "golden":
         _golden_section(asked, limit, scale)
@@ -118,7 +118,7 @@ def choose_size(
     return list(asked.trials.values())
 
 
-def most_asks(choose: Choose, limit: int) -> int:
+def most_asks(choose: SizeChoice, limit: int) -> int:
     """The most sizes that are asked: by golden section size 0, one a narrowing and one more, and the last bracket's five."""
     if choose != "golden" or limit <= TOLERANCE:
         return limit + 1
@@ -126,7 +126,7 @@ def most_asks(choose: Choose, limit: int) -> int:
     return min(limit + 1, 1 + narrowings + 1 + TOLERANCE + 1)
 
 
-def _golden_section(asked: Asked, limit: int, scale: Scale) -> None:
+def _golden_section(asked: CachedObjective, limit: int, scale: Scale) -> None:
     low, high, most = 0, limit, most_asks("golden", limit)
     while high - low > TOLERANCE and len(asked.trials) < most:
         left, right = _inner(low, high, asked.trials, scale)

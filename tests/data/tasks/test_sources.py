@@ -8,9 +8,9 @@ import pytest
 from resect.core.errors import BadTask, UnknownName
 from resect.data.tasks.base import Example
 from resect.data.tasks.records import read_records
-from resect.data.tasks.sources import Source, check_split_by, words_hash
+from resect.data.tasks.sources import TaskSource, check_split_by, words_hash
 
-SOURCE = Source(
+SOURCE = TaskSource(
     task="riddles",
     accepts="riddles reads files of riddles.",
     hub="someone/riddles",

@@ -9,20 +9,20 @@ import torch
 import pico
 from naive import naive_logprob
 from resect.core.address import Site
-from resect.methods.crispr.bias_scores import BiasPair, Rule, bias_scores
+from resect.methods.crispr.bias_scores import BiasPair, BiasScoreRule, bias_scores
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
 PROMPTS = ["The boy or the girl?", "Who", "A longer one, so that rows are padded:", "Yes or no?", "Which one was it?"]
 LABELS = [("the boy", "unknown"), ("a", "not b"), ("x y z", "q"), ("yes", "no"), ("red", "blue")]
 RULES = {
-    "paper": Rule(),
-    "mean": Rule(tokens="mean"),
-    "no confusion weight": Rule(confusion_weight=False),
-    "no skill term": Rule(skill=0.0),
-    "half skill": Rule(skill=0.5),
-    "official": Rule(gradient="log-probability", pooling="apart", skill_batch=4),
-    "official by example": Rule(gradient="log-probability", pooling="apart", skill_batch=0, tokens="mean"),
+    "paper": BiasScoreRule(),
+    "mean": BiasScoreRule(tokens="mean"),
+    "no confusion weight": BiasScoreRule(confusion_weight=False),
+    "no skill term": BiasScoreRule(skill=0.0),
+    "half skill": BiasScoreRule(skill=0.5),
+    "official": BiasScoreRule(gradient="log-probability", pooling="apart", skill_batch=4),
+    "official by example": BiasScoreRule(gradient="log-probability", pooling="apart", skill_batch=0, tokens="mean"),
 }
 
 
@@ -41,7 +41,7 @@ def pairs_of(model: LanguageModel) -> list[BiasPair]:
     return pairs
 
 
-def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: Rule) -> dict[Site, np.ndarray]:
+def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: BiasScoreRule) -> dict[Site, np.ndarray]:
     """h · dP/dh (or d log P) of one row at each site, [tokens, units], by autograd through the whole model with all weights."""
     model.model.requires_grad_(True)
     held: dict[torch.nn.Module, torch.Tensor] = {}
@@ -69,13 +69,13 @@ def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, 
     return products
 
 
-def naive_scores(model: LanguageModel, sites: list[Site], pairs: list[BiasPair], rule: Rule) -> dict[Site, np.ndarray]:
+def naive_scores(model: LanguageModel, sites: list[Site], pairs: list[BiasPair], rule: BiasScoreRule) -> dict[Site, np.ndarray]:
     rows = [[naive_attributions(model, sites, tokens, rule) for tokens in (pair.biased, pair.golden)] for pair in pairs]
     alphas = [np.exp(pair.log_confusion) if rule.confusion_weight else 1.0 for pair in pairs]
     return {site: naive_score([(biased[site], golden[site]) for biased, golden in rows], alphas, rule) for site in sites}
 
 
-def naive_score(rows: list[tuple[np.ndarray, np.ndarray]], alphas: list[float], rule: Rule) -> np.ndarray:
+def naive_score(rows: list[tuple[np.ndarray, np.ndarray]], alphas: list[float], rule: BiasScoreRule) -> np.ndarray:
     pool = (lambda a: a.max(axis=0)) if rule.tokens == "max" else (lambda a: a.mean(axis=0))
     if rule.pooling == "apart":
         biased = [alpha * pool(row[0]) for row, alpha in zip(rows, alphas, strict=True)]
@@ -91,7 +91,7 @@ def naive_score(rows: list[tuple[np.ndarray, np.ndarray]], alphas: list[float], 
     return total
 
 
-def worst(model: LanguageModel, pairs: list[BiasPair], rule: Rule, sites: list[Site]) -> float:
+def worst(model: LanguageModel, pairs: list[BiasPair], rule: BiasScoreRule, sites: list[Site]) -> float:
     found, wanted = bias_scores(model, sites, pairs, rule), naive_scores(model, sites, pairs, rule)
     assert all(np.abs(values).max() > 0 for values in wanted.values())
     return max(np.abs(found[str(site)] - wanted[site]).max() / np.abs(wanted[site]).max() for site in sites)
@@ -99,7 +99,7 @@ def worst(model: LanguageModel, pairs: list[BiasPair], rule: Rule, sites: list[S
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
-def test_scores_equal_the_naive_reference_in_float64(name: str, rule: Rule) -> None:
+def test_scores_equal_the_naive_reference_in_float64(name: str, rule: BiasScoreRule) -> None:
     model = load(name, torch.float64)
     assert worst(model, pairs_of(model), rule, list(model.anatomy.sites)) < 1e-4
 
@@ -107,7 +107,7 @@ def test_scores_equal_the_naive_reference_in_float64(name: str, rule: Rule) -> N
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
 def test_scores_equal_the_naive_reference_in_float32(name: str) -> None:
     model = load(name, torch.float32)
-    assert worst(model, pairs_of(model), Rule(), list(model.anatomy.sites)) < 1e-3
+    assert worst(model, pairs_of(model), BiasScoreRule(), list(model.anatomy.sites)) < 1e-3
 
 
 @pytest.mark.parametrize("name", pico.language_models)
@@ -116,7 +116,7 @@ def test_every_family_agrees_with_the_naive_reference(name: str) -> None:
     pairs = pairs_of(model)[:3]
     last = max(site.layer for site in model.anatomy.sites)
     sites = [site for site in model.anatomy.sites if site.layer == last]
-    assert worst(model, pairs, Rule(), sites) < 1e-4
+    assert worst(model, pairs, BiasScoreRule(), sites) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
@@ -135,7 +135,7 @@ def test_locating_changes_neither_weights_nor_what_requires_gradients_nor_logits
     model.model.requires_grad_(True)
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     logits = pico.output("llama", model.model)
-    bias_scores(model, model.anatomy.sites, pairs_of(model), Rule())
+    bias_scores(model, model.anatomy.sites, pairs_of(model), BiasScoreRule())
     assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
     assert all(weight.requires_grad and weight.grad is None for weight in model.model.parameters())
     assert torch.equal(pico.output("llama", model.model), logits)

@@ -6,7 +6,7 @@ import torch
 
 import planted
 from resect.core.errors import BadTask, InputError, UnknownName
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.edits import controls
 from resect.evaluation.compare import compare
@@ -115,7 +115,7 @@ def test_the_limit_is_a_share_of_all_neurons_but_at_least_fifty() -> None:
 
 
 def test_what_was_located_is_not_located_again() -> None:
-    class Once(InMemory):
+    class Once(MemoryJournal):
         def keep(self, key: str, entry: object) -> None:
             assert self.recall(key) is None
             super().keep(key, entry)
@@ -128,7 +128,7 @@ def test_what_was_located_is_not_located_again() -> None:
 
 def test_a_journal_tells_other_settings_apart() -> None:
     model, _, _ = planted.model("llama")
-    journal, settings = InMemory(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
+    journal, settings = MemoryJournal(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
     kept = [Crispr(**each).locate(model, planted.task(), journal=journal) for each in settings]
     for each, scores in zip(settings, kept, strict=True):
         alone = Crispr(**each).locate(model, planted.task())

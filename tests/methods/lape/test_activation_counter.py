@@ -8,7 +8,7 @@ import torch
 
 import pico
 from resect.core.errors import NotFinite, OutOfMemory
-from resect.methods.lape.activation_counter import CPU_TOKENS, Reducer, count, run_stacks, sites_of
+from resect.methods.lape.activation_counter import CPU_TOKENS, ActivationReducer, count, run_stacks, sites_of
 from resect.models.language_model import LanguageModel
 
 WINDOW = 12
@@ -178,12 +178,12 @@ def test_both_ways_to_reduce_count_exactly_and_leave_the_values_alone(dtype: tor
     values = values[:, ::2] if strided else values
     before = values.clone()
     wanted = (values > 0).sum(dim=0)
-    for way in (Reducer().by_products, Reducer().by_sums):
+    for way in (ActivationReducer().by_products, ActivationReducer().by_sums):
         active, sums = way(values)
         assert torch.equal(active.long(), wanted)
         torch.testing.assert_close(sums.double(), values.double().sum(dim=0), rtol=1e-5, atol=1e-4)
     assert torch.equal(values, before)
     full = torch.full((40_000, 3), 2.0**-20, dtype=dtype)
-    active, sums = Reducer()(full)
+    active, sums = ActivationReducer()(full)
     assert active.tolist() == [40_000.0] * 3
     assert sums.tolist() == [pytest.approx(40_000 * float(full[0, 0]))] * 3

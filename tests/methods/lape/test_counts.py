@@ -11,7 +11,7 @@ import resect
 from resect.core.errors import BadAddress, InputError, NotFinite, UnknownName, WrongModel
 from resect.core.files import write_arrays
 from resect.methods.lape.counts import Counts
-from resect.models.fingerprint import Identity
+from resect.models.fingerprint import ModelIdentity
 
 RANDOM = np.random.default_rng(0)
 
@@ -71,7 +71,7 @@ def test_counts_of_two_models_are_not_added():
     sites = [f"decoder.{layer}.act" for layer in range(2)]
     width = resect.Anatomy.of(one).width(sites[0])
     mine, theirs = (
-        drawn(widths=(width, width), model=Identity.of(each, [resect.Site.parse(site) for site in sites])) for each in (one, other)
+        drawn(widths=(width, width), model=ModelIdentity.of(each, [resect.Site.parse(site) for site in sites])) for each in (one, other)
     )
     assert (mine + mine).model == mine.model
     with pytest.raises(WrongModel, match="two models"):

@@ -9,10 +9,10 @@ import tongues
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, WrongModel
 from resect.edits.neurons import Scale
-from resect.evaluation.deactivation import HeldOut, deactivated
+from resect.evaluation.deactivation import HeldOutText, deactivation_matrix
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.lape import SELECTORS, Lape
-from resect.methods.lape.parameter_variation import Changes
+from resect.methods.lape.parameter_variation import ParameterChanges
 from resect.models.language_model import LanguageModel
 
 
@@ -76,7 +76,7 @@ def test_lap_and_lave_go_by_their_own_values():
 
 def test_pv_takes_what_changes_under_the_others_tuning_only():
     values = small([[0.5] * 4] * 2)
-    changes = Changes(
+    changes = ParameterChanges(
         ("en", "fr"), {Site.parse("decoder.0.act"): np.array([[0.0, 0.2], [0.3, 0.2]]), Site.parse("decoder.1.act"): np.full((2, 2), 0.2)}
     )
     assert Lape(fraction=0.25, quantile=0.5, selector="pv").select(values, changes) == {
@@ -98,8 +98,8 @@ def test_the_cut_moves_the_text_of_its_own_language_alone():
     model = tongues.model()
     method = Lape(window=16, fraction=0.08)
     plans = method.plans(method.select(method.record(model, texts())), model)
-    held = {name: HeldOut.of(model, name, tongues.documents(name, 20, seed=1), 16) for name in plans}
-    change = deactivated(model, plans, held).change()
+    held = {name: HeldOutText.of(model, name, tongues.documents(name, 20, seed=1), 16) for name in plans}
+    change = deactivation_matrix(model, plans, held).change()
     assert (np.diag(change) > 0.1).all() and abs(change[0, 1]) < 0.1 * change[0, 0]
 
 
@@ -152,6 +152,6 @@ def test_the_small_model_of_seven_languages_has_the_units_that_its_readme_tells(
         both |= each
     assert both.count == 154
     valid = {name: (data / name / "valid.txt").read_text(encoding="utf-8").splitlines() for name in languages}
-    held = {name: HeldOut.of(model, name, valid[name], 128, 1_500) for name in languages}
-    matrix = deactivated(model, method.plans(units, model), held)
+    held = {name: HeldOutText.of(model, name, valid[name], 128, 1_500) for name in languages}
+    matrix = deactivation_matrix(model, method.plans(units, model), held)
     assert matrix.diagonal(matrix.change())["count"] >= 6

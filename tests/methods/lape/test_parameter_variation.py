@@ -11,8 +11,8 @@ import checkpoints
 import pico
 from resect.core.address import Site
 from resect.core.errors import BadModel, InputError, NotFinite, NotWritable, WrongModel
-from resect.core.execution import InMemory
-from resect.methods.lape.parameter_variation import variation
+from resect.core.execution import MemoryJournal
+from resect.methods.lape.parameter_variation import parameter_changes
 from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
 
@@ -45,7 +45,7 @@ def test_it_is_what_both_models_in_memory_give(tmp_path, name):
     base = pico.build(name)
     paths = {language: tuned(tmp_path, name, language) for language in ("fr", "en")}
     told = []
-    found = variation(base, paths, progress=lambda stage, done, total: told.append((done, total)))
+    found = parameter_changes(base, paths, progress=lambda stage, done, total: told.append((done, total)))
     own = Anatomy.of(base)
     sites = [site for site in own.moments if site.role == "act"]
     assert (found.languages, tuple(found.by_site)) == (("fr", "en"), tuple(sites))
@@ -66,7 +66,7 @@ def test_a_matrix_of_many_pieces_is_compared_as_one(tmp_path):
     other.save_pretrained(tmp_path)
     old, new = (entries(Anatomy.of(model), Site.parse("decoder.0.act")) for model in (base, other))
     wanted = (new - old).norm(dim=1) / old.norm(dim=1)
-    assert variation(base, {"en": str(tmp_path)}).flat()[0] == pytest.approx(wanted.numpy(), rel=1e-9)
+    assert parameter_changes(base, {"en": str(tmp_path)}).flat()[0] == pytest.approx(wanted.numpy(), rel=1e-9)
 
 
 def test_units_that_moved_alone_stand_out(tmp_path):
@@ -76,20 +76,20 @@ def test_units_that_moved_alone_stand_out(tmp_path):
             anatomy.write(site, None, whole.weight(site))
         anatomy.write("decoder.1.gate", [7], 2 * whole.weight("decoder.1.gate")[7])
 
-    found = variation(pico.build("llama"), {"en": tuned(tmp_path, "llama", "en", change=put_back_but_one)})
+    found = parameter_changes(pico.build("llama"), {"en": tuned(tmp_path, "llama", "en", change=put_back_but_one)})
     assert np.flatnonzero(found.flat()[0]).tolist() == [40 + 7]
 
 
 def test_what_was_compared_is_not_read_again_unless_it_changed(tmp_path):
-    base, journal, told = pico.build("llama"), InMemory(), []
+    base, journal, told = pico.build("llama"), MemoryJournal(), []
     paths = {language: tuned(tmp_path, "llama", language, shard="1GB") for language in ("en", "fr")}
-    first = variation(base, paths, journal=journal)
+    first = parameter_changes(base, paths, journal=journal)
     Anatomy.of(base).write("decoder.0.up", [2], 9.0)  # what is read again shows it
-    again = variation(base, paths, journal=journal, progress=lambda stage, done, total: told.append((done, total)))
+    again = parameter_changes(base, paths, journal=journal, progress=lambda stage, done, total: told.append((done, total)))
     assert np.array_equal(again.flat(), first.flat())
     assert told == [(0, 4), (2, 4), (4, 4)]
     checkpoints.rewrite(tmp_path / "fr", lambda tensors: {name: 2 * tensor for name, tensor in tensors.items()})
-    moved = variation(base, paths, journal=journal).flat() != first.flat()
+    moved = parameter_changes(base, paths, journal=journal).flat() != first.flat()
     assert moved.any(axis=1).tolist() == [False, True]
 
 
@@ -102,44 +102,44 @@ def test_a_unit_of_zeros_changed_by_0_or_1(tmp_path):
     base = pico.build("llama")
     path = tuned(tmp_path, "llama", "en", change=lambda anatomy: zero(anatomy, [3]))
     zero(Anatomy.of(base), [3, 4])
-    assert variation(base, {"en": path}).flat()[0, 3:5].tolist() == [0.0, 1.0]
+    assert parameter_changes(base, {"en": path}).flat()[0, 3:5].tolist() == [0.0, 1.0]
 
 
 def test_rounding_is_no_change(tmp_path):
     path = tuned(tmp_path, "llama", "en", change=lambda anatomy: anatomy.write("decoder.0.up", [2], 5.0))
     base = pico.head_class("llama").from_pretrained(path, dtype=torch.bfloat16)
     Anatomy.of(base).write("decoder.0.up", [2], 1.0)
-    assert np.flatnonzero(variation(base, {"en": path}).flat()).tolist() == [2]
+    assert np.flatnonzero(parameter_changes(base, {"en": path}).flat()).tolist() == [2]
 
 
 def test_names_on_disk_may_have_another_prefix(tmp_path):
     path = tuned(tmp_path, "gpt2", "en", shard="1GB")
-    wanted = variation(pico.build("gpt2"), {"en": path}).flat()
+    wanted = parameter_changes(pico.build("gpt2"), {"en": path}).flat()
     file = tmp_path / "en" / "model.safetensors"
     for prefix in ("", "model.transformer."):
         tensors = {name.replace("model.transformer.", "transformer."): tensor for name, tensor in load_file(file).items()}
         renamed = {prefix + name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
         save_file(renamed, file, {"format": "pt"})
-        assert np.array_equal(variation(LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), {"en": path}).flat(), wanted)
+        assert np.array_equal(parameter_changes(LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), {"en": path}).flat(), wanted)
         save_file(tensors, file, {"format": "pt"})
 
 
 def test_the_model_itself_is_no_tuned_one(tmp_path):
     pico.build("llama").save_pretrained(tmp_path)
     with pytest.raises(BadModel, match=r"\(en\) are those of the model itself"):
-        variation(pico.build("llama"), {"en": str(tmp_path)})
+        parameter_changes(pico.build("llama"), {"en": str(tmp_path)})
     with pytest.raises(InputError, match="--checkpoint"):
-        variation(pico.build("llama"), {})
+        parameter_changes(pico.build("llama"), {})
 
 
 def test_another_model_is_refused(tmp_path):
     with pytest.raises(WrongModel, match=r"\(en\) is a mistral.*here, a llama"):
-        variation(pico.build("llama"), {"en": tuned(tmp_path, "mistral", "en")})
+        parameter_changes(pico.build("llama"), {"en": tuned(tmp_path, "mistral", "en")})
     smaller = pico.PICO["llama"]()
     smaller.intermediate_size = 36
     pico.head_class("llama").from_config(smaller).save_pretrained(tmp_path / "small")
     with pytest.raises(WrongModel, match=r"decoder\.0\.gate is \(36, 24\); here, a llama, it is \(40, 24\)"):
-        variation(pico.build("llama"), {"en": str(tmp_path / "small")})
+        parameter_changes(pico.build("llama"), {"en": str(tmp_path / "small")})
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change, error, words):
     path = tuned(tmp_path, "llama", "en")
     checkpoints.rewrite(tmp_path / "en", change)
     with pytest.raises(error, match=words):
-        variation(pico.build("llama"), {"en": path})
+        parameter_changes(pico.build("llama"), {"en": path})
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
@@ -173,24 +173,24 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     shards = sorted(folder.glob("*.safetensors"))
     shards[1].write_bytes(shards[1].read_bytes()[:-100])
     with pytest.raises(BadModel, match="damaged or cut short"):
-        variation(base, {"en": path})
+        parameter_changes(base, {"en": path})
     shards[1].unlink()
     with pytest.raises(BadModel, match="missing"):
-        variation(base, {"en": path})
+        parameter_changes(base, {"en": path})
     for index in ({"weight_map": {"x": "../x.safetensors"}}, {"weight_map": {}}, [1]):
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(BadModel, match="no index"):
-            variation(base, {"en": path})
+            parameter_changes(base, {"en": path})
     (folder / "model.safetensors.index.json").write_text("{")
     with pytest.raises(BadModel, match="no JSON"):
-        variation(base, {"en": path})
+        parameter_changes(base, {"en": path})
     (folder / "model.safetensors.index.json").unlink()
     with pytest.raises(BadModel, match="save_pretrained"):
-        variation(base, {"en": path})
+        parameter_changes(base, {"en": path})
     with pytest.raises(BadModel, match="There is no folder"):
-        variation(base, {"en": str(tmp_path / "nowhere")})
+        parameter_changes(base, {"en": str(tmp_path / "nowhere")})
 
 
 def test_a_model_without_values_is_refused(tmp_path):
     with pytest.raises(NotWritable, match="meta"):
-        variation(pico.build_on_meta("llama"), {"en": tuned(tmp_path, "llama", "en")})
+        parameter_changes(pico.build_on_meta("llama"), {"en": tuned(tmp_path, "llama", "en")})

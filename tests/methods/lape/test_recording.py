@@ -18,7 +18,7 @@ import torch
 import pico
 from resect.core.address import Neurons
 from resect.core.errors import InputError
-from resect.core.execution import Entry, InMemory
+from resect.core.execution import Entry, MemoryJournal
 from resect.methods.lape.activation_counter import count
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.recording import Recording, record, window_of
@@ -119,7 +119,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-class Mortal(InMemory):
+class Mortal(MemoryJournal):
     """A journal whose process ends after so many entries."""
 
     def __init__(self, entries: dict[str, Entry], keeps: int) -> None:
@@ -142,7 +142,7 @@ def test_a_kill_after_any_entry_changes_no_bit(settings: dict[str, Any]) -> None
     settings = SHARDED | settings
     if settings.get("until_stable"):
         settings["select"] = lambda counts: {"en": counts.neurons([1])}
-    whole = InMemory()
+    whole = MemoryJournal()
     wanted = record(model, TEXTS, journal=whole, **settings)
     assert wanted.halves is not None
     entries = 0
@@ -270,7 +270,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> No
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
-        import test_recording as here
+        import methods.lape.test_recording as here
         from resect.runs.journal import FolderJournal
         from resect.methods.lape.recording import record
 

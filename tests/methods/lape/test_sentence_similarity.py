@@ -8,7 +8,7 @@ import torch
 
 import pico
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import InMemory, InProcess
+from resect.core.execution import LocalEngine, MemoryJournal
 from resect.methods.lape.sentence_similarity import similarity
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
@@ -116,10 +116,10 @@ def test_a_limit_spreads_over_the_text():
 
 
 def test_what_is_done_stays_done():
-    model, journal = model_of("llama"), InMemory()
+    model, journal = model_of("llama"), MemoryJournal()
     first = similarity(model, TEXTS, journal=journal)
 
-    class Idle(InProcess):
+    class Idle(LocalEngine):
         def map(self, work, items):
             assert not list(items)
             yield from ()

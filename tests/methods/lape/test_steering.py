@@ -21,8 +21,8 @@ from resect.methods.lape.counts import Counts
 from resect.methods.lape.lape import Lape
 from resect.methods.lape.steering import MODES, steering_plan
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import Identity, matrix_at
-from resect.models.hooks import watching
+from resect.models.fingerprint import ModelIdentity, matrix_at
+from resect.models.hooks import forward_hooks
 from resect.models.loading import load_model
 
 LANGUAGES = ("en", "fr", "ja")
@@ -33,7 +33,7 @@ def acts(anatomy: Anatomy) -> tuple[Site, ...]:
     return tuple(site for site in anatomy.moments if site.role == "act")
 
 
-def counted(anatomy: Anatomy, *, sums: bool = True, model: Identity | None = None) -> Counts:
+def counted(anatomy: Anatomy, *, sums: bool = True, model: ModelIdentity | None = None) -> Counts:
     """Counts that look like counts."""
     rng = np.random.default_rng(7)
     active = {site: rng.integers(0, 40, (3, anatomy.width(site))) for site in acts(anatomy)}
@@ -56,7 +56,7 @@ def seen(anatomy: Anatomy, sites: tuple[Site, ...]) -> Iterator[dict[Site, Tenso
     """The values at these sites, where those of units are changed: at post, where that is what act is."""
     values: dict[Site, Tensor] = {}
     tapped = {site if is_gated(anatomy, site) else site.at("post"): site for site in sites}
-    with watching(anatomy, tuple(tapped), lambda site, found: values.__setitem__(tapped[site], found.clone())):
+    with forward_hooks(anatomy, tuple(tapped), lambda site, found: values.__setitem__(tapped[site], found.clone())):
         yield values
 
 
@@ -123,7 +123,7 @@ def test_the_edits_are_those_of_the_mode() -> None:
 def test_the_plan_is_for_the_model_of_the_counts() -> None:
     model, other = pico.build("llama"), pico.build("llama", seed=1)
     anatomy = Anatomy.of(model)
-    counts = counted(anatomy, model=Identity.of(model, acts(anatomy)))
+    counts = counted(anatomy, model=ModelIdentity.of(model, acts(anatomy)))
     one_layer = {"fr": Neurons({"decoder.1.act": [3]})}
     plan = steering_plan(counts, one_layer, "fr")
     assert plan == steering_plan(counted(anatomy), one_layer, "fr").for_model(model)

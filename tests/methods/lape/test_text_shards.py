@@ -7,13 +7,13 @@ import pytest
 
 import pico
 from resect.methods.lape.text_shards import LanguageText
-from resect.models.encoding import Encoder
+from resect.models.encoding import PromptEncoder
 
 LINES = [f"line {place} of the text" for place in range(40)]
 
 
 def text_of(documents: Any = LINES, **settings: Any) -> LanguageText:
-    return LanguageText("en", documents, Encoder(pico.tokenizer("causal"), "causal"), **({"window": 10} | settings))
+    return LanguageText("en", documents, PromptEncoder(pico.tokenizer("causal"), "causal"), **({"window": 10} | settings))
 
 
 @pytest.mark.parametrize(

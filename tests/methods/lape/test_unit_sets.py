@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resect.core.address import Neurons
 from resect.core.errors import InputError
-from resect.methods.lape.unit_sets import jaccard, layers, overlap, stability
+from resect.methods.lape.unit_sets import jaccard, stability, unit_overlap, units_by_layer
 
 SITES = ("encoder.0.act", "decoder.0.act", "decoder.1.act")
 neurons = st.dictionaries(st.sampled_from(SITES), st.lists(st.integers(0, 7), max_size=5), max_size=3).map(Neurons)
@@ -21,7 +21,7 @@ def triples(units):
 
 @given(choices)
 def test_units_are_counted_by_layer_and_add_up(units):
-    found = layers(units, SITES, [8, 8, 8])
+    found = units_by_layer(units, SITES, [8, 8, 8])
     assert (found["sites"], found["width"]) == (list(SITES), [8, 8, 8])
     assert {language: sum(row) for language, row in found["units"].items()} == {name: chosen.count for name, chosen in units.items()}
     for language, row in found["units"].items():
@@ -31,14 +31,14 @@ def test_units_are_counted_by_layer_and_add_up(units):
 
 def test_units_that_lie_elsewhere_and_widths_that_are_missing_are_refused():
     with pytest.raises(InputError, match=r"decoder\.9\.act"):
-        layers({"en": Neurons({"decoder.9.act": [1]})}, SITES, [8, 8, 8])
+        units_by_layer({"en": Neurons({"decoder.9.act": [1]})}, SITES, [8, 8, 8])
     with pytest.raises(InputError, match="3 sites and 2 widths"):
-        layers({}, SITES, [8, 8])
+        units_by_layer({}, SITES, [8, 8])
 
 
 @given(choices)
 def test_overlap_is_that_of_the_sets(units):
-    found = overlap(units)
+    found = unit_overlap(units)
     sets = {language: {(site, unit) for _, site, unit in triples({language: chosen})} for language, chosen in units.items()}
     assert found["languages"] == list(units)
     for row, one in zip(zip(found["shared"], found["jaccard"], strict=True), units, strict=True):

@@ -12,11 +12,11 @@ import pico
 from naive import naive_logprob
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite, NotWritable, PromptTooLong
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.methods.laser.gradient_screening import golden, loss_gradients, promise, screen, slopes, spread
 from resect.models.encoding import Tokens
@@ -149,7 +149,7 @@ def test_a_planted_hurtful_component_is_named_first(name: str) -> None:
     beyond -= (beyond @ right.T) @ right
     worst = Decomposition.of(beyond).matrix(1)
     model.anatomy.write(planted, None, model.anatomy.weight(planted) + 0.01 * factors.values[kept - 1] * worst / worst.norm())
-    found = screen(model, questions, sites, Factors(model.anatomy), rhos=(0.3,))
+    found = screen(model, questions, sites, SvdCache(model.anatomy), rhos=(0.3,))
     assert list(found) == sites
     assert max(found, key=lambda site: found[site]) == planted
     assert found[planted] > 0
@@ -182,23 +182,23 @@ def test_answers_that_are_free_text_will_do() -> None:
     model = load("llama")
     examples = (Example({"text": "Who?"}, (), "the boy"), Example({"text": "What?"}, (), "a ball"))
     task = Task("free", examples, ("",), "{{ text }}")
-    found = screen(model, Questions(model, task, examples, "generation"), some_sites(model), Factors(model.anatomy))
+    found = screen(model, Questions(model, task, examples, "generation"), some_sites(model), SvdCache(model.anatomy))
     assert all(np.isfinite(list(found.values())))
 
 
 def test_what_was_screened_is_recalled_and_told() -> None:
-    model, journal, told = load("llama"), InMemory(), []
+    model, journal, told = load("llama"), MemoryJournal(), []
     questions, sites = questions_of(model), some_sites(model)
     work = {"journal": journal, "progress": lambda *step: told.append(step)}
-    found = screen(model, questions, sites, Factors(model.anatomy), **work)
+    found = screen(model, questions, sites, SvdCache(model.anatomy), **work)
     assert told[0] == ("taking gradients", 0, 5)
     assert told[-1] == ("decomposing", len(sites), len(sites))
     model.anatomy.write(sites[0], None, torch.nan)
     told.clear()
-    assert screen(model, questions, sites, Factors(model.anatomy), **work) == found
+    assert screen(model, questions, sites, SvdCache(model.anatomy), **work) == found
     assert not told
     with pytest.raises(NotFinite):
-        screen(model, questions, sites, Factors(model.anatomy), examples=3, **work)
+        screen(model, questions, sites, SvdCache(model.anatomy), examples=3, **work)
 
 
 # -- the model stays itself --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from report.matrix_folder import COMPARISON, EXAMPLES, PLAN, RECIPE, SELECT, STEPS, TRIALS, analyses, composed, reduced
 from report.run_folder import changed, measured, shown
-from resect.core.number_format import PAGE, PLAIN, Figures
+from resect.core.number_format import PAGE, PLAIN, MetricFormat
 from resect.report.page.html import page
 from resect.report.readers.laser_search import Sought
 from resect.report.readers.plan_summary import Surgery
@@ -156,7 +156,7 @@ def test_a_map_shows_every_candidate_and_no_bound_as_a_score(tmp_path):
 )
 def test_a_bound_stays_a_bound_when_it_is_rounded(metric, score, brief, exact):
     (candidate,) = sought([{**TRIALS[0], "score": score, "complete": False}]).candidates
-    figures = Figures(metric, PLAIN)
+    figures = MetricFormat(metric, PLAIN)
     assert candidate.briefly(figures) == brief and candidate.exactly(figures) == exact
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from report.language_folder import MINDS, steered
-from resect.core.number_format import Figures
+from resect.core.number_format import MetricFormat
 from resect.report.readers.steering import apart, steered_of
 
-SHARES = Figures()
+SHARES = MetricFormat()
 
 
 def result(befores, afters, to="fr", **more):

@@ -8,7 +8,7 @@ from resect.core.errors import BadTask, UnknownName
 
 from .base import Example, Task
 from .records import Paths, Placed, field_of, text_of
-from .sources import Source, check_split_by, words_hash
+from .sources import TaskSource, check_split_by, words_hash
 from .wording import ANSWER, closed
 
 GENDERS = ("male", "female")
@@ -69,7 +69,7 @@ MEMBERS = {
     ),
 }
 
-SOURCE = Source(
+SOURCE = TaskSource(
     task="bios",
     accepts=(
         "bios/gender and bios/profession read .parquet (as on the Hub), .csv and .jsonl files with hard_text, gender (0 or male, 1 or "

@@ -7,12 +7,12 @@ from resect.core.errors import BadTask
 
 from .base import Example, Task
 from .records import Paths, Placed, field_of, text_of
-from .sources import Source, check_split_by, words_hash
+from .sources import TaskSource, check_split_by, words_hash
 from .wording import ANSWER
 
 SAYS = "CounterFact (Meng et al. 2022): facts and their paraphrases, to be completed by a word."
 SPLIT_BY = ("fact", "subject")
-SOURCE = Source(
+SOURCE = TaskSource(
     task="counterfact",
     accepts=(
         "counterfact reads the list of ROME (counterfact.json: case_id, requested_rewrite with prompt, subject and target_true, "

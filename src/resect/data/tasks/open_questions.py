@@ -7,14 +7,14 @@ from resect.core.errors import BadTask
 
 from .base import Example, Task
 from .records import Paths, Placed, field_of, text_of
-from .sources import Source, check_split_by, words_hash
+from .sources import TaskSource, check_split_by, words_hash
 from .wording import ANSWER, closed
 
 #: Families of masked models: they fill few masks at once, or none well.
 _MASKED = ("bert", "roberta", "modernbert")
 
 HOTPOTQA_SAYS = "HotpotQA (Yang et al. 2018): questions on two articles at once, asked without the articles."
-HOTPOTQA = Source(
+HOTPOTQA = TaskSource(
     task="hotpotqa",
     accepts=(
         "hotpotqa reads the published files (hotpot_dev_fullwiki_v1.json and the like, or the Hub's .parquet; .jsonl too) with question "
@@ -31,7 +31,7 @@ HOTPOTQA_TEMPLATE = closed("question", "?") + " The answer is" + ANSWER
 ANSWER_WORDS, ANSWER_TOKENS = 10, 15
 
 WIKIDATA_SAYS = "BIG-bench's qa_wikidata (Srivastava et al. 2022): statements from Wikidata that break off before their last words."
-WIKIDATA = Source(
+WIKIDATA = TaskSource(
     task="wikidata",
     accepts=(
         "wikidata reads BIG-bench's qa_wikidata (task.json: examples with input and target; the Hub's .parquet: inputs and targets; "

@@ -17,7 +17,7 @@ from .records import Paths, Placed, Record, find_files, make_all, read_records
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """The places where the records of a benchmark are found.
 
     Parameters

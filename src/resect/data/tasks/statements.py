@@ -8,13 +8,13 @@ from resect.core.errors import BadTask
 
 from .base import Example, Task
 from .records import Paths, Placed, field_of, text_of
-from .sources import Source, check_split_by, words_hash
+from .sources import TaskSource, check_split_by, words_hash
 from .wording import ANSWER, closed
 
 TRUTH = ("true", "false")
 
 FEVER_SAYS = "FEVER (Thorne et al. 2018): claims on what Wikipedia says, true or false."
-FEVER = Source(
+FEVER = TaskSource(
     task="fever",
     accepts=(
         "fever reads the published files (paper_dev.jsonl, paper_test.jsonl: claim, and label SUPPORTS, REFUTES or NOT ENOUGH INFO) and "
@@ -31,7 +31,7 @@ FEVER_TEMPLATE = "Consider the following claim: " + closed("claim") + " Is this 
 _VERDICTS = {"supports": 0, "true": 0, "1": 0, "refutes": 1, "false": 1, "0": 1, "not enough info": None}
 
 TRUTHFULQA_SAYS = "TruthfulQA (Lin et al. 2022): each of its answers by itself, true or false."
-TRUTHFULQA = Source(
+TRUTHFULQA = TaskSource(
     task="truthfulqa",
     accepts=(
         "truthfulqa reads TruthfulQA.csv (Question, Correct Answers, Incorrect Answers, each separated by semicolons), .jsonl or .parquet "
@@ -49,7 +49,7 @@ TRUTHFULQA_OFFICIAL = _STATEMENT + " Is this statement true or false? This state
 
 RELATIONS = ("entailment", "non-entailment")
 EPISTEMIC_SAYS = "BIG-bench's epistemic_reasoning (Srivastava et al. 2022): does what one person knows entail what another does?"
-EPISTEMIC = Source(
+EPISTEMIC = TaskSource(
     task="epistemic",
     accepts=(
         "epistemic reads BIG-bench's epistemic_reasoning (task.json: examples with input, 'Premise: … Hypothesis: …', and target_scores; "

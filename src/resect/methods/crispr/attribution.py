@@ -17,12 +17,12 @@ from torch import Tensor
 
 from resect.core.address import Site
 from resect.models.encoding import Tokens
-from resect.models.forward import Rows
-from resect.models.hooks import watching_gradients
+from resect.models.forward import PaddedRows
+from resect.models.hooks import gradient_hooks
 from resect.models.language_model import LanguageModel
 
 
-class Reducer(Protocol):
+class GradientReducer(Protocol):
     """What becomes of the attributions of one batch."""
 
     def begin(self, logprobs: Float64[Tensor, " rows"]) -> None:
@@ -32,7 +32,7 @@ class Reducer(Protocol):
         """Told once a site: h and d(log P)/dh, [rows, tokens, units], and how many of each row's tokens are real; the rest is padding."""
 
 
-def attribute(model: LanguageModel, sites: Sequence[Site], tokens: Sequence[Tokens], reducer: Reducer) -> None:
+def attribute(model: LanguageModel, sites: Sequence[Site], tokens: Sequence[Tokens], reducer: GradientReducer) -> None:
     """Run one batch of rows forward and backward, and give the reducer h and d(log P)/dh at every site.
 
     Rows do not see each other, so the gradient of the sum over rows is each row's own.
@@ -45,13 +45,13 @@ def attribute(model: LanguageModel, sites: Sequence[Site], tokens: Sequence[Toke
         shape = (len(tokens), -1, values.shape[-1])  # some feed-forward blocks see rows and tokens as one axis
         reducer.add(site, values.reshape(shape), gradient.reshape(shape), lengths[_reads_encoder(site, rows)])
 
-    with torch.enable_grad(), _frozen(model), watching_gradients(model.anatomy, sites, tell):
+    with torch.enable_grad(), _frozen(model), gradient_hooks(model.anatomy, sites, tell):
         logprobs = model.forward.label_logprobs(rows).sum(dim=1)
         reducer.begin(logprobs.detach().double().cpu())
         logprobs.sum().backward()
 
 
-def _reads_encoder(site: Site, rows: Rows) -> bool:
+def _reads_encoder(site: Site, rows: PaddedRows) -> bool:
     """Whether a site runs over the encoder's tokens although the labels are the decoder's."""
     return rows.encoder_mask is not None and (site.stack == "encoder" or site.role in ("cross_k", "cross_v"))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.execution import Entry
-from resect.evaluation.answer_modes import Scoring
+from resect.evaluation.answer_modes import ScoreChoices
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
@@ -38,7 +38,7 @@ class BiasPair:
 
 
 @dataclass(frozen=True)
-class Rule:
+class BiasScoreRule:
     """How attributions become a score. The fields are those of `Crispr`."""
 
     tokens: Literal["max", "mean"] = "max"
@@ -49,7 +49,7 @@ class Rule:
     skill_batch: int = 0
 
 
-def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[BiasPair], rule: Rule) -> Entry:
+def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[BiasPair], rule: BiasScoreRule) -> Entry:
     """The bias score of every unit of `sites` for one instruction: address -> float64 [units].
 
     ŷ and y of an example are two rows of one batch, so that one forward and one backward pass serve both and all sites; they share no
@@ -78,19 +78,19 @@ def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[Bia
 
 
 @dataclass(frozen=True)
-class Looking:
+class LocateWork:
     """Bias scores as work for an engine: an item is the choices of some examples under one instruction, and which are golden."""
 
     model: LanguageModel
     sites: tuple[Site, ...]
-    rule: Rule
+    rule: BiasScoreRule
 
-    def __call__(self, item: tuple[Scoring, Int64[np.ndarray, " examples"]]) -> Entry:
+    def __call__(self, item: tuple[ScoreChoices, Int64[np.ndarray, " examples"]]) -> Entry:
         """As `bias_scores`."""
         return bias_scores(self.model, self.sites, pairs_of(*item), self.rule)
 
 
-def pairs_of(scoring: Scoring, gold: Int64[np.ndarray, " examples"]) -> list[BiasPair]:
+def pairs_of(scoring: ScoreChoices, gold: Int64[np.ndarray, " examples"]) -> list[BiasPair]:
     """For each example its biased label, which is the most probable wrong choice, and its golden one, with log P(ŷ).
 
     Scores the choices with the model as it is now. Raises NotFinite, OutOfMemory.
@@ -110,7 +110,7 @@ class _Reducer:
     It goes pair by pair: what is multiplied then lies in the cache, which on a CPU is twice as fast as whole batches.
     """
 
-    def __init__(self, groups: Sequence[Sequence[BiasPair]], rule: Rule) -> None:
+    def __init__(self, groups: Sequence[Sequence[BiasPair]], rule: BiasScoreRule) -> None:
         self._groups, self._rule = groups, rule
         pairs = [pair for group in groups for pair in group]
         self.tokens = [pair.biased for pair in pairs] + [pair.golden for pair in pairs]

@@ -16,7 +16,7 @@ import numpy as np
 
 from resect.core.address import Neurons, Site, select
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import Engine, InMemory, InProcess, Journal, Progress, map_once, silent
+from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
 from resect.core.scores import Scores
 from resect.data.tasks.base import Example, Task
 from resect.edits.neurons import Scale
@@ -24,10 +24,10 @@ from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.methods.base import Found
 from resect.models.language_model import LanguageModel
-from resect.search.size_search import CHOICES, SCALES, Choose, Trial, best, choose_size, most_asks
+from resect.search.size_search import CHOICES, SCALES, SizeChoice, Trial, best, choose_size, most_asks
 
 from .authors_split import is_official, official_draw, official_task
-from .bias_scores import Looking, Rule
+from .bias_scores import BiasScoreRule, LocateWork
 
 #: What a variant sets, where a field is left None.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -104,7 +104,7 @@ class Crispr:
     seed: int = 0
     n: int | None = None
     fraction: float | None = None
-    choose: Choose = "golden"
+    choose: SizeChoice = "golden"
     max_fraction: float | None = None
     gradient: Literal["probability", "log-probability"] | None = None
     pooling: Literal["joint", "apart"] | None = None
@@ -180,7 +180,7 @@ class Crispr:
         *,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Scores:
         """The bias score of every neuron of `sites`: float32 [units] a site, high = the biased answer runs through it.
 
@@ -191,12 +191,12 @@ class Crispr:
         sites = self.sites_of(model)
         asked = [Questions(model, self.asked(task), chosen) for chosen in drawn]
         items = [(questions, place) for questions in asked for place in range(len(task.instructions))]
-        entries = map_once(
-            Looking(model, sites, self._rule),
+        entries = map_resumable(
+            LocateWork(model, sites, self._rule),
             ((questions.scoring(place), questions.gold) for questions, place in items),
             [f"locate/{self._rule}/{'+'.join(map(str, sites))}/{questions.digest}/{place}" for questions, place in items],
-            engine=engine or InProcess(),
-            journal=journal or InMemory(),
+            engine=engine or LocalEngine(),
+            journal=journal or MemoryJournal(),
             progress=progress,
             stage="looking for bias neurons",
         )
@@ -221,7 +221,7 @@ class Crispr:
         scores: Scores | None = None,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Found:
         """Locate (or take `scores`), then choose how many neurons to cut by the accuracy on the *select* split.
 
@@ -275,8 +275,8 @@ class Crispr:
         return (self.locate_on,) if isinstance(self.locate_on, str) else self.locate_on
 
     @property
-    def _rule(self) -> Rule:
-        return Rule(**{field.name: getattr(self, field.name) for field in fields(Rule)})
+    def _rule(self) -> BiasScoreRule:
+        return BiasScoreRule(**{field.name: getattr(self, field.name) for field in fields(BiasScoreRule)})
 
     def _given_size(self, model: LanguageModel) -> int | None:
         """The number of neurons where it is not searched."""

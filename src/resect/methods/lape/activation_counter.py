@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.errors import NotFinite
-from resect.models.hooks import watching
+from resect.models.hooks import forward_hooks
 from resect.models.language_model import LanguageModel
 
 #: Tokens reduced at once on a CPU: so few that they stay in its cache from one operation to the next.
@@ -25,7 +25,7 @@ DEVICE_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
-class Counted:
+class WindowCounts:
     """What some windows hold.
 
     Attributes
@@ -45,7 +45,7 @@ def sites_of(model: LanguageModel) -> tuple[Site, ...]:
     return tuple(site for site in model.anatomy.moments if site.role == "act")
 
 
-def count(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], rows: int) -> Counted:
+def count(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], rows: int) -> WindowCounts:
     """Run windows of token ids through a model's stacks and count where the activation function's output is above 0.
 
     Parameters
@@ -76,7 +76,7 @@ def count(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], 
         )
     looked_at = window // 2 if model.kind == "encoder-decoder" else window
     active = {site: total[0].astype(np.int64) for site, total in totals.items()}
-    return Counted(len(windows) * looked_at, active, {site: total[1] for site, total in totals.items()})
+    return WindowCounts(len(windows) * looked_at, active, {site: total[1] for site, total in totals.items()})
 
 
 def run_stacks(model: LanguageModel, ids: Integer[Tensor, "rows window"]) -> None:
@@ -99,17 +99,17 @@ def _batch(
 ) -> dict[Site, Float64[Tensor, "2 units"]]:
     """Counts and sums of one batch, each where its layer is."""
     found: dict[Site, Tensor] = {}
-    reduced = Reducer()
+    reduced = ActivationReducer()
 
     def see(site: Site, values: Tensor) -> None:
         found[site] = reduced(values.reshape(-1, values.shape[-1]))  # some feed-forward blocks see rows and tokens as one axis
 
-    with watching(model.anatomy, sites, see):
+    with forward_hooks(model.anatomy, sites, see):
         run_stacks(model, torch.from_numpy(windows.astype(np.int64)).to(model.forward.device))
     return found
 
 
-class Reducer:
+class ActivationReducer:
     """Activations of many tokens to two numbers a unit: at how many tokens it is above 0, and the sum over them.
 
     torch's own sum of booleans first copies them into 64-bit integers, which would alone cost more than recording may. So comparisons

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 from resect.core.address import Neurons, Site
 from resect.core.errors import BadAddress, BadPlan, InputError, NotFinite, UnknownName, WrongModel
 from resect.core.files import read_arrays, write_arrays
-from resect.models.fingerprint import Identity, anatomy_of
+from resect.models.fingerprint import ModelIdentity, anatomy_of
 
 _ACTIVE, _SUM, _TOKENS = "active/", "sum/", "tokens"
 #: The largest whole number of 64 bits.
@@ -50,7 +50,7 @@ class Counts:
         tokens: Sequence[int],
         active: Mapping[Any, Any],
         sums: Mapping[Any, Any] | None = None,
-        model: Identity | None = None,
+        model: ModelIdentity | None = None,
     ) -> None:
         self.languages, self.model = tuple(map(str, languages)), model
         twice = sorted({name for name in self.languages if self.languages.count(name) > 1})
@@ -235,7 +235,7 @@ class Counts:
             languages, model = json.loads(metadata["languages"]), json.loads(metadata.get("model", "null"))
             active = {name.removeprefix(_ACTIVE): array for name, array in arrays.items() if name.startswith(_ACTIVE)}
             sums = {name.removeprefix(_SUM): array for name, array in arrays.items() if name.startswith(_SUM)}
-            identity = None if model is None else Identity.from_json(model)
+            identity = None if model is None else ModelIdentity.from_json(model)
             if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
                 raise InputError(f"its languages are no list of codes but {languages!r:.60}.")
             return cls(languages, arrays[_TOKENS].tolist(), active, sums or None, identity)

@@ -15,7 +15,7 @@ from resect.core.errors import InputError, NotFinite
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedUnits:
     """Which units are taken.
 
     Attributes
@@ -55,7 +55,7 @@ def entropy(values: Float64[np.ndarray, "languages units"]) -> Float64[np.ndarra
     return np.where(total > 0, -terms.sum(axis=0) + 0.0, np.inf)
 
 
-def by_entropy(values: Float64[np.ndarray, "languages units"], fraction: float, quantile: float) -> Chosen:
+def by_entropy(values: Float64[np.ndarray, "languages units"], fraction: float, quantile: float) -> SelectedUnits:
     """The units of lowest entropy among those that some language lifts above the bar; a unit belongs to every language that does.
 
     Parameters
@@ -81,10 +81,10 @@ def by_entropy(values: Float64[np.ndarray, "languages units"], fraction: float, 
     best = np.argsort(worth, kind="stable")[: round(fraction * units)]
     taken = np.zeros(units, dtype=bool)
     taken[best[np.isfinite(worth[best])]] = True
-    return Chosen(above & taken, bar)
+    return SelectedUnits(above & taken, bar)
 
 
-def most_active(probabilities: Float64[np.ndarray, "languages units"], sizes: Sequence[int], bar: float) -> Chosen:
+def most_active(probabilities: Float64[np.ndarray, "languages units"], sizes: Sequence[int], bar: float) -> SelectedUnits:
     """For each language the `sizes[language]` units that it activates most often, of those at more than the share `bar` of its tokens.
 
     Source: LAP in Tang et al. 2024 (arXiv:2402.16438), section 3.1. Differs from the source in: it says how many by "more than 95 %" and
@@ -95,10 +95,10 @@ def most_active(probabilities: Float64[np.ndarray, "languages units"], sizes: Se
         shares = probabilities[language]
         best = np.argsort(-shares, kind="stable")[:size]
         belongs[language, best[shares[best] > bar]] = True
-    return Chosen(belongs, bar)
+    return SelectedUnits(belongs, bar)
 
 
-def at_random(units: int, sizes: Sequence[int], seed: int) -> Chosen:
+def at_random(units: int, sizes: Sequence[int], seed: int) -> SelectedUnits:
     """For each language as many units as `sizes` says, drawn from all of them without regard to anything.
 
     Source: RS in Tang et al. 2024 (arXiv:2402.16438), section 3.1. Differs from the source in: nothing.
@@ -106,7 +106,7 @@ def at_random(units: int, sizes: Sequence[int], seed: int) -> Chosen:
     belongs = np.zeros((len(sizes), units), dtype=bool)
     for language, size in enumerate(sizes):
         belongs[language, np.random.default_rng([seed, language]).choice(units, size, replace=False)] = True
-    return Chosen(belongs)
+    return SelectedUnits(belongs)
 
 
 def specificity(values: Float64[np.ndarray, "languages units"]) -> Float64[np.ndarray, " units"]:

@@ -13,11 +13,11 @@ from jaxtyping import Float64, Int64
 from resect.core.errors import InputError
 from resect.core.execution import Journal
 
-from .activation_counter import Counted
-from .text_shards import LanguageText, Shard
+from .activation_counter import WindowCounts
+from .text_shards import LanguageText, TextShard
 
 
-class Lane:
+class LanguageStream:
     """One language of a recording.
 
     Parameters
@@ -38,8 +38,8 @@ class Lane:
         self.tokens: Int64[np.ndarray, " 2"] = np.zeros(2, dtype=np.int64)
         self.active: Int64[np.ndarray, "2 units"] = np.zeros((2, units), dtype=np.int64)
         self.sums: Float64[np.ndarray, "2 units"] = np.zeros((2, units))
-        self._coming: Iterator[Shard] = iter(())
-        self._waiting: Future[Shard | None] = Future()
+        self._coming: Iterator[TextShard] = iter(())
+        self._waiting: Future[TextShard | None] = Future()
 
     def recall(self) -> int:
         """Take up what the journal holds of this language: how many shards."""
@@ -51,7 +51,7 @@ class Lane:
 
     def open(self, tell: Callable[[], None]) -> bool:
         """Go to the first shard that is to be counted: whether the text before it is the one that was counted. Raises InputError."""
-        shard: Shard | None = None
+        shard: TextShard | None = None
         self._coming = self.text.shards()
         for _ in range(self.shards):
             shard = next(self._coming, None)
@@ -78,7 +78,7 @@ class Lane:
         self._waiting = self._reader.submit(next, self._coming, None)
 
     @property
-    def waiting(self) -> Shard | None:
+    def waiting(self) -> TextShard | None:
         """The next shard to be counted; None at the text's end. Raises InputError, and what reading the text raises."""
         return self._waiting.result()
 
@@ -87,7 +87,7 @@ class Lane:
         """Whether the text was read to its end and all of it was counted."""
         return self.waiting is None and self.text.ended and self.shards == self.handed_out  # in this order: until then it is being read
 
-    def add(self, found: Counted, digest: str, rows: int) -> None:
+    def add(self, found: WindowCounts, digest: str, rows: int) -> None:
         """Add what a shard holds, and keep it. Raises StorageFailure."""
         half = self.shards % 2
         self.tokens[half] += found.tokens

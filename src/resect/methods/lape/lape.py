@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, UnknownName
-from resect.core.execution import Engine, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, Progress, no_progress
 from resect.core.scores import Scores
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
@@ -17,8 +17,8 @@ from resect.models.language_model import LanguageModel
 
 from .activation_counter import sites_of
 from .counts import Counts
-from .entropy_selection import Chosen, at_random, by_entropy, most_active, specificity, steadiness
-from .parameter_variation import Changes
+from .entropy_selection import SelectedUnits, at_random, by_entropy, most_active, specificity, steadiness
+from .parameter_variation import ParameterChanges
 from .recording import Recording, record
 
 Selector = Literal["lape", "lap", "lave", "pv", "random"]
@@ -88,7 +88,7 @@ class Lape:
         *,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Counts:
         """How often each unit is active on each language's text: `recording(…).counts`. Parameters and errors as there."""
         return self.recording(model, texts, engine=engine, journal=journal, progress=progress).counts
@@ -100,7 +100,7 @@ class Lape:
         *,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Recording:
         """Count activations over the texts, with what is worth knowing of how that went.
 
@@ -128,7 +128,7 @@ class Lape:
             progress=progress,
         )
 
-    def select(self, counts: Counts, changes: Changes | None = None) -> dict[str, Neurons]:
+    def select(self, counts: Counts, changes: ParameterChanges | None = None) -> dict[str, Neurons]:
         """The units of each language, at `act`; a unit may belong to several languages, and a language may have none.
 
         Parameters
@@ -141,7 +141,7 @@ class Lape:
         chosen = self._chosen(counts, changes)
         return {name: counts.neurons(chosen.of(row).tolist()) for row, name in enumerate(counts.languages)}
 
-    def scores(self, counts: Counts, changes: Changes | None = None) -> Scores:
+    def scores(self, counts: Counts, changes: ParameterChanges | None = None) -> Scores:
         """How specific to languages each unit is: log(languages) − entropy, by the selector's values (LAPE's, where it has none)."""
         flat, values, start = specificity(self._values(counts, changes)), {}, 0
         for site, array in counts.active.items():
@@ -159,7 +159,7 @@ class Lape:
         found = {name: Plan((Scale(each, 0.0),) if each.count else ()) for name, each in units.items()}
         return found if model is None else {name: plan.for_model(model) for name, plan in found.items()}
 
-    def _values(self, counts: Counts, changes: Changes | None) -> Any:
+    def _values(self, counts: Counts, changes: ParameterChanges | None) -> Any:
         if self.selector == "lave":
             return counts.means()
         if self.selector != "pv":
@@ -173,7 +173,7 @@ class Lape:
             )
         return steadiness(changes.flat())
 
-    def _chosen(self, counts: Counts, changes: Changes | None) -> Chosen:
+    def _chosen(self, counts: Counts, changes: ParameterChanges | None) -> SelectedUnits:
         if self.selector in ("lape", "lave", "pv"):
             return by_entropy(self._values(counts, changes), self.fraction, self.quantile)
         probabilities = counts.probabilities()

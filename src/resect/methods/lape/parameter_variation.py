@@ -18,7 +18,7 @@ from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.errors import BadModel, InputError, NotFinite, WrongModel
-from resect.core.execution import InMemory, Journal, Progress, silent
+from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
 from resect.core.files import read_json
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import anatomy_of
@@ -34,7 +34,7 @@ _OWN = "Give the whole model, tuned from the one that is looked at, unquantised"
 
 
 @dataclass(frozen=True)
-class Changes:
+class ParameterChanges:
     """How much each unit changed in each language's tuning, relative to its own size: 0 not at all, 1 as much as it is large.
 
     Attributes
@@ -51,7 +51,9 @@ class Changes:
         return np.concatenate(list(self.by_site.values()), axis=1)
 
 
-def variation(model: Any, checkpoints: Mapping[str, str], *, journal: Journal | None = None, progress: Progress = silent) -> Changes:
+def parameter_changes(
+    model: Any, checkpoints: Mapping[str, str], *, journal: Journal | None = None, progress: Progress = no_progress
+) -> ParameterChanges:
     """The relative change ‖θ_k − θ_0‖ / ‖θ_0‖ of each unit under the tuning on each language k (Euclidean norm, float64).
 
     θ are the unit's weights: its row of `gate` and `up`, its column of `down`, and its entries of their biases. θ_0 is the model in memory;
@@ -69,7 +71,7 @@ def variation(model: Any, checkpoints: Mapping[str, str], *, journal: Journal | 
     Source: Tang et al. 2024 (arXiv:2402.16438), the baseline PV, as METHODS.md, section 2, describes it. Differs from the source in: what
     the weights of a unit are, and that its change is relative, is ours; the authors published no code for it.
     """
-    anatomy, held = anatomy_of(model), journal or InMemory()
+    anatomy, held = anatomy_of(model), journal or MemoryJournal()
     if not checkpoints:
         raise InputError("PV needs the model tuned on each language by itself: give --checkpoint LANG=PATH for each.")
     compared = _Compared.of(anatomy)
@@ -88,7 +90,7 @@ def variation(model: Any, checkpoints: Mapping[str, str], *, journal: Journal | 
                 held.keep(key, entry)
         rows.append(np.asarray(entry["changes"], dtype=np.float64))
         progress(STAGE, done + len(compared.sizes), total)
-    return Changes(tuple(checkpoints), compared.by_site(np.stack(rows)))
+    return ParameterChanges(tuple(checkpoints), compared.by_site(np.stack(rows)))
 
 
 def _teller(progress: Progress, done: int, total: int) -> Callable[[int], None]:

@@ -16,16 +16,16 @@ import numpy as np
 from jaxtyping import Int32
 
 from resect.core.errors import InputError
-from resect.core.execution import Engine, InMemory, InProcess, Journal, Progress, silent
-from resect.models.fingerprint import Identity
+from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
+from resect.models.fingerprint import ModelIdentity
 from resect.models.language_model import LanguageModel
 from resect.models.text_windows import WINDOW
 
-from .activation_counter import Counted, count, sites_of
+from .activation_counter import WindowCounts, count, sites_of
 from .counts import Counts
-from .language_stream import Lane
-from .stability import Select, Steps
-from .text_shards import SHARD_TOKENS, LanguageText, Shard
+from .language_stream import LanguageStream
+from .stability import Select, StabilityTracker
+from .text_shards import SHARD_TOKENS, LanguageText, TextShard
 
 STAGE = "recording"
 #: The longest window if none is asked for.
@@ -86,7 +86,7 @@ def record(
     shard_tokens: int = SHARD_TOKENS,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Recording:
     """Count at how many tokens of each language every unit is active, and add up its activations.
 
@@ -116,17 +116,17 @@ def record(
         raise InputError("There is no language to record: give each its text.")
     if until_stable and select is None:
         raise InputError("until_stable watches the selected set, so it needs `select`; give one, or leave until_stable out.")
-    window, journal = window_of(model, window), InMemory() if journal is None else journal
+    window, journal = window_of(model, window), MemoryJournal() if journal is None else journal
     settings = f"{window}/{tokens}/{until_stable}/{shard_tokens}"
     read = [LanguageText(name, texts[name], model.encoder, window, tokens, shard_tokens) for name in texts]
     units = sum(map(model.anatomy.width, sites_of(model)))
     reader = ThreadPoolExecutor(1)
     try:
-        lanes = [Lane(text, units, f"{STAGE}/{text.language}/{settings}", journal, reader) for text in read]
+        lanes = [LanguageStream(text, units, f"{STAGE}/{text.language}/{settings}", journal, reader) for text in read]
         others = _take_up(lanes, progress)
-        steps = Steps(select, f"{STAGE}/steps/{settings}/{'/'.join(texts)}", journal, anew=bool(others))
+        steps = StabilityTracker(select, f"{STAGE}/steps/{settings}/{'/'.join(texts)}", journal, anew=bool(others))
         recorder = _Recorder(model, lanes, steps, until_stable)
-        recorder.run(engine or InProcess(), progress)
+        recorder.run(engine or LocalEngine(), progress)
         return recorder.result(tokens, others)
     finally:
         reader.shutdown(cancel_futures=True)
@@ -144,12 +144,12 @@ class CountWindows:
     model: LanguageModel
     rows: int
 
-    def __call__(self, item: tuple[str, Int32[np.ndarray, "windows window"]]) -> Counted:
+    def __call__(self, item: tuple[str, Int32[np.ndarray, "windows window"]]) -> WindowCounts:
         """Count. Raises NotFinite, OutOfMemory."""
         return count(self.model, item[1], self.rows)
 
 
-def _take_up(lanes: Sequence[Lane], progress: Progress) -> list[str]:
+def _take_up(lanes: Sequence[LanguageStream], progress: Progress) -> list[str]:
     """Open all lanes where they were left: the names of those whose text is another. Raises InputError."""
     total, done = sum(lane.recall() for lane in lanes), itertools.count(1)
     if total:
@@ -160,14 +160,14 @@ def _take_up(lanes: Sequence[Lane], progress: Progress) -> list[str]:
 class _Recorder:
     """All languages, by turns."""
 
-    def __init__(self, model: LanguageModel, lanes: Sequence[Lane], steps: Steps, until_stable: bool) -> None:
+    def __init__(self, model: LanguageModel, lanes: Sequence[LanguageStream], steps: StabilityTracker, until_stable: bool) -> None:
         self._model, self._lanes, self._steps, self._until_stable = model, lanes, steps, until_stable
         self._sites = sites_of(model)
-        self._identity = Identity.of(model, self._sites)
+        self._identity = ModelIdentity.of(model, self._sites)
         size = model.batches.size(lanes[0].text.window, "windows")
         # The size that was found before the kill, since sums depend on it in their last bits.
         self._rows = next((lane.rows for lane in lanes if lane.shards and model.batches.is_automatic), size)
-        self._handed_out: deque[tuple[Lane, Shard, int]] = deque()
+        self._handed_out: deque[tuple[LanguageStream, TextShard, int]] = deque()
 
     def run(self, engine: Engine, progress: Progress) -> None:
         """Count all that is to be counted. Raises what the work raises, StorageFailure."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from resect.core.address import Stack
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Engine, Entry, InMemory, InProcess, Journal, Progress, map_once, silent
+from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
 from resect.models.encoding import Ids
 from resect.models.language_model import LanguageModel
 
@@ -38,7 +38,7 @@ def similarity(
     limit: int | None = SENTENCES,
     engine: Engine | None = None,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """For each layer the mean cosine of the embeddings of parallel sentences, over sentences and pairs of languages.
 
@@ -70,12 +70,12 @@ def similarity(
     languages = tuple(parallel)
     items = list(_items(model, sentences))
     key = hashlib.sha256(json.dumps([languages, sentences, len(items)]).encode()).hexdigest()[:16]
-    found = map_once(
+    found = map_resumable(
         _Comparing(model),
         items,
         [f"similarity/{key}/{place}" for place in range(len(items))],
-        engine=engine or InProcess(),
-        journal=journal or InMemory(),
+        engine=engine or LocalEngine(),
+        journal=journal or MemoryJournal(),
         progress=progress,
         stage=STAGE,
     )

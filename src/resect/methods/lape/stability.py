@@ -25,7 +25,7 @@ TOO_SHORT = (
 )
 
 
-class Steps:
+class StabilityTracker:
     """The sets that were selected on the way, each beside the one before.
 
     Parameters

@@ -15,7 +15,7 @@ from resect.core.errors import InputError, UnknownName, WrongModel
 from resect.edits.base import Edit
 from resect.edits.neurons import Clamp, Scale, Shift
 from resect.edits.plan import Plan
-from resect.models.fingerprint import Identity, matrix_at
+from resect.models.fingerprint import ModelIdentity, matrix_at
 
 from .counts import Counts
 
@@ -117,7 +117,7 @@ def _deactivated(units: Mapping[str, Neurons], to: str, source: str) -> Neurons:
     return found
 
 
-def _identity(model: Identity | None, sites: tuple[Site, ...]) -> Identity | None:
+def _identity(model: ModelIdentity | None, sites: tuple[Site, ...]) -> ModelIdentity | None:
     """What an identity says of these sites; None where it says nothing."""
     wanted = {matrix_at(site) for site in sites}
     marks = tuple(mark for mark in model.marks if mark.site in wanted) if model else ()

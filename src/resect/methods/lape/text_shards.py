@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from resect.core.errors import InputError
-from resect.models.encoding import Encoder, Ids
-from resect.models.text_windows import Packing
+from resect.models.encoding import Ids, PromptEncoder
+from resect.models.text_windows import WindowPacker
 
 #: Tokens of a shard where nothing asks for fewer: minutes of work for a large model on a CPU, seconds on a GPU.
 SHARD_TOKENS = 65_536
@@ -25,7 +25,7 @@ _DOCUMENTS, _CHARACTERS = 256, 2**18
 
 
 @dataclass(frozen=True)
-class Shard:
+class TextShard:
     """Some windows of token ids, and the digest of all windows up to these."""
 
     windows: Int32[np.ndarray, "windows window"]
@@ -53,7 +53,7 @@ class LanguageText:
         self,
         language: str,
         documents: Iterable[str],
-        encoder: Encoder,
+        encoder: PromptEncoder,
         window: int,
         tokens: int | None = None,
         shard_tokens: int = SHARD_TOKENS,
@@ -75,7 +75,7 @@ class LanguageText:
         self._read, self._encoded, self._windows = 0, 0, 0
         self._begun = False
 
-    def shards(self) -> Iterator[Shard]:
+    def shards(self) -> Iterator[TextShard]:
         """The shards from the beginning on.
 
         Raises InputError for what is no text, and for documents that can be read only once and were.
@@ -111,14 +111,14 @@ class LanguageText:
             return share
         return self._read / max(1, len(self._documents)) if isinstance(self._documents, Sized) else None
 
-    def _shards(self, documents: Iterator[str]) -> Iterator[Shard]:
-        packing, digest = Packing(self.window), hashlib.blake2b(digest_size=16)
+    def _shards(self, documents: Iterator[str]) -> Iterator[TextShard]:
+        packing, digest = WindowPacker(self.window), hashlib.blake2b(digest_size=16)
         windows = itertools.islice(packing.windows(self._ids(documents)), self._limit)
         while held := list(itertools.islice(windows, self._shard)):
             found = np.array(held, dtype=np.int32)
             digest.update(found.astype("<i4").tobytes())
             self._windows += len(found)
-            yield Shard(found, digest.hexdigest())
+            yield TextShard(found, digest.hexdigest())
         self.ended = self._windows != self._limit
         self.dropped = packing.dropped
 

@@ -13,7 +13,7 @@ from resect.core.errors import InputError
 Units = Mapping[str, Neurons]
 
 
-def layers(units: Units, sites: Sequence[Site | str], widths: Sequence[int]) -> dict[str, Any]:
+def units_by_layer(units: Units, sites: Sequence[Site | str], widths: Sequence[int]) -> dict[str, Any]:
     """How many units of each language lie in each layer.
 
     Parameters
@@ -39,7 +39,7 @@ def layers(units: Units, sites: Sequence[Site | str], widths: Sequence[int]) -> 
     return {"sites": [str(site) for site in known], "width": [int(width) for width in widths], "units": counted}
 
 
-def overlap(units: Units) -> dict[str, Any]:
+def unit_overlap(units: Units) -> dict[str, Any]:
     """How many units each two languages share, and which share of what either has (Jaccard; 0.0 where neither has any).
 
     Returns `{"languages": […], "shared": [[int]], "jaccard": [[float]]}`, both symmetric, a language's own number on the diagonal.

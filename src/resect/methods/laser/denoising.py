@@ -11,15 +11,15 @@ from typing import Any
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, Progress, no_progress
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.text_passages import Passages
 from resect.methods.base import Found
 from resect.models.language_model import LanguageModel
-from resect.search.candidate_scoring import Sweep
-from resect.search.elimination import Bar, Climb
+from resect.search.candidate_scoring import CandidateScorer
+from resect.search.elimination import GreedyComposition, Threshold
 
 from .candidate_matrices import reducible
 from .marchenko_pastur import kept_rank, noise_edge
@@ -54,25 +54,29 @@ class Denoising:
         model: LanguageModel,
         passages: Passages,
         *,
-        factors: Factors | None = None,
+        factors: SvdCache | None = None,
         state_memory: int | None = None,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Found:
         """Reduce one matrix after the other, from the last layer down, to what stands above its noise edge; keep it while the text allows.
 
         passages : plain text by which is accepted; report on other text
         Raises BadAddress, NotFinite, NotWritable, OutOfMemory.
         """
-        factors = factors or Factors(model.anatomy)
+        factors = factors or SvdCache(model.anatomy)
         sites = sorted(self.sites_of(model), key=lambda site: (site.stack == "encoder", -site.layer))
-        sweep = Sweep(passages, factors, state_memory=state_memory, purpose="text", engine=engine, journal=journal, progress=progress)
+        sweep = CandidateScorer(
+            passages, factors, state_memory=state_memory, purpose="text", engine=engine, journal=journal, progress=progress
+        )
         # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
         floor = sweep.base_total - passages.allowance(self.rise)
         lines, stage = list[dict[str, Any]](), "reducing to the edge of noise"
         found = cache(lambda number: self._candidate(model, sites[number], factors))
-        climb = Climb(sweep, lambda number: [edit for edit in found(number)[:1] if edit], len(sites), sweep.start, Bar(floor), rises=False)
+        climb = GreedyComposition(
+            sweep, lambda number: [edit for edit in found(number)[:1] if edit], len(sites), sweep.start, Threshold(floor), rises=False
+        )
         progress(stage, 0, len(sites))
         for number, steps in enumerate(climb.steps()):
             line: dict[str, Any] = {"site": str(sites[number]), **found(number)[1]}
@@ -90,7 +94,7 @@ class Denoising:
         plan = Plan(tuple(climb.kept)).for_model(model) if climb.kept else Plan()
         return Found(plan, None, tuple(lines), notes, {"rise": self.rise})
 
-    def _candidate(self, model: LanguageModel, site: Site, factors: Factors) -> tuple[ReduceRank | None, dict[str, Any]]:
+    def _candidate(self, model: LanguageModel, site: Site, factors: SvdCache) -> tuple[ReduceRank | None, dict[str, Any]]:
         """The reduction of a matrix to what stands above noise; None where all of it does."""
         shape, values = model.anatomy.shape(site), factors.values(site)
         rank = kept_rank(values, shape)

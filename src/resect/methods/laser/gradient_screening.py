@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import InMemory, Journal, Progress, silent
+from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
 from resect.edits.svd import Decomposition, share
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.models.anatomy import Anatomy
 from resect.models.encoding import Tokens
@@ -39,12 +39,12 @@ def screen(
     model: LanguageModel,
     questions: Questions,
     sites: Sequence[Site],
-    factors: Factors,
+    factors: SvdCache,
     *,
     examples: int = 100,
     rhos: Sequence[float] = RHOS,
     journal: Journal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[Site, float]:
     """How much each matrix promises to gain by a reduction: high is promising. In the order of `sites`.
 
@@ -60,7 +60,7 @@ def screen(
 
     Raises InputError where there is nothing to ask, NotWritable, NotFinite, PromptTooLong, OutOfMemory.
     """
-    journal = journal or InMemory()
+    journal = journal or MemoryJournal()
     chosen = spread(questions.pairs, len(questions.task.instructions), examples)
     settings = [list(map(str, sites)), chosen, list(rhos)]
     key = f"screen/{questions.digest}/{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}"
@@ -115,7 +115,7 @@ def golden(questions: Questions, pairs: Sequence[int]) -> list[Tokens]:
 
 
 def loss_gradients(
-    model: LanguageModel, sites: Sequence[Site], rows: Sequence[Tokens], *, progress: Progress = silent
+    model: LanguageModel, sites: Sequence[Site], rows: Sequence[Tokens], *, progress: Progress = no_progress
 ) -> dict[Site, Float[Tensor, "out inside"]]:
     """∂L/∂W of each matrix, L the mean over rows of −log P(label); in float32 or better, on the matrix' device.
 

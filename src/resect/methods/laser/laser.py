@@ -11,21 +11,21 @@ from typing import Any, Literal, get_args
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import Engine, InMemory, InProcess, Journal, Progress, silent
+from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
 from resect.data.tasks.base import Task
 from resect.data.texts import shipped
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Keep
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.methods.base import Found
 from resect.models.language_model import LanguageModel
-from resect.search.candidate_scoring import Sweep
+from resect.search.candidate_scoring import CandidateScorer
 
 from .candidate_matrices import reducible
 from .gradient_screening import screen
 from .published_choices import published
-from .search import Searching
+from .search import ReductionSearch
 
 #: The shares of the rank that are tried (the paper's Table 5, and the .4 that its Table 3 reports).
 RHOS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01)
@@ -166,11 +166,11 @@ class Laser:
         task: Task,
         *,
         texts: Sequence[str] | None = None,
-        factors: Factors | None = None,
+        factors: SvdCache | None = None,
         state_memory: int | None = None,
         engine: Engine | None = None,
         journal: Journal | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Found:
         """Choose what to reduce on the *select* split. The plan is empty where nothing is better than nothing.
 
@@ -183,11 +183,11 @@ class Laser:
 
         Never sees the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
         """
-        questions, factors = self.questions(model, task), factors or Factors(model.anatomy)
-        engine, journal = engine or InProcess(), journal or InMemory()
+        questions, factors = self.questions(model, task), factors or SvdCache(model.anatomy)
+        engine, journal = engine or LocalEngine(), journal or MemoryJournal()
         theirs = published(model, task.name) if self.published else None
         sites, notes = () if theirs else self.sites_of(model), list[str]()
-        sweep = Sweep(
+        sweep = CandidateScorer(
             questions,
             factors,
             state_memory=state_memory,
@@ -198,7 +198,7 @@ class Laser:
             journal=journal,
             progress=progress,
         )
-        work = Searching(lambda site: self.edits(model, site), self.bound, model, questions, sweep, engine, journal, progress)
+        work = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, sweep, engine, journal, progress)
         if theirs:
             return work.published(self.edit(theirs.site, theirs.rho))
         if self.screen:

@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resect.core.address import Site
-from resect.core.execution import Engine, Entry, Journal, Progress, map_once
+from resect.core.execution import Engine, Entry, Journal, Progress, map_resumable
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.methods.base import Found
 from resect.models.language_model import LanguageModel
-from resect.search.candidate_scoring import Sweep
-from resect.search.edited_model import Station
-from resect.search.elimination import Bar, Climb, Tally, race, winners
+from resect.search.candidate_scoring import CandidateScorer
+from resect.search.edited_model import EditEvaluator
+from resect.search.elimination import GreedyComposition, PartialScore, Threshold, best_candidates, eliminate
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextLogprobWork:
     """Plain text, read under one edit after the other."""
 
-    station: Station
+    station: EditEvaluator
     texts: tuple[str, ...]
 
     def __call__(self, edit: ReduceRank) -> Entry:
@@ -33,7 +33,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Searching:
+class ReductionSearch:
     """One search, with what it works on.
 
     edits : the candidates at one matrix, from the smallest rank up
@@ -44,7 +44,7 @@ class Searching:
     bound: bool
     model: LanguageModel
     questions: Questions
-    sweep: Sweep
+    sweep: CandidateScorer
     engine: Engine
     journal: Journal
     progress: Progress
@@ -53,9 +53,9 @@ class Searching:
         """The one reduction that scores highest."""
         sweep, teams = self.sweep, [self.edits(site) for site in sites]
         edits = [edit for team in teams for edit in team]
-        tallies = race(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, progress=self.progress)
+        tallies = eliminate(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, progress=self.progress)
         lines = tuple(self._line(edit, tally) for edit, tally in zip(edits, tallies, strict=True))
-        best = winners(tallies, sweep.base_total)
+        best = best_candidates(tallies, sweep.base_total)
         if not best:
             return self._found((), lines, sweep.base_total)
         chosen = edits[best[0]] if len(best) == 1 else self._gentlest([edits[place] for place in best], texts)
@@ -66,8 +66,8 @@ class Searching:
         sweep, lines, stage = self.sweep, list[dict[str, Any]](), "composing"
         order = sorted(sites, key=lambda site: (site.stack == "encoder", -site.layer))
         curve: list[dict[str, Any]] = [{"site": None, "rho": None, "rank": None, "select": sweep.mean(sweep.base_total)}]
-        bar = Bar(sweep.base_total, beaten=True, bound=self.bound)
-        climb = Climb(sweep, lambda number: self.edits(order[number]), len(order), sweep.start, bar, rises=True)
+        bar = Threshold(sweep.base_total, beaten=True, bound=self.bound)
+        climb = GreedyComposition(sweep, lambda number: self.edits(order[number]), len(order), sweep.start, bar, rises=True)
         self.progress(stage, 0, len(order))
         for done, steps in enumerate(climb.steps(), start=1):
             for edit, tally, is_kept in steps:
@@ -87,14 +87,14 @@ class Searching:
         """Of candidates that score alike, the one under which plain text is the most probable; then the smaller rank, then model order."""
         keys = [f"harm/{Plan((edit,)).digest}" for edit in edits]
         told: dict[str, Any] = {"journal": self.journal, "progress": self.progress, "stage": "reading plain text, to choose between equals"}
-        read = map_once(Reading(self.sweep.station, tuple(texts)), edits, keys, engine=self.engine, **told)
+        read = map_resumable(TextLogprobWork(self.sweep.station, tuple(texts)), edits, keys, engine=self.engine, **told)
         harm = [-float(str(entry["logprob"])) for entry in read]
         return edits[min(range(len(edits)), key=lambda place: (harm[place], self._rank(edits[place]), place))]
 
     def _rank(self, edit: ReduceRank) -> int:
         return edit.rank(self.model.anatomy.shape(edit.site))
 
-    def _line(self, edit: ReduceRank, tally: Tally) -> dict[str, Any]:
+    def _line(self, edit: ReduceRank, tally: PartialScore) -> dict[str, Any]:
         """A candidate as a line of trials.jsonl; the score of one that was given up is the best that it could still have reached."""
         return {
             "site": str(edit.site),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, PAGE, Figures, count
+from resect.core.number_format import DASH, PAGE, MetricFormat, plural
 from resect.report.charts.heatmap import heat
 from resect.report.readers.open_answers import RANDOM, Question, Questions, Said, Scored, empties, same
 from resect.report.readers.steering import Pair, Steered, remarks
@@ -17,7 +17,7 @@ from .sections import Figure, Fold, Quotation, Section, Voice
 
 #: Questions of a language that are quoted; languages of which one stands open; steered prompts of a result, and those that stand open.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
-SHARES = Figures("accuracy", PAGE)
+SHARES = MetricFormat("accuracy", PAGE)
 SILENT = "Empty answers, and those whose language is unclear (mostly for being short), count as in no language."
 _CODE = re.compile("[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
@@ -33,11 +33,11 @@ def open_questions(found: Questions | None, answers: Sequence[Question]) -> Sect
         table = _table(found)
         asked = [int(number) for number in found.n.values()]
         size = "" if found.new_tokens is None else f", answers of at most {found.new_tokens:,} tokens"
-        words += [f"{count(sum(asked), 'questions')} in {count(len(asked), 'languages')}{size}."] if asked else []
+        words += [f"{plural(sum(asked), 'questions')} in {plural(len(asked), 'languages')}{size}."] if asked else []
         words += [SILENT] if any(any(found.silence(name)) for name in found.n) else []
         words += [] if found.accuracy else ["Which language the answers are in was not identified."]
         words += [] if found.quality else ["The answers were not judged: their quality is not known."]
-        words += [f"{count(found.unjudged, 'answers')} got no number from the judge, and count nowhere."] if found.unjudged else []
+        words += [f"{plural(found.unjudged, 'answers')} got no number from the judge, and count nowhere."] if found.unjudged else []
         folds += [fold for fold in (_map(found.accuracy, True), _map(found.quality, False)) if fold is not None]
     by_language: dict[str, list[Question]] = {}
     for question in answers:

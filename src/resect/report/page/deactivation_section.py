@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, PAGE, count
+from resect.core.number_format import DASH, PAGE, plural
 from resect.report.charts.heatmap import Shade, heat
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.deactivation import Table as Cells
@@ -37,7 +37,7 @@ def matrix(effects: Effects) -> Section:
     chosen = frozenset((row, column) for row, column in enumerate(effects.strongest) if column is not None)
     drawn = [_map(effects, effects.loss.change, "The row's units off", shade, chosen)]
     if random is not None:
-        over = "" if draws is None else " (one draw)" if draws == 1 else f" (mean of {count(draws, 'draws')})"
+        over = "" if draws is None else " (one draw)" if draws == 1 else f" (mean of {plural(draws, 'draws')})"
         drawn.append(_map(effects, random.loss, f"Random units off{over}", shade))
     else:
         words.append("Random units were not switched off, so that there is no control.")

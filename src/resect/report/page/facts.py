@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.errors import InputError
-from resect.core.number_format import DASH, PAGE, Figures, arrow, count, few_groups
+from resect.core.number_format import DASH, PAGE, MetricFormat, arrow, few_groups, plural
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.laser_search import Sought
 from resect.report.readers.plan_summary import OF_MATRICES, Surgery
@@ -56,7 +56,7 @@ def status(reading: Reading) -> Status:
     """What the numbers say, or that there are none yet."""
     comparison, cut = reading.comparison, reading.cut
     if comparison is None:
-        kept = count(reading.run.journal.count, "finished work items")
+        kept = plural(reading.run.journal.count, "finished work items")
         return Status("Not finished", "…", "open", f"There is no comparison yet; {kept} are kept, and the job goes on from there.")
     change = comparison["difference"]
     if cut is None:
@@ -76,7 +76,7 @@ def status(reading: Reading) -> Status:
         return Status("Helps, at a price", "≈", "open", says)
     if helped(comparison):
         return Status("Helps", "✓", "good", says)
-    told = Figures(comparison["metric"]).verdict(change["interval"])
+    told = MetricFormat(comparison["metric"]).verdict(change["interval"])
     if told == "improved":
         rivals = "other matrices" if cut.surgery.is_of_matrices else "random cuts"
         return Status(f"No better than {rivals}", "≈", "open", says)
@@ -85,7 +85,7 @@ def status(reading: Reading) -> Status:
     return Status("No reliable change", "≈", "open", says)
 
 
-def tiles(reading: Reading, figures: Figures) -> list[Tile]:
+def tiles(reading: Reading, figures: MetricFormat) -> list[Tile]:
     """The numbers that stand beside the verdict."""
     comparison, cut, found = reading.comparison, reading.cut, []
     if cut is not None and cut.surgery.is_of_matrices:
@@ -143,7 +143,7 @@ def what_was_asked(reading: Reading) -> list[Fact]:
     wording = "in the words of its template" if not recipe.template else f"in the words of {_told(recipe.template)}"
     given = f"The instructions are those of {_told(recipe.instructions)}." if recipe.instructions else ""
     known = comparison["n_instructions"] if comparison else None
-    asked_under = "its instructions" if known is None else count(known, "instructions")
+    asked_under = "its instructions" if known is None else plural(known, "instructions")
     chat = "Wrapped in the tokenizer's chat template." if recipe.chat_template else ""
     metric = comparison["metric"] if comparison else recipe.metric or "accuracy"
     facts = {
@@ -167,16 +167,16 @@ def _splits(reading: Reading) -> list[str]:
     if recipe.method in OF_MATRICES:
         sought = Sought.of(reading.trials, comparison)
         known = sought is not None and sought.n_examples is not None
-        chose = [f"select: {count(sought.n_examples, 'examples')} chose what is reduced."] if sought is not None and known else []
+        chose = [f"select: {plural(sought.n_examples, 'examples')} chose what is reduced."] if sought is not None and known else []
         return [*chose, *_tested(reading), _limited(recipe)]
     drawn = reading.scores.provenance.get("examples") if reading.scores is not None else None
     looked_at = len(drawn[0]) if isinstance(drawn, list) and drawn and isinstance(drawn[0], list) else recipe.samples
     tagged = f" with the tag {' and '.join(recipe.locate_on)}" if recipe.locate_on else ""
-    told = [f"locate: {count(looked_at, 'examples')}{tagged} found the neurons (seed {recipe.seed})."]
+    told = [f"locate: {plural(looked_at, 'examples')}{tagged} found the neurons (seed {recipe.seed})."]
     instructions = comparison["n_instructions"] if comparison else None
     pairs = max((trial["examples"] or 0 for trial in reading.trials), default=0.0)
     if pairs:
-        size = count(int(pairs), "answers") if not instructions else count(int(pairs) // instructions, "examples")
+        size = plural(int(pairs), "answers") if not instructions else plural(int(pairs) // instructions, "examples")
         told.append(f"select: {size} chose how many are cut.")
     return [*told, *_tested(reading), _limited(recipe)]
 
@@ -187,9 +187,9 @@ def _tested(reading: Reading) -> list[str]:
     if comparison is None:
         return []
     if Denoised.of(comparison) is not None:
-        return [f"{count(comparison['n_examples'], 'passages')} of plain text are what is reported; the search never saw them."]
-    groups = count(comparison["n_groups"], "groups")
-    told = f"test: {count(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them."
+        return [f"{plural(comparison['n_examples'], 'passages')} of plain text are what is reported; the search never saw them."]
+    groups = plural(comparison["n_groups"], "groups")
+    told = f"test: {plural(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them."
     return [told, few_groups(comparison["n_groups"])]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from resect.core.address import ROLES, STACKS, Site
-from resect.core.number_format import Figures
+from resect.core.number_format import MetricFormat
 from resect.core.scores import Scores
 from resect.report.charts.estimates_and_curves import Bar, bars, curve
 from resect.report.charts.heatmap import heat
@@ -22,7 +22,7 @@ RANKS = (50, 400)
 SNUG = 7
 
 
-def result_chart(comparison: Object, surgery: Surgery, figures: Figures) -> Markup:
+def result_chart(comparison: Object, surgery: Surgery, figures: MetricFormat) -> Markup:
     """All estimates on one axis."""
     rows = []
     for kind, label, estimate in estimates(comparison, surgery):
@@ -32,7 +32,7 @@ def result_chart(comparison: Object, surgery: Surgery, figures: Figures) -> Mark
     return Markup(bars(rows, title=title, share=figures.is_share, reference=comparison["base"]["mean"]))
 
 
-def search_curve(reading: Reading, figures: Figures) -> Markup | None:
+def search_curve(reading: Reading, figures: MetricFormat) -> Markup | None:
     """The score on the select split against n."""
     points = [(trial["size"], trial["score"]) for trial in reading.trials if "size" in trial]
     if len(points) < 3:

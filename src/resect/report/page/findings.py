@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, LOST, PAGE, Figures, count
+from resect.core.number_format import DASH, LOST, PAGE, MetricFormat, plural
 from resect.report.charts.estimates_and_curves import Bar, bars, curve
 from resect.report.charts.lines_and_bars import Series, columns
 from resect.report.readers.analyses import Analyses, Components, Frequency, Growth, Paraphrases, Perplexity, Temperature
@@ -20,7 +20,7 @@ from .spectra_section import levels, losses, short, spectra
 
 #: Answers that are quoted.
 QUOTED = 8
-SHARES = Figures("accuracy", PAGE)
+SHARES = MetricFormat("accuracy", PAGE)
 
 
 def sections(found: Analyses, surgery: Surgery, changed: Sequence[Mapping[str, Any]] = ()) -> list[Section]:
@@ -41,7 +41,7 @@ def sections(found: Analyses, surgery: Surgery, changed: Sequence[Mapping[str, A
 
 def _limited(section: Section, limit: int | None) -> Section:
     """A section with what is to be said of an analysis that was not made on all examples."""
-    told = () if limit is None else (f"Asked on at most {count(limit, 'examples')} of the task.",)
+    told = () if limit is None else (f"Asked on at most {plural(limit, 'examples')} of the task.",)
     return replace(section, words=(*section.words, *told))
 
 
@@ -147,7 +147,7 @@ def _paraphrases(found: Paraphrases) -> Section:
 
 def _frequency(found: Frequency) -> Section:
     """Accuracy by how often a fact occurs in a corpus."""
-    metric, figures = found.asked.metric, Figures(found.asked.metric, PAGE)
+    metric, figures = found.asked.metric, MetricFormat(found.asked.metric, PAGE)
     series = [Series("before", found.base, "base"), Series("after", found.edited)]
     series = [one for one in series if any(value is not None for value in one.values)]
     drawn = (

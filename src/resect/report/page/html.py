@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from resect.core.errors import InputError
 from resect.core.files import read_text, write_text
-from resect.core.number_format import PAGE, Figures
+from resect.core.number_format import PAGE, MetricFormat
 from resect.report.charts import estimates_and_curves
 from resect.report.charts.svg import legible
 from resect.report.readers.analyses import Analyses, analyses_of
@@ -186,7 +186,7 @@ def _sought(reading: Reading) -> list[Section]:
     return [search_section(reading.recipe, sought, reading.surgery), *([] if steps is None else [steps])]
 
 
-def _measured(comparison: Object | None, surgery: Surgery, figures: Figures) -> dict[str, Any]:
+def _measured(comparison: Object | None, surgery: Surgery, figures: MetricFormat) -> dict[str, Any]:
     """What stands in comparison.json."""
     if comparison is None:
         return dict.fromkeys(("headline", "result", "tags", "more_tags", "bias", "sides", "no_hold"))
@@ -232,7 +232,7 @@ def _changed(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _search(reading: Reading, figures: Figures) -> dict[str, Any] | None:
+def _search(reading: Reading, figures: MetricFormat) -> dict[str, Any] | None:
     """How n was chosen."""
     curve, ranking = pictures.search_curve(reading, figures), pictures.ranking(reading.scores, reading.cut)
     table = tables.search_table(reading, figures)

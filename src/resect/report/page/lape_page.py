@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from resect.core.number_format import PAGE, arrow, count
+from resect.core.number_format import PAGE, arrow, plural
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.lape_run import Held
 from resect.report.readers.run_reader import Reading
@@ -58,7 +58,7 @@ def _status(reading: Reading, held: Held) -> Status:
     if recipe.record_only:
         return Status("Recorded", "✓", "open", "Only counts were recorded, as asked. Merged with others (--counts), they select units.")
     if effects is None:
-        kept = count(reading.run.journal.count, "finished work items")
+        kept = plural(reading.run.journal.count, "finished work items")
         return Status("Not finished", "…", "open", f"There is no matrix yet; {kept} are kept, and the job goes on from there.")
     says = lape_verdict.verdict(effects, PAGE)
     steady = lape_verdict.steadiness(held.sets.stability)

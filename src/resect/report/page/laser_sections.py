@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from resect.core.address import ROLES, Site
-from resect.core.number_format import DASH, PAGE, Figures
+from resect.core.number_format import DASH, PAGE, MetricFormat
 from resect.report.charts.heatmap import Shade, heat
 from resect.report.charts.lines_and_bars import Series, lines
 from resect.report.readers.denoising import Denoised
@@ -175,7 +175,7 @@ def chosen_cells(surgery: Surgery) -> frozenset[Cell]:
     return frozenset((each.site, each.share) for each in surgery.reductions)
 
 
-def _maps(sought: Sought, surgery: Surgery, figures: Figures) -> list[Figure]:
+def _maps(sought: Sought, surgery: Surgery, figures: MetricFormat) -> list[Figure]:
     cells = {(each.site, each.rho): each for each in sought.candidates if each.rho is not None}
     base = sought.base
     gains = {cell: None if base is None else figures.gain(each.score - base) for cell, each in cells.items()}
@@ -185,7 +185,7 @@ def _maps(sought: Sought, surgery: Surgery, figures: Figures) -> list[Figure]:
     return maps(sought.sites, sought.rhos, gains, texts, title=f"{sought.metric} on select", bounds=bounds, chosen=kept)
 
 
-def _candidates(sought: Sought, figures: Figures) -> Table:
+def _candidates(sought: Sought, figures: MetricFormat) -> Table:
     """The candidates in the order of their score, the best first."""
     ordered = sorted(sought.candidates, key=lambda each: (each.is_complete, figures.gain(each.score)), reverse=True)
     rows = [

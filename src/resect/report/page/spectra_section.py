@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, PAGE, Figures
+from resect.core.number_format import DASH, PAGE, MetricFormat
 from resect.report.charts.estimates_and_curves import curve
 from resect.report.charts.lines_and_bars import Series, lines
 from resect.report.readers.analyses import Levels, Losses, Spectrum
@@ -19,7 +19,7 @@ from .sections import Figure, Fold, Section
 DRAWN, POINTS = 6, 240
 #: Singular values below this part of the largest are drawn as if they were it: on a logarithmic axis 0 has no place.
 FAINTEST = 1e-6
-SHARES, LOSSES = Figures("accuracy", PAGE), Figures("logloss", PAGE)
+SHARES, LOSSES = MetricFormat("accuracy", PAGE), MetricFormat("logloss", PAGE)
 
 
 def losses(found: Losses, surgery: Surgery) -> Section:
@@ -46,7 +46,7 @@ def losses(found: Losses, surgery: Surgery) -> Section:
 
 
 def _map(
-    found: Losses, table: Sequence[Sequence[float | None]], base: float | None, figures: Figures, title: str, chosen: frozenset[object]
+    found: Losses, table: Sequence[Sequence[float | None]], base: float | None, figures: MetricFormat, title: str, chosen: frozenset[object]
 ) -> list[Figure]:
     values = {(site, rho): value for site, row in zip(found.sites, table, strict=True) for rho, value in zip(found.rhos, row, strict=True)}
     gains = {cell: None if value is None or base is None else figures.gain(value - base) for cell, value in values.items()}

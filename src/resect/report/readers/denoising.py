@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.address import Site
-from resect.core.number_format import DASH, LOST, PLAIN, Face, Figures
+from resect.core.number_format import DASH, LOST, PLAIN, MetricFormat, NumberStyle
 
 from .plan_summary import Surgery
 from .tolerant import number_of, object_of
@@ -58,7 +58,7 @@ class Denoised:
         """Whether the perplexity of text that the search never saw rose no more than it was allowed to."""
         return self.rise is not None and self.rise <= self.allowed and not self.is_lost
 
-    def extent(self, face: Face = PLAIN) -> str:
+    def extent(self, face: NumberStyle = PLAIN) -> str:
         """What was looked at, and what became of it, as a sentence."""
         kept = sum(each.is_kept for each in self.looked_at)
         whole = sum(each.rho is None for each in self.looked_at)
@@ -68,7 +68,7 @@ class Denoised:
         told += f"; in {whole:,} nothing is below the edge" if whole else ""
         return f"{told}. Allowed was a rise of the perplexity by {_percent(self.allowed, face)} in all."
 
-    def verdict(self, comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN) -> str:
+    def verdict(self, comparison: Mapping[str, Any], surgery: Surgery, face: NumberStyle = PLAIN) -> str:
         """One sentence (or two) on what the numbers say."""
         allowed = _percent(self.allowed, face)
         if surgery.total == 0:
@@ -80,7 +80,7 @@ class Denoised:
         rise = DASH if self.rise is None else f"{face.signed(100 * self.rise, 1)}{face.blank}%"
         told = f"{surgery.doing(face)} to what stands above noise" if len(surgery.reductions) > 1 else surgery.doing(face)
         told += f" changes the perplexity of text that the search never saw: {pair} ({rise}; {allowed} was allowed)."
-        figures, control, edited = Figures(comparison["metric"], face), comparison.get("control"), comparison.get("edited")
+        figures, control, edited = MetricFormat(comparison["metric"], face), comparison.get("control"), comparison.get("edited")
         if control is not None and edited is not None:
             base = comparison["base"]["mean"]
             changes = (figures.change(each["mean"] - base) for each in (edited, control))
@@ -90,5 +90,5 @@ class Denoised:
         return told if self.is_within else f"{told} That is more than was allowed."
 
 
-def _percent(share: float, face: Face) -> str:
+def _percent(share: float, face: NumberStyle) -> str:
     return f"{100 * share:g}{face.blank}%"

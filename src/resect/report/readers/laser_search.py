@@ -7,7 +7,7 @@ from typing import Any
 
 from resect.core.address import ROLES, Site
 from resect.core.errors import InputError
-from resect.core.number_format import Face, Figures, count
+from resect.core.number_format import MetricFormat, NumberStyle, plural
 from resect.runs.recipe import Recipe
 
 from .plan_summary import Reduction, Surgery
@@ -32,12 +32,12 @@ class Candidate:
     kept: bool | None
     asked: float | None
 
-    def exactly(self, figures: Figures) -> str:
+    def exactly(self, figures: MetricFormat) -> str:
         """The score; of one that was stopped, as the bound that it is."""
         value = figures.value(self.score)
         return value if self.is_complete else f"{_bound(figures)}{figures.face.blank}{value}"
 
-    def briefly(self, figures: Figures) -> str:
+    def briefly(self, figures: MetricFormat) -> str:
         """The score without its unit; a bound with fewer digits, rounded such that it stays one."""
         if self.is_complete:
             return figures.aligned(self.score)
@@ -99,25 +99,25 @@ class Sought:
         """Whether candidates were asked one on top of the other."""
         return any(each.kept is not None for each in self.candidates)
 
-    def figures(self, face: Face) -> Figures:
+    def figures(self, face: NumberStyle) -> MetricFormat:
         """How the metric that chose is written."""
-        return Figures(self.metric, face)
+        return MetricFormat(self.metric, face)
 
     def best(self, among: Sequence[Candidate] | None = None) -> Candidate | None:
         """The best of those that were asked in full."""
-        gain = Figures(self.metric).gain
+        gain = MetricFormat(self.metric).gain
         whole = [each for each in (self.candidates if among is None else among) if each.is_complete]
         return max(whole, key=lambda each: gain(each.score), default=None)
 
     def extent(self) -> str:
         """How much was searched, as a sentence."""
-        asked = "" if self.n_examples is None else f", on {count(self.n_examples, 'examples')} of the select split"
+        asked = "" if self.n_examples is None else f", on {plural(self.n_examples, 'examples')} of the select split"
         if self.n_instructions is not None and self.n_instructions > 1:
-            asked += f" × {count(self.n_instructions, 'instructions')}"
+            asked += f" × {plural(self.n_instructions, 'instructions')}"
         matrices = f"{len(self.sites):,} matri{'x' if len(self.sites) == 1 else 'ces'}"
         whole = len(self.sites) * len(self.rhos) == len(self.candidates)
         size = f"{matrices} × {len(self.rhos)} ρ = " if whole and self.rhos else f"{matrices}, "
-        return f"{size}{count(len(self.candidates), 'candidates')}{asked}."
+        return f"{size}{plural(len(self.candidates), 'candidates')}{asked}."
 
     def stopped(self) -> str:
         """How many were asked in full, as a sentence; nothing where all were."""
@@ -132,9 +132,9 @@ class Sought:
         """What keeps the choice from being sure, as a sentence; nothing where enough examples chose."""
         if self.n_examples is None or self.n_examples >= FEW_EXAMPLES or len(self.candidates) < 2:
             return ""
-        return f"Only {count(self.n_examples, 'examples')} chose among {len(self.candidates):,} candidates: a gain on select may be luck."
+        return f"Only {plural(self.n_examples, 'examples')} chose among {len(self.candidates):,} candidates: a gain on select may be luck."
 
-    def outcome(self, surgery: Surgery, face: Face) -> list[str]:
+    def outcome(self, surgery: Surgery, face: NumberStyle) -> list[str]:
         """What was chosen, and the metric on select before and after, as sentences."""
         figures = self.figures(face)
         pair = "" if self.base is None else f"{figures.metric} on select {figures.pair(self.base, self.chosen)}"
@@ -145,7 +145,7 @@ class Sought:
         kept = f"Kept: {len(surgery.reductions):,} reductions, one on top of the other"
         return [f"{kept}; {pair}." if pair else f"{kept}."]
 
-    def _nothing(self, figures: Figures) -> str:
+    def _nothing(self, figures: MetricFormat) -> str:
         best = self.best()
         if best is None:
             return "None of them could do better on select than the model as it is."
@@ -177,7 +177,7 @@ def row_name(site: Site) -> str:
     return str(site.layer) if site.expert is None else f"{site.layer}, expert {site.expert}"
 
 
-def _bound(figures: Figures) -> str:
+def _bound(figures: MetricFormat) -> str:
     return "≤" if figures.gain(1.0) > 0 else "≥"
 
 

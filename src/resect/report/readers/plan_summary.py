@@ -8,7 +8,7 @@ from typing import Any
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.number_format import PLAIN, Face, count
+from resect.core.number_format import PLAIN, NumberStyle, plural
 
 #: Methods whose plans change whole matrices, and those that look for the units of languages and know no task.
 OF_MATRICES, OF_LANGUAGES = ("laser",), ("lape",)
@@ -53,7 +53,7 @@ class Reduction:
         """Whether nothing is left of the matrix."""
         return self.kind == "reduce_rank" and (self.rank == 0 or (self.rank is None and self.share == 0))
 
-    def ranks(self, face: Face = PLAIN) -> str:
+    def ranks(self, face: NumberStyle = PLAIN) -> str:
         """The rank that is left, of the full one, and that rank 0 is no matrix any more.
 
         >>> Reduction(Site.parse("decoder.3.up"), 0.001, rank=0, full=256).ranks()
@@ -66,7 +66,7 @@ class Reduction:
         kept = f"rank {face.number(self.rank)}" + ("" if self.full is None else f" of {face.number(self.full)}")
         return f"{kept}: the matrix is zeroed" if self.is_zeroed else f"{kept}, the smallest" if self.keep == "smallest" else kept
 
-    def told(self, face: Face = PLAIN) -> str:
+    def told(self, face: NumberStyle = PLAIN) -> str:
         """All of it on one line."""
         return f"{self.site}, {self.setting}: {self.ranks(face)}"
 
@@ -144,13 +144,13 @@ class Surgery:
             return "Control: the mean of reductions of other matrices, each of the same role, drawn at random, with the same ρ."
         return "Control: the mean of random cuts of the same number of neurons in each layer and role."
 
-    def doing(self, face: Face = PLAIN) -> str:
+    def doing(self, face: NumberStyle = PLAIN) -> str:
         """What is done, as the beginning of a sentence.
 
         >>> Surgery(neurons=3).doing()
         'Cutting 3 neurons'
         """
-        neurons, changed = count(self.neurons, "neurons"), len(self.reductions)
+        neurons, changed = plural(self.neurons, "neurons"), len(self.reductions)
         if not changed:
             return f"Cutting {neurons}"
         if self.neurons:
@@ -173,7 +173,7 @@ class Surgery:
         >>> Surgery(neurons=17).brief(), Surgery().brief()
         ('17 neurons', 'nothing')
         """
-        parts = [count(self.neurons, "neurons")] if self.neurons else []
+        parts = [plural(self.neurons, "neurons")] if self.neurons else []
         parts += [f"{each.site} {each.setting}" for each in self.reductions[:1]]
         if len(self.reductions) > 1:
             parts[-1] += f" and {len(self.reductions) - 1:,} more"

@@ -11,7 +11,7 @@ from typing import Any
 
 from resect.core.errors import InputError, ResectError, RunMismatch
 from resect.core.files import read_text
-from resect.core.number_format import Figures
+from resect.core.number_format import MetricFormat
 from resect.core.scores import Scores
 from resect.runs.recipe import METHODS, Recipe
 from resect.runs.run_files import PART, RECIPE, SCORES, TRIALS
@@ -170,7 +170,7 @@ def _parts(run: Run) -> tuple[tuple[Reading, ...], list[Gap]]:
 def _broken_off(run: Run, held: int, comparison: Object | None) -> list[Gap]:
     """What is missing where fewer changed answers are there than were fixed and broken: a torn end is dropped in silence."""
     # Where less is better, what moved is no answer that changed.
-    change = comparison["difference"] if comparison and Figures(comparison["metric"]).is_share else None
+    change = comparison["difference"] if comparison and MetricFormat(comparison["metric"]).is_share else None
     counted = sum(change[name] or 0 for name in ("fixed", "broken")) if change else 0
     if held >= counted:
         return []

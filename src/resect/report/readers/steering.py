@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resect.core.errors import InputError
-from resect.core.number_format import DASH, Figures
+from resect.core.number_format import DASH, MetricFormat
 
 from .open_answers import Said, said_of, same, silence_of
 from .tolerant import interval_of, number_of, object_of, whole_of
@@ -85,7 +85,7 @@ class Steered:
             return None
         return sum(self._is_there(pair.before) != self._is_there(pair.after) for pair in self.pairs)
 
-    def certainty(self, figures: Figures) -> str:
+    def certainty(self, figures: MetricFormat) -> str:
         """The change of language accuracy in points, and how sure it is."""
         if self.accuracy is None or None in self.accuracy:
             return DASH

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resect.core.number_format import DASH, PAGE, PLAIN, Face, Figures
+from resect.core.number_format import DASH, PAGE, PLAIN, MetricFormat, NumberStyle
 from resect.report.charts.estimates_and_curves import standalone
 from resect.report.charts.heatmap import heat
 from resect.report.text.printable import plain
@@ -60,13 +60,13 @@ class Column:
     @property
     def is_loss(self) -> bool:
         """Whether less is better, and values are no shares."""
-        return not Figures(self.metric).is_share
+        return not MetricFormat(self.metric).is_share
 
-    def figures(self, cell: "Cell | None", face: Face = PLAIN) -> tuple[str, str, str]:
+    def figures(self, cell: "Cell | None", face: NumberStyle = PLAIN) -> tuple[str, str, str]:
         """A cell's mean, its change in brackets, its marks; shares in per cent, losses as they are."""
         if cell is None:
             return DASH, "", ""
-        figures = Figures(self.metric, face)
+        figures = MetricFormat(self.metric, face)
         change = "" if cell.change is None else f"({figures.change(cell.change)})"
         return figures.aligned(cell.mean), change, SURE * cell.sure + OWN * cell.own
 
@@ -278,7 +278,7 @@ def _gain(column: Column, cell: Cell | None) -> float | None:
     if cell is None:
         return None
     change = round(cell.change or 0.0, 3)  # what is written as 0 has no colour
-    return Figures(column.metric).gain(change)
+    return MetricFormat(column.metric).gain(change)
 
 
 def _indented(row: Row) -> str:

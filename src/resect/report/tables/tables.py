@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, LOST, PAGE, Figures, count
+from resect.core.number_format import DASH, LOST, PAGE, MetricFormat, plural
 from resect.report.charts.estimates_and_curves import shift
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.plan_summary import Surgery
@@ -32,9 +32,9 @@ class Table:
     is_text: bool = False
 
 
-def figures_of(comparison: Object | None) -> Figures:
+def figures_of(comparison: Object | None) -> MetricFormat:
     """How a page writes the values of a comparison's metric; of accuracy where there is none."""
-    return Figures(comparison["metric"] if comparison else "accuracy", PAGE)
+    return MetricFormat(comparison["metric"] if comparison else "accuracy", PAGE)
 
 
 def estimates(comparison: Object, surgery: Surgery) -> list[tuple[str, str, Object]]:
@@ -47,7 +47,7 @@ def estimates(comparison: Object, surgery: Surgery) -> list[tuple[str, str, Obje
     return [(kind, label, estimate) for kind, label, estimate in found if estimate is not None]
 
 
-def result_table(comparison: Object, surgery: Surgery, figures: Figures) -> Table:
+def result_table(comparison: Object, surgery: Surgery, figures: MetricFormat) -> Table:
     """The estimates as numbers; over one instruction alone there is no spread."""
     spreads = has_spread(comparison)
     rows = []
@@ -64,12 +64,12 @@ def both_ways(comparison: Object, surgery: Surgery) -> Table | None:
     mine, other = comparison["metric"], "generation" if comparison["metric"] == "accuracy" else "accuracy"
     found = object_of(comparison["other_metrics"].get(other))
     base = estimate_of(found.get("base"))
-    if base is None or not Figures(mine).is_share:
+    if base is None or not MetricFormat(mine).is_share:
         return None
     theirs: Object = {"base": base, "edited": estimate_of(found.get("edited")), "difference": difference_of(found.get("difference"))}
     unmatched = object_of((found if other == "generation" else object_of(comparison["other_metrics"].get(mine))).get("unmatched"))
     sides: list[Any] = [comparison, theirs] if mine == "accuracy" else [theirs, comparison]
-    figures = Figures(face=PAGE)
+    figures = MetricFormat(face=PAGE)
     rows = [
         ("before", *(_with_interval(figures, side["base"]) for side in sides)),
         (f"after the {surgery.noun}", *(_with_interval(figures, side["edited"]) for side in sides)),
@@ -96,7 +96,7 @@ def other_table(comparison: Object) -> Table | None:
         base = estimate_of(found.get("base"))
         if base is None or name in pair:
             continue
-        figures, edited = Figures(name, PAGE), estimate_of(found.get("edited"))
+        figures, edited = MetricFormat(name, PAGE), estimate_of(found.get("edited"))
         change = difference_of(found.get("difference"))
         told = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
         cells = [_with_interval(figures, base), _with_interval(figures, edited), _change_cell(figures, change)]
@@ -104,7 +104,7 @@ def other_table(comparison: Object) -> Table | None:
     return Table("Other metrics on the test split", ("metric", "before", "after", "change"), tuple(rows)) if rows else None
 
 
-def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[str, ...]] | None:
+def change_in_words(comparison: Object, figures: MetricFormat) -> tuple[str, tuple[str, ...]] | None:
     """The paired difference, and what there is to say about it."""
     change = comparison["difference"]
     if change is None:
@@ -118,7 +118,7 @@ def change_in_words(comparison: Object, figures: Figures) -> tuple[str, tuple[st
     return figures.change(change["mean"], unit=True), tuple(lines)
 
 
-def tag_table(comparison: Object, figures: Figures) -> Table | None:
+def tag_table(comparison: Object, figures: MetricFormat) -> Table | None:
     """Before, after, the change, control and baselines for each tag, with a small drawing of the change."""
     before, after = comparison["base"]["by_tag"], (comparison["edited"] or {"by_tag": {}})["by_tag"]
     others = {"control": comparison["control"], **{name.upper(): each for name, each in comparison["baselines"].items()}}
@@ -135,7 +135,7 @@ def tag_table(comparison: Object, figures: Figures) -> Table | None:
     return Table(f"{comparison['metric']} by tag", ("tag", "before", "after", "change", *beside, "0 to 100 %"), tuple(rows))
 
 
-def search_table(reading: Reading, figures: Figures) -> Table | None:
+def search_table(reading: Reading, figures: MetricFormat) -> Table | None:
     """The candidates as numbers."""
     sizes = [trial for trial in reading.trials if "size" in trial]
     if not sizes:
@@ -197,7 +197,7 @@ def side_table(comparison: Object) -> Table | None:
             )
         else:
             metric = str(found.get("metric") or "accuracy")
-            figures, change = Figures(metric, PAGE), difference_of(found.get("difference"))
+            figures, change = MetricFormat(metric, PAGE), difference_of(found.get("difference"))
             gain = _change_cell(figures, change) if change else figures.change(None if edited is None else edited - base)
             rows.append((f"{name}, {metric}", figures.value(base), figures.value(edited), gain))
     return Table("Side effects", ("what", "before", "after", "change"), tuple(rows)) if rows else None
@@ -229,7 +229,7 @@ def trial_table(reading: Reading) -> Table | None:
     return Table(f"Each trial with its own samples and {own}", head, tuple(rows)) if rows else None
 
 
-def spread_in_words(trials: Mapping[str, Any], figures: Figures) -> str:
+def spread_in_words(trials: Mapping[str, Any], figures: MetricFormat) -> str:
     """How far the trials lie apart."""
     means = [number_of(mean) for mean in trials.get("edited") or ()]
     told = ", ".join(figures.value(mean) for mean in means if mean is not None)
@@ -244,7 +244,7 @@ def shared_units(parts: Sequence[Reading]) -> str:
     common, every = cuts[0], cuts[0]
     for units in cuts[1:]:
         common, every = common & units, every | units
-    return f"{count(common.count, 'neurons')} of the {every.count:,} that any trial cuts are cut by all of them."
+    return f"{plural(common.count, 'neurons')} of the {every.count:,} that any trial cuts are cut by all of them."
 
 
 def _categories(before: Object, after: Object) -> list[tuple[str, Any, Any]]:
@@ -252,15 +252,15 @@ def _categories(before: Object, after: Object) -> list[tuple[str, Any, Any]]:
     return [(str(name), object_of(found), object_of(last.get(name))) for name, found in first.items()]
 
 
-def _mean_cell(figures: Figures, found: Object | None) -> str:
+def _mean_cell(figures: MetricFormat, found: Object | None) -> str:
     return figures.value(None if found is None else found["mean"])
 
 
-def _with_interval(figures: Figures, found: Object | None) -> str:
+def _with_interval(figures: MetricFormat, found: Object | None) -> str:
     return DASH if found is None else f"{figures.value(found['mean'])}\n{figures.interval(found['interval'])}"
 
 
-def _change_cell(figures: Figures, change: Object | None) -> str:
+def _change_cell(figures: MetricFormat, change: Object | None) -> str:
     if change is None:
         return DASH
     return f"{figures.change(change['mean'])}\n{figures.changes(change['interval'])}\n{PAGE.p_value(change['p_value'])}"

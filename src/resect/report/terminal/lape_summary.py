@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from resect.core.address import Neurons
-from resect.core.number_format import DASH, PLAIN, Figures, arrow, count
+from resect.core.number_format import DASH, PLAIN, MetricFormat, arrow, plural
 from resect.report.readers.deactivation import Effects, effects_of
 from resect.report.readers.language_units import units_of
 from resect.report.readers.open_answers import Questions, Scored, questions_of
@@ -25,7 +25,7 @@ from resect.runs.run_folder import Run
 
 #: From so many languages on the matrix is left to the page.
 MOST = 16
-SHARES = Figures("accuracy")
+SHARES = MetricFormat("accuracy")
 #: Units of a language that are named.
 UNITS = 8
 
@@ -65,7 +65,7 @@ def summary(run: Run) -> RenderableType:
         )
         parts += _under(f"Open questions: {heading}", asked(questions))
     elif questions is not None:
-        told_of = count(int(sum(questions.n.values())), "open questions")
+        told_of = plural(int(sum(questions.n.values())), "open questions")
         parts += [Text(""), Text(f"{told_of} asked: neither the language nor the quality of the answers was measured.")]
     results = apart({name: steered_of(found) for name, found in run.steered().items()})
     parts += steerings(results) if results else []

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resect.core.address import ROLES, STACKS, Site
-from resect.core.number_format import DASH, LOST, PLAIN, Figures, arrow, count, counts, few_groups
+from resect.core.number_format import DASH, LOST, PLAIN, MetricFormat, arrow, few_groups, plural, sample_sizes
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.laser_search import Sought
 from resect.report.readers.plan_summary import OF_LANGUAGES, Surgery
@@ -73,7 +73,7 @@ def summary(run: Run) -> RenderableType:
 
 def outcome(comparison: Mapping[str, Any]) -> Table:
     """Before, after, control and baselines: the mean with its interval, beside it by the other way of answering, and over instructions."""
-    figures = Figures(comparison["metric"])
+    figures = MetricFormat(comparison["metric"])
     other_name, other = other_metric(comparison)
     table, spreads = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False), has_spread(comparison)
     table.add_column("")
@@ -115,7 +115,7 @@ def other_metric(comparison: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] 
 
 def difference(comparison: Mapping[str, Any]) -> Text:
     """The change with its interval and p-value, and how many answers were fixed and broken."""
-    figures, change = Figures(comparison["metric"]), comparison["difference"]
+    figures, change = MetricFormat(comparison["metric"]), comparison["difference"]
     sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
     told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
     return Text(told.rstrip() if Denoised.of(comparison) else f"{told}{turned(comparison, figures)}")
@@ -131,7 +131,7 @@ def by_tag(comparison: Mapping[str, Any]) -> Table | None:
         tags.remove(whole[0])
     if not tags:
         return None
-    figures, table = Figures(comparison["metric"]), Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    figures, table = MetricFormat(comparison["metric"]), Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for heading in ("", *columns):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for tag in tags[:TAGS_SHOWN]:
@@ -143,7 +143,7 @@ def by_tag(comparison: Mapping[str, Any]) -> Table | None:
 
 def beside(comparison: Mapping[str, Any]) -> Text | None:
     """What else is known: each trial's result, perplexity, other tasks, BBQ's bias scores."""
-    figures, lines = Figures(comparison["metric"]), []
+    figures, lines = MetricFormat(comparison["metric"]), []
     trials = (comparison.get("other_metrics") or {}).get("trials")
     if trials:
         lines.append(f"trials: {', '.join(map(figures.value, trials['edited']))} (spread {figures.value(trials['std'])})")
@@ -157,7 +157,7 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
             told = arrow(PLAIN.number, pair["base"], pair.get("edited"))
             lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {told}{lost}")
         elif pair:
-            change, written = pair.get("difference"), Figures(pair.get("metric") or "accuracy")
+            change, written = pair.get("difference"), MetricFormat(pair.get("metric") or "accuracy")
             sure = f" (95 % interval of the change {written.changes(change['interval'])})" if change else ""
             lines.append(f"{plain(name)}: {written.pair(pair['base'], pair.get('edited'))}{sure}")
     scores = comparison.get("bias_scores") or {}
@@ -176,11 +176,11 @@ def _other_metrics(comparison: Mapping[str, Any]) -> list[str]:
         held = object_of(found)
         base, edited = object_of(held.get("base")).get("mean"), object_of(held.get("edited")).get("mean")
         if name not in shown and base is not None:
-            better = " (less is better)" if Figures(name).gain(1.0) < 0 else ""
-            lines.append(f"{plain(name)}{better}: {Figures(name).pair(base, edited)}")
+            better = " (less is better)" if MetricFormat(name).gain(1.0) < 0 else ""
+            lines.append(f"{plain(name)}{better}: {MetricFormat(name).pair(base, edited)}")
     facts = object_of((comparison.get("other_metrics") or {}).get("paraphrases"))
     if facts.get("base") is not None:
-        lines.append(f"facts that are right in every paraphrase: {Figures().pair(facts['base'], facts.get('edited'))}")
+        lines.append(f"facts that are right in every paraphrase: {MetricFormat().pair(facts['base'], facts.get('edited'))}")
     return lines
 
 
@@ -230,8 +230,8 @@ def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
     few = few_groups(comparison["n_groups"])
     if Denoised.of(comparison):
-        return f"on text that the search never saw: {count(comparison['n_examples'], 'passages')}" + (f"\n{few}" if few else "")
-    return f"on held-out data: {counts(comparison)}" + (f"\n{few}" if few else "")
+        return f"on text that the search never saw: {plural(comparison['n_examples'], 'passages')}" + (f"\n{few}" if few else "")
+    return f"on held-out data: {sample_sizes(comparison)}" + (f"\n{few}" if few else "")
 
 
 def _searched(run: Run, comparison: Mapping[str, Any], surgery: Surgery) -> list[RenderableType]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resect.core.number_format import PLAIN, Face, Figures, count
+from resect.core.number_format import PLAIN, MetricFormat, NumberStyle, plural
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.plan_summary import OF_MATRICES, Surgery
 from resect.report.readers.shell_commands import near, program
@@ -29,15 +29,15 @@ def helped(comparison: Mapping[str, Any]) -> bool:
     denoised = Denoised.of(comparison)
     if denoised is not None:
         return denoised.is_within
-    figures, change, control = Figures(comparison["metric"]), comparison.get("difference"), comparison.get("control")
+    figures, change, control = MetricFormat(comparison["metric"]), comparison.get("difference"), comparison.get("control")
     if change is None or figures.verdict(change["interval"]) != "improved":
         return False
     return control is None or figures.gain(change_to(comparison, control)) < min(map(figures.gain, change["interval"]))
 
 
-def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: Face = PLAIN) -> str:
+def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: NumberStyle = PLAIN) -> str:
     """One sentence (or two) on what the numbers say, for those who read it on `face`."""
-    figures, change, control = Figures(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
+    figures, change, control = MetricFormat(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
     noun, denoised = surgery.noun, Denoised.of(comparison)
     if denoised is not None:
         return denoised.verdict(comparison, surgery, face)
@@ -64,7 +64,7 @@ def change_to(comparison: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     return float(other["mean"] - comparison["base"]["mean"])
 
 
-def _costs(comparison: Mapping[str, Any], figures: Figures) -> str:
+def _costs(comparison: Mapping[str, Any], figures: MetricFormat) -> str:
     """Which kinds of examples got clearly worse, whatever became of all together; a sentence, or nothing."""
     changes = (comparison.get("difference") or {}).get("by_tag") or {}
     worse = [f"{tag} ({figures.change(change)})" for tag, change in changes.items() if figures.gain(change) <= -WORTH_SAYING]
@@ -76,22 +76,22 @@ def has_price(comparison: Mapping[str, Any]) -> bool:
     return Written.of(comparison).has_doubt or bool(harm_elsewhere(comparison))
 
 
-def harm_elsewhere(comparison: Mapping[str, Any], face: Face = PLAIN) -> str:
+def harm_elsewhere(comparison: Mapping[str, Any], face: NumberStyle = PLAIN) -> str:
     """Under which other metrics it clearly got worse, as generated text may while the most probable choice gets better; or nothing."""
     worse, main = [], comparison.get("difference")
-    scored = comparison["metric"] == "accuracy" and main is not None and Figures().verdict(main["interval"]) == "improved"
+    scored = comparison["metric"] == "accuracy" and main is not None and MetricFormat().verdict(main["interval"]) == "improved"
     for name, found in (comparison.get("other_metrics") or {}).items():
         if scored and name == "generation":  # said beside the gain (`Written`)
             continue
         held = found if isinstance(found, Mapping) else {}
-        change, figures = held.get("difference"), Figures(name, face)
+        change, figures = held.get("difference"), MetricFormat(name, face)
         ends = [end["mean"] if isinstance(end, Mapping) else end for end in (held.get("base"), held.get("edited"))]
         if isinstance(change, Mapping) and change.get("interval") and figures.verdict(change["interval"]) == "worsened":
             worse += [f"{name} {figures.pair(*ends)}"] if figures.gain(change["mean"]) <= -WORTH_SAYING else []
     return f" Asked in another way it does harm: {', '.join(worse)}." if worse else ""
 
 
-def _against_calibration(comparison: Mapping[str, Any], figures: Figures, noun: str) -> str:
+def _against_calibration(comparison: Mapping[str, Any], figures: MetricFormat, noun: str) -> str:
     """What calibrating the model as it is does; a sentence, or nothing where it was not measured. Baselines are accuracies."""
     found = {name.upper(): each["mean"] for name, each in (comparison.get("baselines") or {}).items() if each is not None}
     if not found or comparison.get("edited") is None or comparison["metric"] != "accuracy":
@@ -115,7 +115,7 @@ def has_spread(comparison: Mapping[str, Any]) -> bool:
     return comparison.get("n_instructions") != 1
 
 
-def turned(comparison: Mapping[str, Any], figures: Figures) -> str:
+def turned(comparison: Mapping[str, Any], figures: MetricFormat) -> str:
     """How many answers became better and worse, and of how many."""
     told, of = figures.turned(comparison["difference"]), of_all(comparison)
     return f"{told}, {of}" if of else told
@@ -127,7 +127,7 @@ def of_all(comparison: Mapping[str, Any]) -> str:
     moved = sum(comparison["difference"][name] or 0 for name in ("fixed", "broken"))
     if examples is None or instructions is None or moved > examples * instructions:  # several trials are counted together
         return ""
-    product = f" ({count(examples, 'examples')} × {count(instructions, 'instructions')})" if instructions > 1 else ""
+    product = f" ({plural(examples, 'examples')} × {plural(instructions, 'instructions')})" if instructions > 1 else ""
     return f"of {examples * instructions:,}{product}"
 
 

@@ -102,7 +102,7 @@ def _loss(found: Found, plan: Found | None = None) -> str:
     rows = zip(found["sites"], found["loss"], strict=True)
     cells = [(value, site, rho) for site, row in rows for rho, value in zip(found["rhos"], row or (), strict=False) if value is not None]
     least = "" if not cells else "; the least is {:.4g}, with {} at ρ = {:g}".format(*min(cells))
-    asked = f"{number_format.count(len(cells), 'reductions')}, {number_format.count(found['n_pairs'], 'answers')}"
+    asked = f"{number_format.plural(len(cells), 'reductions')}, {number_format.plural(found['n_pairs'], 'answers')}"
     told = f"log loss {_number(found['base']['loss'])} as the model is{least} ({asked})."
     said = chosen(found, plan)
     return f"{told} {said}" if said else told

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resect.core.number_format import PLAIN, Face, Figures
+from resect.core.number_format import PLAIN, MetricFormat, NumberStyle
 from resect.report.readers.tolerant import difference_of, number_of, object_of
 
 #: A rise of the share of texts that are no choice, from which on the verdict names it.
@@ -33,8 +33,8 @@ class Written:
 
     @property
     def says(self) -> str:
-        """What the interval of the change says (`Figures.verdict`); "" where there is none."""
-        return "" if self.change is None else Figures("generation").verdict(self.change["interval"])
+        """What the interval of the change says (`MetricFormat.verdict`); "" where there is none."""
+        return "" if self.change is None else MetricFormat("generation").verdict(self.change["interval"])
 
     @property
     def strays(self) -> bool:
@@ -46,18 +46,18 @@ class Written:
         """Whether a gain of the scored choices is not all there is to say."""
         return self.strays or self.says in ("no clear change", "worsened")
 
-    def sentence(self, helps: bool, face: Face = PLAIN) -> str:
+    def sentence(self, helps: bool, face: NumberStyle = PLAIN) -> str:
         """What to say beside the verdict, or nothing. `helps`: whether the compared metric improved."""
         astray = (
             f"{self._share(self.after, face)} of its texts are no choice ({self._share(self.before, face)} before)" if self.strays else ""
         )
         if self.change is None or not helps or self.says == "improved":
             return f" But when the model writes its answer, {astray}." if astray else ""
-        figures = Figures("generation", face)
+        figures = MetricFormat("generation", face)
         told = "It does harm" if self.says == "worsened" else "Not shown"
         told += f" when the model writes its answer ({figures.change(self.change['mean'], unit=True)}"
         told += f", {figures.changes(self.change['interval'])})"
         return f" {told}: {astray}." if astray else f" {told}."
 
-    def _share(self, share: float | None, face: Face) -> str:
+    def _share(self, share: float | None, face: NumberStyle) -> str:
         return f"{100 * (share or 0.0):.0f}{face.blank}%"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resect.core.number_format import DASH, PLAIN, Face, count, few_groups
+from resect.core.number_format import DASH, PLAIN, NumberStyle, few_groups, plural
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.shell_commands import near, program
 from resect.report.readers.unit_sets import Similarity
@@ -41,7 +41,7 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
 
 def subject(languages: Sequence[str]) -> str:
     """The languages of a run as its title has them."""
-    return ", ".join(languages) if 0 < len(languages) <= NAMED else count(len(languages), "languages")
+    return ", ".join(languages) if 0 < len(languages) <= NAMED else plural(len(languages), "languages")
 
 
 def languages_of(recipe: Recipe) -> list[str]:
@@ -49,7 +49,7 @@ def languages_of(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(entry.partition("=")[0] for entry in (*recipe.corpus, *recipe.valid, *recipe.counts) if "=" in entry))
 
 
-def method(recipe: Recipe, face: Face = PLAIN) -> list[str]:
+def method(recipe: Recipe, face: NumberStyle = PLAIN) -> list[str]:
     """What was done, in sentences: recorded, selected, switched off."""
     share = f"{100 * (FRACTION if recipe.fraction is None else recipe.fraction):g}{face.blank}%"
     bar = f"{100 * recipe.quantile:g}{face.blank}%"
@@ -104,7 +104,7 @@ def few(effects: Effects) -> str:
     return few_groups(min((number for number in effects.windows if number is not None), default=None)).replace("groups", "windows")
 
 
-def perplexity(value: float | None, face: Face = PLAIN) -> str:
+def perplexity(value: float | None, face: NumberStyle = PLAIN) -> str:
     """A perplexity, with as many digits as all others of a column have.
 
     >>> perplexity(105.97), perplexity(58.5), perplexity(12345.6), perplexity(None)
@@ -113,7 +113,7 @@ def perplexity(value: float | None, face: Face = PLAIN) -> str:
     return face.number(value) if value is None or value >= 1000 else face.signed(value, 2).removeprefix("+")
 
 
-def rise(change: float | None, face: Face = PLAIN) -> str:
+def rise(change: float | None, face: NumberStyle = PLAIN) -> str:
     """By how much a perplexity rises where the mean negative log-probability changes by so many nats.
 
     >>> rise(0.145), rise(-0.0098), rise(None), rise(20.0)
@@ -179,7 +179,7 @@ def farthest(found: Similarity) -> str:
     """How many sentences there were, and where they lie farthest apart from unrelated ones."""
     words = []
     if found.n_sentences is not None and found.languages:
-        words.append(f"{count(found.n_sentences, 'sentences')} in {count(len(found.languages), 'languages')}.")
+        words.append(f"{plural(found.n_sentences, 'sentences')} in {plural(len(found.languages), 'languages')}.")
     apart = [
         (one - other, layer, one, other)
         for layer, one, other in zip(found.layers, found.mean, found.unrelated, strict=True)

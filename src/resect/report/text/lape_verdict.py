@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from resect.core.number_format import PLAIN, Face, count
+from resect.core.number_format import PLAIN, NumberStyle, plural
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.unit_sets import Stability
 
@@ -30,7 +30,7 @@ class Verdict:
         return " ".join((*self.doubts, *self.says))
 
 
-def verdict(effects: Effects, face: Face = PLAIN) -> Verdict:
+def verdict(effects: Effects, face: NumberStyle = PLAIN) -> Verdict:
     """What the matrix says, for those who read it on `face`.
 
     "Specific" is said only where of every language with units the own text suffers most, and the whole 95 % interval of that lies above 0,
@@ -78,14 +78,14 @@ def _word(effects: Effects) -> str:
     return "Partly specific" if sure else "Not sure" if effects.specific else "Not specific"
 
 
-def _doubts(effects: Effects, face: Face) -> list[str]:
+def _doubts(effects: Effects, face: NumberStyle) -> list[str]:
     """What is to be said against it."""
     found = []
     if effects.selector == "random":
         expected = len(effects.with_units) / len(effects.languages)
         found.append(
             f"These units were drawn at random: by chance alone, any language's own text suffers most with a chance of {chance(effects)}, "
-            f"so that of {count(len(effects.with_units), 'languages')} about {expected:.2g} would."
+            f"so that of {plural(len(effects.with_units), 'languages')} about {expected:.2g} would."
         )
     if effects.unsure:
         found.append(f"Not beyond chance: {listed(effects.unsure)} (the 95 % interval of the own change does not lie above 0).")
@@ -123,7 +123,7 @@ def _first(effects: Effects) -> str:
     return f"{told} for {len(specific):,} of {len(known):,} languages; not for {listed(other)}.{by_chance}"
 
 
-def _sizes(effects: Effects, face: Face) -> list[str]:
+def _sizes(effects: Effects, face: NumberStyle) -> list[str]:
     """How large the changes are: on the diagonal, of each language's own draw of random units, beside the diagonal."""
     own = sorted((change, name) for name in effects.with_units if (change := effects.own_of(name)) is not None)
     if not own:

@@ -6,7 +6,7 @@ import pico
 from resect.data.tasks.base import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.methods.laser.analyses.study import Study
 from resect.methods.laser.candidate_matrices import feed_forward
 from resect.models.language_model import LanguageModel
@@ -42,7 +42,7 @@ def study_of(model=None, task=None, plan=None, **settings):
     sites = settings.pop("sites", feed_forward(anatomy))
     plan = Plan((ReduceRank(sites[-1], 0.2),)) if plan is None else plan
     task = choices_task() if task is None else task
-    base = {"metric": task.metric, "factors": Factors(anatomy), "sites": sites, "rhos": RHOS, "texts": ("some plain text to read",)}
+    base = {"metric": task.metric, "factors": SvdCache(anatomy), "sites": sites, "rhos": RHOS, "texts": ("some plain text to read",)}
     return Study(model=model, plan=plan, task=task, **(base | settings))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from methods.laser.analyses.studies import choices_task, facts_task, study_of
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.data.tasks.base import Example
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -30,18 +30,18 @@ def corpus(tmp_path):
 
 def test_facts_are_counted_by_document_and_by_whole_words(corpus):
     facts = {fact("France", "Paris"), fact("St. Louis", "Missouri"), fact("St. Louis", "United States"), fact("France", "Rome")}
-    found = counted([corpus], facts, InMemory())
+    found = counted([corpus], facts, MemoryJournal())
     assert found == {
         fact("France", "Paris"): 2,
         fact("St. Louis", "Missouri"): 1,
         fact("St. Louis", "United States"): 1,
         fact("France", "Rome"): 0,
     }
-    assert counted([corpus, corpus], facts, InMemory())[fact("France", "Paris")] == 4
+    assert counted([corpus, corpus], facts, MemoryJournal())[fact("France", "Paris")] == 4
 
 
 def test_what_was_counted_is_kept(corpus):
-    journal = InMemory()
+    journal = MemoryJournal()
     told = []
     facts = {fact("France", "Paris")}
     once = counted([corpus], facts, journal, lambda *given: told.append(given))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from methods.laser.analyses.studies import model_of, study_of
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import InMemory
+from resect.core.execution import MemoryJournal
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.methods.laser.analyses import sliding
@@ -87,7 +87,7 @@ def test_a_model_that_gives_nan_is_refused():
 
 
 def test_what_was_read_is_kept():
-    journal = InMemory()
+    journal = MemoryJournal()
     once = sliding.perplexity(study_of(texts=TEXTS, journal=journal))
     broken = model_of()
     broken.anatomy.write("decoder.1.down", [0], float("nan"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import Journal, Progress, silent
+from resect.core.execution import Journal, Progress, no_progress
 from resect.data.tasks.base import Example
 from resect.data.tasks.records import read_records
 from resect.data.texts import read_texts
@@ -122,7 +122,9 @@ def read_counts(path: str | os.PathLike[str]) -> dict[Fact, int]:
     return dict(found)
 
 
-def counted(paths: Sequence[str | os.PathLike[str]], facts: set[Fact], journal: Journal, progress: Progress = silent) -> dict[Fact, int]:
+def counted(
+    paths: Sequence[str | os.PathLike[str]], facts: set[Fact], journal: Journal, progress: Progress = no_progress
+) -> dict[Fact, int]:
     """In how many documents entity and answer of each fact both stand. Raises InputError for a file that holds no text.
 
     Words are runs of letters and digits; what a language without blanks between words writes is one word, and seldom found.

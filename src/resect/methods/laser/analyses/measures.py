@@ -14,11 +14,11 @@ from jaxtyping import Float64
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation import metrics
-from resect.evaluation.answer_modes import Scoring, by_pair
+from resect.evaluation.answer_modes import ScoreChoices, by_pair
 from resect.evaluation.questions import Questions
 from resect.models.language_model import LanguageModel
-from resect.search.candidate_scoring import Sweep
-from resect.search.question_order import Answered, Asked
+from resect.search.candidate_scoring import CandidateScorer
+from resect.search.question_order import QuestionSet, ValuesAndMargins
 
 from .study import Study
 
@@ -75,15 +75,15 @@ class Measures:
         return Measured(loss, right)
 
     @cached_property
-    def _first(self) -> Asked:
+    def _first(self) -> QuestionSet:
         return Both(self.questions) if self.questions.metric == "accuracy" else self._loss_questions
 
     @cached_property
-    def _sweeps(self) -> list[Sweep]:
+    def _sweeps(self) -> list[CandidateScorer]:
         study = self._study
-        asked: list[Asked] = [self._first] if isinstance(self._first, Both) else [self._first, self.questions]
+        asked: list[QuestionSet] = [self._first] if isinstance(self._first, Both) else [self._first, self.questions]
         settings: dict[str, Any] = {"state_memory": study.state_memory, "journal": study.journal, "progress": study.progress}
-        return [Sweep(each, study.factors, **settings) for each in asked]
+        return [CandidateScorer(each, study.factors, **settings) for each in asked]
 
 
 class Both:
@@ -108,10 +108,10 @@ class Both:
         asked, places = self.questions, [divmod(pair, len(self.questions.task.instructions)) for pair in pairs]
         prompts = [asked.prompt(asked.examples[e], asked.task.instructions[i]) for e, i in places]
         choices = [asked.choices[e] for e, _ in places]
-        way = Scoring.of(self.model, prompts, choices)
+        way = ScoreChoices.of(self.model, prompts, choices)
         gold = asked.gold[[e for e, _ in places]]
 
-        def ask() -> Answered:
+        def ask() -> ValuesAndMargins:
             rows = by_pair(way.entry(at_once=True), choices)
             self.right[list(pairs)] = metrics.correct(metrics.most_probable(rows)[:, None], gold)[:, 0]
             return metrics.log_loss(rows, gold), metrics.margins(rows, gold)
@@ -125,4 +125,4 @@ class Scored:
 
     pairs: tuple[int, ...]
     model: LanguageModel = field(repr=False)
-    ask: Callable[[], Answered] = field(repr=False)
+    ask: Callable[[], ValuesAndMargins] = field(repr=False)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Entry, InProcess, map_once
+from resect.core.execution import Entry, LocalEngine, map_resumable
 from resect.edits.plan import Plan
-from resect.models.batching import Batches
+from resect.models.batching import Batcher
 from resect.models.encoding import Ids, Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
 from resect.models.text_windows import WINDOW
@@ -98,7 +98,7 @@ def _perplexity(study: Study, rows: Sequence[Tokens], window: int, plan: Plan) -
     if len(known) < len(parts):
         told = study.told("reading plain text" if plan.is_empty else "reading plain text, edited")
         with plan.applied(study.model):
-            known = list(map_once(lambda part: _read(study.model, part), parts, keys, engine=InProcess(), **told))
+            known = list(map_resumable(lambda part: _read(study.model, part), parts, keys, engine=LocalEngine(), **told))
     total = math.fsum(float(str(entry["logprob"])) for entry in known)
     if not math.isfinite(total):
         raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
@@ -119,7 +119,7 @@ def _parts(model: LanguageModel, rows: Sequence[Tokens]) -> list[list[Tokens]]:
 
 def _read(model: LanguageModel, rows: Sequence[Tokens]) -> Entry:
     # Batches of its own: the sizes that the run has found are for shorter windows.
-    batches = Batches(model.model, model.anatomy)
+    batches = Batcher(model.model, model.anatomy)
     work = lambda part: math.fsum(model.forward.row_logprobs([rows[place] for place in part]))
     found = batches.run(range(len(rows)), work, lambda place: model.fed(rows[place]), purpose="text")
     return {"logprob": math.fsum(total for _, total in found)}

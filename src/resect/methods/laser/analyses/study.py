@@ -7,11 +7,11 @@ from typing import Any
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import InMemory, Journal, Progress, silent
+from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
 from resect.data.tasks.base import Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import Factors
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
 from resect.models.language_model import LanguageModel
 
@@ -37,7 +37,7 @@ class Study:
     plan: Plan
     task: Task | None
     metric: str
-    factors: Factors
+    factors: SvdCache
     sites: tuple[Site, ...] = ()
     like: ReduceRank | None = None
     rhos: tuple[float, ...] = ()
@@ -45,8 +45,8 @@ class Study:
     text_name: str = ""
     seed: int = 0
     state_memory: int | None = None
-    journal: Journal = field(default_factory=InMemory, repr=False)
-    progress: Progress = silent
+    journal: Journal = field(default_factory=MemoryJournal, repr=False)
+    progress: Progress = no_progress
 
     @property
     def reductions(self) -> tuple[ReduceRank, ...]:
