@@ -5,6 +5,7 @@
     journal/              one file for each finished work item: the whole of resume
     scores.safetensors  trials.jsonl  plan.json  comparison.json  examples.jsonl
     analyses.json         what was analysed, and added to
+    exhibits.json         tables, curves and heat maps that the method shows in addition (see core/exhibits.py)
     counts.safetensors  matrix.json  plans/<language>.json  answers.jsonl  steered/<what>.json      of lape
     trial-1/ …            with several trials: each a run folder of its own
 
@@ -19,17 +20,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from resect.core.errors import InputError
+from resect.core.exhibits import Exhibit, from_json, replaced, to_json
 from resect.core.files import read_json, write_json
+from resect.core.scores import Scores
+
 from .journal import append_line, read_lines, write_lines
 from .recipe import Recipe
-from resect.core.scores import Scores
 
 RECIPE, ENVIRONMENT, JOURNAL, SCORES = "recipe.toml", "environment.json", "journal", "scores.safetensors"
 TRIALS, PLAN, COMPARISON, EXAMPLES = "trials.jsonl", "plan.json", "comparison.json", "examples.jsonl"
-ANALYSES, REPORT, LOCK, PART = "analyses.json", "report.html", ".lock", "trial-"
+ANALYSES, EXHIBITS, REPORT, LOCK, PART = "analyses.json", "exhibits.json", "report.html", ".lock", "trial-"
 COUNTS, MATRIX, ANSWERS, PLANS, STEERED = "counts.safetensors", "matrix.json", "answers.jsonl", "plans", "steered"
 _STEERED_PLAN = ".plan.json"
-FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, COUNTS, MATRIX, ANSWERS, REPORT)
+FILES = (RECIPE, ENVIRONMENT, SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, ANALYSES, EXHIBITS, COUNTS, MATRIX, ANSWERS, REPORT)
 PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 #: Entries of the journal that are no finished work.
 INPUTS, BATCH_SIZES = "inputs", "batch sizes"
@@ -101,6 +104,14 @@ class RunFiles:
     def keep_analyses(self, analyses: Mapping[str, Any]) -> None:
         """Keep what was analysed, in place of what is there. Raises StorageFailure."""
         write_json(self.folder / ANALYSES, analyses)
+
+    def keep_exhibits(self, exhibits: Iterable[Exhibit]) -> None:
+        """Add exhibits to those that are stored; a section that both have is replaced, as is a damaged file. Raises StorageFailure."""
+        try:
+            stored = self.exhibits()
+        except InputError:
+            stored = ()
+        write_json(self.folder / EXHIBITS, {"exhibits": [to_json(exhibit) for exhibit in replaced(stored, exhibits)]})
 
     def write_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Keep these candidates in place of those that are there. Raises StorageFailure."""
@@ -182,6 +193,14 @@ class RunFiles:
         if not isinstance(found, Mapping):
             raise InputError(f"{self.folder / ANALYSES} is damaged: it holds no object. Delete it, and analyse again.")
         return dict(found)
+
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """The exhibits of the method, in their order; none where it has none. Raises InputError where the file is damaged."""
+        path = self.folder / EXHIBITS
+        content = read_json(path, "list of exhibits") if path.exists() else {"exhibits": []}
+        if not isinstance(content, Mapping) or not isinstance(content.get("exhibits"), list):
+            raise InputError(f"{path} is damaged: it holds no list of exhibits.")
+        return tuple(map(from_json, content["exhibits"]))
 
     def scores(self) -> Scores:
         """What the method saw. Raises InputError where the run has none yet."""
