@@ -37,9 +37,9 @@ def paired(fixed, broken, unchanged):
 def test_nothing_changed_is_no_difference():
     for examples in (3, 24, 200):
         base = outcomes(np.random.default_rng(0), examples)
-        found = difference(base, base.copy(), stories(examples))
-        assert (found.mean, found.interval, found.p_value) == (0, (0, 0), 1)
-        assert (found.fixed, found.broken, found.verdict) == (0, 0, "no clear change")
+        result = difference(base, base.copy(), stories(examples))
+        assert (result.mean, result.interval, result.p_value) == (0, (0, 0), 1)
+        assert (result.fixed, result.broken, result.verdict) == (0, 0, "no clear change")
 
 
 @pytest.mark.parametrize("examples", [40, 200])
@@ -54,7 +54,7 @@ def test_swapping_base_and_edited_mirrors_everything(examples):
 
 
 @pytest.mark.parametrize("examples", [40, 200])
-def test_the_order_of_the_examples_does_not_count(examples):
+def test_the_order_of_the_examples_does_not_matter(examples):
     random = np.random.default_rng(2)
     base, edited, groups = outcomes(random, examples), outcomes(random, examples), stories(examples)
     order = random.permutation(examples)
@@ -108,10 +108,10 @@ def test_the_sign_flip_test_is_the_full_enumeration(changes):
     change = np.array(changes, dtype=float)
     groups = [f"g{row}" for row in range(len(changes)) for _ in range(2)]
     edited = np.stack([change, np.zeros_like(change)], axis=1).reshape(-1)
-    found = difference(np.zeros_like(edited), edited, groups)
+    result = difference(np.zeros_like(edited), edited, groups)
     flips = [abs(np.dot(signs, change)) for signs in itertools.product((-1, 1), repeat=len(changes))]
-    assert found.p_value == pytest.approx(np.mean([flip >= abs(change.sum()) for flip in flips]))
-    assert found.test == "sign-flip over groups (exact)"
+    assert result.p_value == pytest.approx(np.mean([flip >= abs(change.sum()) for flip in flips]))
+    assert result.test == "sign-flip over groups (exact)"
 
 
 def test_drawn_halves_agree_with_all_of_them():
@@ -129,14 +129,14 @@ def test_drawn_halves_agree_with_all_of_them():
 @given(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 9, 80]), st.booleans())
 def test_interval_and_test_never_contradict_each_other(fixed, broken, unchanged, grouped):
     base, edited = paired(fixed, broken, unchanged + 1)
-    found = difference(base, edited, stories(len(base), 2) if grouped else single(len(base)))
-    assert (found.p_value <= 0.05) == (found.improved or found.worsened)
-    assert found.interval.low <= found.mean <= found.interval.high
+    result = difference(base, edited, stories(len(base), 2) if grouped else single(len(base)))
+    assert (result.p_value <= 0.05) == (result.improved or result.worsened)
+    assert result.interval.low <= result.mean <= result.interval.high
 
 
 def test_four_fixed_and_none_broken_of_a_hundred_is_no_clear_change():
-    found = difference(*paired(4, 0, 96), single(100))
-    assert found.verdict == "no clear change"
+    result = difference(*paired(4, 0, 96), single(100))
+    assert result.verdict == "no clear change"
     assert difference(*paired(6, 0, 94), single(100)).verdict == "improved"
 
 
@@ -192,17 +192,17 @@ def test_the_interval_covers_a_true_effect():
     assert abs(covered / 600 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 600)
 
 
-def test_an_estimate_of_a_mean():
+def test_an_estimate_holds_mean_spread_and_means_by_tag():
     values = outcomes(np.random.default_rng(9), 120, 3)
     tags = [("ambig",) if row % 2 else ("clear", "long") for row in range(120)]
-    found, even = estimate(values, stories(120), tags), values[::2].mean()
-    assert found.mean == pytest.approx(values.mean())
-    assert found.std_over_instructions == pytest.approx(np.std(values.mean(axis=0)))
-    assert found.by_tag == pytest.approx({"ambig": values[1::2].mean(), "clear": even, "long": even})
-    assert found.interval.low < found.mean < found.interval.high
-    # Student's interval over the groups' means: the same question, asked by a formula.
+    result, even = estimate(values, stories(120), tags), values[::2].mean()
+    assert result.mean == pytest.approx(values.mean())
+    assert result.std_over_instructions == pytest.approx(np.std(values.mean(axis=0)))
+    assert result.by_tag == pytest.approx({"ambig": values[1::2].mean(), "clear": even, "long": even})
+    assert result.interval.low < result.mean < result.interval.high
+    # Student's interval over the groups' means: the same quantity by a formula.
     means = values.reshape(30, 12).mean(axis=1)
-    assert found.interval == pytest.approx(stats.t.interval(0.95, 29, means.mean(), stats.sem(means)), abs=0.01)
+    assert result.interval == pytest.approx(stats.t.interval(0.95, 29, means.mean(), stats.sem(means)), abs=0.01)
     assert estimate(values[:, 0], stories(120)).std_over_instructions == 0
 
 
@@ -224,8 +224,8 @@ def test_nan_is_refused(wrong):
         comparison(other_metrics={"logloss": {"base": wrong}}).to_json()
 
 
-def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="one shape"):
+def test_shapes_that_do_not_match_are_refused():
+    with pytest.raises(InputError, match="equal shapes"):
         difference(np.ones((8, 2)), np.ones((8, 3)), stories(8))
     for values, groups in ((np.ones((8, 2)), stories(7)), (np.ones((0, 2)), []), (np.ones((2, 2, 2)), stories(2))):
         with pytest.raises(InputError, match=r"\[examples, instructions\]"):
@@ -237,7 +237,7 @@ def test_shapes_that_do_not_fit_are_refused():
 def comparison(**changed):
     random = np.random.default_rng(10)
     base, edited, groups = outcomes(random), outcomes(random), stories(40)
-    found = Comparison(
+    result = Comparison(
         task="demo",
         metric="accuracy",
         n_examples=40,
@@ -250,13 +250,13 @@ def comparison(**changed):
         side_effects={"perplexity": {"base": 10.0, "edited": 10.5}},
         bias_scores={"base": {"ambig": 0.1, "disambig": None}, "edited": {"ambig": 0.0, "disambig": None}},
     )
-    return Comparison(**{**vars(found), **changed})
+    return Comparison(**{**vars(result), **changed})
 
 
 def test_a_comparison_survives_json():
-    for found in (comparison(), comparison(edited=None, control=None, difference=None, bias_scores=None)):
-        text = json.dumps(found.to_json(), allow_nan=False)
-        assert Comparison.from_json(json.loads(text)) == found
+    for result in (comparison(), comparison(edited=None, control=None, difference=None, bias_scores=None)):
+        text = json.dumps(result.to_json(), allow_nan=False)
+        assert Comparison.from_json(json.loads(text)) == result
 
 
 def test_comparison_json_has_the_public_keys():

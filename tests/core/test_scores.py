@@ -26,12 +26,12 @@ def test_top_grows_by_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("n", [-1, 3])
-def test_more_than_there_are_cannot_be_taken(n: int) -> None:
+def test_top_refuses_more_units_than_there_are(n: int) -> None:
     with pytest.raises(InputError, match="0 to 2"):
         Scores({"decoder.0.q": np.zeros(2)}).top(n)
 
 
-def test_a_file_brings_back_values_order_and_provenance(tmp_path: Path) -> None:
+def test_a_file_returns_values_order_and_provenance(tmp_path: Path) -> None:
     scores = Scores({"decoder.1.up": np.array([1.5, -2.0]), "decoder.0.q": np.array([3.0])}, "neuron", "what it means", {"seed": 7})
     scores.save(tmp_path / "scores.safetensors")
     again = Scores.load(tmp_path / "scores.safetensors")

@@ -1,6 +1,6 @@
-"""Where in a model: one matrix or moment (`Site`), and units by site (`Neurons`).
+"""Addresses in a model: one matrix or moment (`Site`), and units by site (`Neurons`).
 
-Knows names only: which sites a model has is the anatomy's to say.
+Knows names only; which sites a model has is known to `models.anatomy`.
 """
 
 import fnmatch
@@ -43,7 +43,7 @@ class Site:
     @classmethod
     @functools.cache
     def parse(cls, text: str) -> "Site":
-        """The site that `text` names. Raises BadAddress, or UnknownName for a stack or role that does not exist."""
+        """Returns the site that `text` names. Raises BadAddress, or UnknownName for a stack or role that does not exist."""
         match = _ADDRESS.fullmatch(text)
         if match is None:
             raise BadAddress(f"{text!r} is no site; a site looks like 'decoder.3.up' or 'decoder.3.expert7.up'.")
@@ -57,7 +57,7 @@ class Site:
 
     @classmethod
     def of(cls, site: "Site | str") -> "Site":
-        """A site, from itself or from its text."""
+        """Returns a site, given as itself or as its text."""
         return site if isinstance(site, Site) else cls.parse(site)
 
     @property
@@ -66,8 +66,13 @@ class Site:
         return self.role in MOMENT_ROLES
 
     def at(self, role: str) -> "Site":
-        """The site of another role in the same place."""
+        """Returns the site of another role in the same layer, and of the same expert."""
         return Site(self.stack, self.layer, role, self.expert)
+
+    @property
+    def model_order(self) -> tuple[int, int, int, int]:
+        """The sort key of sites: stack, layer, expert, role, in the order in which a model computes them."""
+        return STACKS.index(self.stack), self.layer, -1 if self.expert is None else self.expert, ROLES.index(self.role)
 
     def __str__(self) -> str:
         expert = "" if self.expert is None else f".expert{self.expert}"
@@ -78,7 +83,7 @@ class Site:
 
 
 def expand(glob: str) -> tuple[str, ...]:
-    """The plain fnmatch patterns that a glob with braces stands for: `{a,b}` either, `{m-n}` inclusive.
+    """Returns the plain fnmatch patterns that a glob with braces stands for: `{a,b}` either, `{m-n}` inclusive.
 
     >>> expand("decoder.{2-3}.{gate,up}")
     ('decoder.2.gate', 'decoder.2.up', 'decoder.3.gate', 'decoder.3.up')
@@ -104,29 +109,28 @@ def expand(glob: str) -> tuple[str, ...]:
 
 
 def select(globs: str | Iterable["str | Site"], sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Those of `sites` that at least one glob matches, or that are named, in the order of `sites`.
+    """Returns those of `sites` that at least one glob matches, or that are named, in the order of `sites`.
 
-    A glob is matched against the whole address, case counts, `*` crosses dots. Raises BadAddress for a glob that matches nothing
-    (with the nearest address, where there is one).
+    A glob is matched against the complete address; case counts, and `*` crosses dots. Raises BadAddress for a glob that matches nothing.
     """
     known = tuple(sites)
     chosen: set[Site] = set()
     for glob in (globs,) if isinstance(globs, str) else tuple(globs):
         patterns = [re.compile(fnmatch.translate(pattern)) for pattern in expand(str(glob))]
-        found = [site for site in known if any(pattern.fullmatch(str(site)) for pattern in patterns)]
-        if not found:
+        matching = [site for site in known if any(pattern.fullmatch(str(site)) for pattern in patterns)]
+        if not matching:
             roles = dict.fromkeys(f"{site.stack}.*.{site.role}" for site in known)
             last = {site.stack: site.layer for site in known}
             layers = "; ".join(f"the layers of its {stack} are 0 to {layer}" for stack, layer in last.items())
             raise BadAddress(f"The glob {str(glob)!r} matches no site of this model. It has: {', '.join(roles) or 'none'}; {layers}.")
-        chosen.update(found)
+        chosen.update(matching)
     return tuple(site for site in known if site in chosen)
 
 
 class Neurons(Mapping[Site, tuple[int, ...]]):
     """Units by site: a frozen mapping of Site to sorted indices (from 0), without repeats and without empty sites.
 
-    Sites stand in the order of stack, layer, role. `len` counts sites, `count` units. Keys may be asked for by their text.
+    Sites are in model order: stack, layer, role. `len` counts sites, `count` units. A key may be given as its text.
 
     >>> a = Neurons({"decoder.3.up": [17, 5]})
     >>> a["decoder.3.up"], a.count
@@ -140,9 +144,10 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
     def __init__(self, units: Mapping[Site | str, Iterable[int]] | Mapping[str, Iterable[int]] | None = None) -> None:
         gathered: dict[Site, set[int]] = {}
         for address, indices in (units or {}).items():
-            site, wanted = Site.of(address), [_index(address, index) for index in indices]
-            gathered.setdefault(site, set()).update(wanted)
-        self._units = {site: tuple(sorted(gathered[site])) for site in sorted(gathered, key=_order) if gathered[site]}
+            gathered.setdefault(Site.of(address), set()).update(_index(address, index) for index in indices)
+        self._units = {
+            site: tuple(sorted(gathered[site])) for site in sorted(gathered, key=lambda site: site.model_order) if gathered[site]
+        }
 
     def __getitem__(self, site: Site | str) -> tuple[int, ...]:
         return self._units[Site.of(site)]
@@ -167,7 +172,7 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
 
     @property
     def count(self) -> int:
-        """How many units, over all sites."""
+        """The number of units, over all sites."""
         return sum(map(len, self._units.values()))
 
     def __or__(self, other: "Neurons") -> "Neurons":
@@ -184,19 +189,15 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
         return Neurons({site: combine(set(self.get(site, ())), set(other.get(site, ()))) for site in sites})
 
     def to_json(self) -> dict[str, list[int]]:
-        """A JSON object: address to list of indices."""
+        """Returns a JSON object: address to list of indices."""
         return {str(site): list(indices) for site, indices in self._units.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Iterable[int]]) -> "Neurons":
-        """The neurons of a JSON object as `to_json` gives it. Raises BadAddress."""
+        """Returns the neurons of a JSON object as `to_json` writes it. Raises BadAddress."""
         if not isinstance(value, Mapping):
             raise BadAddress(f"Neurons are a JSON object of address to indices, not {type(value).__name__}.")
         return cls(value)
-
-
-def _order(site: Site) -> tuple[int, int, int, int]:
-    return STACKS.index(site.stack), site.layer, -1 if site.expert is None else site.expert, ROLES.index(site.role)
 
 
 def _index(address: object, index: object) -> int:

@@ -1,6 +1,6 @@
-"""Before and after: what was measured, and the paired difference, as comparison.json says it. Knows no model, no file.
+"""Estimates, paired differences and the object of comparison.json. Knows no model and no file.
 
-The one place that decides how two runs are compared; halves.py is how sure the result is, and says why.
+The one place that decides how two runs are compared; `intervals` says how certain the result is, and why.
 """
 
 import math
@@ -30,7 +30,7 @@ class Estimate:
     by_tag: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object, keys as in comparison.json. Raises NotFinite."""
+        """Returns a JSON object, keys as in comparison.json. Raises NotFinite."""
         value = {
             "mean": self.mean,
             "interval": list(self.interval),
@@ -41,7 +41,7 @@ class Estimate:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Estimate":
-        """The estimate of a JSON object. Raises InputError."""
+        """Returns the estimate of a JSON object. Raises InputError."""
         mean, interval, std = (_key(value, name) for name in ("mean", "interval", "std_over_instructions"))
         return cls(mean, _interval(interval), std, dict(value.get("by_tag", {})))
 
@@ -60,12 +60,12 @@ class Difference:
 
     @property
     def improved(self) -> bool:
-        """Whether the whole interval is above 0. Without any effect true in about 2.5 % of the cases, or fewer."""
+        """Whether both ends of the interval are above 0. Without any effect true in about 2.5 % of the cases, or fewer."""
         return self.interval.low > 0
 
     @property
     def worsened(self) -> bool:
-        """Whether the whole interval is below 0."""
+        """Whether both ends of the interval are below 0."""
         return self.interval.high < 0
 
     @property
@@ -74,7 +74,7 @@ class Difference:
         return "improved" if self.improved else "worsened" if self.worsened else "no clear change"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object, keys as in comparison.json. Raises NotFinite."""
+        """Returns a JSON object, keys as in comparison.json. Raises NotFinite."""
         value = {
             "mean": self.mean,
             "interval": list(self.interval),
@@ -88,7 +88,7 @@ class Difference:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Difference":
-        """The difference of a JSON object. Raises InputError."""
+        """Returns the difference of a JSON object. Raises InputError."""
         mean, interval, p_value, test, fixed, broken = (
             _key(value, name) for name in ("mean", "interval", "p_value", "test", "fixed", "broken")
         )
@@ -97,7 +97,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparison.json holds. None: not measured. Fractions, not percent.
+    """The content of comparison.json. None: not measured. Fractions, not percent.
 
     `control`: the mean of the random controls' outcomes; `baselines`: "cc" and "dc"; `side_effects`: name to {"base",
     "edited"}; `bias_scores`: a benchmark's own scores, {"base", "edited"}.
@@ -119,10 +119,10 @@ class Comparison:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """The object of comparison.json. Raises NotFinite where any number in it is NaN or infinite."""
+        """Returns the object of comparison.json. Raises NotFinite where a number in it is NaN or infinite."""
         value: dict[str, Any] = {name: getattr(self, name) for name in ("schema", "task", "metric", *_COUNTS)}
         value |= {name: _optional_json(getattr(self, name)) for name in ("base", "edited", "control")}
-        value["baselines"] = {name: _optional_json(found) for name, found in self.baselines.items()}
+        value["baselines"] = {name: _optional_json(baseline) for name, baseline in self.baselines.items()}
         value["difference"] = _optional_json(self.difference)
         value["side_effects"] = dict(self.side_effects)
         value["other_metrics"] = dict(self.other_metrics)
@@ -131,7 +131,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
-        """The comparison of an object as `to_json` gives it; unknown keys are left out. Raises InputError."""
+        """Returns the comparison of an object as `to_json` writes it; unknown keys are ignored. Raises InputError."""
         if _key(value, "schema") != SCHEMA:
             raise InputError(f"This comparison has the schema {value['schema']!r}; this version of resect reads {SCHEMA}.")
         difference = value.get("difference")
@@ -141,7 +141,7 @@ class Comparison:
             edited=_optional_estimate(value.get("edited")),
             control=_optional_estimate(value.get("control")),
             difference=None if difference is None else Difference.from_json(difference),
-            baselines={name: _optional_estimate(found) for name, found in value.get("baselines", {}).items()},
+            baselines={name: _optional_estimate(baseline) for name, baseline in value.get("baselines", {}).items()},
             side_effects=value.get("side_effects") or {},
             other_metrics=value.get("other_metrics") or {},
             bias_scores=value.get("bias_scores"),
@@ -157,17 +157,17 @@ def estimate(
     tags: Sequence[Iterable[str]] | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """The mean of a metric, with its interval over groups.
+    """Returns the mean of a metric, with its interval over groups.
 
     Parameters
     ----------
     values : the metric of each pair, [examples, instructions] or [examples]
     groups : the group of each example
-    tags : the tags of each example, for means apart
+    tags : the tags of each example, for means by tag
     seed : of the draws, where there are more than 20 groups
 
-    With fewer than six groups there is no 95 % interval: the range of the groups' means stands in for it.
-    Raises NotFinite for NaN or infinity, InputError for shapes that do not fit.
+    With fewer than six groups there is no 95 % interval; the range of the groups' means is given instead.
+    Raises NotFinite for NaN or infinity, InputError for shapes that do not match.
     """
     pairs = _pairs("values", values, groups)
     halves = GroupHalves.of(pairs, groups, seed)
@@ -186,27 +186,27 @@ def difference(
     seed: int = 0,
     tags: Sequence[Iterable[str]] | None = None,
 ) -> Difference:
-    """Edited − base, paired: the same examples in the same order, the same instructions.
+    """Returns edited − base, paired: the same examples in the same order, the same instructions.
 
     Parameters as of `estimate`; `base` and `edited` have one shape. The test: exact McNemar where there is one
     instruction, every group is one example and every outcome changes by −1, 0 or 1; else a sign-flip test of the
     groups' summed differences, exact up to 20 groups, else over 10,000 seeded draws, (1 + as extreme) / (1 + draws).
     Both are two-sided, p in (0, 1]. The interval excludes 0 exactly where p is at most 0.05.
 
-    With fewer than six groups no effect can be told from 0 at 5 %: the range of the groups' means, widened to hold 0,
-    stands in for the interval. Raises NotFinite, InputError.
+    With fewer than six groups no effect differs from 0 at the 5 % level; the range of the groups' means, widened to include 0,
+    is given instead of the interval. Raises NotFinite, InputError.
     """
     before, after = _pairs("base", base, groups), _pairs("edited", edited, groups)
     if before.shape != after.shape:
-        raise InputError(f"base is {before.shape} and edited {after.shape}; a paired difference needs one shape.")
+        raise InputError(f"base has the shape {before.shape} and edited {after.shape}; a paired difference needs equal shapes.")
     change = after - before
     fixed, broken = int((change > 0).sum()), int((change < 0).sum())
     halves = GroupHalves.of(change, groups, seed)
-    interval = halves.interval(hold=0.0)
+    interval = halves.interval(include=0.0)
     single = change.shape[1] == 1 and len(set(groups)) == len(groups) and bool(np.isin(change, (-1, 0, 1)).all())
     if single:
         p_value, test = mcnemar(fixed, broken), "exact McNemar"
-        interval = halves.agreeing(interval, p_value)
+        interval = halves.consistent_with(interval, p_value)
     else:
         p_value = halves.p_value()
         test = "sign-flip over groups (exact)" if halves.exact else f"sign-flip over groups ({DRAWS:,} draws)"
@@ -219,7 +219,7 @@ def _pairs(name: str, values: np.ndarray, groups: Sequence[str]) -> Float[np.nda
     if array.ndim != 2 or array.size == 0 or len(groups) != len(array):
         raise InputError(
             f"{name} has the shape {np.shape(values)} for {len(groups)} groups; [examples, instructions] with a group "
-            "for each example, and at least one pair, is wanted."
+            "for each example, and at least one pair, is needed."
         )
     if not np.isfinite(array).all():
         raise NotFinite(f"{int((~np.isfinite(array)).sum())} of the {array.size} outcomes in {name} are NaN or infinite.")
@@ -232,7 +232,7 @@ def _by_tag(pairs: Float[np.ndarray, "examples instructions"], tags: Sequence[It
         for name in names:
             rows.setdefault(name, []).append(row)
     if tags is not None and len(tags) != len(pairs):
-        raise InputError(f"There are tags for {len(tags)} examples and outcomes of {len(pairs)}.")
+        raise InputError(f"There are tags for {len(tags)} examples, but outcomes of {len(pairs)}.")
     return {name: float(pairs[rows[name]].mean()) for name in sorted(rows)}
 
 
@@ -257,10 +257,10 @@ def _optional_estimate(value: Mapping[str, Any] | None) -> Estimate | None:
 
 
 def _finite(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """The value itself. Raises NotFinite where a number in it is NaN or infinite: JSON has no word for them."""
+    """Returns the value itself. Raises NotFinite where a number in it is NaN or infinite, which JSON cannot represent."""
     for key, part in value.items():
         inner = part if isinstance(part, dict) else dict(enumerate(part)) if isinstance(part, list | tuple) else {}
-        _finite(f"{name}.{key}", {str(each): found for each, found in inner.items()})
+        _finite(f"{name}.{key}", {str(inner_key): entry for inner_key, entry in inner.items()})
         if isinstance(part, float) and not math.isfinite(part):
-            raise NotFinite(f"{name}.{key} is {part}; nothing that is NaN or infinite is reported.")
+            raise NotFinite(f"{name}.{key} is {part}; NaN and infinity are never reported.")
     return value

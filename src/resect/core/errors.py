@@ -1,36 +1,51 @@
-"""The whole exception tree. Knows nothing of models, tasks or files.
+"""Every exception that resect raises on purpose. Does not know models, tasks or files.
 
-    ResectError                   anything this package raises on purpose
+    ResectError                   the base of all
     ├── InputError                the request is wrong; exit code 2
     │   ├── UnknownName           a task, family, role, tag or site that does not exist ("did you mean")
-    │   ├── BadAddress            text that is no site, no glob, no set of neurons
+    │   ├── BadAddress            text that is no site, no glob and no set of neurons
     │   ├── BadTask               a task file or data file that cannot be read as one
-    │   │   └── EmptySplit        a split without examples was asked for
+    │   │   └── EmptySplit        a split without examples was requested
     │   ├── BadModel              a folder or id that no model can be loaded from
     │   │   ├── UnknownFamily     a model_type that is not in the FAMILIES table
     │   │   └── NotYet            a family that is known but not covered
     │   ├── PromptTooLong         prompts that do not fit the model's context
     │   ├── BadPlan               text that is no plan
     │   ├── WrongModel            a plan for another model
-    │   ├── NotWritable           an edit that the weights, or this form, cannot carry
-    │   ├── Conflict              two edits of one plan that cannot both be kept
+    │   ├── NotWritable           an edit that these weights, or the requested form, cannot represent
+    │   ├── Conflict              two edits of one plan that exclude each other
     │   ├── BadRecipe             a recipe with unknown or impossible settings
     │   └── RunMismatch           a run folder made with other settings, or damaged
-    └── Failure                   the request was right, the work failed; exit code 1
-        ├── NotFinite             NaN or infinity where a number must be
-        ├── NoEffect              a plan that touched nothing
-        ├── OutOfMemory           not even one example fits
+    └── Failure                   the request is right, the computation failed; exit code 1
+        ├── NotFinite             NaN or infinity where a finite number is needed
+        ├── NoEffect              a plan that changed nothing
+        ├── OutOfMemory           not even one example fits into memory
         └── StorageFailure        a disk that is full or a file that cannot be written
 
-Every message says what, which value, what is allowed, and how to go on.
+Every message says what is wrong, which value, what is allowed, and how to go on.
 """
 
 import difflib
 from collections.abc import Iterable
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Returns the one of `known` that is most like `name`; None where none is much like it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean …?" with the nearest of `known`; "" where none is near.
+
+    >>> did_you_mean("lama", ("llama", "opt"))
+    " Did you mean 'llama'?"
+    """
+    near = nearest_name(name, known)
+    return "" if near is None else f" Did you mean {near!r}?"
+
+
 class ResectError(Exception):
-    """Anything that resect raises on purpose. `exit_code` is what the command line returns."""
+    """Base of all errors that resect raises on purpose. `exit_code` is what the command line returns."""
 
     exit_code = 1
 
@@ -42,16 +57,14 @@ class InputError(ResectError):
 
 
 class UnknownName(InputError):
-    """A name that does not exist. Says which exist, the nearest first."""
+    """A name that does not exist. The message lists those that do, and suggests the nearest."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
         tail = f" {hint}" if hint else ""
-        super().__init__(f"Unknown {what} {name!r}.{guess} Known: {', '.join(names) or 'none'}.{tail}")
+        super().__init__(f"Unknown {what} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}.{tail}")
         self.name = name
-        self.suggestion = near[0] if near else None
+        self.suggestion = nearest_name(name, names)
 
 
 class BadAddress(InputError):
@@ -63,7 +76,7 @@ class BadTask(InputError):
 
 
 class EmptySplit(BadTask):
-    """A split without examples was asked for."""
+    """A split without examples was requested."""
 
 
 class BadModel(InputError):
@@ -75,11 +88,11 @@ class UnknownFamily(BadModel):
 
 
 class NotYet(BadModel):
-    """A family that is known, but not covered yet; never covered by half."""
+    """A family that is known, but not covered yet."""
 
 
 class PromptTooLong(InputError):
-    """Prompts that do not fit the model's context. They are never cut silently."""
+    """Prompts that do not fit the model's context; they are never truncated silently."""
 
 
 class BadPlan(InputError):
@@ -91,11 +104,11 @@ class WrongModel(InputError):
 
 
 class NotWritable(InputError):
-    """An edit that these weights, or the form that was asked for, cannot carry."""
+    """An edit that these weights, or the requested form, cannot represent."""
 
 
 class Conflict(InputError):
-    """Two edits of one plan that cannot both be kept."""
+    """Two edits of one plan that exclude each other."""
 
 
 class BadRecipe(InputError):
@@ -107,15 +120,15 @@ class RunMismatch(InputError):
 
 
 class Failure(ResectError):
-    """The request was right, and the work failed."""
+    """The request is right, and the computation failed."""
 
 
 class NotFinite(Failure):
-    """NaN or infinity where a number must be."""
+    """NaN or infinity where a finite number is needed."""
 
 
 class NoEffect(Failure):
-    """A plan that touched nothing although it names something."""
+    """A plan that changed nothing although it names something."""
 
 
 class OutOfMemory(Failure):

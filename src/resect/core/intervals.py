@@ -1,11 +1,11 @@
-"""How sure a mean is: groups put into two random halves, again and again. Knows numbers and groups, not their meaning.
+"""Confidence intervals and p-values of a mean over groups, by random halves. Knows numbers and groups, not their meaning.
 
 **The interval** is that of random halves (Hartigan 1969, "Using subsample values as typical values", JASA 64): each
-draw puts every group into one half or the other by a fair coin, all its examples and instructions kept together; an
-effect is inside a draw if it lies between the means of the two halves; the interval holds the effects that are inside
-more than 5 % of the draws. That is a resampling of groups as the bootstrap is, with weights 0 or 2 in place of
-multinomial ones. It is also, exactly, the set of effects that a sign-flip test over groups does not reject: interval
-and p-value cannot contradict each other.
+draw assigns every group to one half or the other by a fair coin, all its examples and instructions together; a draw
+covers the effects between the means of the two halves; the interval contains the effects that more than 5 % of the
+draws cover. This resamples groups as the bootstrap does, with weights 0 or 2 in place of multinomial ones. It is also
+exactly the set of effects that a sign-flip test over groups does not reject, so that interval and p-value cannot
+contradict each other.
 
 Why not the bootstrap: with nothing planted, "better" (the whole interval above 0) is to be claimed in 2.5 % of the
 cases. Over simulated nulls (20 to 400 groups, 1 to 10 instructions, correlated within groups, 1,200 to 2,000 runs each)
@@ -26,9 +26,9 @@ from jaxtyping import Float
 
 DRAWS = 10_000
 LEVEL = 0.05
-#: Up to this many groups every one of the 2^(n-1) ways to halve them is gone through.
+#: Up to this many groups all 2^(n-1) ways to halve them are enumerated.
 EXACT_GROUPS = 20
-#: Sums smaller than this share of what was summed are 0: the order of float additions is not evidence.
+#: Sums smaller than this share of what was summed count as 0: rounding in float additions is not evidence.
 _ROUNDING = 1e-12
 _CHUNK = 256
 
@@ -42,17 +42,18 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupHalves:
-    """Groups in two halves, draw by draw; the first draw leaves one half empty (the "+1" of a Monte Carlo test)."""
+    """Groups in two halves, one row a draw; in the first draw one half is empty (the "+1" of a Monte Carlo test)."""
 
     totals: Float[np.ndarray, "groups 2"]
-    """Sum of the values and number of pairs of each group, by the group's name."""
-    inside: Float[np.ndarray, "draws 2"]
-    """The same, of the groups in the first half."""
+    """Sum of the values and number of pairs of each group, groups sorted by name."""
+    first: Float[np.ndarray, "draws 2"]
+    """The same two numbers, of all groups in the first half."""
     exact: bool
+    """Whether the draws are all ways to halve the groups."""
 
     @classmethod
     def of(cls, pairs: Float[np.ndarray, "examples instructions"], groups: Sequence[str], seed: int) -> "GroupHalves":
-        """The halves of the groups of these pairs; the order of the examples does not count."""
+        """Returns the halves of the groups of these pairs; the order of the examples does not matter."""
         names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         sums = np.bincount(index, weights=pairs.sum(axis=1), minlength=len(names))
         counts = np.bincount(index, minlength=len(names)) * float(pairs.shape[1])
@@ -67,47 +68,47 @@ class GroupHalves:
         return float(total[0] / total[1]) + 0.0
 
     def _sums(self) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-        """The summed values of both halves; what is 0 but for rounding is 0."""
-        first, second = self.inside[:, 0], self.totals[:, 0].sum() - self.inside[:, 0]
+        """Returns the summed values of both halves; what rounding keeps from 0 is 0."""
+        first, second = self.first[:, 0], self.totals[:, 0].sum() - self.first[:, 0]
         tolerance = _ROUNDING * float(np.abs(self.totals[:, 0]).sum())
         return np.where(np.abs(first) <= tolerance, 0, first), np.where(np.abs(second) <= tolerance, 0, second)
 
     def p_value(self) -> float:
-        """Two-sided: the share of draws in which the halves' sums have opposite signs, or one is 0.
+        """Returns the two-sided p-value: the share of draws in which the halves' sums have opposite signs, or one is 0.
 
-        A sign-flip leaves |first − second| of |first + second|: it is as extreme exactly then.
+        A sign flip turns |first + second| into |first − second|, which is as large exactly then.
         """
         first, second = self._sums()
         return float((np.sign(first) * np.sign(second) <= 0).mean())
 
-    def _ends(self) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-        """The lower and the higher mean of the two halves, in each draw; an empty half holds every effect."""
-        (first, second), count = self._sums(), self.inside[:, 1]
-        rest = self.totals[:, 1].sum() - count
-        empty = (count == 0) | (rest == 0)
-        means = np.stack([first / np.where(empty, 1, count), second / np.where(empty, 1, rest)])
+    def _bounds(self) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
+        """Returns the lower and the higher mean of the two halves in each draw; a draw with an empty half covers every effect."""
+        (first, second), first_count = self._sums(), self.first[:, 1]
+        second_count = self.totals[:, 1].sum() - first_count
+        empty = (first_count == 0) | (second_count == 0)
+        means = np.stack([first / np.where(empty, 1, first_count), second / np.where(empty, 1, second_count)])
         return np.where(empty, -np.inf, means.min(axis=0)), np.where(empty, np.inf, means.max(axis=0))
 
-    def interval(self, hold: float | None = None) -> Interval:
-        """The effects inside more than 5 % of the draws.
+    def interval(self, include: float | None = None) -> Interval:
+        """Returns the effects that more than 5 % of the draws cover.
 
-        Where every effect is (under six groups): the range of the groups' means and `hold`.
+        Where that is every effect (under six groups): the range of the groups' means and `include`.
         """
-        lows, highs = self._ends()
+        lows, highs = self._bounds()
         rank = math.floor(LEVEL * len(lows) + 1e-9)
         low, high = np.partition(lows, rank)[rank], -np.partition(-highs, rank)[rank]
-        means = [*(self.totals[:, 0] / self.totals[:, 1]).tolist(), *([] if hold is None else [hold])]
+        means = [*(self.totals[:, 0] / self.totals[:, 1]).tolist(), *([] if include is None else [include])]
         return Interval(
             (float(low) if np.isfinite(low) else min(means)) + 0.0,
             (float(high) if np.isfinite(high) else max(means)) + 0.0,
         )
 
-    def agreeing(self, interval: Interval, p_value: float) -> Interval:
-        """The interval without its draws' noise against an exact p-value: 0 is outside exactly where p <= 5 %."""
+    def consistent_with(self, interval: Interval, p_value: float) -> Interval:
+        """Returns the interval, moved where the noise of the draws contradicts an exact p-value: 0 is outside exactly where p <= 5 %."""
         low, high = interval
         if p_value > LEVEL:
             return Interval(min(low, 0.0), max(high, 0.0))
-        lows, highs = self._ends()
+        lows, highs = self._bounds()
         if self.mean > 0 >= low:
             low = float(np.min(lows[lows > 0], initial=self.mean))
         if self.mean < 0 <= high:
@@ -116,26 +117,26 @@ class GroupHalves:
 
 
 def _all_halves(totals: Float[np.ndarray, "groups 2"]) -> Float[np.ndarray, "draws 2"]:
-    """Every way to halve the groups, once: the last group is always in the second half."""
-    inside = np.zeros((1, 2))
+    """Returns every way to halve the groups, once: the last group is always in the second half."""
+    first = np.zeros((1, 2))
     for total in totals[:-1]:
-        inside = np.concatenate([inside, inside + total])
-    return inside
+        first = np.concatenate([first, first + total])
+    return first
 
 
 def _drawn_halves(totals: Float[np.ndarray, "groups 2"], seed: int) -> Float[np.ndarray, "draws 2"]:
-    """The empty half, then DRAWS random ones."""
+    """Returns the empty half, then DRAWS random ones."""
     random = np.random.default_rng([seed, len(totals)])
-    inside = np.zeros((DRAWS + 1, 2))
+    first = np.zeros((DRAWS + 1, 2))
     for start in range(0, len(totals), _CHUNK):
         part = totals[start : start + _CHUNK]
         coins = random.integers(0, 2, size=(DRAWS, len(part)), dtype=np.uint8)
-        inside[1:] += coins.astype(np.float64) @ part
-    return inside
+        first[1:] += coins.astype(np.float64) @ part
+    return first
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Two-sided exact p: twice the smaller tail of Binomial(fixed + broken, 1/2), at most 1."""
+    """Returns the two-sided exact p-value: twice the smaller tail of Binomial(fixed + broken, 1/2), at most 1."""
     changed, fewer = fixed + broken, min(fixed, broken)
     term = tail = 1
     for k in range(fewer):

@@ -1,4 +1,4 @@
-"""What a method saw: one number for every unit of every site it looked at. Knows no model and no method."""
+"""Scores: one number for every unit of the sites that a method examined. Knows no model and no method."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from .files import read_arrays, write_arrays
 
 
 class Scores(Mapping[Site, np.ndarray]):
-    """One float32 number a unit, by site, in model order, with what the numbers mean and how they came about.
+    """One float32 number a unit, by site, in model order, with what the numbers mean and how they were computed.
 
     Parameters
     ----------
-    values : mapping of Site (or its text) to float array [units]; its order is the model's order of sites
-    unit : what one entry stands for ("neuron")
-    meaning : one sentence: what a high number says
-    provenance : JSON: the settings and examples that the numbers came from
+    values : mapping of Site (or its text) to float array [units], in model order
+    unit : what one entry is of ("neuron")
+    meaning : one sentence: what a high number means
+    provenance : JSON: the settings and examples that the numbers were computed from
 
     Raises NotFinite where a value is NaN or infinite.
     """
@@ -36,13 +36,13 @@ class Scores(Mapping[Site, np.ndarray]):
     ) -> None:
         self._values: dict[Site, Float32[np.ndarray, " units"]] = {}
         for address, array in values.items():
-            held = np.array(array, dtype=np.float32)
-            if held.ndim != 1:
-                raise BadAddress(f"The scores of {address} have the shape {held.shape}; one number a unit is wanted.")
-            if not np.isfinite(held).all():
-                raise NotFinite(f"{int((~np.isfinite(held)).sum())} scores of {address} are NaN or infinite.")
-            held.flags.writeable = False
-            self._values[Site.of(address)] = held
+            scores = np.array(array, dtype=np.float32)
+            if scores.ndim != 1:
+                raise BadAddress(f"The scores of {address} have the shape {scores.shape}; one number a unit is needed.")
+            if not np.isfinite(scores).all():
+                raise NotFinite(f"{int((~np.isfinite(scores)).sum())} scores of {address} are NaN or infinite.")
+            scores.flags.writeable = False
+            self._values[Site.of(address)] = scores
         self.unit, self.meaning, self.provenance = unit, meaning, dict(provenance or {})
 
     def __getitem__(self, site: Site | str) -> Float32[np.ndarray, " units"]:
@@ -62,46 +62,46 @@ class Scores(Mapping[Site, np.ndarray]):
 
     @property
     def count(self) -> int:
-        """How many units there are, over all sites."""
+        """The number of units, over all sites."""
         return sum(len(array) for array in self._values.values())
 
     def top(self, n: int) -> Neurons:
-        """The `n` units with the highest scores of all sites. Equal scores: by model order of the sites, then by unit.
+        """Returns the `n` units with the highest scores of all sites. Equal scores: by model order of the sites, then by unit.
 
         Raises InputError where n is negative or more than there are.
         """
         if not 0 <= n <= self.count:
-            raise InputError(f"top({n}) was asked for; there are 0 to {self.count} {self.unit}s to choose from.")
+            raise InputError(f"top({n}) is not possible: n is from 0 to {self.count}, the number of {self.unit}s with scores.")
         if n == 0:
             return Neurons()
         flat = np.concatenate(list(self._values.values()))
         best = np.argsort(-flat, kind="stable")[:n]
         starts = np.cumsum([0, *(len(array) for array in self._values.values())])
-        where = np.searchsorted(starts, best, side="right") - 1
+        positions = np.searchsorted(starts, best, side="right") - 1
         sites = list(self._values)
         chosen: dict[Site | str, list[int]] = {}
-        for position, index in zip(where.tolist(), best.tolist(), strict=True):
+        for position, index in zip(positions.tolist(), best.tolist(), strict=True):
             chosen.setdefault(sites[position], []).append(index - int(starts[position]))
         return Neurons(chosen)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file: key = address, float32 [units]; the rest in its metadata."""
-        meta = {
+        """Write a safetensors file: key = address, float32 [units]; everything else in its metadata. Raises StorageFailure."""
+        metadata = {
             "order": json.dumps([str(site) for site in self]),
             "unit": self.unit,
             "meaning": self.meaning,
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
-        write_arrays(Path(path), {str(site): array for site, array in self._values.items()}, meta)
+        write_arrays(Path(path), {str(site): array for site, array in self._values.items()}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Scores":
-        """Read what `save` wrote. Raises InputError."""
-        arrays, meta = read_arrays(Path(path))
+        """Returns the scores that `save` wrote. Raises InputError."""
+        arrays, metadata = read_arrays(Path(path))
         try:
-            order = json.loads(meta.get("order", "null")) or sorted(arrays)
-            provenance = json.loads(meta.get("provenance", "{}"))
+            order = json.loads(metadata.get("order", "null")) or sorted(arrays)
+            provenance = json.loads(metadata.get("provenance", "{}"))
             values = {address: arrays[address] for address in order}
         except (ValueError, KeyError) as error:
             raise InputError(f"{path} is no file of scores: {error}.") from error
-        return cls(values, meta.get("unit", "neuron"), meta.get("meaning", ""), provenance)
+        return cls(values, metadata.get("unit", "neuron"), metadata.get("meaning", ""), provenance)

@@ -6,7 +6,7 @@ Reads the object of comparison.json, and measures nothing. What was not measured
 from collections.abc import Mapping
 from typing import Any
 
-from resect.core.number_format import LOST, PLAIN, MetricFormat, arrow, few_groups, fixed_and_broken, sample_sizes
+from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat, before_after, few_groups_note, fixed_and_broken, sample_sizes
 
 from .markdown import escaped, table, without_folders
 
@@ -23,7 +23,7 @@ def numbers(comparison: Mapping[str, Any]) -> list[str]:
     figures = MetricFormat(str(comparison["metric"]))
     sizes = sample_sizes(comparison)
     asked = f"On examples of {escaped(comparison['task'])} that the search never saw ({sizes}), by {escaped(figures.metric)}:"
-    told = [asked, _estimates(comparison, figures), *filter(None, [few_groups(comparison["n_groups"])])]
+    told = [asked, _estimates(comparison, figures), *filter(None, [few_groups_note(comparison["n_groups"])])]
     if comparison.get("difference"):
         told.append(_difference(comparison["difference"], figures))
     told += _tags(comparison, figures) + _composition(comparison, figures)
@@ -47,7 +47,7 @@ def _estimates(comparison: Mapping[str, Any], figures: MetricFormat) -> str:
 
 def _difference(change: Mapping[str, Any], figures: MetricFormat) -> str:
     interval = change["interval"]
-    sure = f"95 % interval {figures.changes(interval)}; {escaped(PLAIN.p_value(change['p_value']))}, {escaped(change['test'])}"
+    sure = f"95 % interval {figures.change_interval(interval)}; {escaped(PLAIN.p_value(change['p_value']))}, {escaped(change['test'])}"
     told = f"Change: **{figures.change(change['mean'], unit=True)}** ({sure}): {figures.verdict(interval)}."
     return f"{told} {fixed_and_broken(change)}."
 
@@ -117,8 +117,8 @@ def _effects(comparison: Mapping[str, Any], figures: MetricFormat) -> list[str]:
         if name == "perplexity":
             of = f" of {escaped(without_folders(held['text']))}" if held.get("text") else ""
             tokens = f", {held['tokens']:,} tokens" if held.get("tokens") else ""
-            change = arrow(PLAIN.number, held["base"], held.get("edited"))
-            says = "less is better" if held["base"] <= LOST else "this text is beyond the model, before and after: it says nothing"
+            change = before_after(PLAIN.number, held["base"], held.get("edited"))
+            says = "less is better" if held["base"] <= BROKEN_PERPLEXITY else "this text is beyond the model, before and after: it says nothing"
             told.append(f"- {escaped(held.get('kind') or name)}{of}{tokens}: {change} ({says})")
         else:
             by = MetricFormat(str(held.get("metric") or figures.metric))
@@ -129,7 +129,7 @@ def _effects(comparison: Mapping[str, Any], figures: MetricFormat) -> list[str]:
 def _sure(change: Mapping[str, Any] | None, figures: MetricFormat) -> str:
     if not change:
         return ""
-    return f" (change {figures.change(change['mean'], unit=True)}, 95 % interval {figures.changes(change['interval'])})"
+    return f" (change {figures.change(change['mean'], unit=True)}, 95 % interval {figures.change_interval(change['interval'])})"
 
 
 def _bias(comparison: Mapping[str, Any]) -> list[str]:
@@ -138,6 +138,6 @@ def _bias(comparison: Mapping[str, Any]) -> list[str]:
     told = []
     for name, means in _BIAS.items():
         if before.get(name) is not None:
-            change = arrow(PLAIN.signed, before[name], after.get(name))
+            change = before_after(PLAIN.signed, before[name], after.get(name))
             told.append(f"- {means}: {change} (0: none; +1: every answer with the stereotype; -1: every answer against it)")
     return told

@@ -191,7 +191,7 @@ def test_what_was_not_measured_is_not_made_up(tmp_path):
 def test_a_perplexity_that_says_nothing_is_not_at_the_top(tmp_path):
     lost = {**COMPARISON, "side_effects": {"perplexity": {"base": 45950056.7, "edited": 1775740.6}}}
     known, unknown = finished(tmp_path / "known"), finished(tmp_path / "unknown", lost)
-    tops = [[tile.label for tile in tiles(Reading.of(run), MetricFormat(face=PAGE))] for run in (known, unknown)]
+    tops = [[tile.label for tile in tiles(Reading.of(run), MetricFormat(style=PAGE))] for run in (known, unknown)]
     assert ["perplexity of plain text" in top for top in tops] == [True, False]
     text = shown(unknown).text
     assert "says nothing about the cut" in text and "45,950,057" in text

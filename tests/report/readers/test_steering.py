@@ -50,7 +50,7 @@ def test_what_is_said_of_a_change(befores, afters, certainty, remarks):
 def test_no_interval_is_invented():
     found = result(["en"] * 20, ["fr"] * 2 + ["en"] * 18)
     assert result(["en"] * 20, ["fr"] * 20, language_accuracy={"before": 0, "after": 1}).certainty(SHARES) == "+100.0"
-    assert found.turned == 2
+    assert found.answer_changes == 2
     assert result(["en"], ["fr"], language_accuracy=None).certainty(SHARES) == "\N{EN DASH}"
 
 

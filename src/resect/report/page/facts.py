@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.errors import InputError
-from resect.core.number_format import DASH, PAGE, MetricFormat, arrow, few_groups, plural
+from resect.core.number_format import DASH, PAGE, MetricFormat, before_after, few_groups_note, plural
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.laser_search import Sought
 from resect.report.readers.plan_summary import OF_MATRICES, Surgery
@@ -104,11 +104,11 @@ def tiles(reading: Reading, figures: MetricFormat) -> list[Tile]:
         found.append(Tile(reading.surgery.control_label, figures.change(change_to(comparison, control), unit=True)))
     bias = [number_of(comparison["bias_scores"][name].get("ambig")) for name in ("base", "edited")]
     if None not in bias:
-        found.append(Tile("bias score, ambiguous items", arrow(lambda score: PAGE.signed(score, 2), *bias), "0 is none"))
+        found.append(Tile("bias score, ambiguous items", before_after(lambda score: PAGE.signed(score, 2), *bias), "0 is none"))
     plain = object_of(comparison["side_effects"].get("perplexity"))
     ends = [number_of(plain.get(name)) for name in ("base", "edited")]
     if None not in ends and not tables.has_no_hold(comparison):
-        found.append(Tile("perplexity of plain text", arrow(PAGE.number, *ends)))
+        found.append(Tile("perplexity of plain text", before_after(PAGE.number, *ends)))
     return found
 
 
@@ -190,7 +190,7 @@ def _tested(reading: Reading) -> list[str]:
         return [f"{plural(comparison['n_examples'], 'passages')} of plain text are what is reported; the search never saw them."]
     groups = plural(comparison["n_groups"], "groups")
     told = f"test: {plural(comparison['n_examples'], 'examples')} in {groups} are what is reported; the search never saw them."
-    return [told, few_groups(comparison["n_groups"])]
+    return [told, few_groups_note(comparison["n_groups"])]
 
 
 def _limited(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, LOST, PAGE, MetricFormat, plural
+from resect.core.number_format import DASH, BROKEN_PERPLEXITY, PAGE, MetricFormat, plural
 from resect.report.charts.estimates_and_curves import Bar, bars, curve
 from resect.report.charts.lines_and_bars import Series, columns
 from resect.report.readers.analyses import Analyses, Components, Frequency, Growth, Paraphrases, Perplexity, Temperature
@@ -137,7 +137,7 @@ def _paraphrases(found: Paraphrases) -> Section:
     words = [f"{of}{each}."] if of else []
     if found.difference is not None:
         change = found.difference
-        sure = f"95 % interval {SHARES.changes(change['interval'])}; {PAGE.p_value(change['p_value'])}"
+        sure = f"95 % interval {SHARES.change_interval(change['interval'])}; {PAGE.p_value(change['p_value'])}"
         words.append(f"Change {SHARES.change(change['mean'], unit=True)} ({sure}).")
     how = "A fact counts only if every one of its paraphrases is answered right."
     but = "It is stricter than accuracy, so it is lower; a gain here says that an answer holds in other words too."
@@ -179,7 +179,7 @@ def _perplexity(found: Perplexity) -> Section:
     tokens = "" if found.tokens is None else f" over {found.tokens:,} tokens"
     how = f"{found.kind.capitalize()} of plain text{tokens}" + (f", with {told} tokens. " if told else ". ") + found.how
     but = "One text is no proof for others."
-    words = ("This text is beyond the model: its perplexity says nothing.",) if found.base > LOST else ()
+    words = ("This text is beyond the model: its perplexity says nothing.",) if found.base > BROKEN_PERPLEXITY else ()
     return Section("perplexity", "Perplexity", "Plain text, window by window", how, but, words, (), table)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from resect.core.number_format import PAGE, arrow, plural
+from resect.core.number_format import PAGE, before_after, plural
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.lape_run import Held
 from resect.report.readers.run_reader import Reading
@@ -97,7 +97,7 @@ def _tiles(reading: Reading, effects: Effects | None) -> list[Tile]:
     found += [Tile(label, PAGE.signed(sum(changes) / len(changes)), note) for label, changes, note in means if changes]
     if own:
         change, place = max(own)
-        pair = arrow(
+        pair = before_after(
             lambda value: lape_sentences.perplexity(value, PAGE), effects.perplexity.base[place], effects.perplexity.after[place][place]
         )
         note = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.address import Site
-from resect.core.number_format import DASH, LOST, PLAIN, MetricFormat, NumberStyle
+from resect.core.number_format import DASH, BROKEN_PERPLEXITY, PLAIN, MetricFormat, NumberStyle
 
 from .plan_summary import Surgery
 from .tolerant import number_of, object_of
@@ -51,7 +51,7 @@ class Denoised:
     @property
     def is_lost(self) -> bool:
         """Whether the text was beyond the model before anything was reduced, so that its perplexity says nothing."""
-        return self.before is not None and self.before > LOST
+        return self.before is not None and self.before > BROKEN_PERPLEXITY
 
     @property
     def is_within(self) -> bool:

@@ -35,7 +35,7 @@ class Candidate:
     def exactly(self, figures: MetricFormat) -> str:
         """The score; of one that was stopped, as the bound that it is."""
         value = figures.value(self.score)
-        return value if self.is_complete else f"{_bound(figures)}{figures.face.blank}{value}"
+        return value if self.is_complete else f"{_bound(figures)}{figures.style.blank}{value}"
 
     def briefly(self, figures: MetricFormat) -> str:
         """The score without its unit; a bound with fewer digits, rounded such that it stays one."""

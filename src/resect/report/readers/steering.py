@@ -79,7 +79,7 @@ class Steered:
         return len(self.pairs) if self.n is None else self.n
 
     @property
-    def turned(self) -> int | None:
+    def answer_changes(self) -> int | None:
         """How many answers came to be in that language, or no longer are; None where the languages were not identified."""
         if not self.is_identified or not self.pairs:
             return None
@@ -90,12 +90,12 @@ class Steered:
         if self.accuracy is None or None in self.accuracy:
             return DASH
         before, after = (value or 0.0 for value in self.accuracy)
-        if self.turned == 0:
+        if self.answer_changes == 0:
             return "none changed"
         told = figures.change(after - before)
         if self.number < FEWEST:
             return f"{told} (too few to say)"
-        return told if self.interval is None else f"{told} ({figures.changes(self.interval)})"
+        return told if self.interval is None else f"{told} ({figures.change_interval(self.interval)})"
 
     def remarks(self) -> list[str]:
         """What there is to say of it, in sentences, and what to try."""
@@ -104,7 +104,7 @@ class Steered:
         stronger = "try a larger --strength" + ("" if self.mode == "difference" else ", or --mode difference")
         if self.pairs and all(pair.before.text == pair.after.text for pair in self.pairs):
             found.append(f"no answer changed; {stronger}.")
-        elif self.turned == 0 and before is not None and before < 1:
+        elif self.answer_changes == 0 and before is not None and before < 1:
             found.append(f"no answer changed its language; {stronger}.")
         elif before is not None and after is not None and after < before:
             found.append("it got worse: fewer answers are in that language than before; try less --strength, or another --mode.")

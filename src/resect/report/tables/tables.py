@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resect.core.number_format import DASH, LOST, PAGE, MetricFormat, plural
+from resect.core.number_format import DASH, BROKEN_PERPLEXITY, PAGE, MetricFormat, plural
 from resect.report.charts.estimates_and_curves import shift
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.plan_summary import Surgery
@@ -69,7 +69,7 @@ def both_ways(comparison: Object, surgery: Surgery) -> Table | None:
     theirs: Object = {"base": base, "edited": estimate_of(found.get("edited")), "difference": difference_of(found.get("difference"))}
     unmatched = object_of((found if other == "generation" else object_of(comparison["other_metrics"].get(mine))).get("unmatched"))
     sides: list[Any] = [comparison, theirs] if mine == "accuracy" else [theirs, comparison]
-    figures = MetricFormat(face=PAGE)
+    figures = MetricFormat(style=PAGE)
     rows = [
         ("before", *(_with_interval(figures, side["base"]) for side in sides)),
         (f"after the {surgery.noun}", *(_with_interval(figures, side["edited"]) for side in sides)),
@@ -110,7 +110,7 @@ def change_in_words(comparison: Object, figures: MetricFormat) -> tuple[str, tup
     if change is None:
         return None
     lines = [
-        f"95 % interval {figures.changes(change['interval'])}",
+        f"95 % interval {figures.change_interval(change['interval'])}",
         PAGE.p_value(change["p_value"]) + (f", {change['test']}" if change["test"] else ""),
     ]
     if change["fixed"] is not None and change["broken"] is not None and Denoised.of(comparison) is None:
@@ -206,7 +206,7 @@ def side_table(comparison: Object) -> Table | None:
 def has_no_hold(comparison: Object) -> bool:
     """Whether the model was lost on plain text before anything was cut, so that its perplexity says nothing."""
     found = number_of(object_of(comparison["side_effects"].get("perplexity")).get("base"))
-    return found is not None and found > LOST
+    return found is not None and found > BROKEN_PERPLEXITY
 
 
 def trial_table(reading: Reading) -> Table | None:
@@ -263,7 +263,7 @@ def _with_interval(figures: MetricFormat, found: Object | None) -> str:
 def _change_cell(figures: MetricFormat, change: Object | None) -> str:
     if change is None:
         return DASH
-    return f"{figures.change(change['mean'])}\n{figures.changes(change['interval'])}\n{PAGE.p_value(change['p_value'])}"
+    return f"{figures.change(change['mean'])}\n{figures.change_interval(change['interval'])}\n{PAGE.p_value(change['p_value'])}"
 
 
 def _fixed_cell(change: Object | None) -> str:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from resect.core.address import Neurons
-from resect.core.number_format import DASH, PLAIN, MetricFormat, arrow, plural
+from resect.core.number_format import DASH, PLAIN, MetricFormat, before_after, plural
 from resect.report.readers.deactivation import Effects, effects_of
 from resect.report.readers.language_units import units_of
 from resect.report.readers.open_answers import Questions, Scored, questions_of
@@ -124,7 +124,7 @@ def steerings(found: Sequence[Steered]) -> list[RenderableType]:
     for each in found:
         accuracy = SHARES.pair(*each.accuracy) if each.accuracy else DASH
         cells = [PLAIN.number(each.number), accuracy, each.certainty(SHARES)]
-        cells += [arrow(PLAIN.number, *each.quality) if each.quality else DASH] if has_quality else []
+        cells += [before_after(PLAIN.number, *each.quality) if each.quality else DASH] if has_quality else []
         rows.append([Text(plain(each.short)), *map(Text, cells)])
     lines = [Text(plain(f"{'; '.join(each.short for each in of)}: {sentence}")) for sentence, of in remarks(found)]
     silent = [

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resect.core.address import ROLES, STACKS, Site
-from resect.core.number_format import DASH, LOST, PLAIN, MetricFormat, arrow, few_groups, plural, sample_sizes
+from resect.core.number_format import DASH, BROKEN_PERPLEXITY, PLAIN, MetricFormat, before_after, few_groups_note, plural, sample_sizes
 from resect.report.readers.denoising import Denoised
 from resect.report.readers.laser_search import Sought
 from resect.report.readers.plan_summary import OF_LANGUAGES, Surgery
@@ -116,7 +116,7 @@ def other_metric(comparison: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] 
 def difference(comparison: Mapping[str, Any]) -> Text:
     """The change with its interval and p-value, and how many answers were fixed and broken."""
     figures, change = MetricFormat(comparison["metric"]), comparison["difference"]
-    sure = f"95 % interval {figures.changes(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
+    sure = f"95 % interval {figures.change_interval(change['interval'])}; {PLAIN.p_value(change['p_value'])}, {plain(change['test'])}"
     told = f"change {figures.change(change['mean'], unit=True)} ({sure})\n"
     return Text(told.rstrip() if Denoised.of(comparison) else f"{told}{turned(comparison, figures)}")
 
@@ -149,22 +149,22 @@ def beside(comparison: Mapping[str, Any]) -> Text | None:
         lines.append(f"trials: {', '.join(map(figures.value, trials['edited']))} (spread {figures.value(trials['std'])})")
     unmatched = ((comparison.get("other_metrics") or {}).get("generation") or {}).get("unmatched")
     if unmatched and (unmatched["base"] or unmatched["edited"]):
-        lines.append(f"generated texts that are no choice: {arrow(PLAIN.percent, unmatched['base'], unmatched.get('edited'))}")
+        lines.append(f"generated texts that are no choice: {before_after(PLAIN.percent, unmatched['base'], unmatched.get('edited'))}")
     lines += _other_metrics(comparison)
     for name, pair in (comparison.get("side_effects") or {}).items():
         if pair and name == "perplexity":
-            lost = "  (this text is beyond the model: it says nothing)" if pair["base"] > LOST else ""
-            told = arrow(PLAIN.number, pair["base"], pair.get("edited"))
+            lost = "  (this text is beyond the model: it says nothing)" if pair["base"] > BROKEN_PERPLEXITY else ""
+            told = before_after(PLAIN.number, pair["base"], pair.get("edited"))
             lines.append(f"{pair.get('kind', 'perplexity')} on plain text: {told}{lost}")
         elif pair:
             change, written = pair.get("difference"), MetricFormat(pair.get("metric") or "accuracy")
-            sure = f" (95 % interval of the change {written.changes(change['interval'])})" if change else ""
+            sure = f" (95 % interval of the change {written.change_interval(change['interval'])})" if change else ""
             lines.append(f"{plain(name)}: {written.pair(pair['base'], pair.get('edited'))}{sure}")
     scores = comparison.get("bias_scores") or {}
     before, after = scores.get("base") or {}, scores.get("edited") or {}
     for name in ("ambig", "disambig"):
         if before.get(name) is not None:
-            told = arrow(PLAIN.signed, before[name], after.get(name))
+            told = before_after(PLAIN.signed, before[name], after.get(name))
             lines.append(f"bias score, {name} (0 none; +1 all answers with the stereotype, -1 all against it): {told}")
     return Text("\n".join(lines)) if lines else None
 
@@ -228,7 +228,7 @@ def changed(rows: Sequence[Mapping[str, Any]]) -> RenderableType | None:
 
 def asked(comparison: Mapping[str, Any]) -> str:
     """How much was asked."""
-    few = few_groups(comparison["n_groups"])
+    few = few_groups_note(comparison["n_groups"])
     if Denoised.of(comparison):
         return f"on text that the search never saw: {plural(comparison['n_examples'], 'passages')}" + (f"\n{few}" if few else "")
     return f"on held-out data: {sample_sizes(comparison)}" + (f"\n{few}" if few else "")

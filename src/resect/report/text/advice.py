@@ -36,7 +36,7 @@ def helped(comparison: Mapping[str, Any]) -> bool:
 
 
 def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: NumberStyle = PLAIN) -> str:
-    """One sentence (or two) on what the numbers say, for those who read it on `face`."""
+    """One sentence (or two) on what the numbers say, for those who read it on `style`."""
     figures, change, control = MetricFormat(comparison["metric"], face), comparison.get("difference"), comparison.get("control")
     noun, denoised = surgery.noun, Denoised.of(comparison)
     if denoised is not None:
@@ -50,7 +50,7 @@ def verdict(comparison: Mapping[str, Any], surgery: Surgery, face: NumberStyle =
         random = f" {surgery.random}: {figures.change(change_to(comparison, control), unit=True)}."
     told = f"{figures.change(change['mean'], unit=True)} on examples that the search never saw"
     says, written = figures.verdict(change["interval"]), Written.of(comparison)
-    told += f" (95 % interval {figures.changes(change['interval'])}).{written.sentence(says == 'improved', face)}{random}"
+    told += f" (95 % interval {figures.change_interval(change['interval'])}).{written.sentence(says == 'improved', face)}{random}"
     if says == "improved" and not helped(comparison):
         told += f" So {'others' if surgery.is_of_matrices else 'random cuts'} may do as well: {surgery.these} not special."
     told += _costs(comparison, figures) + harm_elsewhere(comparison, face) + _against_calibration(comparison, figures, noun)
@@ -107,7 +107,7 @@ def _against_calibration(comparison: Mapping[str, Any], figures: MetricFormat, n
         told = f"instead of a {noun} does less"
     elif max(changes.values()) <= -WORTH_SAYING:
         told = "does harm"
-    return f" Calibration {told}: {named}{figures.face.blank}points."
+    return f" Calibration {told}: {named}{figures.style.blank}points."
 
 
 def has_spread(comparison: Mapping[str, Any]) -> bool:
@@ -117,7 +117,7 @@ def has_spread(comparison: Mapping[str, Any]) -> bool:
 
 def turned(comparison: Mapping[str, Any], figures: MetricFormat) -> str:
     """How many answers became better and worse, and of how many."""
-    told, of = figures.turned(comparison["difference"]), of_all(comparison)
+    told, of = figures.answer_changes(comparison["difference"]), of_all(comparison)
     return f"{told}, {of}" if of else told
 
 

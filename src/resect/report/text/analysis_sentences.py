@@ -159,7 +159,7 @@ def _frequency(found: Found) -> str:
 def _perplexity(found: Found) -> str:
     step = "" if found["stride"] is None else f", windows of {found['window']} by steps of {found['stride']}"
     told = f"{found['kind']} {_number(found['base'])} before, {_number(found['edited'])} after ({found['tokens']} tokens{step})."
-    return f"{told} This text is beyond the model: it says nothing." if found["base"] > number_format.LOST else told
+    return f"{told} This text is beyond the model: it says nothing." if found["base"] > number_format.BROKEN_PERPLEXITY else told
 
 
 def _temperature(found: Found, noun: str = "reduction") -> str:

@@ -56,7 +56,7 @@ class Written:
         figures = MetricFormat("generation", face)
         told = "It does harm" if self.says == "worsened" else "Not shown"
         told += f" when the model writes its answer ({figures.change(self.change['mean'], unit=True)}"
-        told += f", {figures.changes(self.change['interval'])})"
+        told += f", {figures.change_interval(self.change['interval'])})"
         return f" {told}: {astray}." if astray else f" {told}."
 
     def _share(self, share: float | None, face: NumberStyle) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resect.core.number_format import DASH, PLAIN, NumberStyle, few_groups, plural
+from resect.core.number_format import DASH, PLAIN, NumberStyle, few_groups_note, plural
 from resect.report.readers.deactivation import Effects
 from resect.report.readers.shell_commands import near, program
 from resect.report.readers.unit_sets import Similarity
@@ -101,7 +101,7 @@ def scored(effects: Effects) -> str:
 
 def few(effects: Effects) -> str:
     """What stands where intervals should, as a sentence; nothing where there is enough text, or nobody knows."""
-    return few_groups(min((number for number in effects.windows if number is not None), default=None)).replace("groups", "windows")
+    return few_groups_note(min((number for number in effects.windows if number is not None), default=None)).replace("groups", "windows")
 
 
 def perplexity(value: float | None, face: NumberStyle = PLAIN) -> str:
