@@ -9,8 +9,8 @@ import torch
 
 import pico
 from resect.core.errors import BadTask, NotFinite, UnknownName
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.data.tasks.splits import SHARES
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import CONTENT_FREE, TEXTS, calibrated, content_free
@@ -76,7 +76,7 @@ def test_a_preference_that_has_nothing_to_do_with_the_question_is_divided_out() 
 def test_each_distinct_instruction_and_choices_is_asked_once() -> None:
     model, task, journal = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), some(), MemoryJournal()
     examples = task.split("test")
-    calibrated(Questions(model, task, examples), "cc", journal=journal)
+    calibrated(Questions(model, task, examples), "cc", workers=Workers(journal=journal))
     shapes = Counter(np.shape(entry["logprobs"]) for entry in journal._entries.values())
     cases = {(example.choices, example.fields["place"]) for example in examples}
     blank = len(CONTENT_FREE) * sum(len(choices) for choices, _ in cases)

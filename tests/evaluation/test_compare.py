@@ -13,8 +13,8 @@ import planted
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import BadTask, EmptySplit, UnknownName, WrongModel
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.compare import compare, comparison_of_answers, evaluate
@@ -92,11 +92,11 @@ def test_the_empty_plan_changes_nothing() -> None:
 def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched() -> None:
     model, bias, _ = planted.model("llama")
     task, journal, plan = planted.task(), MemoryJournal(), Plan((Scale(bias, 0.0),))
-    first = compare(model, plan, task, journal=journal)
+    first = compare(model, plan, task, workers=Workers(journal=journal))
     with torch.no_grad():
         for weight in model.model.parameters():
             weight.zero_()
-    again = compare(model, plan, task, journal=journal)
+    again = compare(model, plan, task, workers=Workers(journal=journal))
     assert np.array_equal(first.edited.values, again.edited.values)
 
 

@@ -11,7 +11,7 @@ import tongues
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import InputError
-from resect.core.execution import LocalEngine, MemoryJournal
+from resect.core.execution import LocalEngine, MemoryJournal, Workers
 from resect.edits import controls as control
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
@@ -98,7 +98,7 @@ def test_the_comparison_is_the_diagonal():
 def test_a_language_without_units_has_the_bases_row_and_costs_no_pass():
     model, engine = tongues.model(), Counting()
     given = {**plans(), "bb": Plan()}
-    matrix = deactivation_matrix(model, given, held(model), engine=engine)
+    matrix = deactivation_matrix(model, given, held(model), workers=Workers(engine=engine))
     assert engine.items == 2 * 2  # the base, and aa: on two texts
     found = matrix.to_json()
     assert found["neg_logprob"]["deactivated"][1] == found["neg_logprob"]["base"]
@@ -110,13 +110,13 @@ def test_each_text_is_read_once_by_base_language_and_draw_and_never_again():
     model, engine, journal = tongues.model(), Counting(), MemoryJournal()
     controls = {name: control.like(plan, model, 0, 2) for name, plan in plans().items()}
     texts = held(model)
-    first = deactivation_matrix(model, plans(), texts, controls, engine=engine, journal=journal)
+    first = deactivation_matrix(model, plans(), texts, controls, workers=Workers(engine=engine, journal=journal))
     assert engine.items == (1 + 2 + 2 * 2) * 2
-    again = deactivation_matrix(model, plans(), texts, controls, engine=engine, journal=journal)
+    again = deactivation_matrix(model, plans(), texts, controls, workers=Workers(engine=engine, journal=journal))
     assert engine.items == (1 + 2 + 2 * 2) * 2
     assert again.to_json() == first.to_json()
     other = dict(texts, aa=HeldOutText.of(model, "aa", tongues.documents("aa", 20, seed=2), WINDOW))
-    deactivation_matrix(model, plans(), other, controls, engine=engine, journal=journal)
+    deactivation_matrix(model, plans(), other, controls, workers=Workers(engine=engine, journal=journal))
     assert engine.items == (1 + 2 + 2 * 2) * 3  # of the other text only
 
 

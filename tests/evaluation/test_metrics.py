@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resect.data.tasks.base import METRICS
+from resect.data.tasks.task import METRICS
 from resect.evaluation import metrics
 
 

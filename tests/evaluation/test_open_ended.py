@@ -11,7 +11,7 @@ import bilingual
 import pico
 from naive import naive_logits
 from resect.core.errors import InputError, PromptTooLong
-from resect.core.execution import MemoryJournal, context_of
+from resect.core.execution import MemoryJournal, Workers, context_of
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.answer_ratings import PIECE, likeliest, rate, rated
@@ -101,23 +101,25 @@ def test_finished_pieces_stay_done() -> None:
     wanted = ask(model, OFF["fr"], prompts, new_tokens=3)
     assert wanted == [ask(model, OFF["fr"], [prompt], new_tokens=3)[0] for prompt in prompts]
     with pytest.raises(KeyboardInterrupt):
-        ask(model, OFF["fr"], prompts, new_tokens=3, journal=journal, engine=Interrupted(2))
+        ask(model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=Interrupted(2)))
     assert not model.model.model.layers[0].mlp.down_proj._forward_pre_hooks
     rest, told = Interrupted(1), []
-    found = ask(model, OFF["fr"], prompts, new_tokens=3, journal=journal, engine=rest, progress=lambda *each: told.append(each))
+    found = ask(
+        model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=rest, progress=lambda *each: told.append(each))
+    )
     assert found == wanted
     assert rest.done == 1
     assert told == [("answering", done, 3) for done in range(4)]
     for plan, tokens in ((OFF["en"], 3), (OFF["fr"], 2)):  # other work has other entries
         again = Interrupted(3)
-        ask(model, plan, prompts, new_tokens=tokens, journal=journal, engine=again)
+        ask(model, plan, prompts, new_tokens=tokens, workers=Workers(journal=journal, engine=again))
         assert again.done == 3
 
 
 def test_what_cannot_be_asked_is_refused_first() -> None:
     masked = LanguageModel.of(pico.build("bert"), pico.tokenizer("bert"), name="bert")
     model, told = bilingual.model(), []
-    tell: dict[str, Any] = {"progress": lambda *each: told.append(each)}
+    tell: dict[str, Any] = {"workers": Workers(progress=lambda *each: told.append(each))}
     with pytest.raises(InputError, match="bert fills masks"):
         ask(masked, Plan(), ["a"], **tell)
     with pytest.raises(PromptTooLong, match=r"context of 128.*--new-tokens 124 fits"):
@@ -163,7 +165,7 @@ def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> Non
         judge=judge,
         suffix={"fr": " 1"},
         new_tokens=4,
-        progress=lambda *each: told.append(each),
+        workers=Workers(progress=lambda *each: told.append(each)),
     )
     assert summary["n"] == {"en": 3, "fr": 2}
     accuracy = summary["language_accuracy"]
@@ -216,13 +218,13 @@ def test_units_off_and_the_real_identifier() -> None:
 def test_ratings_are_kept_for_one_judge() -> None:
     journal, judge = MemoryJournal(), Counting()
     asked = [(f"q{place % 40}", "one two", "en") for place in range(80)]
-    assert set(rate(judge, asked, journal=journal).values()) == {2}
+    assert set(rate(judge, asked, workers=Workers(journal=journal)).values()) == {2}
     assert len(judge.asked) == 40
-    rate(judge, asked, journal=journal)
+    rate(judge, asked, workers=Workers(journal=journal))
     assert len(judge.asked) == 40
     other = Counting()
     other.model = "another"
-    rate(other, asked, journal=journal)
+    rate(other, asked, workers=Workers(journal=journal))
     assert len(other.asked) == 40
     assert rate(None, asked[:2]) == {asked[0]: None, asked[1]: None}
 

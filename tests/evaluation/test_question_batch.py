@@ -10,7 +10,7 @@ import pico
 import planted
 from naive import naive_logprob, naive_rank, naive_text
 from resect.core.errors import InputError, NotFinite
-from resect.data.tasks.base import Example, Task
+from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.evaluation.metrics import TOP
 from resect.evaluation.questions import Questions

@@ -7,8 +7,8 @@ import pytest
 
 import pico
 from resect.core.errors import BadTask, InputError, PromptTooLong, UnknownName
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.models.language_model import LanguageModel
@@ -55,8 +55,8 @@ def test_answers_that_are_asked_alike_are_shared(model: LanguageModel) -> None:
     assert searched[0].digest != searched[1].digest
     assert searched[0].asked_digest == searched[1].asked_digest
     journal, stages = MemoryJournal(), []
-    first = by["top1"].answers(Plan(), journal=journal)
-    again = by["top5"].answers(Plan(), journal=journal, progress=lambda *each: stages.append(each))
+    first = by["top1"].answers(Plan(), workers=Workers(journal=journal))
+    again = by["top5"].answers(Plan(), workers=Workers(journal=journal, progress=lambda *each: stages.append(each)))
     assert stages == []
     assert (again.values >= first.values).all()
 

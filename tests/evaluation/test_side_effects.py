@@ -12,8 +12,8 @@ import planted
 from resect.core.address import Neurons
 from resect.core.comparison import Comparison
 from resect.core.errors import BadTask, InputError, PromptTooLong
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import calibrated
@@ -126,9 +126,11 @@ def test_what_the_journal_holds_is_not_asked_again() -> None:
     found, plan = compared("llama")
     journal, stages = MemoryJournal(), []
     beside = SideEffects(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
-    first, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal)
+    first, _ = beside.measure(found.comparison, found.questions, [plan], workers=Workers(journal=journal))
     kept = len(journal._entries)
-    again, _ = beside.measure(found.comparison, found.questions, [plan], journal=journal, progress=lambda *told: stages.append(told))
+    again, _ = beside.measure(
+        found.comparison, found.questions, [plan], workers=Workers(journal=journal, progress=lambda *told: stages.append(told))
+    )
     assert again == first
     assert len(journal._entries) == kept
 
@@ -153,7 +155,7 @@ def test_plain_text_is_read_in_parts_that_are_kept() -> None:
     texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
     journal, told = MemoryJournal(), []
     said, _ = SideEffects(texts=texts).measure(
-        found.comparison, found.questions, [], journal=journal, progress=lambda *each: told.append(each)
+        found.comparison, found.questions, [], workers=Workers(journal=journal, progress=lambda *each: told.append(each))
     )
     parts = [key for key in journal._entries if key.startswith("text/")]
     assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (CHUNK // 274)) == 2

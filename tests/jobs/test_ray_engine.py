@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed (the extra resect[ray])")
 
 from resect.core.errors import Failure, InputError, UnknownName, WrongModel
-from resect.core.execution import MemoryJournal
+from resect.core.execution import LocalEngine, MemoryJournal, Workers
 from resect.data.tasks.registry import load_task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan, WithPlan
@@ -171,9 +171,9 @@ def test_a_plan_is_in_force_in_the_workers_and_not_here(engine, model, task):
     plan = Plan((Scale({"decoder.1.up": [3, 11, 17]}, 0.0),))
     questions = Questions(model, task, task.split("select"))
     before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
-    answers = questions.answers(plan, engine=engine)
+    answers = questions.answers(plan, workers=Workers(engine=engine))
     assert (answers.values == questions.answers(plan).values).all()
-    assert not (answers.values == questions.answers(Plan(), engine=engine).values).all()
+    assert not (answers.values == questions.answers(Plan(), workers=Workers(engine=engine)).values).all()
     found = [found for (found,) in zip(engine.map(WithPlan(plan, model, _edited), [model] * 4), strict=True)]
     assert [value for value, _ in found] == [0.0] * 4
     assert [value for value, _ in engine.map(_edited, [model] * 4)] != [0.0] * 4
@@ -193,7 +193,10 @@ def test_what_a_killed_worker_had_is_done_again(engine, tmp_path):
 
 def test_crispr_finds_the_same_to_the_last_bit(engine, model, task):
     method, journals = Crispr(), (MemoryJournal(), MemoryJournal())
-    here, there = (method.search(model, task, engine=each, journal=journal) for each, journal in zip((None, engine), journals, strict=True))
+    here, there = (
+        method.search(model, task, workers=Workers(engine=each, journal=journal))
+        for each, journal in zip((LocalEngine(), engine), journals, strict=True)
+    )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
     assert lines(there) == lines(here)
@@ -204,7 +207,9 @@ def test_crispr_finds_the_same_to_the_last_bit(engine, model, task):
 @pytest.mark.parametrize("settings", [{}, {"compose": True}], ids=["race", "climb"])
 def test_laser_finds_the_same_to_the_last_bit_and_asks_nobody_more(engine, model, task, settings):
     method = Laser(rhos=(0.5, 0.1, 0.0), sites=("decoder.1.*", "decoder.0.up"), metric="logloss", **settings)
-    here, there = (method.search(model, task, engine=each, factors=SvdCache(model.anatomy)) for each in (None, engine))
+    here, there = (
+        method.search(model, task, factors=SvdCache(model.anatomy), workers=Workers(engine=each)) for each in (LocalEngine(), engine)
+    )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
     assert lines(there) == lines(here)
@@ -214,7 +219,9 @@ def test_laser_finds_the_same_to_the_last_bit_and_asks_nobody_more(engine, model
 def test_denoising_keeps_the_same(engine, model):
     passages = Passages(model, ["a line to read", "and another one that is longer", "three"])
     method = Denoising("*", rise=0.3)
-    here, there = (method.search(model, passages, engine=each, factors=SvdCache(model.anatomy)) for each in (None, engine))
+    here, there = (
+        method.search(model, passages, factors=SvdCache(model.anatomy), workers=Workers(engine=each)) for each in (LocalEngine(), engine)
+    )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
     assert lines(there) == lines(here)
@@ -224,7 +231,7 @@ def test_counts_of_lape_are_the_same_also_when_a_worker_is_killed(engine, model)
     texts = {"en": [f"line {n} of a text" for n in range(60)], "fr": [f"ligne {n * 7 % 31} d'un texte" for n in range(60)]}
     here = record(model, texts, window=16, shard_tokens=64)
     killed = _Killing(texts["fr"], engine)
-    there = record(model, {**texts, "fr": killed}, window=16, shard_tokens=64, engine=engine)
+    there = record(model, {**texts, "fr": killed}, window=16, shard_tokens=64, workers=Workers(engine=engine))
     assert killed.pids
     assert there.counts.tokens == here.counts.tokens
     for site in here.counts.sites:

@@ -6,8 +6,8 @@ import torch
 
 import pico
 from resect.core.errors import NotFinite
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
@@ -59,7 +59,7 @@ def test_metrics_that_are_asked_alike_keep_their_tallies_apart():
     found = {}
     for metric in ("accuracy", "logloss", "accuracy"):
         asked = questions("llama", metric)
-        sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy), journal=journal)
+        sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy), workers=Workers(journal=journal))
         found[metric] = sweep.mean(sweep.asked_all(edit).total)
         assert found[metric] == pytest.approx(asked.answers(Plan((edit,))).mean, rel=1e-4)
 

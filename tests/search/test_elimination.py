@@ -6,6 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
+from resect.core.execution import Workers
 from resect.search.elimination import NO_THRESHOLD, GreedyComposition, PartialScore, Threshold, best_candidates, eliminate
 
 
@@ -107,7 +108,14 @@ def test_no_candidate_no_winner():
 def test_progress_comes_to_its_end():
     told = []
     course = Contest(np.eye(6))
-    eliminate(course, threes(6), course.start, 0.5, scout=2, progress=lambda stage, done, total: told.append((stage, done, total)))
+    eliminate(
+        course,
+        threes(6),
+        course.start,
+        0.5,
+        scout=2,
+        workers=Workers(progress=lambda stage, done, total: told.append((stage, done, total))),
+    )
     stages = {stage for stage, _, _ in told}
     assert all((stage, 0, 6) in told and (stage, 6, 6) in told for stage in stages)
     assert not NO_THRESHOLD.stops(course.start)

@@ -7,7 +7,7 @@ import pytest
 
 import pico
 from resect.core.errors import OutOfMemory
-from resect.core.execution import LocalEngine, MemoryJournal, no_progress
+from resect.core.execution import MemoryJournal, Workers
 from resect.models.language_model import LanguageModel
 from resect.search.question_order import QuestionOrder
 
@@ -46,9 +46,9 @@ class Asked:
         return Batch(tuple(pairs), self.sure, self.most)
 
 
-def lineup(sure, size=4, most=1000, journal=None):
+def lineup(sure, size=4, most=1000, workers=None):
     asked = Asked(sure, LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"), batch_size=size), most)
-    return QuestionOrder.of(asked, "answers", journal or MemoryJournal(), no_progress, LocalEngine()), asked
+    return QuestionOrder.of(asked, "answers", workers), asked
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 100])
@@ -90,6 +90,6 @@ def test_one_that_does_not_fit_is_an_error():
 
 def test_margins_are_recalled():
     journal = MemoryJournal()
-    first, _ = lineup(np.arange(30.0), journal=journal)
-    again, _ = lineup(np.arange(30.0), most=0, journal=journal)  # nobody is asked
+    first, _ = lineup(np.arange(30.0), workers=Workers(journal=journal))
+    again, _ = lineup(np.arange(30.0), most=0, workers=Workers(journal=journal))  # nobody is asked
     assert [batch.pairs for batch in first.batches] == [batch.pairs for batch in again.batches]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resect.core.errors import InputError
-from resect.core.execution import MemoryJournal
+from resect.core.execution import MemoryJournal, Workers
 from resect.search.size_search import Trial, best, choose_size, most_asks
 
 
@@ -80,16 +80,16 @@ def test_a_search_that_was_killed_asks_only_what_it_had_not_asked() -> None:
         return -abs(size - 20)
 
     with pytest.raises(KeyboardInterrupt):
-        choose_size(objective, 50, journal=journal)
+        choose_size(objective, 50, workers=Workers(journal=journal))
     before = asked[:4]
-    resumed = choose_size(objective, 50, journal=journal)
+    resumed = choose_size(objective, 50, workers=Workers(journal=journal))
     assert not set(before) & set(asked[5:])
     assert [(t.size, t.score) for t in resumed] == [(t.size, t.score) for t in choose_size(lambda size: -abs(size - 20), 50)]
 
 
 def test_progress_ends_where_it_said() -> None:
     told = []
-    choose_size(lambda size: float(size), 50, progress=lambda stage, done, total: told.append((done, total)))
+    choose_size(lambda size: float(size), 50, workers=Workers(progress=lambda stage, done, total: told.append((done, total))))
     assert told[0] == (0, most_asks("golden", 50))
     assert told[-1][0] == told[-1][1]
 

@@ -4,8 +4,11 @@ An `Engine` maps work over items, a `Journal` keeps what is done, a `Progress` i
 knows neither processes nor files nor terminals.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -98,30 +101,68 @@ class MemoryJournal:
         self._entries[key] = entry
 
 
-def map_resumable(
-    work: Callable[[Item], Entry],
-    items: Iterable[Item],
-    keys: Sequence[str],
-    *,
-    engine: Engine,
-    journal: Journal,
-    progress: Progress = no_progress,
-    stage: str = "working",
-) -> Iterator[Entry]:
-    """Yield the entry of every item in order; those that the journal holds are read, the others done and kept.
+@dataclass(frozen=True)
+class Workers:
+    """What a computation needs besides its data: who computes, where finished work is stored, and where progress is reported.
 
-    Raises whatever `work` raises, and StorageFailure.
+    Parameters
+    ----------
+    engine : default: this process
+    journal : default: in memory, so that nothing outlives the process
+    progress : default: reports nothing
     """
-    held = [journal.recall(key) for key in keys]
-    wanted = (item for item, entry in zip(items, held, strict=True) if entry is None)
-    progress(stage, 0, len(keys))
-    with closing(engine.map(work, wanted)) as missing:
-        for done, (key, entry) in enumerate(zip(keys, held, strict=True), start=1):
-            if entry is None:
-                entry = next(missing)
-                journal.keep(key, entry)
-            progress(stage, done, len(keys))
-            yield entry
+
+    engine: Engine = field(default_factory=LocalEngine)
+    journal: Journal = field(default_factory=MemoryJournal, repr=False)
+    progress: Progress = no_progress
+
+    def map(self, work: Callable[[Item], Entry], items: Iterable[Item], keys: Sequence[str], *, stage: str = "working") -> Iterator[Entry]:
+        """Yield the entry of every item in order: those that the journal holds are read, the others computed and stored.
+
+        `items` is advanced only as far as items have to be computed; where the journal holds every entry, nothing is built, computed or
+        reported. Raises whatever `work` raises, and StorageFailure.
+        """
+        stored = [self.journal.recall(key) for key in keys]
+        if all(entry is not None for entry in stored):
+            yield from (entry for entry in stored if entry is not None)
+            return
+        missing = (item for item, entry in zip(items, stored, strict=True) if entry is None)
+        self.progress(stage, 0, len(keys))
+        with closing(self.engine.map(work, missing)) as computed:
+            for done, (key, entry) in enumerate(zip(keys, stored, strict=True), start=1):
+                if entry is None:
+                    entry = next(computed)
+                    self.journal.keep(key, entry)
+                self.progress(stage, done, len(keys))
+                yield entry
+
+    def remember(self, key: str, compute: Callable[[], Entry]) -> Entry:
+        """The entry under `key`, computed and stored where the journal lacks it. Raises what `compute` raises, StorageFailure."""
+        entry = self.journal.recall(key)
+        if entry is None:
+            entry = compute()
+            self.journal.keep(key, entry)
+        return entry
+
+    def silent(self) -> "Workers":
+        """The same workers, without progress: for work that is one step of a stage that is reported already."""
+        return replace(self, progress=no_progress)
+
+
+def journal_key(*parts: object) -> str:
+    """The key of a journal entry: its parts joined by slashes. It names all that the entry depends on, apart from the run's settings.
+
+    Strings and integers are written as they are, anything else as `json_digest`.
+
+    >>> journal_key("locate", 3), journal_key("screen", ["decoder.0.up"])
+    ('locate/3', 'screen/27d7eb8f0f55da0d')
+    """
+    return "/".join(str(part) if isinstance(part, str | int) else json_digest(part) for part in parts)
+
+
+def json_digest(value: object) -> str:
+    """A digest of plain data: 16 hexadecimal digits of the SHA-256 of its JSON."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def as_list(value: object) -> list[Any]:

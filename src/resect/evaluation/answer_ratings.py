@@ -9,12 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from resect.core.execution import Journal, LocalEngine, MemoryJournal, Progress, as_list, map_resumable, no_progress
+from resect.core.execution import LocalEngine, Workers, as_list, journal_key
 from resect.data.language_id import LETTERS, LanguageIdentifier, same
 
 #: Prompts, or answers to be rated, that are one item of work, whatever the engine.
@@ -91,9 +91,8 @@ def rate(
     judge: Rates | None,
     asked: Iterable[Asked],
     *,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
     stage: str = "rating answers",
+    workers: Workers | None = None,
 ) -> dict[Asked, int | None]:
     """What the judge says of each (question, answer, language), asked once where it comes up again; None of all without a judge.
 
@@ -104,11 +103,10 @@ def rate(
         return dict.fromkeys(distinct)
     pieces = [tuple(distinct[start : start + PIECE]) for start in range(0, len(distinct), PIECE)]
     # Ratings of another judge are not taken for this one's.
-    keys = [f"ratings/{digest_of([[str(getattr(judge, name, '')) for name in ('url', 'model')], piece])}" for piece in pieces]
+    keys = [journal_key("ratings", [[str(getattr(judge, name, "")) for name in ("url", "model")], piece]) for piece in pieces]
     work = lambda piece: {"quality": _at_once(lambda each: judge.rate(*each), piece)}
-    entries = list(
-        map_resumable(work, pieces, keys, engine=LocalEngine(), journal=journal or MemoryJournal(), progress=progress, stage=stage)
-    )
+    here = replace(workers or Workers(), engine=LocalEngine())  # a judge is asked from this process
+    entries = list(here.map(work, pieces, keys, stage=stage))
     return dict(zip(distinct, [number for entry in entries for number in as_list(entry["quality"])], strict=True))
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import BadTask, NotFinite, UnknownName
-from resect.core.execution import Engine, Journal, Progress, no_progress
-from resect.data.tasks.base import Example, Task, split_of
+from resect.core.execution import Workers
+from resect.data.tasks.task import Example, Task, split_of
 from resect.edits.plan import Plan
 
 from . import metrics
@@ -40,9 +40,7 @@ def calibrated(
     kind: Kind,
     *,
     seed: int = 0,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> Answers:
     """The answers of the unedited model after calibration; `values` is the accuracy.
 
@@ -66,12 +64,9 @@ def calibrated(
     fillings = [each for each in content_free(kind, scored.task, seed) if not mask or mask not in "".join(each.values())]
     blank = _Blank.of(scored, fillings)
     name = f"asking without content ({kind.upper()})"
-    priors = blank.priors(
-        Questions(scored.model, blank.task, blank.task.examples).all_logprobs(
-            Plan(), engine=engine, journal=journal, progress=progress, stage=name
-        )
-    )
-    asked = scored.all_logprobs(Plan(), engine=engine, journal=journal, progress=progress, stage="asking the model as it is")
+    content_free_questions = Questions(scored.model, blank.task, blank.task.examples)
+    priors = blank.priors(content_free_questions.all_logprobs(Plan(), stage=name, workers=workers))
+    asked = scored.all_logprobs(Plan(), stage="asking the model as it is", workers=workers)
     chosen = [
         metrics.most_probable([logprobs - prior[case] for logprobs, case in zip(rows, blank.case_of, strict=True)])
         for rows, prior in zip(asked, priors, strict=True)

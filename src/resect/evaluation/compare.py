@@ -6,14 +6,15 @@ Knows questions and plans; knows no method, and no split but the one that it is 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from resect.core.comparison import Comparison, difference, estimate
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, Progress, no_progress
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
@@ -112,9 +113,7 @@ def compare(
     seed: int = 0,
     search_prompt: bool = False,
     allow_other_model: bool = False,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> AnswerComparison:
     """Answers of the base model, under `plan`, and under each control plan, on the same examples.
 
@@ -131,14 +130,10 @@ def compare(
     plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
     examples = task.split("test") if examples is None else examples
     questions = Questions(model, task, examples, metric or task.metric, search_prompt=search_prompt)
-    common: dict[str, Any] = {"engine": engine, "journal": journal, "progress": progress}
-    common["allow_other_model"] = allow_other_model
-    base = questions.answers(Plan(), stage="asking the model as it is", **common)
-    edited = base if plan.is_empty else questions.answers(plan, stage="asking the edited model", **common)
-    drawn = [
-        questions.answers(control, stage=f"asking control {place} of {len(controls)}", **common)
-        for place, control in enumerate(controls, start=1)
-    ]
+    answers = partial(questions.answers, allow_other_model=allow_other_model, workers=workers)
+    base = answers(Plan(), stage="asking the model as it is")
+    edited = base if plan.is_empty else answers(plan, stage="asking the edited model")
+    drawn = [answers(control, stage=f"asking control {place} of {len(controls)}") for place, control in enumerate(controls, start=1)]
     return AnswerComparison(questions, base, edited, tuple(drawn), seed)
 
 
@@ -153,9 +148,7 @@ def evaluate(
     seed: int = 0,
     search_prompt: bool = False,
     allow_other_model: bool = False,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> Comparison:
     """What `plan` changes on the *test* split of `task`, paired, with intervals over groups.
 
@@ -169,7 +162,7 @@ def evaluate(
     seed : of the resampling behind intervals and tests
     search_prompt : whether a generated text is right too where the prompt holds the answer (see `Questions`)
     allow_other_model : let a plan pass that was made for another model of the same shape
-    engine, journal, progress : who does the work, what keeps it, and who is told
+    workers : engine, journal and progress; default: this process, in memory, silent
 
     Raises EmptySplit, UnknownName, WrongModel, NotWritable, NotFinite, OutOfMemory.
     """
@@ -185,9 +178,7 @@ def evaluate(
         seed=seed,
         search_prompt=search_prompt,
         allow_other_model=allow_other_model,
-        engine=engine,
-        journal=journal,
-        progress=progress,
+        workers=workers,
     )
     return compared.comparison if plan is not None else without_plan(compared.comparison)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int32
 
 from resect.core.comparison import Comparison, difference, estimate
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
+from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
@@ -105,9 +105,7 @@ def deactivation_matrix(
     controls: Mapping[str, Sequence[Plan]] | None = None,
     *,
     selector: str = "lape",
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> "DeactivationMatrix":
     """Read every language's text with the model as it is, with each language's units off, and with each control.
 
@@ -117,7 +115,7 @@ def deactivation_matrix(
     texts : held-out text of the same languages
     controls : by language random plans of the same size; None: none
     selector : what found the units, for the record
-    engine, journal, progress : who does the work, what keeps it, and who is told
+    workers : engine, journal and progress; default: this process, in memory, silent
 
     Raises InputError where plans and texts are of other languages, NotFinite, OutOfMemory, and what applying a plan raises.
     Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), figure 2. Differs from the source in: intervals, the control, and
@@ -131,14 +129,13 @@ def deactivation_matrix(
     asked = [base, *(plan for plan in plans.values() if plan.edits)]
     asked += [plan for each in (controls or {}).values() for plan in each if plan.edits]
     items = [(plan, texts[name].windows) for plan in asked for name in languages]
-    keys = [f"matrix/{texts[name].digest}/{plan.digest}" for plan in asked for name in languages]
-    told: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal or MemoryJournal(), "progress": progress}
-    entries = map_resumable(_Read(model), items, keys, stage="reading with units off", **told)
+    key_of = lambda plan, name: journal_key("matrix", texts[name].digest, plan.digest)
+    keys = [key_of(plan, name) for plan in asked for name in languages]
+    entries = (workers or Workers()).map(_Read(model), items, keys, stage="reading with units off")
     read = {key: np.asarray(entry["losses"], dtype=np.float64) for key, entry in zip(keys, entries, strict=True)}
 
     def row(plan: Plan) -> tuple[Losses, ...]:
-        key = (plan if plan.edits else base).digest
-        return tuple(read[f"matrix/{texts[name].digest}/{key}"] for name in languages)
+        return tuple(read[key_of(plan if plan.edits else base, name)] for name in languages)
 
     return DeactivationMatrix(
         languages=languages,

@@ -4,19 +4,17 @@ Knows plans, questions and those who judge by the text alone; knows neither how 
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from resect.core.errors import InputError, PromptTooLong
-from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, as_list, map_resumable, no_progress
+from resect.core.execution import Entry, Workers, as_list, journal_key
 from resect.data.language_id import LanguageIdentifier, known
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
-from .answer_ratings import PIECE, RatedAnswers, Rates, Tells, digest_of, rate, rated
+from .answer_ratings import PIECE, RatedAnswers, Rates, Tells, rate, rated
 from .answer_ratings import likeliest as likeliest
 
 #: What a question is wrapped in, and by what repeated tokens are held down.
@@ -32,19 +30,16 @@ _Key = tuple[str | None, str]
 
 @dataclass(frozen=True)
 class Writing:
-    """The work: what one model writes to some prompts under one plan, which is in force wherever the work is done."""
+    """The work: what one model writes under a plan; an item is a plan and some prompts."""
 
     model: LanguageModel
-    plan: Plan
     new_tokens: int
 
-    def context(self) -> AbstractContextManager[object]:
-        """The plan, applied. Raises WrongModel, NotWritable, Conflict."""
-        return self.plan.applied(self.model)
-
-    def __call__(self, prompts: tuple[str, ...]) -> Entry:
-        """Texts, in the order of the prompts. Raises NotFinite, OutOfMemory."""
-        return {"texts": self.model.generate(prompts, self.new_tokens, repetition_penalty=REPETITION_PENALTY)}
+    def __call__(self, item: tuple[Plan, tuple[str, ...]]) -> Entry:
+        """Texts, in the order of the prompts. Raises NotFinite, OutOfMemory, WrongModel, NotWritable, Conflict."""
+        plan, prompts = item
+        with plan.applied(self.model):
+            return {"texts": self.model.generate(prompts, self.new_tokens, repetition_penalty=REPETITION_PENALTY)}
 
 
 def ask(
@@ -53,10 +48,8 @@ def ask(
     prompts: Sequence[str],
     *,
     new_tokens: int = NEW_TOKENS,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
     stage: str = "answering",
+    workers: Workers | None = None,
 ) -> list[str]:
     """What the model writes to each prompt under the plan: greedy, repetition penalty 1.1, special tokens left out.
 
@@ -65,13 +58,22 @@ def ask(
     """
     plan.forms_for(model)
     check(model, prompts, new_tokens)
-    pieces = [tuple(prompts[start : start + PIECE]) for start in range(0, len(prompts), PIECE)]
-    how = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
-    keys = [f"open answers/{plan.digest}/{digest_of([how, piece])}" for piece in pieces]
-    work: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal or MemoryJournal(), "progress": progress, "stage": stage}
-    return [
-        str(text) for entry in map_resumable(Writing(model, plan, new_tokens), pieces, keys, **work) for text in as_list(entry["texts"])
-    ]
+    return _answers(model, [(plan, prompts)], new_tokens, stage, workers)[0]
+
+
+def _answers(
+    model: LanguageModel, asked: Sequence[tuple[Plan, Sequence[str]]], new_tokens: int, stage: str, workers: Workers | None
+) -> list[list[str]]:
+    """What the model writes to each prompt under each plan."""
+    pieces = [[(plan, tuple(prompts[start : start + PIECE])) for start in range(0, len(prompts), PIECE)] for plan, prompts in asked]
+    items = list(itertools.chain(*pieces))
+    settings = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
+    keys = [journal_key("open answers", plan.digest, [settings, piece]) for plan, piece in items]
+    texts = (
+        [str(text) for text in as_list(entry["texts"])]
+        for entry in (workers or Workers()).map(Writing(model, new_tokens), items, keys, stage=stage)
+    )
+    return [[text for _ in of for text in next(texts)] for of in pieces]
 
 
 def check(model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> None:
@@ -114,9 +116,7 @@ def open_questions(
     judge: Rates | None,
     suffix: str | Mapping[str, str] = "",
     new_tokens: int = NEW_TOKENS,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Answers to open questions of each language: by the model as it is, under each language's plan, and under a random control.
 
@@ -145,12 +145,11 @@ def open_questions(
     for (_, language), plan in asking.items():
         plan.forms_for(model)
         check(model, prompts[language], new_tokens)
-    told = _Together(progress, "answering open questions", sum(math.ceil(len(prompts[language]) / PIECE) for _, language in asking))
-    work: dict[str, Any] = {"new_tokens": new_tokens, "engine": engine, "journal": journal, "progress": told}
-    said = {key: ask(model, plan, prompts[key[1]], **work) for key, plan in asking.items()}
+    asked_under = [(plan, prompts[language]) for (_, language), plan in asking.items()]
+    said = dict(zip(asking, _answers(model, asked_under, new_tokens, "answering open questions", workers), strict=True))
     texts = {key: said[key] if key in said else said[None, key[1]] for key in plan_of}
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
-    quality = rate(judge, itertools.chain(*asked.values()), journal=journal, progress=progress)
+    quality = rate(judge, itertools.chain(*asked.values()), workers=workers)
     found = {key: rated(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
     told_apart = {language: not isinstance(identifier, LanguageIdentifier) or known(language) for language in questions}
     accuracy = lambda key: found[key].accuracy(key[1]) if told_apart[key[1]] else None
@@ -165,20 +164,6 @@ def open_questions(
         "unjudged": unjudged,
         "new_tokens": new_tokens,
     }
-
-
-class _Together:
-    """The Progress of several stages as one."""
-
-    def __init__(self, progress: Progress, stage: str, total: int) -> None:
-        self._progress, self._stage, self._total, self._done = progress, stage, total, 0
-        progress(stage, 0, total)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """One item more is done, of whichever stage."""
-        if done:
-            self._done += 1
-            self._progress(self._stage, self._done, self._total)
 
 
 def _conditions(plans: Mapping[str, Plan], control: Mapping[str, Plan] | None) -> list[_Condition]:

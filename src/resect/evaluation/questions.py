@@ -3,19 +3,16 @@
 Knows tasks, metrics and plans; knows no method, no split, and nothing of comparing.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from resect.core.errors import BadTask, InputError, UnknownName
-from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import Entry, Workers, journal_key, json_digest
+from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan, WithPlan
 from resect.models.language_model import LanguageModel
 
@@ -80,31 +77,25 @@ class Questions:
         return self._hash(self.judge.asks)
 
     def _hash(self, how: str) -> str:
-        content = [self.task.digest, how, [example.id for example in self.examples]]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        return json_digest([self.task.digest, how, [example.id for example in self.examples]])
 
     def answers(
         self,
         plan: Plan,
         *,
         allow_other_model: bool = False,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
         stage: str = "asking",
+        workers: Workers | None = None,
     ) -> Answers:
         """All answers under `plan`; one work item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong and what a plan raises."""
-        work: dict[str, Any] = {"engine": engine, "journal": journal, "progress": progress, "stage": stage}
-        return self._read(self._entries(plan, allow_other_model=allow_other_model, **work))
+        return self._read(self._entries(plan, allow_other_model, stage, workers))
 
     def all_logprobs(
         self,
         plan: Plan,
         *,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
         stage: str = "asking",
+        workers: Workers | None = None,
     ) -> list[list[Float64[np.ndarray, " _"]]]:
         """Log-probabilities of the choices under `plan`, by instruction and example; one work item an instruction, shared with `answers`.
 
@@ -112,8 +103,7 @@ class Questions:
         """
         if metrics.how_asked(self.metric) != "scoring":
             raise InputError(f"Answers by {self.metric} have no log-probabilities of choices; ask with the metric accuracy or logloss.")
-        entries = self._entries(plan, engine=engine, journal=journal, progress=progress, stage=stage)
-        return [by_pair(entry, self.choices) for entry in entries]
+        return [by_pair(entry, self.choices) for entry in self._entries(plan, False, stage, workers)]
 
     def by(self, metric: str) -> "Questions":
         """The same questions under another metric; those that are asked alike share their answers in a journal. Raises as the class."""
@@ -121,19 +111,11 @@ class Questions:
             return self
         return Questions(self.model, self.task, self.examples, metric, search_prompt=self.judge.search_prompt)
 
-    def _entries(
-        self, plan: Plan, *, engine: Engine | None, journal: Journal | None, allow_other_model: bool = False, **told: Any
-    ) -> list[Entry]:
-        journal = journal or MemoryJournal()
+    def _entries(self, plan: Plan, allow_other_model: bool, stage: str, workers: Workers | None) -> list[Entry]:
         places = range(len(self.task.instructions))
-        keys = [f"answers/{self.asked_digest}/{plan.digest}/{place}" for place in places]
-        work: dict[str, Any] = {"engine": engine or LocalEngine(), "journal": journal, **told}
-        held = [journal.recall(key) for key in keys]
-        known = [entry for entry in held if entry is not None]
-        if len(known) == len(held):  # nothing to do, and nothing to tell
-            return known
-        asking = WithPlan(plan, self.model, entry_of, allow_other_model)
-        return list(map_resumable(asking, (self._columns(place).way for place in places), keys, **work))
+        keys = [journal_key("answers", self.asked_digest, plan.digest, place) for place in places]
+        work = WithPlan(plan, self.model, entry_of, allow_other_model)
+        return list((workers or Workers()).map(work, (self._columns(place).way for place in places), keys, stage=stage))
 
     # Pairs, to be asked again and again.
 

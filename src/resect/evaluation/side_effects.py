@@ -4,8 +4,6 @@ Knows what to ask and how its answers are set side by side; knows no method, and
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +13,8 @@ import numpy as np
 
 from resect.core.comparison import Comparison, estimate
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Entry, Journal, LocalEngine, MemoryJournal, map_resumable, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Entry, Workers, journal_key
+from resect.data.tasks.task import Task
 from resect.edits.plan import Plan, WithPlan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
@@ -81,9 +79,8 @@ class SideEffects:
         plans: Sequence[Plan],
         *,
         seed: int = 0,
-        journal: Journal | None = None,
         allow_other_model: bool = False,
-        **work: Any,
+        workers: Workers | None = None,
     ) -> tuple[Comparison, tuple[str, ...]]:
         """The comparison with all of it filled in, and sentences on what could not be measured, and on what should be known.
 
@@ -94,12 +91,11 @@ class SideEffects:
         comparison : of these questions, before and after the plans
         plans : one, or one a trial (outcomes are averaged over them); none: the model is measured as it is
         seed : of draws and resampling
-        work : engine and progress
 
         Raises Failure; with `must` also InputError, for what cannot be asked. What is not finite is never raised but noted: what was
         measured before it is kept.
         """
-        asking = _Asking(questions, tuple(plans), seed, {"journal": journal or MemoryJournal(), **work}, allow_other_model)
+        asking = _Asking(questions, tuple(plans), seed, workers or Workers(), allow_other_model)
         notes = [_about_tokens(questions)] if questions.metric in TOP and questions.longer else []
 
         def tried(what: str, measure: Callable[..., Any], *given: Any) -> Any:
@@ -161,7 +157,7 @@ class _Asking:
     questions: Questions
     plans: tuple[Plan, ...]
     seed: int
-    work: dict[str, Any]
+    workers: Workers
     allow_other_model: bool
 
     @property
@@ -169,7 +165,7 @@ class _Asking:
         return self.questions.model
 
     def baseline(self, kind: Kind) -> Any:
-        answers = calibrated(self.questions, kind, seed=self.seed, **self.work)
+        answers = calibrated(self.questions, kind, seed=self.seed, workers=self.workers)
         examples = self.questions.examples
         groups = [example.group or str(example.id) for example in examples]
         return estimate(answers.values, groups, [example.tags for example in examples], self.seed)
@@ -192,7 +188,10 @@ class _Asking:
     def _compared(self, questions: Questions, stage: str) -> tuple[dict[str, Any], list[Answers]]:
         asked = [
             questions.answers(
-                plan, stage=stage if plan.is_empty else f"{stage}, edited", allow_other_model=self.allow_other_model, **self.work
+                plan,
+                stage=stage if plan.is_empty else f"{stage}, edited",
+                allow_other_model=self.allow_other_model,
+                workers=self.workers,
             )
             for plan in (Plan(), *self.plans)
         ]
@@ -204,7 +203,7 @@ class _Asking:
         rows = self.model.text_rows(texts)
         parts = list(_chunks(rows, self.model.fed))
         tokens = sum(len(row.label_ids) for row in rows)
-        key = f"text/{hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]}/{CHUNK}"
+        key = journal_key("text", list(texts), CHUNK)
         edited: float | None = None
         base = perplexity_of(self._logprob(parts, key, Plan()), tokens)
         try:
@@ -217,16 +216,10 @@ class _Asking:
 
     def _logprob(self, parts: Sequence[Sequence[Tokens]], key: str, plan: Plan) -> float:
         """Total log-probability of rows of text under a plan; each part is one item of work. Raises NotFinite."""
-        journal: Journal = self.work["journal"]
-        keys = [f"{key}/{plan.digest}/{place}" for place in range(len(parts))]
-        known = [journal.recall(each) for each in keys]
-        entries = [entry for entry in known if entry is not None]
-        if len(entries) < len(parts):
-            stage = "reading plain text" if plan.is_empty else "reading plain text, edited"
-            work = {"engine": self.work.get("engine") or LocalEngine(), "progress": self.work.get("progress", no_progress), "stage": stage}
-            reading = WithPlan(plan, self.model, _Reading(self.model), self.allow_other_model)
-            entries = list(map_resumable(reading, parts, keys, journal=journal, **work))
-        return math.fsum(float(str(entry["logprob"])) for entry in entries)
+        stage = "reading plain text" if plan.is_empty else "reading plain text, edited"
+        keys = [journal_key(key, plan.digest, place) for place in range(len(parts))]
+        work = WithPlan(plan, self.model, _Reading(self.model), self.allow_other_model)
+        return math.fsum(float(str(entry["logprob"])) for entry in self.workers.map(work, parts, keys, stage=stage))
 
 
 @dataclass(frozen=True)

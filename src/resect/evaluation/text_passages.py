@@ -3,8 +3,6 @@
 Knows texts and a model; knows no task and no plan.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import InputError, NotFinite
+from resect.core.execution import journal_key
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 from resect.models.prompt_pairs import single_batch
@@ -42,8 +41,7 @@ class Passages:
         self.model, self._rows = model, rows[::every]
         if not self._rows:
             raise InputError("The text is too short: no passage of two tokens or more is left to score. Give more of it (--text).")
-        content = json.dumps([list(texts), part, parts, every]).encode()
-        self.digest = f"passages/{hashlib.sha256(content).hexdigest()[:16]}"
+        self.digest = journal_key("passages", [list(texts), part, parts, every])
 
     @property
     def pairs(self) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from resect.core.errors import BadRecipe, InputError, UnknownName
-from resect.core.execution import Progress, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Progress, Workers, no_progress
+from resect.data.tasks.task import Task
 from resect.edits.plan import Plan
 from resect.evaluation.compare import PARAPHRASE
 from resect.methods.laser.analyses.components import components
@@ -210,8 +210,7 @@ def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Pr
         texts=texts_of(recipe.text),
         text_name=text_name(recipe.text) + (", of which every other passage has accepted the plan" if recipe.task_free else ""),
         seed=recipe.seed,
-        journal=run.journal,
-        progress=progress,
+        workers=Workers(journal=run.journal, progress=progress),
         **searched,
     )
 

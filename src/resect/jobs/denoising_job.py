@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from resect.core.comparison import Comparison, difference, estimate
-from resect.core.execution import Entry, Progress, map_resumable, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Entry, Progress, Workers, journal_key, no_progress
+from resect.data.tasks.task import Task
 from resect.edits import controls as control
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
@@ -49,14 +49,14 @@ def job(
         accepting, reported = (Passages(model, texts, part, 2, most_passages(model)) for part in (0, 1))
         run.agree({"text": accepting.digest, "weights": weights_digest(model)})
         with open_engine(recipe, model, progress) as engine:
-            work: dict[str, Any] = {"engine": engine, "journal": run.journal, "progress": progress}
+            workers = Workers(engine, run.journal, progress)
             given: dict[str, Any] = {"factors": factors_of(recipe, model), "state_memory": state_memory_of(recipe)}
-            found = method.search(model, accepting, **given, **work)
+            found = method.search(model, accepting, workers, **given)
             run.write_trials(found.trials)
             run.keep_plan(found.plan)
             effect = verify_effect(found.plan, model, lambda: accepting.bundle(range(min(4, accepting.pairs))).ask()[0])
-            comparison = _compared(model, found.plan, reported, recipe.seed, work)
-            effects = {**comparison.side_effects, **{task.name: _beside(model, found.plan, task, recipe.seed, work) for task in tasks}}
+            comparison = _compared(model, found.plan, reported, recipe.seed, workers)
+            effects = {**comparison.side_effects, **{task.name: _beside(model, found.plan, task, recipe.seed, workers) for task in tasks}}
         effects["perplexity"] = {**effects["perplexity"], "text": text_name(recipe.text)}
         comparison = dataclasses.replace(comparison, side_effects=effects, other_metrics=dict(found.facts))
         run.keep_examples(())
@@ -84,12 +84,12 @@ class PassageLossWork:
             return {"losses": self.passages.losses()}
 
 
-def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, work: Mapping[str, Any]) -> Comparison:
+def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, workers: Workers) -> Comparison:
     """Base, edited and control on the same passages: the log loss of a token, averaged in each passage."""
     controls = control.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
     plans = [Plan(), *([plan] if plan.edits else []), *controls]
-    keys = [f"{passages.digest}/{each.digest}" for each in plans]
-    read = map_resumable(PassageLossWork(model, passages), plans, keys, stage="reading the text that is reported on", **work)
+    keys = [journal_key(passages.digest, each.digest) for each in plans]
+    read = workers.map(PassageLossWork(model, passages), plans, keys, stage="reading the text that is reported on")
     losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in read]
     base, edited = losses[0], losses[1] if plan.edits else losses[0]
     groups = [str(place) for place in range(passages.pairs)]
@@ -111,7 +111,7 @@ def _compared(model: LanguageModel, plan: Plan, passages: Passages, seed: int, w
     )
 
 
-def _beside(model: LanguageModel, plan: Plan, task: Task, seed: int, work: Mapping[str, Any]) -> dict[str, Any]:
+def _beside(model: LanguageModel, plan: Plan, task: Task, seed: int, workers: Workers) -> dict[str, Any]:
     """Another task's *test* split before and after."""
-    found = compare(model, plan, task, metric=task.metric, seed=seed, **work).comparison.to_json()
+    found = compare(model, plan, task, metric=task.metric, seed=seed, workers=workers).comparison.to_json()
     return {"metric": found["metric"], "base": found["base"]["mean"], "edited": found["edited"]["mean"], "difference": found["difference"]}

@@ -7,12 +7,13 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from resect.core.comparison import Comparison
 from resect.core.errors import InputError
-from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
+from resect.core.execution import Journal, MemoryJournal, Progress, Workers, no_progress
 from resect.edits.effect_check import named_units
 from resect.edits.plan import Plan
 from resect.evaluation.compare import compare, comparison_of_answers, without_plan
@@ -65,16 +66,20 @@ def evaluate(
         text_name=text_name(texts),
         must=True,
     )
-    work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
+    workers = Workers(journal=_journal(keep, model), progress=progress)
     for questions in asked:
         beside.check(questions)
     found = {}
     for questions in asked:
         task = questions.task
-        compared = compare(model, plan or Plan(), task, metric=questions.metric, seed=seed, **work)
+        compared = compare(
+            model, plan or Plan(), task, metric=questions.metric, seed=seed, allow_other_model=allow_other_model, workers=workers
+        )
         comparison = compared.comparison if plan is not None else without_plan(compared.comparison)
         plans = [] if plan is None else [plan]
-        found[task.name], notes = beside.measure(comparison, compared.questions, plans, seed=seed, **work)
+        found[task.name], notes = beside.measure(
+            comparison, compared.questions, plans, seed=seed, allow_other_model=allow_other_model, workers=workers
+        )
         for note in notes:
             warnings.warn(f"{task.name}: {note}", stacklevel=2)
     return found
@@ -102,14 +107,16 @@ def transfer(
     asked = _asked(model, tasks, settings)
     for carried in plans:
         carried.plan.forms_for(model, allow_other_model=allow_other_model)
-    work: dict[str, Any] = {"journal": _journal(keep, model), "progress": progress, "allow_other_model": allow_other_model}
+    answers = partial(
+        Questions.answers, allow_other_model=allow_other_model, workers=Workers(journal=_journal(keep, model), progress=progress)
+    )
     base: dict[str, Any] = {}
     results: list[list[dict[str, Any]]] = [[] for _ in plans]
     for questions in asked:
         task = questions.task
-        before = questions.answers(Plan(), stage=f"{task.name}, as it is", **work)
+        before = answers(questions, Plan(), stage=f"{task.name}, as it is")
         for row, carried in zip(results, plans, strict=True):
-            after = before if carried.plan.is_empty else questions.answers(carried.plan, stage=f"{task.name}, {carried.name}", **work)
+            after = before if carried.plan.is_empty else answers(questions, carried.plan, stage=f"{task.name}, {carried.name}")
             compared = comparison_of_answers(questions, before, [after], [], seed).to_json()
             base[task.name] = compared["base"]
             row.append({"edited": compared["edited"], "difference": compared["difference"]})

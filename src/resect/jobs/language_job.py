@@ -14,7 +14,7 @@ from typing import Any
 from resect.core.address import Neurons
 from resect.core.comparison import Comparison
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Progress, no_progress
+from resect.core.execution import Progress, Workers, no_progress
 from resect.data.corpus import by_language
 from resect.edits import controls as control
 from resect.edits.effect_check import verify_effect
@@ -55,7 +55,7 @@ def job(
         window = prepare(recipe, method, given, model)
         run.agree({"weights": weights_digest(model)})
         with open_engine(recipe, model, progress) as engine:
-            work = _Work(recipe, method, given, model, run, engine, progress)
+            work = _Work(recipe, method, given, model, run, Workers(engine, run.journal, progress))
             held = {} if recipe.record_only else work.held(window)
             changes = work.changes()
             counts, recording = work.counts()
@@ -111,31 +111,26 @@ class _Work:
     given: LanguageInputs
     model: LanguageModel
     run: Run
-    engine: Engine
-    progress: Progress
-
-    @property
-    def told(self) -> dict[str, Any]:
-        return {"engine": self.engine, "journal": self.run.journal, "progress": self.progress}
+    workers: Workers
 
     def held(self, window: int) -> dict[str, HeldOutText]:
         """Held-out text, read first: what is too short, and a model that gives NaN, is refused before hours of counting."""
         most, languages = self.recipe.valid_tokens, self.given.languages
         found: dict[str, HeldOutText] = {}
         for name in languages:
-            self.progress(READING, len(found), len(languages))
+            self.workers.progress(READING, len(found), len(languages))
             found[name] = HeldOutText.of(self.model, name, self.given.held[name], window, most)
-        self.progress(READING, len(found), len(languages))
+        self.workers.progress(READING, len(found), len(languages))
         losses(self.model, _first_of(found))
         return found
 
     def changes(self) -> ParameterChanges | None:
         """By how much tuning moved each unit, for pv; before the counting too, since a wrong checkpoint is refused here."""
-        return parameter_changes(self.model, self.given.checkpoints, **self._quietly()) if self.given.checkpoints else None
+        return parameter_changes(self.model, self.given.checkpoints, workers=self.workers) if self.given.checkpoints else None
 
     def counts(self) -> tuple[Counts, Recording | None]:
         """All counts, recorded here and elsewhere, in the order of the languages."""
-        recording = self.method.recording(self.model, self.given.counted, **self.told) if self.given.counted else None
+        recording = self.method.recording(self.model, self.given.counted, self.workers) if self.given.counted else None
         parts = [*([] if recording is None else [recording.counts]), *self.given.counts_of(self.model)]
         return reduce(add, parts).of(self.given.languages), recording
 
@@ -153,7 +148,7 @@ class _Work:
         first = _first_of(held)
         effect = verify_effect(whole, model, lambda: losses(model, first))
         controls = {name: control.like(plan, model, recipe.seed, recipe.draws) for name, plan in plans.items()}
-        matrix = deactivation_matrix(model, plans, held, controls, selector=recipe.selector, **self.told)
+        matrix = deactivation_matrix(model, plans, held, controls, selector=recipe.selector, workers=self.workers)
         matrix = replace(matrix, seed=recipe.seed)
         run.keep_matrix(matrix.to_json())
         answers, missed = self._answers(plans, controls, judge)
@@ -162,9 +157,6 @@ class _Work:
         run.keep_comparison(comparison.to_json())
         run.note(effect=dataclasses.asdict(effect))
         return whole, comparison, (*_without_units(matrix), *missed)
-
-    def _quietly(self) -> dict[str, Any]:
-        return {"journal": self.run.journal, "progress": self.progress}
 
     def _answers(
         self, plans: Mapping[str, Plan], controls: Mapping[str, tuple[Plan, ...]], judge: Any
@@ -183,7 +175,7 @@ class _Work:
             judge=judge,
             suffix=self.given.suffix,
             new_tokens=self.recipe.new_tokens,
-            **self.told,
+            workers=self.workers,
         )
         self.run.keep_answers(rows)
         return {"open_questions": found}, () if missed is None else (missed,)
@@ -198,7 +190,7 @@ class _Work:
             tokens = None if both is None else (both[0].tokens, both[1].tokens)
             found["stability"] = unit_sets.stability(recording.steps, halves, tokens)  # type: ignore[arg-type]
         if self.given.parallel:
-            found["similarity"] = similarity(self.model, self.given.parallel, **self.told)
+            found["similarity"] = similarity(self.model, self.given.parallel, workers=self.workers)
         return found
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from resect.core.comparison import Comparison
-from resect.core.execution import Progress, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Progress, Workers, no_progress
+from resect.data.tasks.task import Task
 from resect.edits import controls as control
 from resect.edits.effect_check import named_units, verify_effect
 from resect.edits.plan import Plan
@@ -73,7 +73,7 @@ def job(
         beside.check(Questions(model, task, task.split("test"), metric_of(method, task)))
         run.agree({"data or wording": task.digest, "weights": weights_digest(model)})
         with open_engine(recipe, model, progress) as engine:
-            work = _Work(recipe, model, task, beside, {"engine": engine, "journal": run.journal, "progress": progress})
+            work = _Work(recipe, model, task, beside, Workers(engine, run.journal, progress))
             results = [work.one(part, trial) for part, trial in _parts(run, recipe, method)]
             first = results[0]
             comparison = first.comparison
@@ -112,21 +112,23 @@ class _Work:
     model: LanguageModel
     task: Task
     beside: SideEffects
-    work: dict[str, Any]  # engine, journal and progress
+    workers: Workers
 
     def one(self, run: Run, method: Method) -> _Result:
         """One trial, kept in its folder."""
-        model, work = self.model, self.work
+        model, workers = self.model, self.workers
         found = self._search(method)
         _keep(run, found)
         effect = verify_effect(found.plan, model, self._probe(method))
         controls = control.like(found.plan, model, method.seed, draws=CONTROL_DRAWS) if found.plan.edits else ()
         metric = metric_of(method, self.task)
         said = isinstance(method, Laser) and method.searches_prompt(model, self.task)
-        compared = compare(model, found.plan, self.task, controls=controls, metric=metric, seed=method.seed, search_prompt=said, **work)
+        compared = compare(
+            model, found.plan, self.task, controls=controls, metric=metric, seed=method.seed, search_prompt=said, workers=workers
+        )
         run.keep_examples(compared.changed)
         plans = [found.plan]
-        comparison, missed = self.beside.measure(compared.comparison, compared.questions, plans, seed=method.seed, **work)
+        comparison, missed = self.beside.measure(compared.comparison, compared.questions, plans, seed=method.seed, workers=workers)
         facts = {**comparison.other_metrics, **self._facts(found, compared)}
         comparison = dataclasses.replace(comparison, other_metrics=facts)
         run.keep_comparison(comparison.to_json())
@@ -137,7 +139,9 @@ class _Work:
     def together(self, run: Run, results: Sequence[_Result]) -> Comparison:
         """What several trials come to, kept beside the first one's plan."""
         first, plans = results[0], [result.found.plan for result in results]
-        comparison, _ = self.beside.measure(_over_trials(results), first.compared.questions, plans, seed=self.recipe.seed, **self.work)
+        comparison, _ = self.beside.measure(
+            _over_trials(results), first.compared.questions, plans, seed=self.recipe.seed, workers=self.workers
+        )
         _keep(run, first.found)
         run.keep_examples(first.compared.changed)
         run.keep_comparison(comparison.to_json())
@@ -145,9 +149,9 @@ class _Work:
 
     def _search(self, method: Method) -> Found:
         if isinstance(method, Crispr):
-            return method.search(self.model, self.task, **self.work)
+            return method.search(self.model, self.task, self.workers)
         factors, memory = factors_of(self.recipe, self.model), state_memory_of(self.recipe)
-        return method.search(self.model, self.task, texts=self.beside.texts, factors=factors, state_memory=memory, **self.work)
+        return method.search(self.model, self.task, self.workers, texts=self.beside.texts, factors=factors, state_memory=memory)
 
     def _facts(self, found: Found, compared: AnswerComparison) -> dict[str, Any]:
         """What the search has to tell; a composition step by step on the *test* split too, of which the search knew nothing."""
@@ -156,7 +160,7 @@ class _Work:
         edits, curve = found.plan.edits, []
         for step, point in enumerate(found.facts["composition"]):
             stage = f"composition, {step} of {len(edits)}"
-            curve.append({**point, "test": compared.questions.answers(Plan(edits[:step]), stage=stage, **self.work).mean})
+            curve.append({**point, "test": compared.questions.answers(Plan(edits[:step]), stage=stage, workers=self.workers).mean})
         return {**found.facts, "composition": curve}
 
     def _probe(self, method: Method) -> Any:

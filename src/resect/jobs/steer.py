@@ -14,7 +14,7 @@ import numpy as np
 from resect.core.address import Neurons
 from resect.core.comparison import difference
 from resect.core.errors import BadPlan, InputError
-from resect.core.execution import Engine, Journal, Progress, no_progress
+from resect.core.execution import Progress, Workers, no_progress
 from resect.core.files import read_json
 from resect.data.language_id import LETTERS, check_known
 from resect.edits.neurons import NeuronEdit
@@ -52,7 +52,6 @@ def steer(
     identifier: Tells | Literal["auto"] | None = "auto",
     judge: Rates | None = None,
     allow_other_model: bool = False,
-    engine: Engine | None = None,
     progress: Progress = no_progress,
 ) -> list[dict[str, Any]]:
     """Answers in each language of `to`, before and after steering, kept in the run as steered/<name>.json and returned.
@@ -89,12 +88,11 @@ def steer(
     for plan in plans.values():
         plan.forms_for(model)
     length = _length(model, [[_worded(prompt, template) for prompt in each] for each in asked.values()], new_tokens)
-    journal = PrefixedJournal(run.journal, f"{weights_digest(model)}/{model.model.dtype}")
+    workers = Workers(journal=PrefixedJournal(run.journal, f"{weights_digest(model)}/{model.model.dtype}"), progress=progress)
     tells, found = _identifiers(plans, identifier), []
     for wanted, plan in plans.items():
         settings = {"to": wanted, "from": source, "mode": mode, "strength": strength_of(mode, strength)}
-        work: dict[str, Any] = {"new_tokens": length, "engine": engine, "journal": journal, "progress": progress}
-        result = {**settings, **_steered(model, plan, asked[wanted], settings, template, tells[wanted], judge, **work)}
+        result = {**settings, **_steered(model, plan, asked[wanted], settings, template, tells[wanted], judge, length, workers)}
         name = _free(run.folder / STEERED, _name(settings, strength_of(mode)), result)
         found.append({"name": name, **result})
         run.keep_steered(name, found[-1])
@@ -186,23 +184,19 @@ def _steered(
     template: str | None,
     identifier: Tells | None,
     judge: Rates | None,
-    *,
     new_tokens: int,
-    journal: Journal,
-    progress: Progress,
-    **work: Any,
+    workers: Workers,
 ) -> dict[str, Any]:
     """What comes of one plan."""
     to, asked_in = settings["to"], settings["from"] or settings["to"]
     own = plan if plan.model else plan.for_model(model)
     worded = [_worded(prompt, template) for prompt in prompts]
-    work = {**work, "new_tokens": new_tokens, "journal": journal, "progress": progress}
     texts = [
-        ask(model, Plan(), worded, stage="answering as it is", **work),
-        ask(model, own, worded, stage=f"answering, steered to {to}", **work),
+        ask(model, Plan(), worded, new_tokens=new_tokens, stage="answering as it is", workers=workers),
+        ask(model, own, worded, new_tokens=new_tokens, stage=f"answering, steered to {to}", workers=workers),
     ]
     asked = [[(prompt, text, asked_in) for prompt, text in zip(prompts, said, strict=True)] for said in texts]
-    quality = rate(judge, asked[0] + asked[1], journal=journal, progress=progress)
+    quality = rate(judge, asked[0] + asked[1], workers=workers)
     before, after = (rated(said, identifier, [quality[each] for each in of]) for said, of in zip(texts, asked, strict=True))
     return {
         "n": len(prompts),

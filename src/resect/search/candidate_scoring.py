@@ -4,8 +4,6 @@ Knows questions, matrices and how a candidate stands, and who asks; knows no met
 asked fast is in `station`.
 """
 
-import hashlib
-import json
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
+from resect.core.execution import Workers, journal_key
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
@@ -40,7 +38,7 @@ class CandidateScorer:
     replay, positions, share : leave out the layers below, the positions that are not scored, the decomposition for each ρ; no answer
         depends on them (a position left out may change the last bit)
     purpose : what the batches are for: how much memory a question takes
-    engine, journal, progress : who asks, what keeps it, and who is told
+    workers : engine, journal and progress; default: this process, in memory, silent
 
     Attributes
     ----------
@@ -60,16 +58,14 @@ class CandidateScorer:
         positions: bool = True,
         share: bool = True,
         purpose: Purpose = "answers",
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
+        workers: Workers | None = None,
     ) -> None:
         if asked.best_value is None:
             raise InputError("These questions have no best value, so that no candidate could ever be given up; take another metric.")
         self.asked, self.model = asked, asked.model
-        self._engine, self._journal = engine or LocalEngine(), journal or MemoryJournal()
+        self._workers = workers or Workers()
         self._sign = -1.0 if asked.less_is_better else 1.0
-        lineup = QuestionOrder.of(asked, purpose, self._journal, progress, self._engine)
+        lineup = QuestionOrder.of(asked, purpose, self._workers)
         self._bundles, self.scout, self.base = lineup.batches, lineup.scout, lineup.values
         replay, positions = replay and asked.replayable, positions and asked.replayable
         self.station = EditEvaluator(
@@ -78,13 +74,12 @@ class CandidateScorer:
             self._sign,
             factors,
             limit=state_memory,
-            neighbours=self._engine.processes_on_machine,
+            neighbours=self._workers.engine.processes_on_machine,
             replay=replay,
             positions=positions,
             share=share,
         )
-        order = json.dumps([bundle.pairs for bundle in self._bundles]).encode()
-        self._name = f"sweep/{asked.digest}/{asked.metric}/{hashlib.sha256(order).hexdigest()[:16]}"
+        self._key_of_questions = journal_key("sweep", asked.digest, asked.metric, [bundle.pairs for bundle in self._bundles])
         self.start = PartialScore(0, asked.pairs, 0.0, self._sign * asked.best_value)
 
     @property
@@ -101,21 +96,21 @@ class CandidateScorer:
 
     def ask(self, heats: Iterable[ReductionBatch]) -> Generator[ScoreHistories, None, None]:
         """Ask on under each candidate of each heat; none of what is kept stands below it. Raises NotFinite, NotWritable, OutOfMemory."""
-        return self._engine.map(self.station, heats)
+        return self._workers.engine.map(self.station, heats)
 
     def recalled(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> PartialScore:
         """Its tally as the journal has it, if it was asked further than this one."""
-        held: Any = self._journal.recall(self._key(candidate, kept))
+        held: Any = self._workers.journal.recall(self._key(candidate, kept))
         if held is None or held["asked"] <= tally.asked:
             return tally
         return replace(tally, **{name: held[name] for name in _KEPT})
 
     def keep(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> None:
         """Keep a tally in the journal."""
-        self._journal.keep(self._key(candidate, kept), {name: getattr(tally, name) for name in _KEPT})
+        self._workers.journal.keep(self._key(candidate, kept), {name: getattr(tally, name) for name in _KEPT})
 
     def _key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
-        return f"{self._name}/{Plan((*kept, candidate)).digest}"
+        return journal_key(self._key_of_questions, Plan((*kept, candidate)).digest)
 
     def asked_all(self, edit: ReduceRank) -> PartialScore:
         """Ask everything under one edit; what was asked before a kill is recalled. Raises as `ask`."""

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from resect.core.execution import Progress, no_progress
+from resect.core.execution import Workers
 
 STAGE = "asking who can still win"
 #: How many of the most promising candidates are asked in full before the others, so that the best total is high early.
@@ -139,7 +139,7 @@ def eliminate(
     *,
     scout: int = 0,
     bound: bool = True,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> list[PartialScore]:
     """The tallies of all candidates, team by team; every one that reaches the highest total is complete.
 
@@ -154,7 +154,7 @@ def eliminate(
     scout : how many of the first questions; best such as most candidates get wrong and a good one gets right
     bound : whether anybody is given up; else all are asked everything
     """
-    running = _Elimination(course, teams, start, best, progress)
+    running = _Elimination(course, teams, start, best, workers or Workers())
     count = len(running.tallies)
     if not bound:
         running.run(range(count), "asking every candidate everything", "go on", bound=False)
@@ -174,9 +174,9 @@ class _Elimination(Generic[Candidate]):
         teams: Sequence[Sequence[Candidate]],
         start: PartialScore,
         best: float,
-        progress: Progress,
+        workers: Workers,
     ) -> None:
-        self._course, self._progress = course, progress
+        self._course, self._progress = course, workers.progress
         self._candidates = [candidate for team in teams for candidate in team]
         self._team_of = [number for number, team in enumerate(teams) for _ in team]
         self.tallies, self._best = [start] * len(self._candidates), best

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import OutOfMemory
-from resect.core.execution import Engine, Journal, Progress
+from resect.core.execution import Entry, Workers, journal_key
 from resect.models.batching import Purpose
 from resect.models.language_model import LanguageModel
 
@@ -87,10 +87,10 @@ class QuestionOrder:
     values: Float64[np.ndarray, " pairs"]
 
     @classmethod
-    def of(cls, asked: QuestionSet, purpose: Purpose, journal: Journal, progress: Progress, engine: Engine) -> "QuestionOrder":
+    def of(cls, asked: QuestionSet, purpose: Purpose, workers: Workers | None = None) -> "QuestionOrder":
         """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
         size = _batch_size(asked, purpose)
-        values, margins = _asked_once(asked, purpose, size, journal, progress, engine)
+        values, margins = _asked_once(asked, purpose, size, workers or Workers())
         return cls(*_in_order(asked, margins, min(size, asked.model.batches.sizes.get(purpose, size))), values)
 
 
@@ -106,30 +106,31 @@ def answers_of(batch: AnswerableBatch) -> ValuesAndMargins:
     return batch.ask()
 
 
-def _asked_once(asked: QuestionSet, purpose: Purpose, size: int, journal: Journal, progress: Progress, engine: Engine) -> ValuesAndMargins:
+def _asked_once(asked: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> ValuesAndMargins:
     """Values and margins of the unedited model, in the questions' own order."""
-    key = f"sweep/{asked.digest}/{asked.metric}/unedited"
-    held = journal.recall(key)
-    if held is not None:
-        return np.asarray(held["values"], dtype=np.float64), np.asarray(held["margins"], dtype=np.float64)
+    key = journal_key("sweep", asked.digest, asked.metric, "unedited")
+    entry = workers.remember(key, lambda: _ask_all(asked, purpose, size, workers))
+    return np.asarray(entry["values"], dtype=np.float64), np.asarray(entry["margins"], dtype=np.float64)
+
+
+def _ask_all(asked: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> Entry:
     values, margins = np.zeros(asked.pairs), np.zeros(asked.pairs)
     by_length = sorted(range(asked.pairs), key=lambda pair: (-asked.length(pair), pair))
     stage, done = "asking the model as it is", 0
-    progress(stage, 0, len(by_length))
+    workers.progress(stage, 0, len(by_length))
     while done < len(by_length):
         parts = [by_length[start : start + size] for start in range(done, len(by_length), size)]
         try:
-            with closing(engine.map(answers_of, map(asked.bundle, parts))) as found:
+            with closing(workers.engine.map(answers_of, map(asked.bundle, parts))) as found:
                 for part in parts:
                     values[part], margins[part] = next(found)
                     done += len(part)
-                    progress(stage, done, len(by_length))
+                    workers.progress(stage, done, len(by_length))
         except OutOfMemory:
             if len(part) == 1:
                 raise
             asked.model.batches.sizes[purpose] = size = len(part) // 2
-    journal.keep(key, {"values": values, "margins": margins})
-    return values, margins
+    return {"values": values, "margins": margins}
 
 
 def _in_order(asked: QuestionSet, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[AnswerableBatch, ...], int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resect.core.errors import InputError
-from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
+from resect.core.execution import Entry, Workers, journal_key
 
 SizeChoice = Literal["golden", "grid", "first-drop"]
 Scale = Literal["log", "linear"]
@@ -35,32 +35,26 @@ class Trial:
 class CachedObjective:
     """An objective that remembers, across a kill too, and tells how far it is."""
 
-    def __init__(self, objective: Callable[[int], float], name: str, journal: Journal, progress: Progress, expected: int) -> None:
-        self._objective, self._name, self._journal = objective, name, journal
-        self._progress, self._expected = progress, expected
+    def __init__(self, objective: Callable[[int], float], name: str, expected: int, workers: Workers) -> None:
+        self._objective, self._name, self._expected, self._workers = objective, name, expected, workers
         self.trials: dict[int, Trial] = {}
-        progress(STAGE, 0, expected)
+        workers.progress(STAGE, 0, expected)
 
     def __call__(self, size: int) -> float:
         """The score of `size`; asked of the objective once."""
         if size not in self.trials:
-            self.trials[size] = self._recalled(size) or self._asked(size)
-            self._progress(STAGE, len(self.trials), max(self._expected, len(self.trials)))
+            entry = self._workers.remember(journal_key(self._name, size), lambda: self._asked(size))
+            self.trials[size] = Trial(size, _number(entry["score"]), _number(entry["seconds"]))
+            self._workers.progress(STAGE, len(self.trials), max(self._expected, len(self.trials)))
         return self.trials[size].score
 
-    def _recalled(self, size: int) -> Trial | None:
-        entry = self._journal.recall(f"{self._name}/{size}")
-        return None if entry is None else Trial(size, _number(entry["score"]), _number(entry["seconds"]))
-
-    def _asked(self, size: int) -> Trial:
+    def _asked(self, size: int) -> Entry:
         start = time.monotonic()
-        trial = Trial(size, self._objective(size), time.monotonic() - start)
-        self._journal.keep(f"{self._name}/{size}", {"score": trial.score, "seconds": trial.seconds})
-        return trial
+        return {"score": self._objective(size), "seconds": time.monotonic() - start}
 
     def close(self) -> None:
         """Tell that nothing more will be asked."""
-        self._progress(STAGE, len(self.trials), len(self.trials))
+        self._workers.progress(STAGE, len(self.trials), len(self.trials))
 
 
 def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smaller", "earlier"] = "smaller") -> Trial:
@@ -81,12 +75,11 @@ def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smal
 def choose_size(
     objective: Callable[[int], float],
     limit: int,
-    choose: SizeChoice = "golden",
+    choose: str = "golden",
     *,
-    scale: Scale = "log",
+    scale: str = "log",
     name: str = "choose",
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> list[Trial]:
     """Ask the objective about sizes from 0 to `limit`, in the way of `choose`. The trials in the order in which they were asked.
 
@@ -106,7 +99,7 @@ def choose_size(
         raise InputError(f"n is chosen by one of {', '.join(CHOICES)} on a scale of {', '.join(SCALES)}, not {choose!r}, {scale!r}.")
     if limit < 0:
         raise InputError(f"The most neurons that may be cut is 0 or more, not {limit}.")
-    asked = CachedObjective(objective, name, journal or MemoryJournal(), progress, most_asks(choose, limit))
+    asked = CachedObjective(objective, name, most_asks(choose, limit), workers or Workers())
     asked(0)
     if choose == "golden":
         _golden_section(asked, limit, scale)
@@ -118,7 +111,7 @@ def choose_size(
     return list(asked.trials.values())
 
 
-def most_asks(choose: SizeChoice, limit: int) -> int:
+def most_asks(choose: str, limit: int) -> int:
     """The most sizes that are asked: by golden section size 0, one a narrowing and one more, and the last bracket's five."""
     if choose != "golden" or limit <= TOLERANCE:
         return limit + 1
@@ -126,7 +119,7 @@ def most_asks(choose: SizeChoice, limit: int) -> int:
     return min(limit + 1, 1 + narrowings + 1 + TOLERANCE + 1)
 
 
-def _golden_section(asked: CachedObjective, limit: int, scale: Scale) -> None:
+def _golden_section(asked: CachedObjective, limit: int, scale: str) -> None:
     low, high, most = 0, limit, most_asks("golden", limit)
     while high - low > TOLERANCE and len(asked.trials) < most:
         left, right = _inner(low, high, asked.trials, scale)
@@ -141,7 +134,7 @@ def _golden_section(asked: CachedObjective, limit: int, scale: Scale) -> None:
             asked(size)
 
 
-def _inner(low: int, high: int, known: Collection[int], scale: Scale) -> tuple[int, int]:
+def _inner(low: int, high: int, known: Collection[int], scale: str) -> tuple[int, int]:
     """Two sizes inside the bracket at the golden ratio; one that is known already takes the place of the nearer."""
     there, back = (math.log1p, math.expm1) if scale == "log" else (float, float)
     start, width = there(low), there(high) - there(low)

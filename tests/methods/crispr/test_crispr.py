@@ -6,8 +6,8 @@ import torch
 
 import planted
 from resect.core.errors import BadTask, InputError, UnknownName
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits import controls
 from resect.evaluation.compare import compare
 from resect.methods.crispr.authors_split import official_task
@@ -122,14 +122,14 @@ def test_what_was_located_is_not_located_again() -> None:
 
     model, _, _ = planted.model("llama")
     journal = Once()
-    first = Crispr().search(model, planted.task(), journal=journal)
-    assert Crispr().search(model, planted.task(), journal=journal).plan.digest == first.plan.digest
+    first = Crispr().search(model, planted.task(), workers=Workers(journal=journal))
+    assert Crispr().search(model, planted.task(), workers=Workers(journal=journal)).plan.digest == first.plan.digest
 
 
 def test_a_journal_tells_other_settings_apart() -> None:
     model, _, _ = planted.model("llama")
     journal, settings = MemoryJournal(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
-    kept = [Crispr(**each).locate(model, planted.task(), journal=journal) for each in settings]
+    kept = [Crispr(**each).locate(model, planted.task(), workers=Workers(journal=journal)) for each in settings]
     for each, scores in zip(settings, kept, strict=True):
         alone = Crispr(**each).locate(model, planted.task())
         assert list(scores) == list(alone)
@@ -186,7 +186,7 @@ def test_draws_average_the_scores_of_several_seeds_into_one_ranking() -> None:
 def test_locating_reports_progress_by_instruction() -> None:
     model, _, _ = planted.model("llama")
     told = []
-    Crispr().locate(model, planted.task(), progress=lambda stage, done, total: told.append((done, total)))
+    Crispr().locate(model, planted.task(), workers=Workers(progress=lambda stage, done, total: told.append((done, total))))
     assert told == [(0, 2), (1, 2), (2, 2)]
 
 

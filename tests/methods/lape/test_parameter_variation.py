@@ -11,7 +11,7 @@ import checkpoints
 import pico
 from resect.core.address import Site
 from resect.core.errors import BadModel, InputError, NotFinite, NotWritable, WrongModel
-from resect.core.execution import MemoryJournal
+from resect.core.execution import MemoryJournal, Workers
 from resect.methods.lape.parameter_variation import parameter_changes
 from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
@@ -45,7 +45,7 @@ def test_it_is_what_both_models_in_memory_give(tmp_path, name):
     base = pico.build(name)
     paths = {language: tuned(tmp_path, name, language) for language in ("fr", "en")}
     told = []
-    found = parameter_changes(base, paths, progress=lambda stage, done, total: told.append((done, total)))
+    found = parameter_changes(base, paths, workers=Workers(progress=lambda stage, done, total: told.append((done, total))))
     own = Anatomy.of(base)
     sites = [site for site in own.moments if site.role == "act"]
     assert (found.languages, tuple(found.by_site)) == (("fr", "en"), tuple(sites))
@@ -83,13 +83,13 @@ def test_units_that_moved_alone_stand_out(tmp_path):
 def test_what_was_compared_is_not_read_again_unless_it_changed(tmp_path):
     base, journal, told = pico.build("llama"), MemoryJournal(), []
     paths = {language: tuned(tmp_path, "llama", language, shard="1GB") for language in ("en", "fr")}
-    first = parameter_changes(base, paths, journal=journal)
+    first = parameter_changes(base, paths, workers=Workers(journal=journal))
     Anatomy.of(base).write("decoder.0.up", [2], 9.0)  # what is read again shows it
-    again = parameter_changes(base, paths, journal=journal, progress=lambda stage, done, total: told.append((done, total)))
+    again = parameter_changes(base, paths, workers=Workers(journal=journal, progress=lambda stage, done, total: told.append((done, total))))
     assert np.array_equal(again.flat(), first.flat())
     assert told == [(0, 4), (2, 4), (4, 4)]
     checkpoints.rewrite(tmp_path / "fr", lambda tensors: {name: 2 * tensor for name, tensor in tensors.items()})
-    moved = parameter_changes(base, paths, journal=journal).flat() != first.flat()
+    moved = parameter_changes(base, paths, workers=Workers(journal=journal)).flat() != first.flat()
     assert moved.any(axis=1).tolist() == [False, True]
 
 

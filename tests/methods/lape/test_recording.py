@@ -18,7 +18,7 @@ import torch
 import pico
 from resect.core.address import Neurons
 from resect.core.errors import InputError
-from resect.core.execution import Entry, MemoryJournal
+from resect.core.execution import Entry, MemoryJournal, Workers
 from resect.methods.lape.activation_counter import count
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.recording import Recording, record, window_of
@@ -143,15 +143,15 @@ def test_a_kill_after_any_entry_changes_no_bit(settings: dict[str, Any]) -> None
     if settings.get("until_stable"):
         settings["select"] = lambda counts: {"en": counts.neurons([1])}
     whole = MemoryJournal()
-    wanted = record(model, TEXTS, journal=whole, **settings)
+    wanted = record(model, TEXTS, workers=Workers(journal=whole), **settings)
     assert wanted.halves is not None
     entries = 0
     while True:
         held: dict[str, Entry] = {}
         try:
-            record(model, TEXTS, journal=Mortal(held, entries), **settings)
+            record(model, TEXTS, workers=Workers(journal=Mortal(held, entries)), **settings)
         except Killed:
-            found = record(model, TEXTS, journal=Mortal(held, -1), **settings)
+            found = record(model, TEXTS, workers=Workers(journal=Mortal(held, -1)), **settings)
         else:
             break
         assert same(found, wanted)
@@ -165,7 +165,7 @@ def test_many_kills_in_a_row_lose_nothing() -> None:
     while True:
         lives += 1
         try:
-            found = record(model, TEXTS, journal=Mortal(held, 2), **SHARDED)
+            found = record(model, TEXTS, workers=Workers(journal=Mortal(held, 2)), **SHARDED)
         except Killed:
             continue
         break
@@ -176,15 +176,15 @@ def test_many_kills_in_a_row_lose_nothing() -> None:
 def test_what_is_done_is_not_counted_again() -> None:
     model, held = language_model(), {}
     with pytest.raises(Killed):
-        record(model, TEXTS, journal=Mortal(held, 7), **SHARDED)
+        record(model, TEXTS, workers=Workers(journal=Mortal(held, 7)), **SHARDED)
     engine = Counting()
-    record(model, TEXTS, journal=Mortal(held, -1), engine=engine, **SHARDED)
+    record(model, TEXTS, workers=Workers(journal=Mortal(held, -1), engine=engine), **SHARDED)
     whole = Counting()
-    record(model, TEXTS, engine=whole, **SHARDED)
+    record(model, TEXTS, workers=Workers(engine=whole), **SHARDED)
     assert engine.items == whole.items[-len(engine.items) :]
     assert len(whole.items) - len(engine.items) == 7 - 1  # one of the entries was a step
     again = Counting()
-    record(model, TEXTS, journal=Mortal(held, -1), engine=again, **SHARDED)
+    record(model, TEXTS, workers=Workers(journal=Mortal(held, -1), engine=again), **SHARDED)
     assert again.items == []
 
 
@@ -216,12 +216,12 @@ def test_an_engine_that_takes_items_ahead_gives_the_same_bits(settings: dict[str
     settings = SHARDED | settings
     wanted = record(model, TEXTS, **settings)
     for ahead in (1, 4, 100):
-        assert same(record(model, TEXTS, engine=Counting(ahead), **settings), wanted)
+        assert same(record(model, TEXTS, workers=Workers(engine=Counting(ahead)), **settings), wanted)
 
 
 def test_languages_take_turns() -> None:
     engine = Counting()
-    record(language_model(), TEXTS, engine=engine, **SHARDED)
+    record(language_model(), TEXTS, workers=Workers(engine=engine), **SHARDED)
     shards = {name: -(-number // 4) for name, number in lengths().items()}
     turns = [name for turn in range(max(shards.values())) for name in TEXTS if turn < shards[name]]
     assert engine.items == turns
@@ -230,16 +230,20 @@ def test_languages_take_turns() -> None:
 def test_another_text_starts_that_language_anew_and_that_is_said() -> None:
     model, held = language_model(), {}
     with pytest.raises(Killed):
-        record(model, TEXTS, journal=Mortal(held, 12), **SHARDED)
+        record(model, TEXTS, workers=Workers(journal=Mortal(held, 12)), **SHARDED)
     changed = TEXTS | {"fr": ["quite another text", *TEXTS["fr"]]}
     kept = dict(held)
-    found = record(model, changed, journal=Mortal(held, -1), **SHARDED)
+    found = record(model, changed, workers=Workers(journal=Mortal(held, -1)), **SHARDED)
     wanted = record(model, changed, **SHARDED)
     assert same(found, wanted, but=("notes", "steps"))
     assert found.notes == ("The text of fr is another than the one recorded before, so that its recording began anew.", *wanted.notes)
     assert found.steps[-1]["tokens"] == wanted.steps[-1]["tokens"]
     shorter = TEXTS | {"zh": TEXTS["zh"][:3]}
-    assert same(record(model, shorter, journal=Mortal(kept, -1), **SHARDED), record(model, shorter, **SHARDED), but=("notes", "steps"))
+    assert same(
+        record(model, shorter, workers=Workers(journal=Mortal(kept, -1)), **SHARDED),
+        record(model, shorter, **SHARDED),
+        but=("notes", "steps"),
+    )
 
 
 def test_a_text_that_can_be_read_once_cannot_be_begun_anew() -> None:
@@ -247,11 +251,11 @@ def test_a_text_that_can_be_read_once_cannot_be_begun_anew() -> None:
     once = lambda: TEXTS | {"fr": iter(TEXTS["fr"])}
     wanted = record(model, TEXTS, **SHARDED)
     with pytest.raises(Killed):
-        record(model, once(), journal=Mortal(held, 12), **SHARDED)
+        record(model, once(), workers=Workers(journal=Mortal(held, 12)), **SHARDED)
     kept = dict(held)
-    assert same(record(model, once(), journal=Mortal(held, -1), **SHARDED), wanted)
+    assert same(record(model, once(), workers=Workers(journal=Mortal(held, -1)), **SHARDED), wanted)
     with pytest.raises(InputError, match=r"text of fr .* can be read once\. Give .* --fresh"):
-        record(model, TEXTS | {"fr": iter(["x", *TEXTS["fr"]])}, journal=Mortal(kept, -1), **SHARDED)
+        record(model, TEXTS | {"fr": iter(["x", *TEXTS["fr"]])}, workers=Workers(journal=Mortal(kept, -1)), **SHARDED)
 
 
 def test_the_rows_that_were_found_before_a_kill_are_run_again() -> None:
@@ -260,8 +264,8 @@ def test_the_rows_that_were_found_before_a_kill_are_run_again() -> None:
     first.batches.sizes["windows"], second.batches.sizes["windows"] = 3, 2
     wanted = record(first, TEXTS, **SHARDED)
     with pytest.raises(Killed):
-        record(first, TEXTS, journal=Mortal(held, 5), **SHARDED)
-    assert same(record(second, TEXTS, journal=Mortal(held, -1), **SHARDED), wanted)
+        record(first, TEXTS, workers=Workers(journal=Mortal(held, 5)), **SHARDED)
+    assert same(record(second, TEXTS, workers=Workers(journal=Mortal(held, -1)), **SHARDED), wanted)
     assert second.batches.sizes["windows"] == 3
 
 
@@ -280,16 +284,16 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> No
                     os.kill(os.getpid(), signal.SIGKILL)
                 super().keep(key, entry)
 
-        record(here.language_model(), here.TEXTS, journal=Deadly(Path(sys.argv[2])), **here.SHARDED)
+        record(here.language_model(), here.TEXTS, workers=Workers(journal=Deadly(Path(sys.argv[2]))), **here.SHARDED)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parents[2]), str(tmp_path)]
     died = subprocess.run(command, capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     journal, engine = FolderJournal(tmp_path), Counting()
     assert journal.count == 3
-    found = record(language_model(), TEXTS, journal=journal, engine=engine, **SHARDED)
+    found = record(language_model(), TEXTS, workers=Workers(journal=journal, engine=engine), **SHARDED)
     whole = Counting()
-    assert same(found, record(language_model(), TEXTS, engine=whole, **SHARDED))
+    assert same(found, record(language_model(), TEXTS, workers=Workers(engine=whole), **SHARDED))
     assert len(engine.items) == len(whole.items) - 3
 
 
@@ -377,7 +381,7 @@ def test_no_document_and_no_window_outlives_its_shard() -> None:
 
     for number in (60, 180):
         alive.clear()
-        record(model, {"en": text(number), "fr": text(number)}, window=WINDOW, shard_tokens=8 * WINDOW, engine=Watched())
+        record(model, {"en": text(number), "fr": text(number)}, window=WINDOW, shard_tokens=8 * WINDOW, workers=Workers(engine=Watched()))
         assert len(alive) > number // 10
     assert most <= 5
 
@@ -425,7 +429,7 @@ class Shared(list):
 @pytest.mark.parametrize("tokens", [None, 20 * WINDOW])
 def test_progress_opens_rises_and_closes_once(texts: Any, tokens: int | None) -> None:
     told = Told()
-    found = record(language_model(), texts, window=WINDOW, tokens=tokens, shard_tokens=WINDOW, progress=told)
+    found = record(language_model(), texts, window=WINDOW, tokens=tokens, shard_tokens=WINDOW, workers=Workers(progress=told))
     assert {stage for stage, _, _ in told.calls} == {"recording"}
     done = [done for _, done, _ in told.calls]
     assert done == sorted(done)
@@ -438,16 +442,16 @@ def test_progress_opens_rises_and_closes_once(texts: Any, tokens: int | None) ->
 
 def test_progress_where_nothing_tells_how_long_a_text_is() -> None:
     told = Told()
-    record(language_model(), {"en": iter(LONG["en"])}, window=WINDOW, shard_tokens=WINDOW, progress=told)
+    record(language_model(), {"en": iter(LONG["en"])}, window=WINDOW, shard_tokens=WINDOW, workers=Workers(progress=told))
     assert [done >= total for _, done, total in told.calls] == [False] * (len(told.calls) - 1) + [True]
 
 
 def test_rereading_after_a_kill_is_told() -> None:
     held: dict[str, Entry] = {}
     with pytest.raises(Killed):
-        record(language_model(), TEXTS, journal=Mortal(held, 5), **SHARDED)
+        record(language_model(), TEXTS, workers=Workers(journal=Mortal(held, 5)), **SHARDED)
     told = Told()
-    record(language_model(), TEXTS, journal=Mortal(held, -1), progress=told, **SHARDED)
+    record(language_model(), TEXTS, workers=Workers(journal=Mortal(held, -1), progress=told), **SHARDED)
     stages = list(dict.fromkeys(stage for stage, _, _ in told.calls))
     assert stages == ["finding where the texts were left", "recording"]
     assert told.calls[0][1:] == (0, 4)
@@ -493,7 +497,7 @@ def test_an_impossible_window_is_refused(window: int, told: str) -> None:
 def test_bad_input_is_refused_before_anything_is_counted(texts: Any, settings: dict[str, Any], told: str) -> None:
     engine = Counting()
     with pytest.raises(InputError, match=told):
-        record(language_model(), texts, window=WINDOW, engine=engine, **settings)
+        record(language_model(), texts, window=WINDOW, workers=Workers(engine=engine), **settings)
     assert engine.items == []
 
 

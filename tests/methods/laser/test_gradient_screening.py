@@ -12,8 +12,8 @@ import pico
 from naive import naive_logprob
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite, NotWritable, PromptTooLong
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import SvdCache
@@ -189,7 +189,7 @@ def test_answers_that_are_free_text_will_do() -> None:
 def test_what_was_screened_is_recalled_and_told() -> None:
     model, journal, told = load("llama"), MemoryJournal(), []
     questions, sites = questions_of(model), some_sites(model)
-    work = {"journal": journal, "progress": lambda *step: told.append(step)}
+    work = {"workers": Workers(journal=journal, progress=lambda *step: told.append(step))}
     found = screen(model, questions, sites, SvdCache(model.anatomy), **work)
     assert told[0] == ("taking gradients", 0, 5)
     assert told[-1] == ("decomposing", len(sites), len(sites))

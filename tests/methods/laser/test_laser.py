@@ -8,7 +8,8 @@ import torch
 import pico
 from methods.laser.analyses.studies import Dying, Kill
 from resect.core.errors import BadAddress, InputError, NotFinite, NotWritable
-from resect.data.tasks.base import Example, Task
+from resect.core.execution import Workers
+from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -119,7 +120,7 @@ def test_a_search_goes_on_where_it_stopped():
     entries = {}
     for left in itertools.repeat(4):
         try:
-            found = laser.search(model_of("llama"), task, texts=["text"], journal=Dying(entries, left))
+            found = laser.search(model_of("llama"), task, texts=["text"], workers=Workers(journal=Dying(entries, left)))
         except Kill:
             continue
         break

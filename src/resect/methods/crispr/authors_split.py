@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from resect.data.tasks.base import Example, Task
+from resect.data.tasks.task import Example, Task
 
 #: Seed of their split, seed of their draw of examples, and the share that is dev.
 SPLIT_SEED, DRAW_SEED, DEV_SHARE = 0, 2026, 0.1

@@ -16,9 +16,9 @@ import numpy as np
 
 from resect.core.address import Neurons, Site, select
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
+from resect.core.execution import Workers, journal_key
 from resect.core.scores import Scores
-from resect.data.tasks.base import Example, Task
+from resect.data.tasks.task import Example, Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -178,9 +178,7 @@ class Crispr:
         task: Task,
         examples: Sequence[Example] | None = None,
         *,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
+        workers: Workers | None = None,
     ) -> Scores:
         """The bias score of every neuron of `sites`: float32 [units] a site, high = the biased answer runs through it.
 
@@ -191,13 +189,10 @@ class Crispr:
         sites = self.sites_of(model)
         asked = [Questions(model, self.asked(task), chosen) for chosen in drawn]
         items = [(questions, place) for questions in asked for place in range(len(task.instructions))]
-        entries = map_resumable(
+        entries = (workers or Workers()).map(
             LocateWork(model, sites, self._rule),
             ((questions.scoring(place), questions.gold) for questions, place in items),
-            [f"locate/{self._rule}/{'+'.join(map(str, sites))}/{questions.digest}/{place}" for questions, place in items],
-            engine=engine or LocalEngine(),
-            journal=journal or MemoryJournal(),
-            progress=progress,
+            [journal_key("locate", str(self._rule), "+".join(map(str, sites)), questions.digest, place) for questions, place in items],
             stage="looking for bias neurons",
         )
         sums = {site: np.zeros(model.anatomy.width(site)) for site in sites}
@@ -217,19 +212,17 @@ class Crispr:
         self,
         model: LanguageModel,
         task: Task,
+        workers: Workers | None = None,
         *,
         scores: Scores | None = None,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
     ) -> Found:
         """Locate (or take `scores`), then choose how many neurons to cut by the accuracy on the *select* split.
 
         The plan is empty where no cut is better than none. Never sees the *test* split. Raises what `locate` raises.
         """
-        work: dict[str, Any] = {"engine": engine, "journal": journal}
+        workers = workers or Workers()
         notes = self._notes(task) if scores is None else ()
-        scores = scores or self.locate(model, task, progress=progress, **work)
+        scores = scores or self.locate(model, task, workers=workers)
         size = self._given_size(model)
         if size is not None:
             return Found(cut(scores.top(size)).for_model(model), scores, (), notes)
@@ -237,13 +230,12 @@ class Crispr:
         questions = Questions(model, task, task.split("select"), self.metric or "accuracy")
         ranking, limit = scores, min(self.limit(model), scores.count)
         trials = choose_size(
-            lambda n: questions.answers(cut(ranking.top(n)), **work).mean,
+            lambda n: questions.answers(cut(ranking.top(n)), workers=workers.silent()).mean,
             limit,
             self.choose,
             scale=self.scale or "log",
-            name=f"choose/{questions.digest}/{cut(ranking.top(limit)).digest}",
-            journal=journal,
-            progress=progress,
+            name=journal_key("choose", questions.digest, cut(ranking.top(limit)).digest),
+            workers=workers,
         )
         # The authors compare percentages of two decimals, and the first of equals stays.
         chosen = best(trials, digits=4, ties="earlier") if self.variant == "official" else best(trials)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, UnknownName
-from resect.core.execution import Engine, Journal, Progress, no_progress
+from resect.core.execution import Workers
 from resect.core.scores import Scores
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
@@ -85,29 +85,23 @@ class Lape:
         self,
         model: LanguageModel,
         texts: Mapping[str, Iterable[str]],
-        *,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
+        workers: Workers | None = None,
     ) -> Counts:
         """How often each unit is active on each language's text: `recording(…).counts`. Parameters and errors as there."""
-        return self.recording(model, texts, engine=engine, journal=journal, progress=progress).counts
+        return self.recording(model, texts, workers).counts
 
     def recording(
         self,
         model: LanguageModel,
         texts: Mapping[str, Iterable[str]],
-        *,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
+        workers: Workers | None = None,
     ) -> Recording:
         """Count activations over the texts, with what is worth knowing of how that went.
 
         Parameters
         ----------
         texts : by language its documents; read once, never held
-        engine, journal, progress : who does the work, what keeps it, and who is told
+        workers : engine, journal and progress; default: this process, in memory, silent
 
         Raises InputError for a language without text, or with less than one window of it; NotFinite, OutOfMemory, StorageFailure.
         """
@@ -123,9 +117,7 @@ class Lape:
             tokens=self.tokens,
             select=select,
             until_stable=self.until_stable,
-            engine=engine,
-            journal=journal,
-            progress=progress,
+            workers=workers,
         )
 
     def select(self, counts: Counts, changes: ParameterChanges | None = None) -> dict[str, Neurons]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.errors import BadModel, InputError, NotFinite, WrongModel
-from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
+from resect.core.execution import Entry, Progress, Workers, journal_key
 from resect.core.files import read_json
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import anatomy_of
@@ -51,9 +52,7 @@ class ParameterChanges:
         return np.concatenate(list(self.by_site.values()), axis=1)
 
 
-def parameter_changes(
-    model: Any, checkpoints: Mapping[str, str], *, journal: Journal | None = None, progress: Progress = no_progress
-) -> ParameterChanges:
+def parameter_changes(model: Any, checkpoints: Mapping[str, str], *, workers: Workers | None = None) -> ParameterChanges:
     """The relative change ‖θ_k − θ_0‖ / ‖θ_0‖ of each unit under the tuning on each language k (Euclidean norm, float64).
 
     θ are the unit's weights: its row of `gate` and `up`, its column of `down`, and its entries of their biases. θ_0 is the model in memory;
@@ -64,47 +63,46 @@ def parameter_changes(
     ----------
     model : LanguageModel or Hugging Face model, with its weights in memory
     checkpoints : language to a folder, or Hub id, of the whole model tuned on that language, in safetensors. Memory: one tensor of it.
-    journal : keeps the changes of each checkpoint
+    workers : their journal keeps the changes of each checkpoint
 
     Raises InputError for no checkpoint, BadModel where one is missing, damaged, not in safetensors, or changed no unit at all; WrongModel
     where it is another model or lacks a tensor; NotWritable where the model's own weights cannot be read (quantised, offloaded); NotFinite.
     Source: Tang et al. 2024 (arXiv:2402.16438), the baseline PV, as METHODS.md, section 2, describes it. Differs from the source in: what
     the weights of a unit are, and that its change is relative, is ours; the authors published no code for it.
     """
-    anatomy, held = anatomy_of(model), journal or MemoryJournal()
+    anatomy, workers = anatomy_of(model), workers or Workers()
     if not checkpoints:
         raise InputError("PV needs the model tuned on each language by itself: give --checkpoint LANG=PATH for each.")
     compared = _Compared.of(anatomy)
     total = len(compared.sizes) * len(checkpoints)
-    progress(STAGE, 0, total)
+    workers.progress(STAGE, 0, total)
     rows = []
     for place, (language, source) in enumerate(checkpoints.items()):
         done = place * len(compared.sizes)
         with _tensors(source, anatomy, language) as tuned:
-            key = f"variation/{language}/{tuned.digest}"
-            entry = held.recall(key)
-            if entry is None:
-                row = compared.changes(tuned, _teller(progress, done, total))
-                _check(language, source, row)
-                entry = {"changes": row}
-                held.keep(key, entry)
+            reported = partial(_report_layer, workers.progress, done, total)
+            compute = partial(_changes, compared, tuned, f"{source} ({language})", reported)
+            entry = workers.remember(journal_key("variation", language, tuned.digest), compute)
         rows.append(np.asarray(entry["changes"], dtype=np.float64))
-        progress(STAGE, done + len(compared.sizes), total)
+        workers.progress(STAGE, done + len(compared.sizes), total)
     return ParameterChanges(tuple(checkpoints), compared.by_site(np.stack(rows)))
 
 
-def _teller(progress: Progress, done: int, total: int) -> Callable[[int], None]:
-    return lambda layer: progress(STAGE, done + layer, total)
+def _report_layer(progress: Progress, done: int, total: int, layer: int) -> None:
+    progress(STAGE, done + layer, total)
 
 
-def _check(language: str, source: str, changes: Float64[np.ndarray, " units"]) -> None:
+def _changes(compared: "_Compared", tuned: Any, name: str, report: Callable[[int], None]) -> Entry:
+    """The change of each unit in one checkpoint, as a journal entry. Raises NotFinite, BadModel."""
+    changes = compared.changes(tuned, report)
     if not np.isfinite(changes).all():
-        raise NotFinite(f"The weights of {source} ({language}) hold NaN or infinity, or the model's own do. Get the checkpoint again.")
+        raise NotFinite(f"The weights of {name} hold NaN or infinity, or the model's own do. Get the checkpoint again.")
     if not changes.any():
         raise BadModel(
-            f"The feed-forward weights of {source} ({language}) are those of the model itself, to the last bit: nothing was tuned there. "
+            f"The feed-forward weights of {name} are those of the model itself, to the last bit: nothing was tuned there. "
             "Give the checkpoint after tuning, the whole model (an adapter is merged first: merge_and_unload)."
         )
+    return {"changes": changes}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
+from resect.core.execution import Progress, Workers, journal_key
 from resect.models.fingerprint import ModelIdentity
 from resect.models.language_model import LanguageModel
 from resect.models.text_windows import WINDOW
@@ -84,9 +84,7 @@ def record(
     select: Select | None = None,
     until_stable: bool = False,
     shard_tokens: int = SHARD_TOKENS,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> Recording:
     """Count at how many tokens of each language every unit is active, and add up its activations.
 
@@ -101,7 +99,7 @@ def record(
     until_stable : stop once the selected set no longer moves: once the units that it shares with the set from half of the text are 0.95
         or more of those in either (Jaccard index over language, layer and unit) at two doublings running; an empty set never counts
     shard_tokens : what is counted at once, kept at once, and lost by a kill; with a small `tokens` so few that there are 16 shards
-    engine, journal, progress : who does the work, what keeps it, and who is told (in tokens)
+    workers : engine, journal and progress (in tokens); default: this process, in memory, silent
 
     The languages take turns: a round is a shard of each. Shards are added in order, counts as integers and sums in float64, so that the
     result is the same to the last bit whatever the engine, and with or without a kill in the middle. After a kill the texts are read
@@ -116,17 +114,17 @@ def record(
         raise InputError("There is no language to record: give each its text.")
     if until_stable and select is None:
         raise InputError("until_stable watches the selected set, so it needs `select`; give one, or leave until_stable out.")
-    window, journal = window_of(model, window), MemoryJournal() if journal is None else journal
+    window, workers = window_of(model, window), workers or Workers()
     settings = f"{window}/{tokens}/{until_stable}/{shard_tokens}"
     read = [LanguageText(name, texts[name], model.encoder, window, tokens, shard_tokens) for name in texts]
     units = sum(map(model.anatomy.width, sites_of(model)))
     reader = ThreadPoolExecutor(1)
     try:
-        lanes = [LanguageStream(text, units, f"{STAGE}/{text.language}/{settings}", journal, reader) for text in read]
-        others = _take_up(lanes, progress)
-        steps = StabilityTracker(select, f"{STAGE}/steps/{settings}/{'/'.join(texts)}", journal, anew=bool(others))
+        lanes = [LanguageStream(text, units, journal_key(STAGE, text.language, settings), workers.journal, reader) for text in read]
+        others = _take_up(lanes, workers.progress)
+        steps = StabilityTracker(select, journal_key(STAGE, "steps", settings, *texts), workers.journal, anew=bool(others))
         recorder = _Recorder(model, lanes, steps, until_stable)
-        recorder.run(engine or LocalEngine(), progress)
+        recorder.run(workers)
         return recorder.result(tokens, others)
     finally:
         reader.shutdown(cancel_futures=True)
@@ -169,24 +167,24 @@ class _Recorder:
         self._rows = next((lane.rows for lane in lanes if lane.shards and model.batches.is_automatic), size)
         self._handed_out: deque[tuple[LanguageStream, TextShard, int]] = deque()
 
-    def run(self, engine: Engine, progress: Progress) -> None:
+    def run(self, workers: Workers) -> None:
         """Count all that is to be counted. Raises what the work raises, StorageFailure."""
         rounds = min((lane.shards for lane in self._lanes if lane.waiting is not None), default=self._rounds)
         self._step(rounds)
         before, done = sum(lane.text.cut - (0 if lane.waiting is None else lane.waiting.windows.size) for lane in self._lanes), 0
-        progress(STAGE, 0, self._expected(before, done))
+        workers.progress(STAGE, 0, self._expected(before, done))
         if not self._is_enough():
-            with closing(engine.map(CountWindows(self._model, self._rows), self._items(rounds))) as results:
+            with closing(workers.engine.map(CountWindows(self._model, self._rows), self._items(rounds))) as results:
                 for found in results:
                     lane, shard, rounds_done = self._handed_out.popleft()
                     lane.add(found, shard.digest, self._rows)
                     done += shard.windows.size
-                    progress(STAGE, done, self._expected(before, done))
+                    workers.progress(STAGE, done, self._expected(before, done))
                     self._step(rounds_done)
                     if self._is_enough():
                         break
         self._steps.take(self._rounds, self._counts)
-        progress(STAGE, max(done, 1), max(done, 1))
+        workers.progress(STAGE, max(done, 1), max(done, 1))
 
     def _items(self, rounds: int) -> Iterator[tuple[str, Int32[np.ndarray, "windows window"]]]:
         """Shards by turns, after so many rounds; a language that is ahead, or at its end, misses its turn."""

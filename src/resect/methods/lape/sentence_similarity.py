@@ -3,9 +3,7 @@
 Knows a model and parallel text; knows no units and no plan. What is held in memory is the sentences and a few dozen of their embeddings.
 """
 
-import hashlib
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 
 from resect.core.address import Stack
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Engine, Entry, Journal, LocalEngine, MemoryJournal, Progress, map_resumable, no_progress
+from resect.core.execution import Entry, Workers, journal_key, json_digest
 from resect.models.encoding import Ids
 from resect.models.language_model import LanguageModel
 
@@ -36,9 +34,7 @@ def similarity(
     parallel: Mapping[str, Sequence[str]],
     *,
     limit: int | None = SENTENCES,
-    engine: Engine | None = None,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """For each layer the mean cosine of the embeddings of parallel sentences, over sentences and pairs of languages.
 
@@ -69,16 +65,9 @@ def similarity(
     sentences, left_out = _encoded(model, _checked(parallel), limit)
     languages = tuple(parallel)
     items = list(_items(model, sentences))
-    key = hashlib.sha256(json.dumps([languages, sentences, len(items)]).encode()).hexdigest()[:16]
-    found = map_resumable(
-        _Comparing(model),
-        items,
-        [f"similarity/{key}/{place}" for place in range(len(items))],
-        engine=engine or LocalEngine(),
-        journal=journal or MemoryJournal(),
-        progress=progress,
-        stage=STAGE,
-    )
+    digest = json_digest([languages, sentences, len(items)])
+    keys = [journal_key("similarity", digest, place) for place in range(len(items))]
+    found = (workers or Workers()).map(_Comparing(model), items, keys, stage=STAGE)
     related, unrelated = _means(found, len(sentences))
     names = [f"{one}-{other}" for one, other in itertools.combinations(languages, 2)]
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, Progress, no_progress
+from resect.core.execution import Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
@@ -53,23 +53,19 @@ class Denoising:
         self,
         model: LanguageModel,
         passages: Passages,
+        workers: Workers | None = None,
         *,
         factors: SvdCache | None = None,
         state_memory: int | None = None,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
     ) -> Found:
         """Reduce one matrix after the other, from the last layer down, to what stands above its noise edge; keep it while the text allows.
 
         passages : plain text by which is accepted; report on other text
         Raises BadAddress, NotFinite, NotWritable, OutOfMemory.
         """
-        factors = factors or SvdCache(model.anatomy)
+        factors, workers = factors or SvdCache(model.anatomy), workers or Workers()
         sites = sorted(self.sites_of(model), key=lambda site: (site.stack == "encoder", -site.layer))
-        sweep = CandidateScorer(
-            passages, factors, state_memory=state_memory, purpose="text", engine=engine, journal=journal, progress=progress
-        )
+        sweep = CandidateScorer(passages, factors, state_memory=state_memory, purpose="text", workers=workers)
         # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
         floor = sweep.base_total - passages.allowance(self.rise)
         lines, stage = list[dict[str, Any]](), "reducing to the edge of noise"
@@ -77,7 +73,7 @@ class Denoising:
         climb = GreedyComposition(
             sweep, lambda number: [edit for edit in found(number)[:1] if edit], len(sites), sweep.start, Threshold(floor), rises=False
         )
-        progress(stage, 0, len(sites))
+        workers.progress(stage, 0, len(sites))
         for number, steps in enumerate(climb.steps()):
             line: dict[str, Any] = {"site": str(sites[number]), **found(number)[1]}
             line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
@@ -85,7 +81,7 @@ class Denoising:
                 line |= {"score": passages.perplexity(-tally.total) if tally.complete else None, "examples": tally.asked}
                 line |= {"complete": tally.complete, "seconds": tally.seconds, "kept": is_kept}
             lines.append(line)
-            progress(stage, number + 1, len(sites))
+            workers.progress(stage, number + 1, len(sites))
         notes = (
             ()
             if climb.kept

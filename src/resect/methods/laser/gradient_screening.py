@@ -10,8 +10,6 @@ Differs from the source in: how a matrix' gradients become one number is ours; r
 not drawn.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
+from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.svd import Decomposition, share
 from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
@@ -43,8 +41,7 @@ def screen(
     *,
     examples: int = 100,
     rhos: Sequence[float] = RHOS,
-    journal: Journal | None = None,
-    progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> dict[Site, float]:
     """How much each matrix promises to gain by a reduction: high is promising. In the order of `sites`.
 
@@ -60,22 +57,21 @@ def screen(
 
     Raises InputError where there is nothing to ask, NotWritable, NotFinite, PromptTooLong, OutOfMemory.
     """
-    journal = journal or MemoryJournal()
+    workers = workers or Workers()
     chosen = spread(questions.pairs, len(questions.task.instructions), examples)
-    settings = [list(map(str, sites)), chosen, list(rhos)]
-    key = f"screen/{questions.digest}/{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}"
-    held: Any = journal.recall(key)
-    if held is None:
-        gradients = loss_gradients(model, sites, golden(questions, chosen), progress=progress)
-        scores = {}
-        progress("decomposing", 0, len(sites))
+
+    def compute() -> Entry:
+        gradients, scores = loss_gradients(model, sites, golden(questions, chosen), workers), {}
+        workers.progress("decomposing", 0, len(sites))
         for done, site in enumerate(sites, start=1):
             found = factors.of(site)
             scores[str(site)] = promise(found.values.double().cpu().numpy(), slopes(gradients.pop(site), found), rhos)
-            progress("decomposing", done, len(sites))
-        held = {"scores": scores}
-        journal.keep(key, held)
-    return {site: float(held["scores"][str(site)]) for site in sites}
+            workers.progress("decomposing", done, len(sites))
+        return {"scores": scores}
+
+    key = journal_key("screen", questions.digest, [list(map(str, sites)), chosen, list(rhos)])
+    scores: Any = workers.remember(key, compute)["scores"]
+    return {site: float(scores[str(site)]) for site in sites}
 
 
 def promise(values: Float64[np.ndarray, " k"], slope: Float64[np.ndarray, " k"], rhos: Sequence[float] = RHOS) -> float:
@@ -115,7 +111,7 @@ def golden(questions: Questions, pairs: Sequence[int]) -> list[Tokens]:
 
 
 def loss_gradients(
-    model: LanguageModel, sites: Sequence[Site], rows: Sequence[Tokens], *, progress: Progress = no_progress
+    model: LanguageModel, sites: Sequence[Site], rows: Sequence[Tokens], workers: Workers | None = None
 ) -> dict[Site, Float[Tensor, "out inside"]]:
     """∂L/∂W of each matrix, L the mean over rows of −log P(label); in float32 or better, on the matrix' device.
 
@@ -133,6 +129,7 @@ def loss_gradients(
         batch = model.forward.rows([rows[place] for place in part])
         (-model.forward.label_logprobs(batch).sum()).backward()
 
+    progress = (workers or Workers()).progress
     progress(stage, 0, len(rows))
     with torch.enable_grad(), _only(model.model, parameters):
         for part, _ in model.batches.run(order, work, lambda place: _length(rows[place]), purpose="gradients"):

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import Engine, Journal, LocalEngine, MemoryJournal, Progress, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Workers
+from resect.data.tasks.task import Task
 from resect.data.texts import shipped
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Keep
@@ -129,8 +129,8 @@ class Laser:
     def questions(self, model: LanguageModel, task: Task) -> Questions:
         """What chooses: the *select* split under the metric. Raises BadTask, EmptySplit, UnknownName."""
         task = self.asked(task)
-        told = {"search_prompt": self.searches_prompt(model, task)}
-        return Questions(model, task, task.split("select"), self.metric or task.metric, **told)
+        in_prompt = self.searches_prompt(model, task)
+        return Questions(model, task, task.split("select"), self.metric or task.metric, search_prompt=in_prompt)
 
     def searches_prompt(self, model: LanguageModel, task: Task) -> bool:
         """Whether a generated answer that stands in the question counts as right."""
@@ -164,13 +164,11 @@ class Laser:
         self,
         model: LanguageModel,
         task: Task,
+        workers: Workers | None = None,
         *,
         texts: Sequence[str] | None = None,
         factors: SvdCache | None = None,
         state_memory: int | None = None,
-        engine: Engine | None = None,
-        journal: Journal | None = None,
-        progress: Progress = no_progress,
     ) -> Found:
         """Choose what to reduce on the *select* split. The plan is empty where nothing is better than nothing.
 
@@ -179,12 +177,12 @@ class Laser:
         texts : plain text that decides between candidates that score alike; None: what ships with resect
         factors : where decompositions come from and are kept; None: nowhere
         state_memory : bytes of hidden states that may be held; None: a quarter of what is free
-        engine : who asks; an item is the candidates at one matrix
+        workers : engine (an item is the candidates at one matrix), journal and progress
 
         Never sees the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
         """
         questions, factors = self.questions(model, task), factors or SvdCache(model.anatomy)
-        engine, journal = engine or LocalEngine(), journal or MemoryJournal()
+        workers = workers or Workers()
         theirs = published(model, task.name) if self.published else None
         sites, notes = () if theirs else self.sites_of(model), list[str]()
         sweep = CandidateScorer(
@@ -194,15 +192,13 @@ class Laser:
             replay=self.replay,
             positions=self.positions,
             share=self.share,
-            engine=engine,
-            journal=journal,
-            progress=progress,
+            workers=workers,
         )
-        work = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, sweep, engine, journal, progress)
+        work = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, sweep, workers)
         if theirs:
             return work.published(self.edit(theirs.site, theirs.rho))
         if self.screen:
-            ranked = screen(model, questions, sites, factors, rhos=self.rhos, journal=journal, progress=progress)
+            ranked = screen(model, questions, sites, factors, rhos=self.rhos, workers=workers)
             best = sorted(sites, key=lambda site: -ranked[site])[: self.screened]
             notes.append(f"Searched were {len(best)} of {len(sites)} matrices, those that the gradient named: {', '.join(map(str, best))}.")
             sites = tuple(site for site in sites if site in best)

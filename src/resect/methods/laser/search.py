@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resect.core.address import Site
-from resect.core.execution import Engine, Entry, Journal, Progress, map_resumable
+from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -45,15 +45,13 @@ class ReductionSearch:
     model: LanguageModel
     questions: Questions
     sweep: CandidateScorer
-    engine: Engine
-    journal: Journal
-    progress: Progress
+    workers: Workers
 
     def best(self, sites: Sequence[Site], texts: Sequence[str]) -> Found:
         """The one reduction that scores highest."""
         sweep, teams = self.sweep, [self.edits(site) for site in sites]
         edits = [edit for team in teams for edit in team]
-        tallies = eliminate(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, progress=self.progress)
+        tallies = eliminate(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, workers=self.workers)
         lines = tuple(self._line(edit, tally) for edit, tally in zip(edits, tallies, strict=True))
         best = best_candidates(tallies, sweep.base_total)
         if not best:
@@ -68,13 +66,13 @@ class ReductionSearch:
         curve: list[dict[str, Any]] = [{"site": None, "rho": None, "rank": None, "select": sweep.mean(sweep.base_total)}]
         bar = Threshold(sweep.base_total, beaten=True, bound=self.bound)
         climb = GreedyComposition(sweep, lambda number: self.edits(order[number]), len(order), sweep.start, bar, rises=True)
-        self.progress(stage, 0, len(order))
+        self.workers.progress(stage, 0, len(order))
         for done, steps in enumerate(climb.steps(), start=1):
             for edit, tally, is_kept in steps:
                 lines.append({**self._line(edit, tally), "kept": is_kept})
                 if is_kept:
                     curve.append({"site": str(edit.site), "rho": edit.rho, "rank": self._rank(edit), "select": sweep.mean(tally.total)})
-            self.progress(stage, done, len(order))
+            self.workers.progress(stage, done, len(order))
         found = self._found(tuple(climb.kept), tuple(lines), climb.bar.total)
         return replace(found, facts={**found.facts, "composition": curve})
 
@@ -85,9 +83,9 @@ class ReductionSearch:
 
     def _gentlest(self, edits: Sequence[ReduceRank], texts: Sequence[str]) -> ReduceRank:
         """Of candidates that score alike, the one under which plain text is the most probable; then the smaller rank, then model order."""
-        keys = [f"harm/{Plan((edit,)).digest}" for edit in edits]
-        told: dict[str, Any] = {"journal": self.journal, "progress": self.progress, "stage": "reading plain text, to choose between equals"}
-        read = map_resumable(TextLogprobWork(self.sweep.station, tuple(texts)), edits, keys, engine=self.engine, **told)
+        keys = [journal_key("harm", list(texts), Plan((edit,)).digest) for edit in edits]
+        work, stage = TextLogprobWork(self.sweep.station, tuple(texts)), "reading plain text, to choose between equals"
+        read = self.workers.map(work, edits, keys, stage=stage)
         harm = [-float(str(entry["logprob"])) for entry in read]
         return edits[min(range(len(edits)), key=lambda place: (harm[place], self._rank(edits[place]), place))]
 

@@ -3,7 +3,7 @@
 import torch
 
 import pico
-from resect.data.tasks.base import Example, Task
+from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache

@@ -5,7 +5,7 @@ import pytest
 
 from methods.laser.analyses.studies import choices_task, facts_task, model_of, study_of
 from resect.core.errors import InputError
-from resect.data.tasks.base import Example
+from resect.data.tasks.task import Example
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.compare import evaluate

@@ -4,8 +4,8 @@ import pytest
 
 from methods.laser.analyses.studies import choices_task, facts_task, study_of
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import MemoryJournal
-from resect.data.tasks.base import Example
+from resect.core.execution import MemoryJournal, Workers
+from resect.data.tasks.task import Example
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.methods.laser.analyses.frequency import bin_of, counted, fact_of, frequency, read_counts
@@ -30,22 +30,22 @@ def corpus(tmp_path):
 
 def test_facts_are_counted_by_document_and_by_whole_words(corpus):
     facts = {fact("France", "Paris"), fact("St. Louis", "Missouri"), fact("St. Louis", "United States"), fact("France", "Rome")}
-    found = counted([corpus], facts, MemoryJournal())
+    found = counted([corpus], facts)
     assert found == {
         fact("France", "Paris"): 2,
         fact("St. Louis", "Missouri"): 1,
         fact("St. Louis", "United States"): 1,
         fact("France", "Rome"): 0,
     }
-    assert counted([corpus, corpus], facts, MemoryJournal())[fact("France", "Paris")] == 4
+    assert counted([corpus, corpus], facts)[fact("France", "Paris")] == 4
 
 
 def test_what_was_counted_is_kept(corpus):
     journal = MemoryJournal()
     told = []
     facts = {fact("France", "Paris")}
-    once = counted([corpus], facts, journal, lambda *given: told.append(given))
-    assert counted([corpus], facts, journal) == once and told[-1] == ("counting facts in corpus.txt", 5, 5)
+    once = counted([corpus], facts, Workers(journal=journal, progress=lambda *given: told.append(given)))
+    assert counted([corpus], facts, Workers(journal=journal)) == once and told[-1] == ("counting facts in corpus.txt", 5, 5)
 
 
 def test_the_bins_are_those_of_the_paper():

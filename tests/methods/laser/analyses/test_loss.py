@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from methods.laser.analyses.studies import Dying, Kill, choices_task, facts_task, model_of, study_of
+from resect.core.execution import Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
@@ -57,7 +58,7 @@ def test_a_kill_loses_nothing_that_was_measured():
     entries, whole = {}, loss(study_of())
     for _ in range(100):
         try:
-            found = loss(study_of(journal=Dying(entries, 4)))
+            found = loss(study_of(workers=Workers(journal=Dying(entries, 4))))
         except Kill:
             continue
         break

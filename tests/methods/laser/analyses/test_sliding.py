@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from methods.laser.analyses.studies import model_of, study_of
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import MemoryJournal
+from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.methods.laser.analyses import sliding
@@ -88,7 +88,7 @@ def test_a_model_that_gives_nan_is_refused():
 
 def test_what_was_read_is_kept():
     journal = MemoryJournal()
-    once = sliding.perplexity(study_of(texts=TEXTS, journal=journal))
+    once = sliding.perplexity(study_of(texts=TEXTS, workers=Workers(journal=journal)))
     broken = model_of()
     broken.anatomy.write("decoder.1.down", [0], float("nan"))
-    assert sliding.perplexity(study_of(broken, texts=TEXTS, journal=journal)) == once
+    assert sliding.perplexity(study_of(broken, texts=TEXTS, workers=Workers(journal=journal))) == once

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from methods.laser.analyses.studies import model_of, study_of
-from resect.core.execution import MemoryJournal
+from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import effective_rank
@@ -57,5 +57,5 @@ def test_the_plans_matrices_come_first_and_all_that_were_searched_after_them():
 
 def test_what_was_decomposed_is_kept():
     journal = MemoryJournal()
-    once = spectra(study_of(journal=journal))
-    assert spectra(study_of(journal=journal)) == once
+    once = spectra(study_of(workers=Workers(journal=journal)))
+    assert spectra(study_of(workers=Workers(journal=journal))) == once

@@ -33,7 +33,7 @@ def components(study: Study) -> dict[str, Any]:
     """
     questions = study.questions("test")
     told = [(Plan(), "asking the model as it is"), (study.plan, "asking the edited model")]
-    base, edited = (questions.answers(plan, **study.told(stage)) for plan, stage in told)
+    base, edited = (questions.answers(plan, stage=stage, workers=study.workers) for plan, stage in told)
     mended = [(int(e), int(i)) for e, i in np.argwhere((base.values != 1) & (edited.values == 1))]
     return with_others([_Mended(study, questions, mended, base, edited).of(edit) for edit in study.reductions])
 
@@ -79,14 +79,14 @@ class _Mended:
     def _by_rank(self, edit: ReduceRank, ranks: Sequence[int], full: int) -> dict[int, list[str]]:
         """What each pair is answered with, by how many of the smallest components are kept."""
         stage, found = f"the smallest components of {edit.site}", dict[int, list[str]]()
-        self._study.progress(stage, 0, len(ranks))
+        self._study.workers.progress(stage, 0, len(ranks))
         for done, rank in enumerate(ranks, start=1):
             found[rank] = self._said(smallest(edit, rank, full)) if self._pairs else []
-            self._study.progress(stage, done, len(ranks))
+            self._study.workers.progress(stage, done, len(ranks))
         return found
 
     def _said(self, plan: Plan) -> list[str]:
-        answers = self._some.answers(plan, journal=self._study.journal)
+        answers = self._some.answers(plan, workers=self._study.workers.silent())
         return [self._some.said(answers, self._places[e], i) for e, i in self._pairs]
 
     def _mean_cosine(self, texts: Sequence[str]) -> float | None:

@@ -4,21 +4,20 @@ Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1.1 and figure 3
 the measure of a right answer is the run's own, where the paper's is top-10.
 """
 
-import hashlib
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resect.core.errors import BadTask, InputError
-from resect.core.execution import Journal, Progress, no_progress
-from resect.data.tasks.base import Example
-from resect.data.tasks.records import read_records
+from resect.core.execution import Entry, Workers, journal_key, json_digest
+from resect.data.tasks.task import Example
+from resect.data.records import read_records
 from resect.data.texts import read_texts
 from resect.edits.plan import Plan
 
@@ -59,7 +58,7 @@ def frequency(study: Study, counts: str | os.PathLike[str] | None = None, corpus
         known, source = read_counts(counts), Path(counts).name
     else:
         wanted = {fact for fact in facts if fact is not None}
-        known = counted(corpus, wanted, study.journal, study.progress)
+        known = counted(corpus, wanted, study.workers)
         source = ", ".join(Path(path).name for path in corpus)
     found = [None if fact is None else known.get(fact) for fact in facts]
     if all(count is None for count in found):
@@ -69,7 +68,7 @@ def frequency(study: Study, counts: str | os.PathLike[str] | None = None, corpus
         )
     bins = [None if count is None else bin_of(count) for count in found]
     base, edited = (
-        questions.answers(plan, **study.told(stage)).values.mean(axis=1)
+        questions.answers(plan, stage=stage, workers=study.workers).values.mean(axis=1)
         for plan, stage in ((Plan(), "asking the model as it is"), (study.plan, "asking the edited model"))
     )
     rows = [[place for place, each in enumerate(bins) if each == number] for number in range(len(BINS))]
@@ -106,7 +105,7 @@ def read_counts(path: str | os.PathLike[str]) -> dict[Fact, int]:
     Raises BadTask with file and line.
     """
     found: dict[Fact, int] = defaultdict(int)
-    for where, values in read_records(Path(path)):
+    for where, values, *_ in read_records(Path(path)):
         missing = [name for name in COLUMNS if name not in values]
         if missing:
             raise BadTask(f"{where}: the column {', '.join(missing)} is missing; wanted are {', '.join(COLUMNS)}.")
@@ -122,32 +121,26 @@ def read_counts(path: str | os.PathLike[str]) -> dict[Fact, int]:
     return dict(found)
 
 
-def counted(
-    paths: Sequence[str | os.PathLike[str]], facts: set[Fact], journal: Journal, progress: Progress = no_progress
-) -> dict[Fact, int]:
+def counted(paths: Sequence[str | os.PathLike[str]], facts: set[Fact], workers: Workers | None = None) -> dict[Fact, int]:
     """In how many documents entity and answer of each fact both stand. Raises InputError for a file that holds no text.
 
     Words are runs of letters and digits; what a language without blanks between words writes is one word, and seldom found.
     """
-    ordered = sorted(facts)
-    terms = hashlib.sha256(json.dumps(ordered).encode()).hexdigest()[:16]
+    ordered, workers = sorted(facts), workers or Workers()
+    terms = json_digest(ordered)
     totals = np.zeros(len(ordered), dtype=np.int64)
     for path in paths:
         documents, stage = read_texts([path]), f"counting facts in {Path(path).name}"
-        progress(stage, 0, len(documents))
+        workers.progress(stage, 0, len(documents))
         for start in range(0, len(documents), _PART):
             part = documents[start : start + _PART]
-            key = f"frequency/{terms}/{hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16]}"
-            held: Any = journal.recall(key)
-            if held is None:
-                held = {"counts": _count(part, ordered)}
-                journal.keep(key, held)
-            totals += np.asarray(held["counts"], dtype=np.int64)
-            progress(stage, start + len(part), len(documents))
+            entry = workers.remember(journal_key("frequency", terms, list(part)), partial(_count, part, ordered))
+            totals += np.asarray(entry["counts"], dtype=np.int64)
+            workers.progress(stage, start + len(part), len(documents))
     return dict(zip(ordered, totals.tolist(), strict=True))
 
 
-def _count(documents: Iterable[str], facts: Sequence[Fact]) -> np.ndarray:
+def _count(documents: Iterable[str], facts: Sequence[Fact]) -> Entry:
     answers: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
     by_first: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for place, (entity, answer) in enumerate(facts):
@@ -160,7 +153,7 @@ def _count(documents: Iterable[str], facts: Sequence[Fact]) -> np.ndarray:
         for entity in there:
             for place, answer in answers.get(entity, ()):
                 counts[place] += answer in there
-    return counts
+    return {"counts": counts}
 
 
 def _terms(words: tuple[str, ...], by_first: Mapping[str, set[tuple[str, ...]]]) -> Iterator[tuple[str, ...]]:

@@ -41,14 +41,14 @@ def _of_one(study: Study, measures: Measures, chosen: ReduceRank) -> dict[str, A
     stage, rhos = f"what is right as {chosen.site} shrinks", study.falling
     base = measures.base().right
     rights, by_rank = [base], dict[int, Any]()
-    study.progress(stage, 0, len(rhos))
+    study.workers.progress(stage, 0, len(rhos))
     for done, rho in enumerate(rhos, start=1):
         edit = study.reduced(chosen.site, rho, chosen)
         rank = study.rank(edit)
         if rank not in by_rank:
             by_rank[rank] = measures.of(edit).right
         rights.append(by_rank[rank])
-        study.progress(stage, done, len(rhos))
+        study.workers.progress(stage, done, len(rhos))
     return {
         "site": str(chosen.site),
         "rhos": list(rhos),

@@ -19,7 +19,7 @@ def loss(study: Study) -> dict[str, Any]:
     base = _means(measures.base())
     losses, shares = list[list[float | None]](), list[list[float | None]]()
     stage, total = "the loss of every reduction", len(study.sites) * len(rhos)
-    study.progress(stage, 0, total)
+    study.workers.progress(stage, 0, total)
     for site in study.sites:
         by_rank: dict[int, dict[str, float | None]] = {}
         row = []
@@ -29,7 +29,7 @@ def loss(study: Study) -> dict[str, Any]:
             if rank not in by_rank:
                 by_rank[rank] = _means(measures.of(edit))
             row.append(by_rank[rank])
-            study.progress(stage, len(losses) * len(rhos) + len(row), total)
+            study.workers.progress(stage, len(losses) * len(rhos) + len(row), total)
         losses.append([means["loss"] for means in reversed(row)])
         shares.append([means["accuracy"] for means in reversed(row)])
     return {

@@ -6,11 +6,11 @@ Knows a study; knows nothing of what the numbers are for.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from resect.core.execution import journal_key
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation import metrics
@@ -40,7 +40,7 @@ class Measures:
     def __init__(self, study: Study) -> None:
         self._study, self.questions = study, study.questions("select")
         self._loss_questions = self.questions.by("logloss")
-        self._key = f"measures/{self.questions.digest}/{self._loss_questions.digest}/{self.questions.metric}"
+        self._key = journal_key("measures", self.questions.digest, self._loss_questions.digest, self.questions.metric)
 
     @property
     def pairs(self) -> int:
@@ -57,16 +57,14 @@ class Measures:
 
     def under(self, plan: Plan, stage: str) -> Measured:
         """The model under any plan. Raises as `base`, and what a plan raises."""
-        loss, right = (each.answers(plan, **self._study.told(stage)).values for each in (self._loss_questions, self.questions))
+        loss, right = (
+            each.answers(plan, stage=stage, workers=self._study.workers).values for each in (self._loss_questions, self.questions)
+        )
         return Measured(loss.reshape(-1), right.reshape(-1))
 
     def _once(self, name: str, ask: Callable[[], Measured]) -> Measured:
-        held: Any = self._study.journal.recall(f"{self._key}/{name}")
-        if held is not None:
-            return Measured(*(np.asarray(held[part], dtype=np.float64) for part in ("loss", "right")))
-        found = ask()
-        self._study.journal.keep(f"{self._key}/{name}", {"loss": found.loss, "right": found.right})
-        return found
+        entry = self._study.workers.remember(journal_key(self._key, name), lambda: vars(ask()))
+        return Measured(*(np.asarray(entry[part], dtype=np.float64) for part in ("loss", "right")))
 
     def _swept(self, edits: Sequence[ReduceRank]) -> Measured:
         if isinstance(self._first, Both):
@@ -82,8 +80,7 @@ class Measures:
     def _sweeps(self) -> list[CandidateScorer]:
         study = self._study
         asked: list[QuestionSet] = [self._first] if isinstance(self._first, Both) else [self._first, self.questions]
-        settings: dict[str, Any] = {"state_memory": study.state_memory, "journal": study.journal, "progress": study.progress}
-        return [CandidateScorer(each, study.factors, **settings) for each in asked]
+        return [CandidateScorer(each, study.factors, state_memory=study.state_memory, workers=study.workers) for each in asked]
 
 
 class Both:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.errors import InputError
-from resect.data.tasks.base import Example
+from resect.data.tasks.task import Example
 from resect.evaluation.compare import PARAPHRASE, compare
 from resect.evaluation.metrics import all_right
 
@@ -25,8 +25,7 @@ def paraphrases(study: Study) -> dict[str, Any]:
     """
     if study.task is None:
         raise InputError("This run has no task, so that there are no paraphrases.")
-    told: dict[str, Any] = {"seed": study.seed, "journal": study.journal, "progress": study.progress}
-    compared = compare(study.model, study.plan, study.task, metric=study.right_by, **told)
+    compared = compare(study.model, study.plan, study.task, metric=study.right_by, seed=study.seed, workers=study.workers)
     found = compared.comparison.other_metrics.get("paraphrases")
     if found is None:
         raise InputError(

@@ -50,14 +50,14 @@ def _of_one(study: Study, measures: Measures, chosen: ReduceRank) -> dict[str, A
     shares = [rho for rho in study.falling if rho > 0] + [0.0]
     by_rank: dict[int, Measured] = {}
     found, stage = [measures.base()], f"reducing {site} to nothing"
-    study.progress(stage, 0, len(shares))
+    study.workers.progress(stage, 0, len(shares))
     for done, rho in enumerate(shares, start=1):
         edit = study.reduced(site, rho, chosen)
         rank = study.rank(edit)
         if rank not in by_rank:
             by_rank[rank] = measures.of(edit)
         found.append(by_rank[rank])
-        study.progress(stage, done, len(shares))
+        study.workers.progress(stage, done, len(shares))
     block = measures.under(silenced(anatomy, site, (block_of(site),)), f"without the block of {site}")
     layer = measures.under(silenced(anatomy, site), f"without the layer of {site}")
     return {

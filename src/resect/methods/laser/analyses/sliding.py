@@ -5,15 +5,14 @@ stride, and in each the tokens are scored that no earlier window has scored, so 
 tokens before it (but for those of the first window). Other kinds of model have no such window: see `how`.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from resect.core.errors import InputError, NotFinite
-from resect.core.execution import Entry, LocalEngine, map_resumable
-from resect.edits.plan import Plan
+from resect.core.execution import Entry, journal_key
+from resect.edits.plan import Plan, WithPlan
 from resect.models.batching import Batcher
 from resect.models.encoding import Ids, Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
@@ -92,14 +91,12 @@ def _rows(model: LanguageModel, texts: Sequence[str], window: int, stride: int) 
 def _perplexity(study: Study, rows: Sequence[Tokens], window: int, plan: Plan) -> float:
     parts = _parts(study.model, rows)
     content = [list(study.texts), window, [[len(row.input_ids), len(row.label_ids)] for row in rows], CHUNK]
-    key = f"sliding/{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}/{plan.digest}"
-    keys = [f"{key}/{place}" for place in range(len(parts))]
-    known = [entry for entry in map(study.journal.recall, keys) if entry is not None]
-    if len(known) < len(parts):
-        told = study.told("reading plain text" if plan.is_empty else "reading plain text, edited")
-        with plan.applied(study.model):
-            known = list(map_resumable(lambda part: _read(study.model, part), parts, keys, engine=LocalEngine(), **told))
-    total = math.fsum(float(str(entry["logprob"])) for entry in known)
+    keys = [journal_key("sliding", content, plan.digest, place) for place in range(len(parts))]
+    work, stage = (
+        WithPlan(plan, study.model, partial(_read, study.model)),
+        "reading plain text" if plan.is_empty else "reading plain text, edited",
+    )
+    total = math.fsum(float(str(entry["logprob"])) for entry in study.workers.map(work, parts, keys, stage=stage))
     if not math.isfinite(total):
         raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
     return perplexity_of(total, sum(len(row.label_ids) for row in rows))

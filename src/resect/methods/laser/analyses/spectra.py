@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.core.address import Site
+from resect.core.execution import journal_key
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import digest, effective_rank
@@ -27,10 +28,10 @@ def spectra(study: Study) -> dict[str, Any]:
     chosen = {edit.site: edit for edit in study.reductions}
     sites = list(dict.fromkeys((*chosen, *study.sites)))
     found, stage = {}, "decomposing"
-    study.progress(stage, 0, len(sites))
+    study.workers.progress(stage, 0, len(sites))
     for done, site in enumerate(sites, start=1):
         found[str(site)] = _spectrum(study, site, chosen.get(site))
-        study.progress(stage, done, len(sites))
+        study.workers.progress(stage, done, len(sites))
     return found
 
 
@@ -56,9 +57,5 @@ def _left(study: Study, edit: ReduceRank, values: Float64[np.ndarray, " k"]) -> 
 
 
 def _values(study: Study, site: Site) -> Float64[np.ndarray, " k"]:
-    key = f"spectrum/{digest(study.model.anatomy.weight(site))}"
-    held: Any = study.journal.recall(key)
-    if held is None:
-        held = {"values": study.factors.values(site)}
-        study.journal.keep(key, held)
-    return np.asarray(held["values"], dtype=np.float64)
+    key = journal_key("spectrum", digest(study.model.anatomy.weight(site)))
+    return np.asarray(study.workers.remember(key, lambda: {"values": study.factors.values(site)})["values"], dtype=np.float64)

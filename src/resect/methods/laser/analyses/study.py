@@ -7,8 +7,8 @@ from typing import Any
 
 from resect.core.address import Site
 from resect.core.errors import InputError
-from resect.core.execution import Journal, MemoryJournal, Progress, no_progress
-from resect.data.tasks.base import Task
+from resect.core.execution import Workers
+from resect.data.tasks.task import Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
@@ -45,8 +45,7 @@ class Study:
     text_name: str = ""
     seed: int = 0
     state_memory: int | None = None
-    journal: Journal = field(default_factory=MemoryJournal, repr=False)
-    progress: Progress = no_progress
+    workers: Workers = field(default_factory=Workers, repr=False)
 
     @property
     def reductions(self) -> tuple[ReduceRank, ...]:
@@ -75,10 +74,6 @@ class Study:
         if self.task is None:
             raise InputError("This run has no task, so that there is nothing to ask.")
         return Questions(self.model, self.task, self.task.split(split), metric or self.right_by)
-
-    def told(self, stage: str) -> dict[str, Any]:
-        """What `Questions` wants to know of who does the work."""
-        return {"journal": self.journal, "progress": self.progress, "stage": stage}
 
     def reduced(self, site: Site, rho: float, like: ReduceRank | None = None) -> ReduceRank:
         """A reduction of a matrix by the same rule as `like`, or as the study's own."""

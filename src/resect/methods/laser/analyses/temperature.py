@@ -31,7 +31,7 @@ def temperature(study: Study) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, plan in (("base", Plan()), ("edited", study.plan)):
         rows = [
-            (row for column in each.all_logprobs(plan, **study.told(f"scoring the choices, {name}")) for row in column)
+            (row for column in each.all_logprobs(plan, stage=f"scoring the choices, {name}", workers=study.workers) for row in column)
             for each in (select, test)
         ]
         gold = [each.gold.tolist() * len(each.task.instructions) for each in (select, test)]
