@@ -1,16 +1,16 @@
-"""What a run folder holds: every file by its name, written whole or not at all, and read back as plain data.
+"""The files of a run folder: their names, how they are written (completely or not at all), and how they are read back as plain data.
 
     recipe.toml           the settings; written first, so that a folder without it is no run
-    environment.json      versions, device, threads, the batch size that was found
-    journal/              one file for each finished work item: the whole of resume
+    environment.json      versions, device, threads, the batch sizes that were found
+    journal/              one file for each finished work item, from which an interrupted job goes on
     scores.safetensors  trials.jsonl  plan.json  comparison.json  examples.jsonl
-    analyses.json         what was analysed, and added to
-    exhibits.json         tables, curves and heat maps that the method shows in addition (see core/exhibits.py)
-    counts.safetensors  matrix.json  plans/<language>.json  answers.jsonl  steered/<what>.json      of lape
+    exhibits.json         tables, curves and heat maps that the method shows
+    analyses.json         results of later analyses
+    counts.safetensors  matrix.json  plans/<language>.json  answers.jsonl  steered/<name>.json      of a run on corpora by language
     trial-1/ …            with several trials: each a run folder of its own
 
-The only module that knows these names. `trials.jsonl` grows by lines, and a torn last line is dropped. Knows no model, no method, and not
-how a folder is opened: plans, scores and counts save themselves.
+The only module that knows these names; their schemas are in `schemas`. Knows no model, no method, and not how a folder is opened: plans,
+scores and counts save themselves.
 """
 
 import json
@@ -19,8 +19,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from resect.core import exhibits as core_exhibits
 from resect.core.errors import InputError
-from resect.core.exhibits import Exhibit, from_json, replaced, to_json
+from resect.core.exhibits import Exhibit
 from resect.core.files import read_json, write_json
 from resect.core.scores import Scores
 
@@ -37,93 +38,92 @@ PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "num
 #: Entries of the journal that are no finished work.
 INPUTS, BATCH_SIZES = "inputs", "batch sizes"
 NO_WORK = (INPUTS, BATCH_SIZES)
+#: Keys of a candidate that say how its evaluation went, not which candidate it is.
+_OUTCOME = ("score", "examples", "complete", "seconds")
 
 
 class Saves(Protocol):
-    """A value that writes itself into a file: a plan, scores."""
+    """A value that writes itself into a file: a plan, scores, counts."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, completely or not at all."""
 
 
 class RunFiles:
-    """The files of a run folder.
+    """The files of a run folder. What writes one raises StorageFailure where the disk is full; JSON with NaN raises NotFinite.
 
     Attributes
     ----------
     folder : where they are, or will be
-    recipe : the settings that they were made with
+    recipe : the settings of the job
     """
 
     folder: Path
     recipe: Recipe
 
     def keep_plan(self, plan: Saves) -> None:
-        """Keep the final plan. Raises StorageFailure."""
+        """Store the final plan."""
         plan.save(self.folder / PLAN)
 
     def keep_scores(self, scores: Saves) -> None:
-        """Keep what the method saw. Raises StorageFailure."""
+        """Store the scores by which the method chose."""
         scores.save(self.folder / SCORES)
 
     def keep_comparison(self, comparison: Mapping[str, Any]) -> None:
-        """Keep the comparison, as JSON. Raises StorageFailure."""
+        """Store the object of comparison.json."""
         write_json(self.folder / COMPARISON, comparison)
 
     def keep_examples(self, examples: Iterable[Mapping[str, Any]]) -> None:
-        """Keep every example × instruction pair that changed. Raises StorageFailure."""
+        """Store the pairs of example and instruction whose answer changed."""
         write_lines(self.folder / EXAMPLES, examples)
 
     def keep_counts(self, counts: Saves) -> None:
-        """Keep how often units fired, by language. Raises StorageFailure."""
+        """Store how often units were active, by language."""
         counts.save(self.folder / COUNTS)
 
     def keep_matrix(self, matrix: Mapping[str, Any]) -> None:
-        """Keep what each language's units do to each language's text, as JSON. Raises StorageFailure."""
+        """Store the object of matrix.json."""
         write_json(self.folder / MATRIX, matrix)
 
     def keep_plans(self, plans: Mapping[str, Saves]) -> None:
-        """Keep the plan of each language, in place of those that are there. Raises StorageFailure."""
+        """Store the plan of each language, in place of those that are there."""
+        paths = {language: self.folder / PLANS / f"{language}.json" for language in plans}
         for language, plan in plans.items():
-            plan.save(self.folder / PLANS / f"{language}.json")
-        for path in set((self.folder / PLANS).glob("*.json")) - {self.folder / PLANS / f"{language}.json" for language in plans}:
+            plan.save(paths[language])
+        for path in set((self.folder / PLANS).glob("*.json")) - set(paths.values()):
             path.unlink()
 
     def keep_answers(self, answers: Iterable[Mapping[str, Any]]) -> None:
-        """Keep open answers, one line each. Raises StorageFailure."""
+        """Store open answers, one line each."""
         write_lines(self.folder / ANSWERS, answers)
 
-    def keep_steered(self, name: str, found: Mapping[str, Any]) -> Path:
-        """Keep what came of a steering, its plan beside it, and say where. Raises StorageFailure."""
+    def keep_steered(self, name: str, result: Mapping[str, Any]) -> Path:
+        """Store a result of steering, and its plan in a file of its own; returns the path of the result."""
         path = self.folder / STEERED / f"{name}.json"
-        if "plan" in found:
-            write_json(path.with_name(f"{name}{_STEERED_PLAN}"), found["plan"])
-        write_json(path, found)
+        if "plan" in result:
+            write_json(path.with_name(f"{name}{_STEERED_PLAN}"), result["plan"])
+        write_json(path, result)
         return path
 
     def keep_analyses(self, analyses: Mapping[str, Any]) -> None:
-        """Keep what was analysed, in place of what is there. Raises StorageFailure."""
+        """Store results of analyses by name, in place of those that are there."""
         write_json(self.folder / ANALYSES, analyses)
 
     def keep_exhibits(self, exhibits: Iterable[Exhibit]) -> None:
-        """Add exhibits to those that are stored; a section that both have is replaced, as is a damaged file. Raises StorageFailure."""
-        try:
-            stored = self.exhibits()
-        except InputError:
-            stored = ()
-        write_json(self.folder / EXHIBITS, {"exhibits": [to_json(exhibit) for exhibit in replaced(stored, exhibits)]})
+        """Store what the method shows, in place of what is there."""
+        write_json(self.folder / EXHIBITS, [core_exhibits.to_json(exhibit) for exhibit in exhibits])
 
     def write_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
-        """Keep these candidates in place of those that are there. Raises StorageFailure."""
+        """Store these candidates in place of those that are there."""
         write_lines(self.folder / TRIALS, trials)
 
     def append_trial(self, trial: Mapping[str, Any]) -> None:
-        """Keep one candidate more. One that is there already stays, unless it was incomplete. Raises StorageFailure."""
-        held, key = {_candidate(row): row for row in self.trials()}, _candidate(trial)
-        if key not in held:
+        """Add a candidate. One that is there already stays, unless it is incomplete and this one is not."""
+        known, key = {_candidate(row): row for row in self.trials()}, _candidate(trial)
+        if key not in known:
             append_line(self.folder / TRIALS, trial)
-        elif trial.get("complete") and not held[key].get("complete"):
-            self.write_trials({**held, key: dict(trial)}.values())
+        elif trial.get("complete") and not known[key].get("complete"):
+            self.write_trials({**known, key: dict(trial)}.values())
 
     @property
     def is_finished(self) -> bool:
@@ -146,75 +146,81 @@ class RunFiles:
         """Where plans of this file name may be: the run's own, one language's, a steering's."""
         return (self.folder / PLAN, self.plans_folder / name, self.folder / STEERED / name)
 
+    def steered_paths(self) -> list[Path]:
+        """The results of steering, in the order of their names."""
+        return [path for path in sorted((self.folder / STEERED).glob("*.json")) if not path.name.endswith(_STEERED_PLAN)]
+
     @property
     def counts_path(self) -> Path:
-        """Where the counts of a run of lape are. Raises InputError where the run has none."""
-        return self._there(COUNTS, "counts")
+        """Where the counts are. Raises InputError where the run has none."""
+        return self._existing(COUNTS, "counts")
 
     def environment(self) -> dict[str, Any]:
         """How the work was done; empty where that is not known."""
         try:
-            found = read_json(self.folder / ENVIRONMENT)
+            value = read_json(self.folder / ENVIRONMENT)
         except InputError:
             return {}
-        return dict(found) if isinstance(found, Mapping) else {}
+        return dict(value) if isinstance(value, Mapping) else {}
 
     def plan_json(self) -> dict[str, Any]:
-        """The plan, as JSON. Raises InputError where the run has none yet."""
-        return dict(read_json(self._there(PLAN, "plan"), "plan"))
+        """The object of plan.json. Raises InputError where the run has no plan yet."""
+        return dict(read_json(self._existing(PLAN, "plan"), "plan"))
 
     def comparison(self) -> dict[str, Any]:
-        """The comparison, as JSON. Raises InputError where the run has none yet."""
-        return dict(read_json(self._there(COMPARISON, "comparison"), "comparison"))
+        """The object of comparison.json. Raises InputError where the run has no comparison yet."""
+        return dict(read_json(self._existing(COMPARISON, "comparison"), "comparison"))
 
     def matrix(self) -> dict[str, Any]:
-        """What each language's units do to each language's text. Raises InputError where the run has no matrix."""
-        return dict(read_json(self._there(MATRIX, "matrix"), "matrix"))
+        """The object of matrix.json. Raises InputError where the run has no matrix."""
+        return dict(read_json(self._existing(MATRIX, "matrix"), "matrix"))
 
     def plans(self) -> dict[str, dict[str, Any]]:
-        """The plan of each language, as JSON, in the order of their names. Raises InputError where one is damaged."""
+        """The plan of each language, in the order of their names. Raises InputError where one is damaged."""
         return {path.stem: dict(read_json(path, "plan")) for path in sorted((self.folder / PLANS).glob("*.json"))}
 
     def answers(self) -> list[dict[str, Any]]:
-        """The open answers; none where none were asked for. Raises InputError for a damaged line."""
+        """The open answers; none where there were no questions. Raises InputError for a damaged line."""
         return read_lines(self.folder / ANSWERS)
 
     def steered(self) -> dict[str, dict[str, Any]]:
-        """What came of each steering, by name. Raises InputError where a file is damaged."""
-        paths = (path for path in sorted((self.folder / STEERED).glob("*.json")) if not path.name.endswith(_STEERED_PLAN))
-        return {path.stem: dict(read_json(path, "file of a steering")) for path in paths}
+        """The results of steering, by name. Raises InputError where a file is damaged."""
+        return {path.stem: dict(read_json(path, "result of steering")) for path in self.steered_paths()}
 
     def analyses(self) -> dict[str, Any]:
-        """What was analysed, by name; empty where nothing was. Raises InputError where the file is damaged."""
+        """Results of analyses by name; empty where there are none. Raises InputError where the file is damaged."""
+        if not (self.folder / ANALYSES).exists():
+            return {}
         try:
-            found = read_json(self.folder / ANALYSES, "file of analyses") if (self.folder / ANALYSES).exists() else {}
+            value = read_json(self.folder / ANALYSES, "file of analyses")
         except InputError as error:
             raise InputError(f"{error} Delete it, and analyse again.") from error
-        if not isinstance(found, Mapping):
+        if not isinstance(value, Mapping):
             raise InputError(f"{self.folder / ANALYSES} is damaged: it holds no object. Delete it, and analyse again.")
-        return dict(found)
+        return dict(value)
 
     def exhibits(self) -> tuple[Exhibit, ...]:
-        """The exhibits of the method, in their order; none where it has none. Raises InputError where the file is damaged."""
-        path = self.folder / EXHIBITS
-        content = read_json(path, "list of exhibits") if path.exists() else {"exhibits": []}
-        if not isinstance(content, Mapping) or not isinstance(content.get("exhibits"), list):
-            raise InputError(f"{path} is damaged: it holds no list of exhibits.")
-        return tuple(map(from_json, content["exhibits"]))
+        """What the method shows; empty where it shows nothing. Raises InputError where the file is damaged."""
+        if not (self.folder / EXHIBITS).exists():
+            return ()
+        value = read_json(self.folder / EXHIBITS, "file of exhibits")
+        if not isinstance(value, list):
+            raise InputError(f"{self.folder / EXHIBITS} is damaged: it holds no list.")
+        return tuple(map(core_exhibits.from_json, value))
 
     def scores(self) -> Scores:
-        """What the method saw. Raises InputError where the run has none yet."""
-        return Scores.load(self._there(SCORES, "scores"))
+        """The scores by which the method chose. Raises InputError where the run has none yet."""
+        return Scores.load(self._existing(SCORES, "scores"))
 
     def trials(self) -> list[dict[str, Any]]:
         """The candidates so far. Raises InputError for a line other than the last that is no JSON."""
         return read_lines(self.folder / TRIALS)
 
     def examples(self) -> list[dict[str, Any]]:
-        """The example × instruction pairs that changed. Raises InputError where the run has none yet."""
-        return read_lines(self._there(EXAMPLES, "list of changed examples"))
+        """The pairs of example and instruction whose answer changed. Raises InputError where the run has none yet."""
+        return read_lines(self._existing(EXAMPLES, "list of changed examples"))
 
-    def _there(self, name: str, what: str) -> Path:
+    def _existing(self, name: str, what: str) -> Path:
         path = self.folder / name
         if not path.exists():
             finish = f"`resect run {self.folder / RECIPE}` finishes it."
@@ -223,6 +229,5 @@ class RunFiles:
 
 
 def _candidate(trial: Mapping[str, Any]) -> str:
-    """What makes two rows the same candidate: everything but how it went."""
-    outcome = ("score", "examples", "complete", "seconds")
-    return json.dumps({name: value for name, value in trial.items() if name not in outcome}, sort_keys=True)
+    """What makes two rows the same candidate: everything but how its evaluation went."""
+    return json.dumps({name: value for name, value in trial.items() if name not in _OUTCOME}, sort_keys=True)

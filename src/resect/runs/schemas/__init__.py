@@ -1,0 +1,1 @@
+"""One schema for every file of a run folder."""

@@ -1,0 +1,128 @@
+"""The schemas of what a run on corpora by language has: matrix.json, and the files in steered/."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from .parts import Count, Flag, Interval, Number, Part, Row, Text
+from .plan import PlanFile
+
+
+def _square(table: tuple[tuple[object, ...] | None, ...]) -> tuple[tuple[object, ...] | None, ...]:
+    if any(row is not None and len(row) != len(table) for row in table):
+        raise ValueError(f"it has {len(table)} rows, and not as many columns")
+    return table
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError("it is no list of different languages")
+    return names
+
+
+Table = Annotated[tuple[Row | None, ...], AfterValidator(_square)]
+Intervals = Annotated[tuple[tuple[Interval | None, ...] | None, ...], AfterValidator(_square)]
+Counts = tuple[Count | None, ...]
+
+
+class Diagonal(Part):
+    """Of which languages the own text suffers most."""
+
+    is_maximum: dict[str, Flag | None] = Field({}, description="By language; null where it has no units.")
+    count: Count | None = Field(None, description="The number of languages of which it does.")
+    of: Count | None = Field(None, description="The number of languages.")
+
+
+class DeactivationMeasure(Part):
+    """One measure of each language's text (columns) with each language's units deactivated (rows)."""
+
+    base: Row = Field((), description="Without an edit, by language of the text.")
+    deactivated: Table | None = Field(None, description="With units deactivated.")
+    change: Table | None = Field(None, description="Deactivated minus base.")
+    interval: Intervals | None = Field(None, description="The 95 % interval of each change.")
+    diagonal: Diagonal | None = Field(None, description="Of which languages the own text suffers most by this measure.")
+
+
+class RandomDeactivation(Part):
+    """The same with as many random units of the same layers deactivated: means over draws."""
+
+    draws: Count | None = Field(None, description="The number of draws.")
+    neg_logprob: DeactivationMeasure | None = Field(None, description="The mean negative log-probability of a token.")
+    perplexity: DeactivationMeasure | None = Field(None, description="The perplexity.")
+
+
+class MatrixFile(Part):
+    """matrix.json: what deactivating each language's units does to the text of each language."""
+
+    schema_version: Literal[1] = Field(1, alias="schema", description="The version of this schema.")
+    languages: Annotated[tuple[Text, ...], AfterValidator(_distinct)] = Field(description="The languages, of rows and columns.")
+    selector: Text = Field("", description="How the units were selected.")
+    units: Counts = Field((), description="The number of units of each language.")
+    window: Count | None = Field(None, description="The number of tokens of a window.")
+    windows: Counts = Field((), description="The number of windows of each language's text.")
+    tokens: Counts = Field((), description="The number of scored tokens of each language's text.")
+    kind: Text = Field("perplexity", description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
+    neg_logprob: DeactivationMeasure = Field(description="The mean negative log-probability of a token, in nats.")
+    perplexity: DeactivationMeasure | None = Field(None, description="The perplexity.")
+    control: RandomDeactivation | None = Field(None, description="Random units, as many in each layer.")
+    diagonal: Diagonal | None = Field(None, description="Of which languages the own text suffers most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        measure = self.neg_logprob
+        known = [value for row in (*(measure.change or ()), *(measure.deactivated or ())) for value in row or () if value is not None]
+        if not known:
+            raise ValueError("it holds no change of any language's negative log-probability")
+        return self
+
+
+class BeforeAfter(Part):
+    """A number before and after steering."""
+
+    before: Number | None = Field(None, description="Without steering.")
+    after: Number | None = Field(None, description="With steering.")
+
+
+class LanguageAccuracy(BeforeAfter):
+    """The share of answers in the language that was wanted."""
+
+    gained: Count | None = Field(None, description="The number of answers that came to be in that language.")
+    lost: Count | None = Field(None, description="The number of answers that no longer are.")
+    interval: Interval | None = Field(None, description="The 95 % interval of after minus before; null with few prompts.")
+    p_value: Number | None = Field(None, description="The p-value of after minus before; null with few prompts.")
+
+
+class IdentifiedLanguages(Part):
+    """The languages that two answers were identified as."""
+
+    before: Text | None = Field(None, description="Without steering.")
+    after: Text | None = Field(None, description="With steering.")
+
+
+class SteeredAnswer(Part):
+    """A prompt with its two answers."""
+
+    prompt: Text = Field(description="The prompt.")
+    before: Text = Field(description="The answer without steering.")
+    after: Text = Field(description="The answer with steering.")
+    identified: IdentifiedLanguages | None = Field(None, description="The languages that the answers were identified as.")
+    quality: BeforeAfter | None = Field(None, description="The ratings of the answers, from 1 to 5.")
+
+
+class SteeringFile(Part):
+    """A file in steered/: answers that were steered into a language."""
+
+    name: Text | None = Field(None, description="The name of the file.")
+    to: Annotated[Text, Field(min_length=1)] = Field(description="The language that was wanted.")
+    source: Text | None = Field(None, alias="from", description="The language whose units were deactivated.")
+    mode: Text = Field("", description="How the units were activated: set, add, multiply or difference.")
+    strength: Number | None = Field(None, description="By how much.")
+    n: Count | None = Field(None, description="The number of prompts.")
+    new_tokens: Count | None = Field(None, description="The maximum number of tokens of an answer.")
+    prompts_digest: Text | None = Field(None, description="The digest of the prompts.")
+    language_accuracy: LanguageAccuracy | None = Field(None, description="The share of answers in the language; null: not measured.")
+    quality: BeforeAfter | None = Field(None, description="The mean rating, from 1 to 5; null: not measured.")
+    empty: BeforeAfter | None = Field(None, description="The number of answers without text.")
+    untold: BeforeAfter | None = Field(None, description="The number of answers too short to identify their language.")
+    plan: PlanFile | None = Field(None, description="The plan that steers.")
+    answers: tuple[SteeredAnswer, ...] = Field(description="The prompts with their answers.")
