@@ -21,6 +21,7 @@ def heavy_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -36,6 +37,7 @@ def test_light_names_load_nothing_heavy(statement):
     assert heavy_after(statement) == set()
 
 
+@pytest.mark.slow
 def test_the_check_above_can_fail():
     assert "torch" in heavy_after("import resect; resect.Anatomy")
 

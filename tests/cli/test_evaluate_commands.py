@@ -57,6 +57,7 @@ def test_prompts_of_a_language_in_which_nothing_is_asked_are_refused(place: Path
     assert "a=b.txt cannot be read" in told
 
 
+@pytest.mark.slow
 def test_where_answers_are_is_told_and_is_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("lingua")
     asking = ("--to", "fr", "--from", "en", "--new-tokens", "10", "--prompts")

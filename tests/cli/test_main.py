@@ -211,6 +211,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_no_colour_where_there_is_no_terminal(flan_t5_base):
     done = resect("anatomy", flan_t5_base)
     assert done.returncode == 0

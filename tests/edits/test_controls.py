@@ -16,6 +16,7 @@ def counts(neurons):
     return {site: len(units) for site, units in neurons.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5", "llama", "gpt2", "bert", "falcon-40b"])
 def test_every_control_is_of_the_plans_size_and_kind(name):
     on = contracts.subject(name)

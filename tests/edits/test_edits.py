@@ -137,6 +137,7 @@ def test_pruning_drops_the_share_that_it_says_and_the_smallest_first():
     assert one != elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.PICO)
 def test_pruning_is_the_same_whatever_the_layout_and_the_dtype(name):
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):

@@ -67,6 +67,7 @@ def test_addition_is_that_of_sequences(parts):
     assert (a + b).edits == a.edits + b.edits
 
 
+@pytest.mark.slow
 def test_the_digest_is_the_same_in_every_process():
     plan = Plan((UP, Clamp({"decoder.0.post": [3], "decoder.1.post": [1]}, {"decoder.1.post": [0.1], "decoder.0.post": [2]})))
     plan = plan.for_model(contracts.subject("llama").model)

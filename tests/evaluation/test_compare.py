@@ -64,6 +64,7 @@ def test_generation_counts_a_text_that_is_no_choice_as_wrong() -> None:
     assert len(answers.texts) == 4
 
 
+@pytest.mark.slow
 def test_a_comparison_counts_what_changed_and_lists_it() -> None:
     model, bias, _ = planted.model("llama")
     task = planted.task()
@@ -89,6 +90,7 @@ def test_the_empty_plan_changes_nothing() -> None:
     assert comparison.difference.interval == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched() -> None:
     model, bias, _ = planted.model("llama")
     task, journal, plan = planted.task(), MemoryJournal(), Plan((Scale(bias, 0.0),))
@@ -100,6 +102,7 @@ def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched(
     assert np.array_equal(first.edited.values, again.edited.values)
 
 
+@pytest.mark.slow
 def test_a_plan_for_another_model_is_refused_and_can_be_let_through() -> None:
     model, bias, _ = planted.model("llama")
     other, _, _ = planted.model("llama", seed=1)
@@ -109,6 +112,7 @@ def test_a_plan_for_another_model_is_refused_and_can_be_let_through() -> None:
     evaluate(other, plan, planted.task(), allow_other_model=True)
 
 
+@pytest.mark.slow
 def test_bias_scores_stand_before_and_after() -> None:
     model, bias, _ = planted.model("llama")
     task = planted.task()
@@ -148,6 +152,7 @@ def _split_of(task: Task) -> str:
     raise AssertionError("a task has examples")
 
 
+@pytest.mark.slow
 def test_bias_scores_of_several_trials_are_their_mean() -> None:
     model, bias, skill = planted.model("llama")
     task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
@@ -211,6 +216,7 @@ def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of
     assert all(row["right"] == {"base": False, "edited": False} for row in result.changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wordings", [2, 3])
 def test_facts_are_right_where_all_of_their_wordings_are(wordings: int) -> None:
     model, bias = planted_once()

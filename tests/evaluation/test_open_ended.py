@@ -95,6 +95,7 @@ def test_answers_are_those_of_a_plain_loop(name: str, pads_with_the_end: bool) -
     assert ask(model, Plan(), prompts, new_tokens=6) == base
 
 
+@pytest.mark.slow
 def test_finished_pieces_stay_done() -> None:
     model, journal = bilingual.model(), MemoryJournal()
     prompts = bilingual.texts("en", 2 * PIECE + 3)
@@ -204,6 +205,7 @@ def test_what_nobody_tells_is_null() -> None:
     assert summary["language_accuracy"]["random"] is None
 
 
+@pytest.mark.slow
 def test_units_off_and_the_real_identifier() -> None:
     pytest.importorskip("lingua")
     questions = {language: bilingual.texts(language, 4) for language in bilingual.WORDS}

@@ -131,6 +131,7 @@ def test_choices_are_judged_as_one_at_a_time(name: str, metric: str, dtype: torc
         assert (value, margin) == pytest.approx(wanted, abs=1e-4 if dtype == torch.float32 else 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_all_pairs_are_the_answers_of_the_questions(name: str) -> None:
     model = load(name)

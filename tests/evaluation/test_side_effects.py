@@ -38,6 +38,7 @@ def measured(found: AnswerComparison, plans: list[Plan], **wanted: object) -> Co
     return comparison
 
 
+@pytest.mark.slow
 def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
     found, plan = compared("llama")
     comparison = measured(found, [plan], calibrate=("cc", "dc"))
@@ -150,6 +151,7 @@ def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept
     assert comparison.base == found.comparison.base
 
 
+@pytest.mark.slow
 def test_plain_text_is_read_in_parts_that_are_kept() -> None:
     found, _ = compared("bert")
     texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
@@ -171,6 +173,7 @@ def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
         SideEffects(tasks=(dataclasses.replace(other, name="perplexity"),))
 
 
+@pytest.mark.slow
 def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
     scored, plan = compared("llama")
     found = compare(scored.questions.model, plan, planted.task(24), metric="generation")

@@ -45,6 +45,7 @@ def test_other_logits_and_other_tokens_are_found(evidence):
         check_same(found, replace(found, ids=((1, 2), *found.ids[1:])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "t5", "bert"])
 def test_the_probes_run_through_all_of_the_model(name):
     """Every weight matrix, of every stack, has a say in the logits of the probes."""

@@ -39,6 +39,7 @@ def test_an_export_is_near_its_base(made):
     assert f"{found.matrix:.1e}" in found.sentence()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "message"),
     [
@@ -60,6 +61,7 @@ def test_one_number_that_is_wrong_is_found(made, tmp_path, part, message):
         check_near(base, copy, FLOAT32, CPU, matrices)
 
 
+@pytest.mark.slow
 def test_logits_and_tokens_are_looked_at(made):
     folder, base, matrices = made
     off = dataclasses.replace(base.evidence, logits=(base.evidence.logits[0] + 0.01, *base.evidence.logits[1:]))

@@ -48,6 +48,7 @@ def nothing_is_left(target):
     return not target.exists() and [path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"), [*((name, torch.float32) for name in LAYOUTS), *((name, torch.bfloat16) for name in LAYOUTS[::3])]
 )
@@ -82,6 +83,7 @@ def test_only_touched_tensors_change(llama, tmp_path):
             assert torch.equal(tensor, after[name])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_one_file(tmp_path):
     model = checkpoints.saved(tmp_path / "base", "gpt2", shard="1GB")
     plan = checkpoints.plan_of(model)
@@ -102,6 +104,7 @@ def test_the_arithmetic_is_that_of_each_tensors_own_dtype(tmp_path):
     checkpoints.assert_applied(tmp_path / "out", "llama", model.float(), Plan(), "float32")
 
 
+@pytest.mark.slow
 def test_a_dtype_that_transformers_widens_on_loading_stays_as_stored(tmp_path):
     model = checkpoints.saved(tmp_path / "base", "t5", dtype=torch.float16)
     assert checkpoints.loaded(tmp_path / "base", "t5").encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == torch.float32
@@ -121,6 +124,7 @@ def test_a_configuration_that_states_another_dtype_changes_nothing(copy, llama, 
 # -- names on disk that are not those in memory -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "llama-gqa"])
 def test_names_without_the_base_models_prefix_stay_so(tmp_path, name):
     base = tmp_path / "base"
@@ -134,6 +138,7 @@ def test_names_without_the_base_models_prefix_stay_so(tmp_path, name):
     checkpoints.assert_applied(tmp_path / "out", name, model, plan)
 
 
+@pytest.mark.slow
 def test_names_that_transformers_renames_on_loading_stay_so(tmp_path):
     base = tmp_path / "base"
     model = checkpoints.saved(base, "bert")
@@ -149,6 +154,7 @@ def test_names_that_transformers_renames_on_loading_stay_so(tmp_path):
     checkpoints.assert_applied(tmp_path / "out", "bert", model, plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 def test_weights_in_pytorchs_format_become_safetensors(copy, llama, tmp_path, shards):
     _, model, plan = llama
@@ -163,6 +169,7 @@ def test_weights_in_pytorchs_format_become_safetensors(copy, llama, tmp_path, sh
     assert any("saved anew" in sentence for sentence in done.sentences())
 
 
+@pytest.mark.slow
 def test_what_is_saved_anew_keeps_its_dtypes(tmp_path):
     model = checkpoints.saved(tmp_path / "base", "t5", dtype=torch.float16)
     checkpoints.as_bin(tmp_path / "base")
@@ -274,6 +281,7 @@ def test_no_path_of_this_machine_is_in_what_is_written(llama, tmp_path):
     assert "base_model: llama" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_script_that_knows_only_transformers_loads_it(tmp_path):
     models = {"llama": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM", "bert": "AutoModelForMaskedLM"}
     applied = {}
@@ -322,6 +330,7 @@ def test_a_quantised_checkpoint_is_refused(copy, llama, tmp_path):
         export(llama[2], str(copy), tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pickled", [False, True])
 def test_another_model_is_refused_first(llama, tmp_path, pickled):
     checkpoints.saved(tmp_path / "other", "llama", change=lambda model: model.model.layers[1].mlp.up_proj.weight.data.mul_(2))
@@ -414,6 +423,7 @@ def test_a_full_disk_is_a_failure_that_leaves_nothing(copy, llama, tmp_path, pic
     assert nothing_is_left(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_under_the_final_name_and_the_next_export_sweeps(llama, tmp_path):
     base, model, plan = llama
     plan.save(tmp_path / "plan.json")
@@ -438,6 +448,7 @@ export(Plan.load(sys.argv[1]), sys.argv[2], sys.argv[3], verify=False, progress=
 # -- real models ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["bbq-llama", "bbq-t5"])
 def test_real_models(shared, tmp_path, name):
@@ -457,6 +468,7 @@ def test_real_models(shared, tmp_path, name):
 # -- from the Hub's cache ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_taken_from_the_cache(llama, tmp_path):
     """What the cache holds after a download: blobs, and a snapshot of links to them. No network: HF_HUB_OFFLINE."""
     base, model, _ = llama

@@ -48,6 +48,7 @@ def factored(plan, base, to, **settings):
 # -- what is loaded again ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, torch.float32) for name in LAYOUTS), *((name, torch.bfloat16) for name in LAYOUTS[::3]), ("t5", torch.float16)],
@@ -118,6 +119,7 @@ def test_the_format_of_a_plain_export_is_said_too(llama, tmp_path):
         export(Plan(), str(llama[0]), tmp_path / "other", as_format="factord")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 def test_weights_in_pytorchs_format_are_kept_as_factors_too(llama, tmp_path, shards):
     base = shutil.copytree(llama[0], tmp_path / "base")
@@ -185,6 +187,7 @@ def test_a_plan_of_which_nothing_can_be_kept_is_refused_with_the_way_out(llama, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_stays_dense_is_written_and_said(llama, tmp_path):
     base, model, _ = llama
     plan = Plan((ReduceRank("decoder.1.down", 0.2), Scale({"decoder.1.post": [3]}, 0.5), ReduceRank("decoder.1.up", 0.2))).for_model(model)
@@ -196,6 +199,7 @@ def test_what_stays_dense_is_written_and_said(llama, tmp_path):
     assert "decoder.1.down stays dense" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_earlier_edits_of_the_matrix_and_its_bias_are_in_the_factors(tmp_path):
     model = checkpoints.saved(tmp_path / "base", "gpt2")
     first = (Scale({"decoder.1.up": [1, 7]}, 3.0), PruneWeights("decoder.1.up", 0.3), ReduceRank("decoder.1.q", 0.4))
@@ -281,6 +285,7 @@ def test_the_card_says_how_to_load_it_and_what_was_saved(llama, tmp_path):
     assert any("resect.load_model" in sentence for sentence in done.sentences())
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["bbq-llama", "bbq-t5"])
 def test_real_models(shared, tmp_path, name):

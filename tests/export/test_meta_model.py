@@ -12,6 +12,7 @@ from resect.export.meta_model import Skeleton
 from resect.models.anatomy import Anatomy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5", "llama-gqa", "gpt2", "phi3", "gpt-neox", "falcon-40b", "bert"])
 def test_the_rows_that_it_names_are_all_that_a_plan_changes(name):
     model = pico.build(name)

@@ -70,6 +70,7 @@ def test_every_analysis_has_its_sentence() -> None:
     assert list(SENTENCES) == list(ANALYSES)
 
 
+@pytest.mark.slow
 def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None:
     stages: list[str] = []
     found = analyse(run, progress=lambda stage, done, total: stages.append(stage))

@@ -32,6 +32,7 @@ from resect.methods.laser.laser import Laser
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
 
+pytestmark = pytest.mark.slow
 WORKERS = 2
 
 

@@ -31,6 +31,7 @@ def finished(where: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_file_agrees(finished: Path) -> None:
     found = repeat(Run.load(finished))
     assert found.agrees
@@ -50,6 +51,7 @@ def test_every_file_agrees(finished: Path) -> None:
     assert repeat(Run.load(finished)).agrees, "a finished repetition is made anew"
 
 
+@pytest.mark.slow
 def test_what_was_changed_afterwards_does_not_agree(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())

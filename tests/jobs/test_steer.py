@@ -43,6 +43,7 @@ def run(model: LanguageModel, tmp_path: Path) -> Run:
     return Run.load(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["set", "add", "difference"])
 def test_steering_to_another_language_raises_the_accuracy_by_the_real_identifier(model: LanguageModel, run: Run, mode: str) -> None:
     pytest.importorskip("lingua")

@@ -148,6 +148,7 @@ def test_its_dtype_can_be_chosen(made):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_taken_from_the_cache(made, tmp_path):
     """What the cache holds after a download, of a factored export and of its plain base. No network: HF_HUB_OFFLINE."""
     commit = "0123456789" * 4

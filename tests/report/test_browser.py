@@ -133,6 +133,7 @@ class Browser:
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="the browser is spoken to over inherited pipes, which Windows has not"),
     pytest.mark.skipif(
         browser_path() is None, reason=f"no browser: none of {', '.join(NAMES)} is installed, and RESECT_CHROMIUM is not set"

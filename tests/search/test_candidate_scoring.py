@@ -25,6 +25,7 @@ def questions(name, metric="accuracy", dtype=torch.float32):
     return Questions(model, TASK, TASK.examples, metric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "metric"), [("gptj", "logloss"), ("t5", "logloss"), ("roberta", "logloss"), ("opt", "top5")])
 def test_values_are_those_of_a_plain_run(name, metric):
     asked = questions(name, metric)
@@ -38,6 +39,7 @@ def test_values_are_those_of_a_plain_run(name, metric):
         assert sweep.mean(tally.total) == pytest.approx(plain.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_sites_may_come_in_any_order():
     asked = questions("bart", "logloss")
     sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))

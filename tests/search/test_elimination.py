@@ -121,6 +121,7 @@ def test_progress_comes_to_its_end():
     assert not NO_THRESHOLD.stops(course.start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("teams", [singles, threes])
 @pytest.mark.parametrize("ahead", [1, 4, 100])

@@ -23,6 +23,7 @@ def _edited(model: LanguageModel, role: str, boundary: LayerBoundary):
     return lambda: model.anatomy.write(site, None, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.language_models)
 def test_a_replay_is_a_full_run_to_the_last_bit(name):
     model = LanguageModel.of(pico.build(name), pico.tokenizer(name))

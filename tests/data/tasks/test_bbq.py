@@ -229,6 +229,7 @@ def test_bias_scores_by_category(write):
     json.dumps(scores, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize(("short", "items"), [("age", 3680), ("disability", 1556), ("religion", 1200), ("nationality", 360)])
 def test_the_published_files(shared, short, items):

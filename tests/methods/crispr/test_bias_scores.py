@@ -97,6 +97,7 @@ def worst(model: LanguageModel, pairs: list[BiasPair], rule: BiasScoreRule, site
     return max(np.abs(found[str(site)] - wanted[site]).max() / np.abs(wanted[site]).max() for site in sites)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
 def test_scores_equal_the_naive_reference_in_float64(name: str, rule: BiasScoreRule) -> None:
@@ -110,6 +111,7 @@ def test_scores_equal_the_naive_reference_in_float32(name: str) -> None:
     assert worst(model, pairs_of(model), BiasScoreRule(), list(model.anatomy.sites)) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.language_models)
 def test_every_family_agrees_with_the_naive_reference(name: str) -> None:
     model = load(name, torch.float64)
@@ -119,6 +121,7 @@ def test_every_family_agrees_with_the_naive_reference(name: str) -> None:
     assert worst(model, pairs, BiasScoreRule(), sites) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
 def test_the_batch_size_does_not_change_the_scores(name: str) -> None:
     for rule in (RULES["paper"], RULES["official"]):

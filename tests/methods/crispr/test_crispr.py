@@ -18,6 +18,7 @@ KINDS = ["t5-gated", "llama", "bert"]
 UP = "*.up"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_planted_bias_neurons_come_out_on_top_and_those_of_the_control_do_not(name: str) -> None:
     model, bias, skill = planted.model(name)
@@ -43,6 +44,7 @@ def test_both_variants_find_what_was_planted(variant: str) -> None:
     assert Crispr(variant=variant, sites=UP).locate(model, planted.task()).top(bias.count) == bias
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", [{"tokens": "mean"}, {"confusion_weight": False}, {"skill": 0.0}])
 def test_every_switch_of_the_ablation_changes_the_scores(switch: dict[str, object]) -> None:
     model, _, _ = planted.model("llama")
@@ -50,6 +52,7 @@ def test_every_switch_of_the_ablation_changes_the_scores(switch: dict[str, objec
     assert any(not np.array_equal(full[site], without[site]) for site in full)
 
 
+@pytest.mark.slow
 def test_where_nothing_helps_the_plan_is_empty() -> None:
     model, _, _ = planted.model("llama")
     task = planted.task()
@@ -65,6 +68,7 @@ def test_where_nothing_helps_the_plan_is_empty() -> None:
     assert found.trials[0]["score"] == 1.0
 
 
+@pytest.mark.slow
 def test_search_does_not_see_the_test_split() -> None:
     model, _, _ = planted.model("llama")
     task = planted.task()
@@ -114,6 +118,7 @@ def test_the_limit_is_a_share_of_all_neurons_but_at_least_fifty() -> None:
     assert Crispr(variant="official", sites="decoder.0.q").limit(model) == model.anatomy.width("decoder.0.q")
 
 
+@pytest.mark.slow
 def test_what_was_located_is_not_located_again() -> None:
     class Once(MemoryJournal):
         def keep(self, key: str, entry: object) -> None:
@@ -126,6 +131,7 @@ def test_what_was_located_is_not_located_again() -> None:
     assert Crispr().search(model, planted.task(), workers=Workers(journal=journal)).plan.digest == first.plan.digest
 
 
+@pytest.mark.slow
 def test_a_journal_tells_other_settings_apart() -> None:
     model, _, _ = planted.model("llama")
     journal, settings = MemoryJournal(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
@@ -190,6 +196,7 @@ def test_locating_reports_progress_by_instruction() -> None:
     assert told == [(0, 2), (1, 2), (2, 2)]
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_keeps_its_weights_whatever_happens() -> None:
     model, _, _ = planted.model("llama")
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}

@@ -142,6 +142,7 @@ class Short(torch.nn.Module):
         return self.inner(hidden)
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_half_as_many_rows_are_run_and_counts_stay_exact() -> None:
     model, windows = language_model("llama"), windows_of(7)
     wanted = count(model, windows, rows=7)

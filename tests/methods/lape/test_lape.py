@@ -137,6 +137,7 @@ def test_a_model_without_a_feed_forward_activation_is_refused():
         Lape(window=8).record(model, texts())
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_small_model_of_seven_languages_has_the_units_that_its_readme_tells(shared):
     """Not the 100,000 tokens a language of the README, which take a minute: as many of each as tell most languages apart."""

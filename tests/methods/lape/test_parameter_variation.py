@@ -40,6 +40,7 @@ def entries(anatomy, site):
     return torch.cat(parts, dim=1).double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.PICO)
 def test_it_is_what_both_models_in_memory_give(tmp_path, name):
     base = pico.build(name)

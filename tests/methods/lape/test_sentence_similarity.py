@@ -162,6 +162,7 @@ def test_a_limit_below_two_is_refused():
         similarity(model_of("llama"), TEXTS, limit=1)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_translations_are_more_alike_than_other_sentences_in_every_layer(shared):
     model = load_model(str(shared / "models" / "ml7"))

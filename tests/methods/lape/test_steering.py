@@ -70,6 +70,7 @@ def wanted(mode: str, strength: float, before: Tensor, counts: Counts, site: Sit
     return {"set": constant, "add": before + constant, "multiply": strength * before}[mode]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.PICO)
 def test_activations_are_what_the_mode_says_at_every_token(name: str) -> None:
     model = pico.build(name, dtype=torch.float32)
@@ -169,6 +170,7 @@ def test_what_would_do_nothing_or_cannot_be_done_is_refused() -> None:
         steering_plan(counts, {"fr": Neurons({"decoder.9.act": [0]})}, "fr")
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_real_model_of_seven_languages_goes_over_to_chinese(shared: Path) -> None:
     model = load_model(str(shared / "models" / "ml7"), dtype="float32", device="cpu")

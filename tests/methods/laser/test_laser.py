@@ -41,6 +41,7 @@ def brute(laser, model, task):
     return questions.answers(Plan()).mean, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metric"), [("llama", "accuracy"), ("t5-gated", "logloss"), ("bert", "accuracy"), ("falcon-7b", "logloss")]
 )

@@ -115,6 +115,7 @@ def test_an_analysis_that_is_alone_stands_alone(tmp_path, name):
     assert SAYS[name][0] in text and not any(told[0] in text for other, told in SAYS.items() if other != name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "told", "kept"),
     [
@@ -220,6 +221,7 @@ def test_holes_in_the_matrix_are_dashes(tmp_path):
     assert "–" in text and "+0.145" in text and "What is missing" not in text
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):
@@ -268,6 +270,7 @@ def test_text_of_others_is_text_wherever_it_stands(tmp_path):
     assert all(attributes["lang"] in ("en", "fr") for _, attributes in seen.elements if "lang" in attributes)
 
 
+@pytest.mark.slow
 def test_a_deep_model_with_two_stacks_and_many_languages(tmp_path):
     names = [f"l{number}" for number in range(30)]
     held = analyses()

@@ -175,6 +175,7 @@ def test_without_anything_there_is_no_section():
     assert analyses_of({}) == (Analyses(), [])
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_inside_stops_the_page(tmp_path, data):

@@ -132,6 +132,7 @@ def put(value, path, junk):
     return copied
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):

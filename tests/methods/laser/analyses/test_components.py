@@ -31,6 +31,7 @@ def answers(study, plan, metric=None):
     return Questions(study.model, study.task, study.task.split("test"), metric or study.right_by).answers(plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", [choices_task(40), facts_task(groups=40, metric="generation"), facts_task(groups=40)], ids=lambda t: t.metric
 )

@@ -18,6 +18,7 @@ def plainly(study, metric):
     return lambda plan: questions.answers(plan).mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "t5-gated", "bert"])
 def test_the_grid_is_that_of_plain_questions(name):
     study = study_of(model_of(name), choices_task(20, ("", "Say:")), rhos=(0.2, 0.01))
@@ -33,6 +34,7 @@ def test_the_grid_is_that_of_plain_questions(name):
     assert found["n_pairs"] == 2 * len(study.task.split("select")) and found["split"] == "select"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["top5", "generation", "logloss"])
 def test_free_texts_are_right_by_the_runs_own_measure(metric):
     study = study_of(task=facts_task(metric=metric), rhos=(0.2,))
@@ -54,6 +56,7 @@ def test_the_own_rule_of_the_run_is_followed():
     assert found["loss"][0][0] == pytest.approx(plainly(study, "logloss")(plan), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_that_was_measured():
     entries, whole = {}, loss(study_of())
     for _ in range(100):

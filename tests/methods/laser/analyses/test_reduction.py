@@ -98,6 +98,7 @@ def test_a_composition_is_looked_at_matrix_by_matrix():
     assert other["loss"] == reduction(study_of(model, plan=Plan((plan.edits[1],))))["loss"]
 
 
+@pytest.mark.slow
 def test_growth_is_counted_against_the_step_before():
     study = study_of(model_of("qwen2"), choices_task(60))
     found = growth(study)

@@ -51,6 +51,7 @@ def test_an_answer_that_is_impossible_is_no_matter_unless_it_is_the_right_one():
         centred([row], [1])
 
 
+@pytest.mark.slow
 def test_found_on_select_and_measured_on_test():
     study = study_of(model_of("qwen2"), choices_task(60))
     found = temperature(study)
