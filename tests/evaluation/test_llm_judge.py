@@ -1,4 +1,4 @@
-"""The judge: what is sent to a real server on localhost, how replies are read, what is asked again, and what is refused."""
+"""The LLM judge: requests to a real server on localhost, parsing of replies, retries, and errors."""
 
 import http.server
 import json
@@ -13,14 +13,14 @@ from resect.evaluation.llm_judge import PROMPT, LLMJudge
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with the next of `replies`: (status, body) or (status, body, headers), None to hang up, or what makes one of the question."""
+    """Sends the next of `replies`: (status, body) or (status, body, headers), None to hang up, or a function of the request."""
 
     def log_message(self, *_):
         pass
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body, dict(self.headers)))
+        self.server.requests.append((self.path, body, dict(self.headers)))
         replies = self.server.replies
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         if callable(reply):
@@ -40,9 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*replies):
+def serve(*replies):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.replies, server.asked = list(replies), []
+    server.replies, server.requests = list(replies), []
     server.handle_error = lambda *_: None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -54,12 +54,12 @@ def serving(*replies):
         server.server_close()
 
 
-def judge_of(server, key="secret-key", **settings):
+def judge_at(server, key="secret-key", **settings):
     return LLMJudge(f"http://127.0.0.1:{server.server_port}/v1", "judge-1", key, pause=0.01, **settings)
 
 
-def said(text, **more):
-    return 200, {"choices": [{"message": {"role": "assistant", "content": text}, **more}]}
+def completion(text):
+    return 200, {"choices": [{"message": {"role": "assistant", "content": text}}]}
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +69,10 @@ def environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_what_is_asked():
-    with serving(said("4")) as server:
-        assert judge_of(server).rate("Où {est} la mer ?", " Là.\n", "fr") == 4
-    [(path, body, headers)] = server.asked
+def test_the_request():
+    with serve(completion("4")) as server:
+        assert judge_at(server).rate("Où {est} la mer ?", " Là.\n", "fr") == 4
+    [(path, body, headers)] = server.requests
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer secret-key" and headers["Content-Type"] == "application/json"
     assert body["model"] == "judge-1" and body["temperature"] == 0
@@ -105,87 +105,105 @@ def test_what_is_asked():
         (None, None),
     ],
 )
-def test_replies(reply, quality):
-    with serving(said(reply)) as server:
-        assert judge_of(server).rate("Q", "A", "en") == quality
+def test_the_rating_is_the_one_number_of_the_reply(reply, quality):
+    with serve(completion(reply)) as server:
+        assert judge_at(server).rate("Q", "A", "en") == quality
 
 
 def test_the_key_comes_from_the_environment(monkeypatch):
-    with serving(said("1")) as server:
-        judge_of(server, None).rate("Q", "A", "en")
+    with serve(completion("1")) as server:
+        judge_at(server, None).rate("Q", "A", "en")
         monkeypatch.setenv("OPENAI_API_KEY", "general\n")
-        judge_of(server, None).rate("Q", "A", "en")
+        judge_at(server, None).rate("Q", "A", "en")
         monkeypatch.setenv("RESECT_JUDGE_KEY", "own")
-        judge_of(server, None).rate("Q", "A", "en")
-        judge_of(server, "").rate("Q", "A", "en")
-    assert [headers.get("Authorization") for _, _, headers in server.asked] == [None, "Bearer general", "Bearer own", None]
-
-
-@pytest.mark.parametrize("passing", [None, (429, {"error": {"message": "slow down"}}, {"Retry-After": "0"}), (503, b""), (500, b"<html>")])
-def test_what_may_pass_is_asked_again(passing):
-    with serving(passing, passing, passing, said("3")) as server:
-        assert judge_of(server).rate("Q", "A", "en") == 3
-        assert len(server.asked) == 4
-    assert all(each[1] == server.asked[0][1] for each in server.asked)
+        judge_at(server, None).rate("Q", "A", "en")
+        judge_at(server, "").rate("Q", "A", "en")
+    assert [headers.get("Authorization") for _, _, headers in server.requests] == [None, "Bearer general", "Bearer own", None]
 
 
 @pytest.mark.parametrize(
-    ("passing", "reason"), [(None, ""), ((429, {"error": {"message": "slow down"}}), "429 slow down"), ((503, b""), "503")]
+    "transient", [None, (429, {"error": {"message": "slow down"}}, {"Retry-After": "0"}), (503, b""), (500, b"<html>")]
 )
-def test_what_does_not_pass_is_a_failure(passing, reason):
-    with serving(passing) as server:
+def test_transient_errors_are_retried(transient):
+    with serve(transient, transient, transient, completion("3")) as server:
+        assert judge_at(server).rate("Q", "A", "en") == 3
+        assert len(server.requests) == 4
+    assert all(body == server.requests[0][1] for _, body, _ in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("transient", "reason"), [(None, ""), ((429, {"error": {"message": "slow down"}}), "429 slow down"), ((503, b""), "503")]
+)
+def test_errors_that_persist_are_a_failure(transient, reason):
+    with serve(transient) as server:
         with pytest.raises(Failure, match=f"gave no reply after 3 tries.*{reason}"):
-            judge_of(server, retries=2).rate("Q", "A", "en")
-        assert len(server.asked) == 3
+            judge_at(server, retries=2).rate("Q", "A", "en")
+        assert len(server.requests) == 3
 
 
-def test_nobody_there_and_no_reply_in_time():
-    with serving(said("1")) as server:
-        gone = judge_of(server, retries=1)
+def test_no_server_and_no_reply_within_the_timeout():
+    with serve(completion("1")) as server:
+        gone = judge_at(server, retries=1)
     with pytest.raises(Failure, match=r"gave no reply after 2 tries .*refused"):
         gone.rate("Q", "A", "en")
-    silent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)  # takes the connection, and says nothing
+    silent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)  # accepts the connection, and sends nothing
     try:
         with pytest.raises(Failure, match=r"gave no reply at the first try .*timed out"):
-            judge_of(silent, retries=0, timeout=0.2).rate("Q", "A", "en")
+            judge_at(silent, retries=0, timeout=0.2).rate("Q", "A", "en")
     finally:
         silent.server_close()
 
 
-REFUSED = [
-    ((401, {"error": {"message": "bad key secret-key"}}), r"refuses the key \(401: bad key …\).*\$RESECT_JUDGE_KEY or \$OPENAI_API_KEY"),
-    ((403, b""), "refuses the key"),
+PERMANENT = [
+    ((401, {"error": {"message": "bad key secret-key"}}), r"rejects the key \(401: bad key …\).*\$RESECT_JUDGE_KEY or \$OPENAI_API_KEY"),
+    ((403, b""), "rejects the key"),
     ((404, {"error": {"message": "The model judge-1 does not exist"}}), r"no model 'judge-1' \(404: The model.*before /chat/completions"),
     ((404, {"detail": "Not Found"}), "404: .*Not Found"),
-    ((400, {"error": "too\nlong"}), r"refuses the question \(400: too long\)"),
-    ((302, b"", {"Location": "http://127.0.0.1:1/"}), "sends questions elsewhere"),
-    ((200, b"<html>hello"), "not reply as an OpenAI-compatible server does, but: '<html>hello'"),
+    ((400, {"error": "too\nlong"}), r"rejects the request \(400: too long\)"),
+    ((302, b"", {"Location": "http://127.0.0.1:1/"}), r"redirects to another address \(HTTP 302\)"),
+    ((200, b"<html>hello"), "not reply as an OpenAI-compatible server does, but with '<html>hello'"),
     ((200, {"choices": []}), "OpenAI-compatible"),
     ((200, ["x"]), "OpenAI-compatible"),
 ]
 
 
-@pytest.mark.parametrize(("reply", "says"), REFUSED)
-def test_what_will_never_do_is_told_at_once(reply, says):
-    with serving(reply) as server:
-        with pytest.raises(InputError, match=says) as caught:
-            judge_of(server).rate("Q", "A", "en")
-        assert len(server.asked) == 1
+@pytest.mark.parametrize(("reply", "message"), PERMANENT)
+def test_permanent_errors_are_not_retried(reply, message):
+    with serve(reply) as server:
+        with pytest.raises(InputError, match=message) as caught:
+            judge_at(server).rate("Q", "A", "en")
+        assert len(server.requests) == 1
     assert "secret-key" not in str(caught.value)
 
 
-def test_without_a_key_that_is_said():
-    with serving((401, b"")) as server, pytest.raises(InputError, match="refuses a question without a key"):
-        judge_of(server, None).rate("Q", "A", "en")
+def test_a_missing_key_is_named():
+    with serve((401, b"")) as server, pytest.raises(InputError, match="requires a key, and none is set"):
+        judge_at(server, None).rate("Q", "A", "en")
 
 
-def test_settings_that_the_server_refuses_are_left_out():
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_sends_neither_key_nor_questions_to_another_host(status):
+    with serve(completion("1")) as other:
+        location = f"http://localhost:{other.server_port}/v1/chat/completions"
+        with serve((status, b"", {"Location": location})) as server, pytest.raises(InputError, match="redirects to another address"):
+            judge_at(server).rate("Q", "A", "en")
+        assert other.requests == []
+
+
+def test_a_token_of_the_hub_is_not_sent(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serve(completion("1")) as server:
+        judge_at(server, None).rate("Q", "A", "en")
+    assert "hf_secret" not in str(server.requests[0][2])
+
+
+def test_parameters_that_the_server_rejects_are_left_out():
     no_limit = (400, {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}})
     no_zero = (400, {"error": {"message": "'temperature' does not support 0 with this model."}})
-    with serving(no_limit, no_zero, said("2"), said("5")) as server:
-        judge = judge_of(server)
+    with serve(no_limit, no_zero, completion("2"), completion("5")) as server:
+        judge = judge_at(server)
         assert [judge.rate("Q", "A", "en"), judge.rate("Q", "A", "en")] == [2, 5]
-    assert [sorted(set(body) - {"model", "messages"}) for _, body, _ in server.asked] == [
+    assert [sorted(set(body) - {"model", "messages"}) for _, body, _ in server.requests] == [
         ["max_tokens", "temperature"],
         ["temperature"],
         [],
@@ -193,30 +211,30 @@ def test_settings_that_the_server_refuses_are_left_out():
     ]
 
 
-def test_many_threads_may_ask_at_once():
+def test_threads_share_a_judge():
     no_zero = (400, {"error": {"message": "'temperature' does not support 0 with this model."}})
-    with serving(lambda body: no_zero if "temperature" in body else said("4")) as server, ThreadPoolExecutor(8) as threads:
-        judge = judge_of(server)
-        assert list(threads.map(lambda place: judge.rate(f"Q{place}", "A", "en"), range(16))) == [4] * 16
-    assert len([body for _, body, _ in server.asked if "temperature" not in body]) == 16
+    with serve(lambda body: no_zero if "temperature" in body else completion("4")) as server, ThreadPoolExecutor(8) as threads:
+        judge = judge_at(server)
+        assert list(threads.map(lambda number: judge.rate(f"Q{number}", "A", "en"), range(16))) == [4] * 16
+    assert len([body for _, body, _ in server.requests if "temperature" not in body]) == 16
 
 
 @pytest.mark.parametrize("end", ["/v1", "/v1/", "/v1/chat/completions", " "])
-def test_addresses_end_as_they_like(end):
-    with serving(said("1")) as server:
+def test_the_end_of_the_address_may_vary(end):
+    with serve(completion("1")) as server:
         LLMJudge(f"http://127.0.0.1:{server.server_port}{end}", "m").rate("Q", "A", "en")
-    assert server.asked[0][0].endswith("/chat/completions") and server.asked[0][0].count("/chat") == 1
+    assert server.requests[0][0].endswith("/chat/completions") and server.requests[0][0].count("/chat") == 1
 
 
 @pytest.mark.parametrize(
     "url", ["", "localhost:8000/v1", "ftp://host/v1", "http://", "http://host:port/v1", "http://a:b@host/v1", "http://h/v1?x=1"]
 )
-def test_what_is_no_address_is_told(url):
-    with pytest.raises(InputError, match="is no address of a judge"):
+def test_an_invalid_address_is_refused(url):
+    with pytest.raises(InputError, match="is no valid address of a judge"):
         LLMJudge(url, "m")
 
 
-def test_a_key_that_cannot_be_sent_is_told_and_not_shown():
-    with pytest.raises(InputError, match="signs that no key has") as caught:
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown():
+    with pytest.raises(InputError, match="characters that no key has") as caught:
         LLMJudge("http://host/v1", "m", "secret\nkey")
     assert "secret" not in str(caught.value)
