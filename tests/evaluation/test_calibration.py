@@ -10,8 +10,8 @@ import torch
 import pico
 from resect.core.errors import BadTask, NotFinite, UnknownName
 from resect.core.execution import MemoryJournal, Workers
-from resect.data.tasks.task import Example, Task
 from resect.data.tasks.splits import SHARES
+from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import CONTENT_FREE, TEXTS, calibrated, content_free
 from resect.evaluation.questions import Questions
@@ -36,6 +36,7 @@ def some(groups: int = 40) -> Task:
     return Task("some", tuple(examples), ("Do it.", "Now you."), TEMPLATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kind", ["cc", "dc"])
 def test_answers_are_those_of_the_formula_computed_by_hand(name: str, kind: str) -> None:

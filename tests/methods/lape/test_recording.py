@@ -136,6 +136,7 @@ class Mortal(MemoryJournal):
 SHARDED = {"window": WINDOW, "shard_tokens": 4 * WINDOW, "select": select}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"tokens": 80}, {"until_stable": True}], ids=str)
 def test_a_kill_after_any_entry_changes_no_bit(settings: dict[str, Any]) -> None:
     model = language_model(batch_size=3)
@@ -269,6 +270,7 @@ def test_the_rows_that_were_found_before_a_kill_are_run_again() -> None:
     assert second.batches.sizes["windows"] == 3
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     script = """
         import os, signal, sys
@@ -284,7 +286,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> No
                     os.kill(os.getpid(), signal.SIGKILL)
                 super().keep(key, entry)
 
-        record(here.language_model(), here.TEXTS, workers=Workers(journal=Deadly(Path(sys.argv[2]))), **here.SHARDED)
+        record(here.language_model(), here.TEXTS, workers=here.Workers(journal=Deadly(Path(sys.argv[2]))), **here.SHARDED)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parents[2]), str(tmp_path)]
     died = subprocess.run(command, capture_output=True, check=False)
@@ -324,6 +326,7 @@ def test_steps_are_taken_at_doublings_and_at_the_end() -> None:
     assert not found.stable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sets", "tokens", "stable"),
     [
@@ -386,6 +389,7 @@ def test_no_document_and_no_window_outlives_its_shard() -> None:
     assert most <= 5
 
 
+@pytest.mark.slow
 def test_python_memory_does_not_grow_with_the_text() -> None:
     model = language_model("gpt2")
 
@@ -425,6 +429,7 @@ class Shared(list):
         return self.read / len(self)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [LONG, {name: Shared(text) for name, text in LONG.items()}], ids=["lists", "corpora"])
 @pytest.mark.parametrize("tokens", [None, 20 * WINDOW])
 def test_progress_opens_rises_and_closes_once(texts: Any, tokens: int | None) -> None:

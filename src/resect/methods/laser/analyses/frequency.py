@@ -16,8 +16,8 @@ import numpy as np
 
 from resect.core.errors import BadTask, InputError
 from resect.core.execution import Entry, Workers, journal_key, json_digest
-from resect.data.tasks.task import Example
 from resect.data.records import read_records
+from resect.data.tasks.task import Example
 from resect.data.texts import read_texts
 from resect.edits.plan import Plan
 
