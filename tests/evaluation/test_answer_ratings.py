@@ -1,4 +1,4 @@
-"""What is found out about answers: ratings are asked at once, and nobody waits for a judge that hangs."""
+"""Answers are rated in parallel, and an error is raised without waiting for requests that hang."""
 
 import threading
 import time
@@ -6,26 +6,26 @@ import time
 import pytest
 
 from resect.core.errors import Failure
-from resect.evaluation.answer_ratings import rate
+from resect.evaluation.answer_ratings import rate_answers
 
 
-class Hangs:
-    """A judge that fails at the first question and never answers another."""
+class HangingJudge:
+    """A judge that fails at the first question and never replies to another."""
 
     def __init__(self) -> None:
-        self.goes_on = threading.Event()
+        self.released = threading.Event()
 
     def rate(self, question: str, answer: str, language: str) -> int | None:
-        """What it says."""
+        """Fails or hangs."""
         if question == "0":
             raise Failure("gone")
-        self.goes_on.wait(60)
+        self.released.wait(60)
         return 3
 
 
-def test_nobody_waits_for_a_judge_that_hangs() -> None:
-    judge, started = Hangs(), time.monotonic()
+def test_an_error_does_not_wait_for_requests_that_hang() -> None:
+    judge, started = HangingJudge(), time.monotonic()
     with pytest.raises(Failure, match="gone"):
-        rate(judge, [(str(number), "an answer", "en") for number in range(20)])
+        rate_answers(judge, [(str(number), "an answer", "en") for number in range(20)])
     assert time.monotonic() - started < 30
-    judge.goes_on.set()
+    judge.released.set()

@@ -14,7 +14,7 @@ from resect.core.errors import InputError, PromptTooLong
 from resect.core.execution import MemoryJournal, Workers, context_of
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
-from resect.evaluation.answer_ratings import PIECE, likeliest, rate, rated
+from resect.evaluation.answer_ratings import ITEM_SIZE, default_identifier, rate_answers, rated_answers
 from resect.evaluation.open_ended import ask, fitting, open_questions
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
@@ -98,7 +98,7 @@ def test_answers_are_those_of_a_plain_loop(name: str, pads_with_the_end: bool) -
 @pytest.mark.slow
 def test_finished_pieces_stay_done() -> None:
     model, journal = bilingual.model(), MemoryJournal()
-    prompts = bilingual.texts("en", 2 * PIECE + 3)
+    prompts = bilingual.texts("en", 2 * ITEM_SIZE + 3)
     wanted = ask(model, OFF["fr"], prompts, new_tokens=3)
     assert wanted == [ask(model, OFF["fr"], [prompt], new_tokens=3)[0] for prompt in prompts]
     with pytest.raises(KeyboardInterrupt):
@@ -209,7 +209,7 @@ def test_what_nobody_tells_is_null() -> None:
 def test_units_off_and_the_real_identifier() -> None:
     pytest.importorskip("lingua")
     questions = {language: bilingual.texts(language, 4) for language in bilingual.WORDS}
-    identifier = likeliest()
+    identifier = default_identifier()
     assert identifier.of([" of the model's tokenizer.", "?"]) == ["en", None], "short as it is"
     _, summary = open_questions(bilingual.model(), questions, OFF, None, identifier=identifier, judge=None, new_tokens=10)
     accuracy = summary["language_accuracy"]
@@ -220,21 +220,21 @@ def test_units_off_and_the_real_identifier() -> None:
 def test_ratings_are_kept_for_one_judge() -> None:
     journal, judge = MemoryJournal(), Counting()
     asked = [(f"q{place % 40}", "one two", "en") for place in range(80)]
-    assert set(rate(judge, asked, workers=Workers(journal=journal)).values()) == {2}
+    assert set(rate_answers(judge, asked, workers=Workers(journal=journal)).values()) == {2}
     assert len(judge.asked) == 40
-    rate(judge, asked, workers=Workers(journal=journal))
+    rate_answers(judge, asked, workers=Workers(journal=journal))
     assert len(judge.asked) == 40
     other = Counting()
     other.model = "another"
-    rate(other, asked, workers=Workers(journal=journal))
+    rate_answers(other, asked, workers=Workers(journal=journal))
     assert len(other.asked) == 40
-    assert rate(None, asked[:2]) == {asked[0]: None, asked[1]: None}
+    assert rate_answers(None, asked[:2]) == {asked[0]: None, asked[1]: None}
 
 
 def test_a_share_counts_the_unsure_as_wrong_and_a_mean_leaves_out_the_unrated() -> None:
-    found = rated(["the house", "maison", "???", "water"], ByWords(), [5, None, None, 2])
-    assert found.said_in("en") == [True, False, False, True]
+    found = rated_answers(["the house", "maison", "???", "water"], ByWords(), [5, None, None, 2])
+    assert found.matches_language("en") == [True, False, False, True]
     assert (found.accuracy("en"), found.accuracy("fr-CA"), found.mean_quality) == (0.5, 0.25, 3.5)
-    assert rated(["x"], None).mean_quality is None
-    silent = rated(["", " \n", "???", "the water"], ByWords())
-    assert (silent.empty, silent.untold) == (2, 1)
+    assert rated_answers(["x"], None).mean_quality is None
+    silent = rated_answers(["", " \n", "???", "the water"], ByWords())
+    assert (silent.empty, silent.unidentified) == (2, 1)

@@ -14,8 +14,7 @@ from resect.data.language_id import LanguageIdentifier, known
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
-from .answer_ratings import PIECE, RatedAnswers, Rates, Tells, rate, rated
-from .answer_ratings import likeliest as likeliest
+from .answer_ratings import ITEM_SIZE, AnswerRater, RatedAnswers, TextIdentifier, rate_answers, rated_answers
 
 #: What a question is wrapped in, and by what repeated tokens are held down.
 TEMPLATE = "Q: {question}{suffix}\nA:"
@@ -65,7 +64,7 @@ def _answers(
     model: LanguageModel, asked: Sequence[tuple[Plan, Sequence[str]]], new_tokens: int, stage: str, workers: Workers | None
 ) -> list[list[str]]:
     """What the model writes to each prompt under each plan."""
-    pieces = [[(plan, tuple(prompts[start : start + PIECE])) for start in range(0, len(prompts), PIECE)] for plan, prompts in asked]
+    pieces = [[(plan, tuple(prompts[start : start + ITEM_SIZE])) for start in range(0, len(prompts), ITEM_SIZE)] for plan, prompts in asked]
     items = list(itertools.chain(*pieces))
     settings = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
     keys = [journal_key("open answers", plan.digest, [settings, piece]) for plan, piece in items]
@@ -112,8 +111,8 @@ def open_questions(
     plans: Mapping[str, Plan],
     control: Mapping[str, Plan] | None,
     *,
-    identifier: Tells | None,
-    judge: Rates | None,
+    identifier: TextIdentifier | None,
+    judge: AnswerRater | None,
     suffix: str | Mapping[str, str] = "",
     new_tokens: int = NEW_TOKENS,
     workers: Workers | None = None,
@@ -149,8 +148,8 @@ def open_questions(
     said = dict(zip(asking, _answers(model, asked_under, new_tokens, "answering open questions", workers), strict=True))
     texts = {key: said[key] if key in said else said[None, key[1]] for key in plan_of}
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
-    quality = rate(judge, itertools.chain(*asked.values()), workers=workers)
-    found = {key: rated(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
+    quality = rate_answers(judge, itertools.chain(*asked.values()), workers=workers)
+    found = {key: rated_answers(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
     told_apart = {language: not isinstance(identifier, LanguageIdentifier) or known(language) for language in questions}
     accuracy = lambda key: found[key].accuracy(key[1]) if told_apart[key[1]] else None
     rows = [row for language in questions for row in _rows(language, prompts[language], conditions, found)]
@@ -160,7 +159,7 @@ def open_questions(
         "language_accuracy": None if identifier is None else _table(conditions, questions, accuracy),
         "quality": None if judge is None else _table(conditions, questions, lambda key: found[key].mean_quality),
         "empty": _table(conditions, questions, lambda key: found[key].empty),
-        "untold": None if identifier is None else _table(conditions, questions, lambda key: found[key].untold),
+        "untold": None if identifier is None else _table(conditions, questions, lambda key: found[key].unidentified),
         "unjudged": unjudged,
         "new_tokens": new_tokens,
     }
@@ -192,7 +191,7 @@ def _rows(
                 "deactivated": condition.off,
                 "prompt": prompt,
                 "answer": answers.texts[number],
-                "identified": answers.identified[number],
+                "identified": answers.languages[number],
                 "quality": answers.quality[number],
             }
 
