@@ -144,21 +144,21 @@ class HeatMap:
 
 
 Exhibit: TypeAlias = Table | Curve | HeatMap
-_KINDS: Mapping[str, type[Exhibit]] = {"table": Table, "curve": Curve, "heat map": HeatMap}
+KINDS: Mapping[str, type[Exhibit]] = {"table": Table, "curve": Curve, "heat map": HeatMap}
 
 
 def to_json(exhibit: Exhibit) -> dict[str, Any]:
     """The JSON object of an exhibit: its kind and those of its fields that differ from their defaults."""
-    kind = next(name for name, exhibit_type in _KINDS.items() if isinstance(exhibit, exhibit_type))
+    kind = next(name for name, exhibit_type in KINDS.items() if isinstance(exhibit, exhibit_type))
     values = ((item, getattr(exhibit, item.name)) for item in fields(exhibit))
     return {"kind": kind, **{item.name: value for item, value in values if value != _default(item)}}
 
 
 def from_json(value: Any) -> Exhibit:
     """The exhibit of a JSON object; unknown keys are ignored. Raises InputError that says what is wrong with it."""
-    kind = _KINDS.get(value.get("kind", "")) if isinstance(value, Mapping) else None
+    kind = KINDS.get(value.get("kind", "")) if isinstance(value, Mapping) else None
     if kind is None:
-        raise InputError(f"An exhibit is an object whose kind is one of {', '.join(_KINDS)}.")
+        raise InputError(f"An exhibit is an object whose kind is one of {', '.join(KINDS)}.")
     title = value.get("title")
     if not isinstance(title, str):
         raise InputError("An exhibit needs a title.")
