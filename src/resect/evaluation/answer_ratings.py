@@ -41,7 +41,7 @@ class RatedAnswers:
     """Texts, the language of each (None: not identified) and its quality from 1 to 5 (None: not rated)."""
 
     texts: tuple[str, ...]
-    identified: tuple[str | None, ...]
+    languages: tuple[str | None, ...]
     quality: tuple[int | None, ...]
 
     def matches_language(self, language: str) -> list[bool]:
@@ -80,8 +80,8 @@ def default_identifier() -> LanguageIdentifier:
 
 def rated_answers(texts: Sequence[str], identifier: TextIdentifier | None, ratings: Iterable[int | None] | None = None) -> RatedAnswers:
     """Returns texts with their languages, where there is an identifier, and with their ratings, where there are any."""
-    identified = identifier.of(texts) if identifier is not None and texts else [None] * len(texts)
-    return RatedAnswers(tuple(texts), tuple(identified), (None,) * len(texts) if ratings is None else tuple(ratings))
+    languages = identifier.of(texts) if identifier is not None and texts else [None] * len(texts)
+    return RatedAnswers(tuple(texts), tuple(languages), (None,) * len(texts) if ratings is None else tuple(ratings))
 
 
 def rate_answers(
