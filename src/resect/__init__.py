@@ -36,11 +36,15 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .core.errors import UnknownFamily as UnknownFamily
     from .core.errors import UnknownName as UnknownName
     from .core.errors import WrongModel as WrongModel
+    from .core.execution import Workers as Workers
+    from .core.exhibits import Curve as Curve
+    from .core.exhibits import HeatMap as HeatMap
+    from .core.exhibits import Table as Table
     from .core.scores import Scores as Scores
-    from .data.tasks.base import Example as Example
-    from .data.tasks.base import Task as Task
     from .data.tasks.registry import list_tasks as list_tasks
     from .data.tasks.registry import load_task as load_task
+    from .data.tasks.task import Example as Example
+    from .data.tasks.task import Task as Task
     from .edits.matrices import PruneWeights as PruneWeights
     from .edits.matrices import ReduceRank as ReduceRank
     from .edits.neurons import Clamp as Clamp
@@ -48,6 +52,8 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .edits.neurons import Shift as Shift
     from .edits.plan import Plan as Plan
     from .evaluation.compare import evaluate as evaluate
+    from .methods.base import Found as Found
+    from .methods.base import Method as Method
     from .methods.crispr.crispr import Crispr as Crispr
     from .methods.lape.authors_files import read_lape_counts as read_lape_counts
     from .methods.lape.authors_files import read_lape_neurons as read_lape_neurons
@@ -58,17 +64,22 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .models.anatomy import Anatomy as Anatomy
     from .models.language_model import LanguageModel as LanguageModel
     from .models.loading import load_model as load_model
+    from .runs.declarations import setting as setting
     from .runs.recipe import Recipe as Recipe
     from .runs.run_folder import Run as Run
 
 _NAMES = {
+    "core.exhibits": "Curve HeatMap Table",
+    "runs.declarations": "setting",
+    "core.execution": "Workers",
+    "methods.base": "Found Method",
     "core.address": "Neurons Site",
     "core.comparison": "Comparison Difference Estimate",
     "core.errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "
     "NotFinite NotWritable NotYet OutOfMemory PromptTooLong ResectError RunMismatch StorageFailure UnknownFamily "
     "UnknownName WrongModel",
     "core.scores": "Scores",
-    "data.tasks.base": "Example Task",
+    "data.tasks.task": "Example Task",
     "data.tasks.registry": "list_tasks load_task",
     "edits.matrices": "PruneWeights ReduceRank",
     "edits.neurons": "Clamp Scale Shift",

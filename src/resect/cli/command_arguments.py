@@ -1,113 +1,109 @@
-"""What each command takes: its arguments and flags, in groups. Settings of a recipe declare themselves (`flags.add_settings`)."""
+"""What each command takes: its arguments and flags, in groups. Declared settings become flags by themselves (`flags.add_settings`)."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from resect.methods.laser.analyses.catalogue import SENTENCES as ANALYSES
-from resect.runs.recipe import Recipe
+from resect.runs.declarations import Declaration, declarations
+from resect.runs.job_settings import INPUT_SETTINGS, TASK_HELP, CorpusSettings, JobSettings, MetricSettings, TaskSettings
+from resect.runs.methods import MethodSettings, method_names, settings_class
 
 from .flags import Parser, add_settings
 
-MODEL_FLAGS = ("revision", "dtype", "device", "device_map", "trust_remote_code", "batch_size")
-TASK_FLAGS = ("data", "template", "instructions", "split_by", "chat_template", "limit", "seed")
-CRISPR_FLAGS = (
-    *("samples", "locate_on", "variant", "sites", "n", "fraction", "choose", "max_fraction", "trials"),
-    *("tokens", "confusion_weight", "skill", "gradient", "pooling", "skill_batch", "metric", "authors_task", "largest"),
-)
-LASER_FLAGS = (
-    *("rho", "sites", "keep", "compose", "published", "screen", "screened", "task_free", "rise", "variant", "metric"),
-    *("decomposition", "authors_task", "search_prompt", "state_memory", "cache", "cache_size"),
-)
-LAPE_FLAGS = (
-    *("corpus", "valid", "corpus_tokens", "valid_tokens", "window", "selector", "fraction", "quantile", "counts", "checkpoint"),
-    *("purity", "until_stable", "record_only", "draws"),
-)
-LAPE_BESIDE_FLAGS = ("questions", "suffix", "new_tokens", "chat_template", "judge", "judge_model", "parallel")
-BESIDE_FLAGS = ("calibrate", "generation", "text", "beside")
-RUN_FLAGS = ("output", "engine", "ray_address", "ray_workers")
-#: What `resect steer` can do with the units of a language, as `steering` has it.
+MODEL_KEYS = ("revision", "dtype", "device", "device_map", "trust_remote_code", "batch_size", "chat_template")
+TASK_KEYS = ("data", "template", "instructions", "split_by", "limit")
+RUN_KEYS = ("seed", "output", "engine", "ray_address", "ray_workers")
+#: What `resect steer` can do with the units of a language, as `steering_plan` has it.
 STEERING = ("set", "add", "multiply", "difference")
-STEERING_WORDS = "set them to their mean on the language, add it, multiply their values, or add how it differs from the other languages'"
+STEERING_HELP = "set them to their mean on the language, add it, multiply their values, or add how it differs from the other languages'"
 
 
-def _job(command: Parser) -> None:
-    group = command.add_argument_group("the run folder")
-    add_settings(group, RUN_FLAGS)
-    group.add_argument("--fresh", action="store_true", help="Start the folder anew, whatever an earlier run left there.")
-    group.add_argument("--dry-run", action="store_true", help="Only say what would be done, and how long it may take.")
+def _keys(settings: type, keys: Iterable[str]) -> list[Declaration]:
+    by_key = {declared.key: declared for declared in declarations(settings)}
+    return [by_key[key] for key in keys]
+
+
+def _help(settings: type, key: str) -> str:
+    return _keys(settings, (key,))[0].help
+
+
+def _group(command: Parser, title: str, settings: Sequence[Declaration]) -> Any:
+    group = command.add_argument_group(title)
+    add_settings(group, settings)
+    return group
 
 
 def _other_model(command: Any) -> None:
     command.add_argument("--allow-other-model", action="store_true", help="Apply a plan made for another model of the same shape.")
 
 
-def _plan(command: Parser, required: bool) -> None:
+def _plan(command: Parser, *, required: bool) -> None:
     command.add_argument("--plan", metavar="PLAN", required=required, help="A plan.json, or the run folder that holds it.")
     _other_model(command)
 
 
 def _model(command: Parser) -> None:
-    command.add_argument("model", metavar="MODEL", help=Recipe.sentence("model"))
+    command.add_argument("model", metavar="MODEL", help=_help(JobSettings, "model"))
 
 
-def _keep(command: Parser) -> None:
-    command.add_argument("--output", metavar="DIR", help="A folder for finished work, so that the same command goes on after a kill.")
+def _model_flags(command: Parser) -> None:
+    _group(command, "model", _keys(JobSettings, MODEL_KEYS))
 
 
-def _grid(command: Parser) -> None:
-    group = command.add_argument_group("the table")
+def _folder_for_work(command: Parser) -> None:
+    command.add_argument("--output", metavar="DIR", help="A folder for finished work, so that the same command continues after a kill.")
+
+
+def _table_format(command: Parser) -> None:
+    group = command.add_argument_group("table")
     group.add_argument("--format", choices=("text", "csv", "latex"), default="text", help="How it is printed (default: text).")
     group.add_argument("--picture", metavar="FILE.svg", help="Draw it into this file too.")
 
 
-def _demo(command: Parser) -> None:
+def _job_flags(command: Parser) -> None:
+    group = _group(command, "run", _keys(JobSettings, RUN_KEYS))
+    group.add_argument("--fresh", action="store_true", help="Start the folder anew, whatever an earlier run left there.")
+    group.add_argument("--dry-run", action="store_true", help="Only say what would be done, and how long it may take.")
+
+
+def method(command: Parser, settings: type[MethodSettings]) -> None:
+    """The arguments of a method: what it reads, its own settings, the model and the run."""
+    _model(command)
+    reads = list(declarations(INPUT_SETTINGS[settings.reads]))
+    task = [declared for declared in reads if declared.key == "task"]
+    if task:
+        # A method that decides by its settings whether it reads a task.
+        if settings.inputs is MethodSettings.inputs:
+            command.add_argument("task", metavar="TASK", help=TASK_HELP)
+        else:
+            command.add_argument("task", metavar="TASK", nargs="?", default=argparse.SUPPRESS, help=TASK_HELP)
+    _group(command, "method", declarations(settings))
+    inputs = [declared for declared in reads if declared.key in (*TASK_KEYS, "corpus", "valid", "valid_tokens", "purity")]
+    _group(command, "data", inputs)
+    _group(command, "what is measured", [declared for declared in reads if declared not in (*task, *inputs)])
+    _model_flags(command)
+    _job_flags(command)
+
+
+def demo(command: Parser) -> None:
+    """Arguments of `resect demo`."""
     command.add_argument("--output", default=None, metavar="DIR", help="The run folder; by default a new one under runs/.")
 
 
-def _anatomy(command: Parser) -> None:
+def anatomy(command: Parser) -> None:
+    """Arguments of `resect anatomy`."""
     _model(command)
-    add_settings(command, ("revision", "trust_remote_code"))
+    add_settings(command, _keys(JobSettings, ("revision", "trust_remote_code")))
 
 
-def _crispr(command: Parser) -> None:
+def steer(command: Parser) -> None:
+    """Arguments of `resect steer`."""
     _model(command)
-    command.add_argument("task", metavar="TASK", help=Recipe.sentence("task"))
-    add_settings(command.add_argument_group("the method"), CRISPR_FLAGS)
-    add_settings(command.add_argument_group("the task"), TASK_FLAGS)
-    add_settings(command.add_argument_group("beside the comparison"), BESIDE_FLAGS)
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _job(command)
-
-
-def _laser(command: Parser) -> None:
-    _model(command)
-    command.add_argument(
-        "task", metavar="TASK", nargs="?", default=argparse.SUPPRESS, help=f"{Recipe.sentence('task')} Not with --task-free."
-    )
-    add_settings(command.add_argument_group("the method"), LASER_FLAGS)
-    add_settings(command.add_argument_group("the task"), TASK_FLAGS)
-    add_settings(command.add_argument_group("beside the comparison"), BESIDE_FLAGS)
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _job(command)
-
-
-def _lape(command: Parser) -> None:
-    _model(command)
-    add_settings(command.add_argument_group("the method"), LAPE_FLAGS)
-    add_settings(command.add_argument_group("beside the matrix"), LAPE_BESIDE_FLAGS)
-    add_settings(command.add_argument_group("how much, and which draws"), ("limit", "seed"))
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _job(command)
-
-
-def _steer(command: Parser) -> None:
-    _model(command)
-    command.add_argument("--run", metavar="RUN", required=True, help="A finished run folder of lape.")
+    command.add_argument("--run", metavar="RUN", required=True, help="A finished run folder with counts and a plan for each language.")
     to = "The language to answer in; several may follow."
     command.add_argument("--to", action="extend", nargs="+", required=True, metavar="LANG", help=to)
-    command.add_argument("--from", dest="source", metavar="LANG", help="The language whose units are switched off (default: none).")
-    command.add_argument("--mode", choices=STEERING, default="set", help=f"What is done with the units: {STEERING_WORDS} (default: set).")
+    command.add_argument("--from", dest="source", metavar="LANG", help="The language whose units are deactivated (default: none).")
+    command.add_argument("--mode", choices=STEERING, default="set", help=f"What is done with the units: {STEERING_HELP} (default: set).")
     command.add_argument("--strength", type=float, metavar="S", help="How much of it (default: 1; 2 for multiply).")
     command.add_argument(
         "--prompts",
@@ -115,88 +111,91 @@ def _steer(command: Parser) -> None:
         nargs="+",
         required=True,
         metavar="[LANG=]FILE",
-        help="What the model is asked, one prompt a line. LANG=FILE names the language that the prompts are in: that of --from or, without "
-        "it, one of --to, which then is asked nothing else.",
+        help="Prompts, one a line. LANG=FILE names the language that the prompts are in: that of --from or, without it, one of --to, which "
+        "then gets no other prompts.",
     )
-    command.add_argument("--template", metavar="TEXT", help="What stands around each prompt, with {prompt} in it, e.g. 'Q: {prompt}\\nA:'.")
+    command.add_argument("--template", metavar="TEXT", help="Text around each prompt, with {prompt} in it, e.g. 'Q: {prompt}\\nA:'.")
     length = "The longest answer, in tokens (default: 128, or as many as the model's context leaves)."
     command.add_argument("--new-tokens", type=int, metavar="N", help=length)
-    command.add_argument("--judge", metavar="URL", help=Recipe.sentence("judge"))
-    command.add_argument("--judge-model", metavar="NAME", help=Recipe.sentence("judge_model"))
-    add_settings(command, ("limit",))
+    command.add_argument("--judge", metavar="URL", help=_help(CorpusSettings, "judge"))
+    command.add_argument("--judge-model", metavar="NAME", help=_help(CorpusSettings, "judge_model"))
+    add_settings(command, _keys(CorpusSettings, ("limit",)))
     _other_model(command)
-    add_settings(command.add_argument_group("the model"), (*MODEL_FLAGS, "chat_template"))
+    _model_flags(command)
 
 
-def _try(command: Parser) -> None:
+def try_plan(command: Parser) -> None:
+    """Arguments of `resect try`."""
     _model(command)
     _plan(command, required=True)
-    command.add_argument(
-        "--prompt",
-        action="extend",
-        nargs="+",
-        required=True,
-        metavar="TEXT",
-        help="What the model is asked; several may follow.",
-    )
+    command.add_argument("--prompt", action="extend", nargs="+", required=True, metavar="TEXT", help="A prompt; several may follow.")
     command.add_argument("--max-new-tokens", type=int, default=32, metavar="N", help="The longest answer, in tokens (default 32).")
-    add_settings(command.add_argument_group("the model"), (*MODEL_FLAGS, "chat_template"))
+    _model_flags(command)
 
 
-def _evaluate(command: Parser) -> None:
+def evaluate(command: Parser) -> None:
+    """Arguments of `resect evaluate`."""
     _model(command)
-    command.add_argument("tasks", metavar="TASK", nargs="+", help=Recipe.sentence("task"))
+    command.add_argument("tasks", metavar="TASK", nargs="+", help=TASK_HELP)
     _plan(command, required=False)
-    add_settings(command.add_argument_group("the task"), (*TASK_FLAGS, "metric"))
-    group = command.add_argument_group("beside the comparison")
+    _group(command, "task", [*_keys(TaskSettings, TASK_KEYS), *_keys(JobSettings, ("seed",)), *declarations(MetricSettings)])
+    group = command.add_argument_group("what is measured")
     group.add_argument(
         "--calibrate",
         action="extend",
         nargs="+",
         choices=("cc", "dc", "none"),
-        help="Contextual (cc) and domain-context (dc) calibration of the model as it is (default: none).",
+        help="Contextual (cc) and domain-context (dc) calibration of the unedited model (default: none).",
     )
-    add_settings(group, ("generation", "text"))
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _keep(command)
+    add_settings(group, _keys(TaskSettings, ("generation", "text")))
+    _model_flags(command)
+    _folder_for_work(command)
 
 
-def _transfer(command: Parser) -> None:
+def transfer(command: Parser) -> None:
+    """Arguments of `resect transfer`."""
     _model(command)
     command.add_argument("plans", metavar="RUN", nargs="+", help="Run folders, or plan.json files.")
     command.add_argument(
-        "--on", action="extend", nargs="+", required=True, metavar="TASK", help="The tasks on whose test splits the cuts are tried."
+        "--on", action="extend", nargs="+", required=True, metavar="TASK", help="The tasks on whose test splits the plans are evaluated."
     )
     _other_model(command)
-    add_settings(command.add_argument_group("the tasks"), (*TASK_FLAGS, "metric"))
-    _grid(command)
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _keep(command)
+    _group(command, "tasks", [*_keys(TaskSettings, TASK_KEYS), *_keys(JobSettings, ("seed",)), *declarations(MetricSettings)])
+    _table_format(command)
+    _model_flags(command)
+    _folder_for_work(command)
 
 
-def _table(command: Parser) -> None:
+def table(command: Parser) -> None:
+    """Arguments of `resect table`."""
     command.add_argument("runs", metavar="RUN", nargs="+", help="Finished run folders.")
-    _grid(command)
+    _table_format(command)
 
 
-def _analyse(command: Parser) -> None:
-    command.add_argument("run", metavar="RUN", help="A finished run folder; analyses.json in it is added to.")
-    command.add_argument(
-        "what",
-        metavar="WHAT",
-        nargs="*",
-        help=f"{', '.join(ANALYSES)}; by default all that fit.",
-    )
+def analyse(command: Parser) -> None:
+    """Arguments of `resect analyse`."""
+    command.add_argument("run", metavar="RUN", help="A finished run folder; the results are added to its analyses.json.")
+    command.add_argument("what", metavar="WHAT", nargs="*", help="The analyses (default: all that fit the run; an unknown one lists them).")
     command.add_argument("--counts", metavar="FILE.csv", help="How often facts occur: columns entity, answer, count (for frequency).")
     command.add_argument(
         "--corpus", action="extend", nargs="+", default=[], metavar="FILE", help="Text in which facts are counted instead."
     )
-    add_settings(command, ("limit", "device", "device_map", "trust_remote_code", "state_memory", "cache", "cache_size"))
+    add_settings(command, _keys(TaskSettings, ("limit",)))
+    add_settings(command, analysis_settings())
 
 
-def _export(command: Parser) -> None:
+def analysis_settings() -> list[Declaration]:
+    """The settings of a run that may differ in its analyses: those of all methods that change no result, save where and who computes."""
+    by_key = {declared.key: declared for declared in _keys(JobSettings, ("device", "device_map", "trust_remote_code"))}
+    for name in method_names():
+        by_key |= {declared.key: declared for declared in declarations(settings_class(name)) if not declared.changes_result}
+    return list(by_key.values())
+
+
+def export(command: Parser) -> None:
+    """Arguments of `resect export`."""
     command.add_argument("plan", metavar="PLAN_OR_RUN", help="A plan.json, or the run folder that holds it.")
-    command.add_argument("--model", metavar="MODEL", help="The model to cut: a Hub id or a folder; for a run, by default its own.")
+    command.add_argument("--model", metavar="MODEL", help="The model to edit: a Hub id or a folder; for a run, by default its own.")
     command.add_argument("--to", metavar="DIR", required=True, help="The folder that is written; it is new, or empty.")
     command.add_argument(
         "--format",
@@ -204,50 +203,39 @@ def _export(command: Parser) -> None:
         default="checkpoint",
         help="checkpoint (default); or factored: matrices of reduced rank as two thin ones, loaded by resect.load_model alone.",
     )
-    command.add_argument("--base-model", metavar="ID", help="What the card calls the model that was cut, where it is a local folder.")
+    command.add_argument("--base-model", metavar="ID", help="The name of the unedited model in the card, where it is a local folder.")
     command.add_argument("--no-verify", dest="verify", action="store_false", help="Do not load it again and compare the logits.")
     _other_model(command)
-    add_settings(command.add_argument_group("the model"), ("revision", "device", "trust_remote_code"))
+    _group(command, "model", _keys(JobSettings, ("revision", "device", "trust_remote_code")))
 
 
-def _report(command: Parser) -> None:
+def report(command: Parser) -> None:
+    """Arguments of `resect report`."""
     command.add_argument("run", metavar="RUN", help="A run folder, finished or not.")
     command.add_argument("--to", metavar="FILE.html", help="The file that is written; by default report.html in the run folder.")
 
 
-def _repeat(command: Parser) -> None:
+def repeat(command: Parser) -> None:
+    """Arguments of `resect repeat`."""
     command.add_argument("run", metavar="RUN", help="A finished run folder.")
     command.add_argument("--output", metavar="DIR", help="The folder of the second run; by default the first one's name and -repeat.")
 
 
-def _run(command: Parser) -> None:
+def run(command: Parser) -> None:
+    """Arguments of `resect run`."""
     command.add_argument("recipe", metavar="RECIPE", help="A TOML file, or the run folder that holds it.")
-    add_settings(command.add_argument_group("the task"), ("limit", "seed"))
-    add_settings(command.add_argument_group("the model"), MODEL_FLAGS)
-    _job(command)
+    _group(command, "data", _keys(TaskSettings, ("limit",)))
+    _model_flags(command)
+    _job_flags(command)
 
 
-def _list(command: Parser) -> None:
+def list_names(command: Parser) -> None:
+    """Arguments of `resect list`."""
     what = ("tasks", "methods", "families")
     command.add_argument("what", choices=what, metavar="|".join(what), help="What to list.")
 
 
-#: By command, what adds its arguments to a parser.
-BUILDERS: Mapping[str, Callable[[Parser], None]] = {
-    "demo": _demo,
-    "anatomy": _anatomy,
-    "crispr": _crispr,
-    "laser": _laser,
-    "lape": _lape,
-    "steer": _steer,
-    "try": _try,
-    "evaluate": _evaluate,
-    "transfer": _transfer,
-    "table": _table,
-    "analyse": _analyse,
-    "export": _export,
-    "report": _report,
-    "repeat": _repeat,
-    "run": _run,
-    "list": _list,
-}
+def schema(command: Parser) -> None:
+    """Arguments of `resect schema`."""
+    names = "recipe, plan, comparison, matrix, trials, examples, …; an unknown one lists them all."
+    command.add_argument("what", metavar="NAME", help=f"The file: {names}")

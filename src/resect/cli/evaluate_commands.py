@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group
 
 from resect.core.errors import InputError
-from resect.core.files import read_text
+from resect.core.files import read_lines
 from resect.runs.run_files import STEERED
 from resect.runs.run_folder import Run
 
@@ -128,10 +128,7 @@ def _prompts(options: Namespace) -> dict[str, tuple[str, ...]]:
     limit, found = settings_of(options).get("limit"), dict[str, tuple[str, ...]]()
     for entry in options.prompts:
         language, path = _language_of(entry, options)
-        lines = read_text(Path(path), "file of prompts").removeprefix("\ufeff").split("\n")
-        found[language] = (*found.get(language, ()), *(line.strip() for line in lines if line.strip()))
-        if not found[language]:
-            raise InputError(f"The file of prompts {path} holds no line of text.")
+        found[language] = (*found.get(language, ()), *read_lines(Path(path), "file of prompts"))
     return {language: prompts[:limit] for language, prompts in found.items()}
 
 

@@ -58,9 +58,9 @@ def _work(given: Sequence[str]) -> None:
         warnings.filterwarnings("ignore", module=_NOISE)
     warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
 
-    from . import commands
+    from .commands import commands
 
-    commands.COMMANDS[options.command](options)
+    commands()[options.command](options)
     sys.stdout.flush()
 
 

@@ -59,10 +59,12 @@ def plan_path(text: str) -> Path:
     path = Path(text)
     if path.is_dir():
         run = Run.load(path)
-        if run.recipe.method == "lape":
-            plans = [str(path / "plans" / f"{language}.json") for language in run.plans()]
-            which = f"name one of {', '.join(plans)}" if plans else "it has no plans yet"
-            raise InputError(f"The run in {path} has a plan for each language: {which} ({run.plan_path} switches all of them off).")
+        names = run.plans()
+        if names:
+            plans = [str(path / "plans" / f"{name}.json") for name in names]
+            raise InputError(
+                f"The run in {path} has several plans: name one of {', '.join(plans)} ({run.plan_path} is all of them together)."
+            )
         path = run.plan_path
     if not path.exists():
         raise InputError(f"The plan {path} does not exist. A plan is the plan.json of a run folder, or made by Plan.save.")

@@ -61,14 +61,14 @@ def analyse(options: Namespace) -> None:
     from resect.jobs.analyse import analyse as look
     from resect.report.page.html import write
     from resect.report.terminal import command_output
-    from resect.report.text.analysis_sentences import sentences
 
     given = {name: value for name, value in settings_of(options).items() if name not in ("counts", "corpus")}  # which mean others here
     with progress_bar(options.quiet) as progress:
         found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
     path = write(run)
+    notes = [f"{exhibit.title}: {exhibit.note}" for exhibit in run.exhibits() if exhibit.note]
     where = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
-    emit(options, {"run": str(run.folder), "analyses": found}, lambda: command_output.lines([*sentences(found, run.plan_json()), where]))
+    emit(options, {"run": str(run.folder), "analyses": found}, lambda: command_output.lines([*notes, where]))
 
 
 def export(options: Namespace) -> None:
@@ -121,5 +121,5 @@ def _show_run(folder: Path, options: Namespace) -> None:
 
     run = Run.load(folder)
     write(run)
-    made = {"plan": run.plan_json(), "comparison": run.comparison()} if not run.recipe.record_only else {"counts": str(run.counts_path)}
+    made = {"plan": run.plan_json(), "comparison": run.comparison()} if run.recipe.compares else {"counts": str(run.counts_path)}
     emit(options, {"run": str(folder), **made}, lambda: summary(run))

@@ -5,17 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from resect.core.errors import InputError
-from resect.runs.recipe import METHODS
+from resect.runs.methods import method_names, settings_class
 from resect.runs.run_folder import Run
 
 from .arguments import settings_of
 from .output import check_picture, emit, emit_grid
-
-METHOD_SENTENCES = {
-    "crispr": "Bias neurons (Yang et al. 2024, arXiv:2311.09627): found by attribution, set to 0.",
-    "laser": "Layer-selective rank reduction (Sharma et al. 2024, arXiv:2312.13558): one matrix, or several, replaced by low-rank ones.",
-    "lape": "Units that carry a language (Tang et al. 2024, arXiv:2402.16438): found by how often each language activates them, set to 0.",
-}
 
 
 def anatomy(options: Namespace) -> None:
@@ -44,7 +38,7 @@ def anatomy(options: Namespace) -> None:
     emit(options, found, lambda: command_output.body(found))
 
 
-def what_there_is(options: Namespace) -> None:
+def list_names(options: Namespace) -> None:
     """Tasks, methods or families."""
     if options.what == "tasks":
         from resect.data.tasks.registry import list_tasks
@@ -55,7 +49,8 @@ def what_there_is(options: Namespace) -> None:
 
         found = {name: FAMILIES[name].kind for name in families()}
     else:
-        found = {name: METHOD_SENTENCES[name] for name in METHODS}
+        methods = map(settings_class, method_names())
+        found = {each.name: f"{each.summary} ({each.source})" for each in methods}
 
     from resect.report.terminal import command_output
 
@@ -71,17 +66,28 @@ def table(options: Namespace) -> None:
     for folder in other:  # `runs/*` takes in what lies beside the runs
         warnings.warn(f"{folder} is no run folder, and was left out.", stacklevel=1)
     runs = [Run.load(folder) for folder in options.runs if folder not in other]
-    bare = [run for run in runs if run.recipe.record_only]
+    bare = [run for run in runs if not run.recipe.compares]
     for run in bare:
         warnings.warn(f"{run.folder} only recorded counts, which a table cannot show, and was left out.", stacklevel=1)
     runs = [run for run in runs if run not in bare]
     if not runs:
-        raise InputError("No run is left that measured something: give run folders of crispr, laser or lape.")
+        raise InputError("No run is left that measured something: give finished run folders.")
 
     from resect.report.tables.comparison_grid import table as grid_of
 
     grid = grid_of(runs)
     emit_grid(options, grid.to_json(), grid)
+
+
+def schema(options: Namespace) -> None:
+    """The JSON schema of a file of the run folder, for editors and other programs."""
+    import json
+    import sys
+
+    from resect.runs.schemas.catalogue import json_schema
+
+    json.dump(json_schema(options.what), sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
 
 
 def report(options: Namespace) -> None:

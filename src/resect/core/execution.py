@@ -144,6 +144,11 @@ class Workers:
             self.journal.keep(key, entry)
         return entry
 
+    @property
+    def is_persistent(self) -> bool:
+        """Whether finished work outlives the process."""
+        return not isinstance(self.journal, MemoryJournal)
+
     def silent(self) -> "Workers":
         """The same workers, without progress: for work that is one step of a stage that is reported already."""
         return replace(self, progress=no_progress)

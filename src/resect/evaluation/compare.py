@@ -127,9 +127,22 @@ def compare(
 
     Raises EmptySplit, WrongModel, NotWritable, NotFinite, OutOfMemory.
     """
-    plan.forms_for(model, allow_other_model=allow_other_model)  # before anything is asked
     examples = task.split("test") if examples is None else examples
     questions = Questions(model, task, examples, metric or task.metric, search_prompt=search_prompt)
+    return compare_questions(questions, plan, controls=controls, seed=seed, allow_other_model=allow_other_model, workers=workers)
+
+
+def compare_questions(
+    questions: Questions,
+    plan: Plan,
+    *,
+    controls: Sequence[Plan] = (),
+    seed: int = 0,
+    allow_other_model: bool = False,
+    workers: Workers | None = None,
+) -> AnswerComparison:
+    """The same for questions that are worded already. Parameters and errors as of `compare`."""
+    plan.forms_for(questions.model, allow_other_model=allow_other_model)  # before any question is answered
     answers = partial(questions.answers, allow_other_model=allow_other_model, workers=workers)
     base = answers(Plan(), stage="asking the model as it is")
     edited = base if plan.is_empty else answers(plan, stage="asking the edited model")

@@ -4,7 +4,6 @@ Reads plain values as plan.json and comparison.json hold them, and recipes; meas
 it, and texts that come from data or models are escaped.
 """
 
-import dataclasses
 import importlib.metadata
 import re
 import shlex
@@ -222,7 +221,7 @@ def licence(kept: Mapping[str, Any]) -> str:
 
 def command(recipe: Recipe) -> str:
     """The command line of a recipe, with paths by their last part alone."""
-    return shlex.join(["resect", *dataclasses.replace(recipe, output=None).to_words(without_folders)])
+    return shlex.join(["resect", *recipe.with_settings(output=None).to_words(without_folders)])
 
 
 def _is_text(value: object) -> bool:

@@ -12,10 +12,13 @@ from typing import Any
 
 from resect.core.errors import BadRecipe, InputError, UnknownName
 from resect.core.execution import Progress, Workers, no_progress
+from resect.core.exhibits import replaced
 from resect.data.tasks.task import Task
 from resect.edits.plan import Plan
+from resect.edits.svd_cache import SvdCache
 from resect.evaluation.compare import PARAPHRASE
 from resect.methods.laser.analyses.components import components
+from resect.methods.laser.analyses.exhibits import exhibits
 from resect.methods.laser.analyses.frequency import ENTITY, frequency
 from resect.methods.laser.analyses.growth import growth
 from resect.methods.laser.analyses.loss import loss
@@ -25,19 +28,21 @@ from resect.methods.laser.analyses.sliding import perplexity
 from resect.methods.laser.analyses.spectra import spectra
 from resect.methods.laser.analyses.study import Study
 from resect.methods.laser.analyses.temperature import temperature
-from resect.methods.laser.laser import Laser
+from resect.runs.job_settings import Reads
 from resect.runs.journal import lock
+from resect.runs.methods import as_method
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import ANALYSES as ANALYSES_FILE
 from resect.runs.run_files import LOCK
 from resect.runs.run_folder import Run
 
 from .inputs import task_of, text_name, texts_of, weights_digest
-from .run import method_of, metric_of
-from .session import factors_of, load, state_memory_of
+from .session import load
 
-#: Settings of the run that may be others for its analyses: none changes a result.
-SETTINGS = ("device", "device_map", "trust_remote_code", "state_memory", "cache", "cache_size")
+#: What is said of a text by which a plan was accepted.
+ACCEPTED = ", of which every other passage has accepted the plan"
+#: Settings that change no result, and yet cannot differ from the run's in its analyses; the others of that kind can.
+FIXED = ("output", "engine", "ray_address", "ray_workers")
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,15 @@ def analyse(
     what : names of ANALYSES; none: all that fit the run
     counts, corpus : for "frequency" (see `analyses.frequency`)
     limit : use at most so many examples of the task in all; its splits keep their shares
-    settings : of the recipe, those of SETTINGS only
+    settings : of the recipe, those that change no result
 
     Raises UnknownName for an analysis that there is not; InputError for a run that is not finished or that an analysis does not fit, and
     says why; RunMismatch where the model or the data behind the run has changed, or another process works in its folder; what loading and
     asking raise.
     """
-    if run.recipe.method == "lape":
+    if run.recipe.settings.inputs is Reads.CORPORA:
         raise InputError(
-            "A run of lape makes its own analyses (units by layer, overlap, stability; similarity where it has --parallel sentences): "
-            f"{run.folder / ANALYSES_FILE} and the report hold them."
+            f"A run of {run.recipe.method} on corpora makes its analyses by itself: {run.folder / ANALYSES_FILE} and the report hold them."
         )
     for name in what:
         if name not in ANALYSES:
@@ -105,7 +109,7 @@ def analyse(
     task = _task_of(recipe, limit)
     wanted = _fitting(run, tuple(what), plan, task, has_counts=counts is not None or bool(corpus))
     with _alone(run):
-        run.analyses()  # a damaged file is said before any work
+        run.analyses(), run.exhibits()  # a damaged file is reported before any work
         study = _study(run, recipe, plan, task, progress)
         found = {}
         for name in wanted:
@@ -113,14 +117,15 @@ def analyse(
             limited = {} if limit is None else {"limit": limit}
             found[name] = {**ANALYSES[name].ask(study, **given), **limited}
             run.keep_analyses({**run.analyses(), name: found[name]})
+            run.keep_exhibits(replaced(run.exhibits(), exhibits({name: found[name]}, run.plan_json())))
     return found
 
 
 def obstacle(name: str, run: Run, plan: Plan, task: Task | None, *, has_counts: bool = False) -> str | None:
     """Why an analysis does not fit a run, in a sentence; None where it does."""
     needs = ANALYSES[name]
-    if needs.matrices and run.recipe.method != "laser":
-        return f"{name} is about weight matrices, and a run of {run.recipe.method} reduces none; analyse a run of laser."
+    if needs.matrices and not hasattr(as_method(run.recipe.settings), "study_settings"):
+        return f"{name} is about weight matrices, and a run of {run.recipe.method} reduces none; analyse a run that does."
     if needs.plan and plan.is_empty:
         return (
             f"{name} compares before and after, and the plan of this run is empty: nothing was edited. Without a plan: {_without_plan()}."
@@ -174,43 +179,42 @@ def _plan_of(run: Run) -> Plan:
 
 
 def _recipe_of(run: Run, settings: Mapping[str, Any]) -> Recipe:
+    allowed = [key for key, declared in run.recipe.declarations.items() if not declared.changes_result and key not in FIXED]
     for name in settings:
-        if name not in SETTINGS:
-            raise BadRecipe(f"An analysis asks as the run has asked; {name} cannot be another. What can: {', '.join(SETTINGS)}.")
+        if name not in allowed:
+            raise BadRecipe(f"An analysis has the settings of its run; {name} cannot differ. What can: {', '.join(allowed)}.")
     return run.recipe.with_settings(**settings) if settings else run.recipe
 
 
 def _task_of(recipe: Recipe, limit: int | None) -> Task | None:
-    """The task as the run asked it, whole or limited; None for a run without a task."""
-    if not recipe.task:
+    """The task as the run used it, all of it or limited; None for a run without a task."""
+    if not recipe.get("task"):
         return None
-    task = method_of(recipe).asked(task_of(recipe))
+    task: Task = as_method(recipe.settings).prepare_task(task_of(recipe))
     return task if limit is None else task.limited(limit)
 
 
 def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Progress) -> Study:
     """The model, loaded, and all that the analyses need. Raises RunMismatch where it is not what the run has seen."""
-    model = load(recipe, run)
+    model, method = load(recipe, run), as_method(recipe.settings)
     digests = {"weights": weights_digest(model)}
     if task is not None:
-        digests["data or wording"] = method_of(recipe).asked(task_of(recipe)).digest
+        digests["data or wording"] = method.prepare_task(task_of(recipe)).digest
     run.agree(digests)
     plan.forms_for(model)
-    searched: dict[str, Any] = {}
-    laser = method_of(recipe)
-    if isinstance(laser, Laser):
-        sites = laser.sites_of(model)
-        searched = {"sites": sites, "rhos": laser.rhos, "like": laser.edit(sites[0], 0.0), "state_memory": state_memory_of(recipe)}
+    workers = Workers(journal=run.journal, progress=progress)
+    searched = method.study_settings(model) if hasattr(method, "study_settings") else {}
+    factors = method.svd_cache(model, workers) if hasattr(method, "svd_cache") else SvdCache(model.anatomy)
     return Study(
         model=model,
         plan=plan,
         task=task,
-        metric="accuracy" if task is None else metric_of(method_of(recipe), task),
-        factors=factors_of(recipe, model),
+        metric="accuracy" if task is None else method.metric_for(task),
+        factors=factors,
         texts=texts_of(recipe.text),
-        text_name=text_name(recipe.text) + (", of which every other passage has accepted the plan" if recipe.task_free else ""),
+        text_name=text_name(recipe.text) + (ACCEPTED if recipe.settings.inputs is Reads.TEXT else ""),
         seed=recipe.seed,
-        workers=Workers(journal=run.journal, progress=progress),
+        workers=workers,
         **searched,
     )
 

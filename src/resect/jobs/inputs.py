@@ -1,16 +1,21 @@
-"""What settings point at: the model, the tasks, the plain text. Loads them; asks nothing and keeps nothing."""
+"""What a recipe points at: the model, tasks, plain text, corpora by language. Opens them and refuses what is wrong; computes nothing."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from resect.core.errors import BadRecipe, UnknownName
-from resect.data.tasks.base import Task
+from resect.core.errors import BadRecipe, InputError, UnknownName
+from resect.core.files import read_lines
+from resect.data.corpus import open_corpus, parse_corpus_entries
+from resect.data.corpus_text import CorpusText
+from resect.data.language_id import LanguageFilter, LanguageIdentifier, check_known
 from resect.data.tasks.registry import load_task
-from resect.data.texts import SHIPPED, read_texts, shipped
+from resect.data.tasks.task import Task
+from resect.data.texts import PACKAGED_NAME, packaged_texts, read_texts
 from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
@@ -23,7 +28,7 @@ def model_of(recipe: Recipe) -> LanguageModel:
 
 
 def model_settings(recipe: Recipe) -> dict[str, Any]:
-    """What `load_model` is given for a recipe."""
+    """The arguments of `load_model` for a recipe."""
     return {
         "path": recipe.model,
         "dtype": recipe.dtype,
@@ -37,7 +42,7 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def weights_digest(model: LanguageModel) -> str:
-    """Of every weight that can be read, since a fingerprint at some places would not see a few neurons cut out of a checkpoint."""
+    """A digest of every weight that can be read: a fingerprint at some places would not see a few neurons cut out of a checkpoint."""
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in model.model.named_parameters():
         digest.update(name.encode())
@@ -47,9 +52,12 @@ def weights_digest(model: LanguageModel) -> str:
     return digest.hexdigest()
 
 
+# -- tasks and plain text ------------------------------------------------------------------------------------------------
+
+
 def task_of(recipe: Recipe) -> Task:
-    """The task of a recipe, in the recipe's words. Raises what `load_task` raises."""
-    return task_named(recipe.task, (recipe.task, *recipe.beside), vars(recipe))
+    """The task of a recipe, in the recipe's wording. Raises what `load_task` raises."""
+    return task_named(recipe.task, (recipe.task, *recipe.beside), recipe.values)
 
 
 def task_named(name: str, tasks: Sequence[str], settings: Mapping[str, Any], *, by_name: bool = False) -> Task:
@@ -61,9 +69,9 @@ def task_named(name: str, tasks: Sequence[str], settings: Mapping[str, Any], *, 
     data, template, instructions = (
         given_for(name, tasks, settings.get(key) or (), by_name=by_name) for key in ("data", "template", "instructions")
     )
-    for key, found in (("template", template), ("instructions", instructions)):
-        if len(found) > 1:
-            raise BadRecipe(f"The task {name} has several {key}: {', '.join(found)}. Give one; TASK=FILE says for which task it is.")
+    for key, paths in (("template", template), ("instructions", instructions)):
+        if len(paths) > 1:
+            raise BadRecipe(f"The task {name} has several {key}: {', '.join(paths)}. Give one; TASK=FILE says for which task it is.")
     task = load_task(
         name,
         data=data or None,
@@ -83,38 +91,160 @@ def given_for(task: str, tasks: Sequence[str], given: Sequence[str], *, by_name:
     >>> given_for("bbq", ["bbq", "glue/rte"], ["here", "glue=there"])
     ('here',)
 
-    Raises UnknownName for a TASK that is none of the tasks (and the whole no path either).
+    Raises UnknownName for a TASK that is none of the tasks, where the entry is no path either.
     """
     named, plain = [], []
     for entry in given:
         name, equals, path = entry.partition("=")
-        whose = [each for each in tasks if each == name or each.startswith(f"{name}/")]
-        if equals and not whose and "{" not in entry and not Path(entry).exists():
+        owners = [other for other in tasks if other == name or other.startswith(f"{name}/")]
+        if equals and not owners and "{" not in entry and not Path(entry).exists():
             raise UnknownName("task in front of a path,", name, tasks, f"({entry!r} is no path either.)")
-        if not equals or not whose:
+        if not equals or not owners:
             plain.append(entry)
-        elif task in whose:
+        elif task in owners:
             named.append(path)
     return tuple(named or (() if by_name else plain))
 
 
-def side_effects_of(recipe: Recipe, *, must: bool = False) -> SideEffects:
-    """What a recipe wants beside its comparison. Raises what loading texts and tasks raises."""
+def side_effects_of(recipe: Recipe) -> SideEffects:
+    """What a recipe measures in addition to its comparison. Raises what loading texts and tasks raises."""
+    tasks = (recipe.get("task", ""), *recipe.beside)
     return SideEffects(
-        calibrate=tuple(kind for kind in recipe.calibrate if kind != "none"),  # type: ignore[misc]
-        generation=recipe.generation,
+        calibrate=tuple(kind for kind in recipe.get("calibrate", ()) if kind != "none"),
+        generation=recipe.get("generation", False),
         texts=texts_of(recipe.text),
         text_name=text_name(recipe.text),
-        tasks=tuple(task_named(name, (recipe.task, *recipe.beside), vars(recipe), by_name=True) for name in recipe.beside),
-        must=must,
+        tasks=tuple(task_named(name, tasks, recipe.values, by_name=True) for name in recipe.beside),
     )
 
 
 def texts_of(paths: Sequence[str]) -> tuple[str, ...]:
     """The documents of the files, or those that ship with the package. Raises InputError."""
-    return read_texts(paths) if paths else shipped()
+    return read_texts(paths) if paths else packaged_texts()
 
 
 def text_name(paths: Sequence[str]) -> str:
-    """What people call the texts."""
-    return ", ".join(Path(path).name for path in paths) or SHIPPED
+    """What the texts are called."""
+    return ", ".join(Path(path).name for path in paths) or PACKAGED_NAME
+
+
+# -- corpora by language -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The text of a recipe by language, opened.
+
+    Attributes
+    ----------
+    languages : all of them, in the order in which they were named
+    texts, held_out : by language; `held_out` is empty where nothing is measured
+    questions, suffix : open questions by language, and the text after each
+    parallel : the same sentences in each language
+    purity, held_out_purity : leave out documents in other languages, and count them; None where that is not requested
+    """
+
+    languages: tuple[str, ...]
+    texts: Mapping[str, CorpusText]
+    held_out: Mapping[str, CorpusText]
+    questions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    suffix: Mapping[str, str] = field(default_factory=dict)
+    parallel: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    purity: LanguageFilter | None = None
+    held_out_purity: LanguageFilter | None = None
+
+
+def corpora_of(recipe: Recipe, extra_languages: Sequence[str] = (), *, measured: bool = True) -> Corpora:
+    """The corpora of a recipe, opened as far as can be before a model is loaded.
+
+    extra_languages : languages that the method knows without text
+    measured : whether anything is measured, for which held-out text of two languages or more is needed
+
+    Raises InputError, UnknownName.
+    """
+    corpora, valid = parse_corpus_entries(recipe.corpus, "--corpus"), parse_corpus_entries(recipe.valid, "--valid")
+    languages = tuple(dict.fromkeys((*corpora, *extra_languages)))
+    _check_languages(languages, corpora, valid, measured=measured)
+    if recipe.purity:
+        check_known(languages)
+    purity, held_out_purity = (
+        (LanguageFilter(LanguageIdentifier()), LanguageFilter(LanguageIdentifier())) if recipe.purity else (None, None)
+    )
+    texts, held_out = {}, {}
+    for name in languages:
+        hashes: set[int] = set()
+        if name in corpora:
+            part = open_corpus(corpora[name], part="all" if name in valid else "train")
+            texts[name] = CorpusText(name, part, recipe.limit, purity, hashes)
+        if measured:
+            other = open_corpus(valid[name]) if name in valid else open_corpus(corpora[name], part="held-out")
+            held_out[name] = CorpusText(name, other, recipe.limit, held_out_purity, hashes, is_held_out=True)
+    return Corpora(
+        languages=languages,
+        texts=texts,
+        held_out=held_out,
+        questions=_files_by_language(recipe.questions, "--questions", languages, lambda path: _lines(path, recipe.limit)),
+        suffix=_suffixes(recipe.suffix, languages),
+        parallel=_parallel(recipe.parallel, languages, recipe.limit),
+        purity=purity,
+        held_out_purity=held_out_purity,
+    )
+
+
+def _check_languages(languages: tuple[str, ...], corpora: Mapping[str, str], valid: Mapping[str, str], *, measured: bool) -> None:
+    if len({name.lower() for name in languages}) < len(languages):
+        raise InputError(f"The languages {', '.join(languages)} differ only in capitals somewhere; give each language one code.")
+    for name in valid:
+        if name not in languages:
+            raise InputError(f"There is held-out text of {name} (--valid), but no other text of it: give --corpus {name}=PATH too.")
+    if not measured:
+        return
+    if len(languages) < 2:
+        raise InputError(
+            f"There is text of one language only ({', '.join(languages) or 'none'}). What is specific to a language shows only in "
+            "comparison with others (the entropy over one language is undefined): give two or more, or --record-only to count now and "
+            "merge later."
+        )
+    lacking = [name for name in languages if name not in valid and name not in corpora]
+    if lacking:
+        raise InputError(f"Of {', '.join(lacking)} there is no held-out text to measure on: give --valid {lacking[0]}=PATH.")
+
+
+def _files_by_language(
+    entries: Sequence[str], flag: str, languages: tuple[str, ...], read: Callable[[str], tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    paths = parse_corpus_entries(tuple(entries), flag)
+    other = [name for name in paths if name not in languages]
+    if other:
+        raise InputError(f"{flag} names {', '.join(other)}, of which there is no text; the languages are {', '.join(languages)}.")
+    return {name: read(path) for name, path in paths.items()}
+
+
+def _lines(path: str, limit: int | None = None) -> tuple[str, ...]:
+    lines = tuple(line.strip() for line in read_lines(Path(path)) if line.strip())[:limit]
+    if not lines:
+        raise InputError(f"{path} holds no line of text.")
+    return lines
+
+
+def _parallel(entries: Sequence[str], languages: tuple[str, ...], limit: int | None) -> dict[str, tuple[str, ...]]:
+    """The sentences of every language, without those lines that are empty in some language."""
+    lines = _files_by_language(entries, "--parallel", languages, lambda path: tuple(line.strip() for line in read_lines(Path(path))))
+    counts = {name: len(sentences) for name, sentences in lines.items()}
+    if len(lines) == 1 or len(set(counts.values())) > 1:
+        numbers = ", ".join(f"{name} {number}" for name, number in counts.items())
+        raise InputError(f"--parallel needs the same sentences in two languages or more, line by line; there are {numbers} lines.")
+    rows = [row for row in zip(*lines.values(), strict=True) if all(row)][:limit]
+    return {name: tuple(row[place] for row in rows) for place, name in enumerate(lines)}
+
+
+def _suffixes(entries: Iterable[str], languages: tuple[str, ...]) -> dict[str, str]:
+    """The text after a question, by language; a text without a language is for all those that have none of their own."""
+    by_name: dict[str, str] = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        if equals and name in languages:
+            by_name[name] = text
+        else:
+            by_name = {**dict.fromkeys(languages, entry), **by_name}
+    return {name: by_name.get(name, "") for name in languages}

@@ -1,4 +1,4 @@
-"""A job's workplace: the loaded model, batch sizes that outlive a kill, decompositions, and what is noted of all that.
+"""What a job works with: the loaded model, batch sizes that outlive a kill, the engine, and the circumstances that are recorded.
 
 Knows recipes and run folders; knows no method and no job.
 """
@@ -17,7 +17,6 @@ import torch
 from resect.core.comparison import Comparison
 from resect.core.execution import Engine, Journal, LocalEngine, Progress, no_progress
 from resect.edits.plan import Plan
-from resect.edits.svd_cache import SvdCache, default_folder
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
@@ -25,9 +24,6 @@ from resect.runs.run_files import BATCH_SIZES
 from resect.runs.run_folder import Run
 
 from .inputs import model_of, model_settings
-
-#: Random plans behind the control of a report.
-CONTROL_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -77,17 +73,6 @@ def open_engine(recipe: Recipe, model: LanguageModel, progress: Progress = no_pr
 def _absolute(path: str) -> str:
     """A folder of this machine with its whole path, since a worker may stand in another one; a Hub id as it is."""
     return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def factors_of(recipe: Recipe, model: LanguageModel) -> SvdCache:
-    """Where a job's decompositions come from, and are kept."""
-    folder = default_folder() if recipe.cache is None else Path(recipe.cache)
-    return SvdCache(model.anatomy, folder=folder, limit=int(recipe.cache_size * 2**30))
-
-
-def state_memory_of(recipe: Recipe) -> int | None:
-    """Bytes of hidden states that may be held; None: as the sweep thinks right."""
-    return None if recipe.state_memory is None else int(recipe.state_memory * 2**30)
 
 
 def circumstances(model: LanguageModel) -> dict[str, Any]:

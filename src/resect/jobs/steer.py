@@ -19,7 +19,15 @@ from resect.core.files import read_json
 from resect.data.language_id import LETTERS, check_known
 from resect.edits.neurons import NeuronEdit
 from resect.edits.plan import Plan
-from resect.evaluation.answer_ratings import RatedAnswers, Rates, Tells, digest_of, likeliest, rate, rated
+from resect.evaluation.answer_ratings import (
+    AnswerRater,
+    RatedAnswers,
+    TextIdentifier,
+    default_identifier,
+    digest_of,
+    rate_answers,
+    rated_answers,
+)
 from resect.evaluation.open_ended import NEW_TOKENS, ask, check, fitting
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.steering import steering_plan, strength_of
@@ -49,8 +57,8 @@ def steer(
     *,
     new_tokens: int | None = None,
     template: str | None = None,
-    identifier: Tells | Literal["auto"] | None = "auto",
-    judge: Rates | None = None,
+    identifier: TextIdentifier | Literal["auto"] | None = "auto",
+    judge: AnswerRater | None = None,
     allow_other_model: bool = False,
     progress: Progress = no_progress,
 ) -> list[dict[str, Any]]:
@@ -103,9 +111,12 @@ def steer(
 
 def _read(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Counts, dict[str, Neurons]]:
     """A run's counts and each language's units, of this very model unless others are allowed; then they have no identity."""
-    if run.recipe.method != "lape":
-        raise InputError(f"The run in {run.folder} is of {run.recipe.method}; the units of languages are in a run of `resect lape`.")
-    counts, plans = Counts.load(run.counts_path), run.plans()
+    plans = run.plans()
+    if not run.counts_path.exists():
+        raise InputError(
+            f"The run in {run.folder} (of {run.recipe.method}) has no counts of activations by language; `resect lape` records them."
+        )
+    counts = Counts.load(run.counts_path)
     if not plans:
         raise InputError(f"The run in {run.folder} has counts, but no plans of languages: it only recorded, or is not finished.")
     if allow_other_model:
@@ -161,16 +172,16 @@ def _length(model: LanguageModel, prompts: Collection[Sequence[str]], wanted: in
     return min(rooms)
 
 
-def _identifiers(languages: Iterable[str], given: Tells | Literal["auto"] | None) -> dict[str, Tells | None]:
+def _identifiers(languages: Iterable[str], given: TextIdentifier | Literal["auto"] | None) -> dict[str, TextIdentifier | None]:
     """Who tells each language; None, with a warning, where lingua is not there or does not know it."""
-    found: dict[str, Tells | None] = {}
-    lingua: Tells | None = None
+    found: dict[str, TextIdentifier | None] = {}
+    lingua: TextIdentifier | None = None
     for language in languages:
         found[language] = None if given == "auto" else given
         if given == "auto":
             try:
                 check_known([language])
-                found[language] = lingua = lingua or likeliest()
+                found[language] = lingua = lingua or default_identifier()
             except InputError as error:
                 warnings.warn(f"The language accuracy of {language} is not measured: {error}", stacklevel=3)
     return found
@@ -182,8 +193,8 @@ def _steered(
     prompts: Sequence[str],
     settings: Mapping[str, Any],
     template: str | None,
-    identifier: Tells | None,
-    judge: Rates | None,
+    identifier: TextIdentifier | None,
+    judge: AnswerRater | None,
     new_tokens: int,
     workers: Workers,
 ) -> dict[str, Any]:
@@ -196,8 +207,8 @@ def _steered(
         ask(model, own, worded, new_tokens=new_tokens, stage=f"answering, steered to {to}", workers=workers),
     ]
     asked = [[(prompt, text, asked_in) for prompt, text in zip(prompts, said, strict=True)] for said in texts]
-    quality = rate(judge, asked[0] + asked[1], workers=workers)
-    before, after = (rated(said, identifier, [quality[each] for each in of]) for said, of in zip(texts, asked, strict=True))
+    quality = rate_answers(judge, asked[0] + asked[1], workers=workers)
+    before, after = (rated_answers(said, identifier, [quality[each] for each in of]) for said, of in zip(texts, asked, strict=True))
     return {
         "n": len(prompts),
         "new_tokens": new_tokens,
@@ -205,14 +216,14 @@ def _steered(
         "language_accuracy": None if identifier is None else _accuracy(before, after, to),
         "quality": None if judge is None else {"before": before.mean_quality, "after": after.mean_quality},
         "empty": {"before": before.empty, "after": after.empty},
-        "untold": None if identifier is None else {"before": before.untold, "after": after.untold},
+        "untold": None if identifier is None else {"before": before.unidentified, "after": after.unidentified},
         "plan": own.to_json(),
         "answers": [_answer(place, prompt, before, after, judge is not None) for place, prompt in enumerate(worded)],
     }
 
 
 def _accuracy(before: RatedAnswers, after: RatedAnswers, to: str) -> dict[str, Any]:
-    base, edited = (np.array(each.said_in(to)) for each in (before, after))
+    base, edited = (np.array(each.matches_language(to)) for each in (before, after))
     found = difference(base, edited, [str(place) for place in range(len(base))])
     can_say = len(base) >= FEWEST and found.fixed + found.broken > 0
     return {
@@ -231,7 +242,7 @@ def _answer(place: int, prompt: str, before: RatedAnswers, after: RatedAnswers, 
         "prompt": prompt,
         "before": before.texts[place],
         "after": after.texts[place],
-        "identified": {"before": before.identified[place], "after": after.identified[place]},
+        "identified": {"before": before.languages[place], "after": after.languages[place]},
         "quality": quality if is_judged else None,
     }
 

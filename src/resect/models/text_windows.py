@@ -12,11 +12,28 @@ Knows token ids; knows no model and no text.
 
 from collections.abc import Collection, Iterable, Iterator
 
+from resect.core.errors import InputError
+
 from .encoding import Ids, Tokens
 from .families import Kind
 
-#: Tokens of a window where the model's context is not shorter.
-WINDOW = 512
+#: Tokens of a window where the model's context is not shorter; and the longest window where whole contexts are read.
+WINDOW, LONGEST_WINDOW = 512, 4096
+
+
+def full_window(context: int | None, kind: Kind, window: int | None = None) -> int:
+    """Tokens of one forward pass where documents are joined: `window`, or by default the context, at most 4,096 (512 where it is unlimited).
+
+    An encoder-decoder reads half of them with its encoder, half with its decoder; its default is even.
+    Raises InputError for fewer than 2, or more than the context.
+    """
+    if window is None:
+        usual = min(context or WINDOW, LONGEST_WINDOW)
+        return usual - usual % 2 if kind == "encoder-decoder" else usual
+    if window < 2 or (context is not None and window > context):
+        allowed = "2 or more" if context is None else f"2 to {context:,}, this model's context"
+        raise InputError(f"A window of {window:,} tokens is not possible; allowed are {allowed}. Give another --window, or leave it out.")
+    return window
 
 
 def scored_rows(documents: Iterable[Ids], window: int, kind: Kind, mask: int | None, special: Collection[int]) -> Iterator[Tokens]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from resect.core.errors import InputError, NotFinite, RunMismatch, StorageFailure
-from resect.core.files import read_arrays, write_arrays, write_text
 from resect.core.execution import Entry, Journal
+from resect.core.files import read_arrays, write_arrays, write_text
 
 if sys.platform != "win32":  # there, two processes in one folder are not noticed
     import fcntl

@@ -128,7 +128,7 @@ class RunFiles:
     @property
     def is_finished(self) -> bool:
         """Whether the job came to its end."""
-        if self.recipe.record_only:
+        if not self.recipe.compares:
             return (self.folder / COUNTS).exists()
         return (self.folder / PLAN).exists() and (self.folder / COMPARISON).exists()
 

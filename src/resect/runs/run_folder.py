@@ -13,11 +13,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .run_files import COMPARISON, COUNTS, ENVIRONMENT, EXAMPLES, FILES, INPUTS, JOURNAL, LOCK, MATRIX, NO_WORK, PACKAGES, PART, PLAN, PLANS, RECIPE, SCORES, STEERED, TRIALS, RunFiles
 from resect.core.errors import InputError, RunMismatch, StorageFailure
 from resect.core.files import write_json
+
 from .journal import FolderJournal, is_torn, lock, sweep
 from .recipe import Recipe
+from .run_files import (
+    COMPARISON,
+    COUNTS,
+    ENVIRONMENT,
+    EXAMPLES,
+    FILES,
+    INPUTS,
+    JOURNAL,
+    LOCK,
+    MATRIX,
+    NO_WORK,
+    PACKAGES,
+    PART,
+    PLAN,
+    PLANS,
+    RECIPE,
+    SCORES,
+    STEERED,
+    TRIALS,
+    RunFiles,
+)
 
 _ELSEWHERE = "choose another folder with --output, or start this one anew with --fresh."
 

@@ -15,18 +15,18 @@ from resect.data.tasks.task import Example, Task
 SPLIT_SEED, DRAW_SEED, DEV_SHARE = 0, 2026, 0.1
 
 
-def is_official(task: Task) -> bool:
+def has_authors_task(task: Task) -> bool:
     """Whether the authors' prompt and split exist for this task: built-in tasks only, a task of one's own keeps its own."""
     return task.official_template is not None
 
 
 def official_task(task: Task) -> Task:
-    """A built-in task in the authors' wording and split: dev is *select*, the rest *test*. Another task as it is.
+    """A built-in task in the authors' wording and split: dev is *select*, the rest *test*. Another task, or one that is prepared, as it is.
 
     Their split tears stories apart. Here the part of a story that lies in dev counts as a group of its own, so that intervals on *test*
     still resample whole stories.
     """
-    if task.official_template is None:
+    if task.official_template is None or task.is_in_authors_split:
         return task
     total = len(task.examples)
     dev = set(np.random.RandomState(SPLIT_SEED).choice(total, int(DEV_SHARE * total), replace=False).tolist())

@@ -1,77 +1,203 @@
 """LAPE: the feed-forward units that carry one language or a few, by the entropy of how often each language activates them.
 
-Settings, and the verbs record and select; what is done with the units (switched off, steered) is not known here.
+Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). The search records, selects, and gives for each language the plan that
+deactivates its units. Knows no run folder and no terminal.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property, reduce
+from itertools import islice
+from operator import add
+from typing import Any
 
 from resect.core.address import Neurons, Site
-from resect.core.errors import InputError, UnknownName
+from resect.core.errors import InputError
 from resect.core.execution import Workers
 from resect.core.scores import Scores
+from resect.data.corpus_text import CorpusText
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
+from resect.evaluation.deactivation import HeldOutText
+from resect.methods.base import CorpusInputs, Forecast, Found, Inputs, Method, seconds_of
 from resect.models.language_model import LanguageModel
+from resect.models.text_windows import full_window
 
-from .activation_counter import sites_of
+from .activation_counter import count, sites_of
+from .authors_files import read_lape_counts
 from .counts import Counts
 from .entropy_selection import SelectedUnits, at_random, by_entropy, most_active, specificity, steadiness
-from .parameter_variation import ParameterChanges
+from .exhibits import exhibits
+from .parameter_variation import ParameterChanges, parameter_changes
+from .recorded_elsewhere import checkpoints_by_language, load_counts, split_entries
 from .recording import Recording, record
+from .sentence_similarity import check as check_parallel
+from .sentence_similarity import similarity
+from .settings import LapeSettings
+from .unit_sets import stability, unit_overlap, units_by_layer
 
-Selector = Literal["lape", "lap", "lave", "pv", "random"]
-#: What each selector goes by.
-SELECTORS: Mapping[str, str] = {
-    "lape": "the entropy of activation probabilities over languages",
-    "lap": "activation at more than 95 % of a language's tokens",
-    "lave": "the entropy of mean activation values over languages",
-    "pv": "how little a unit changes under one language's tuning, and how much under others'",
-    "random": "nothing: units at random, as many as LAPE takes",
-}
+#: Where the counts are stored in a run folder.
+COUNTS_FILE = "counts.safetensors"
+#: The text of one language may be so many times as much as that of another before a note says so.
+UNEVEN = 2.0
+#: Documents from which the length of a text is estimated, and windows of the batch that is timed.
+BEGINNING, TIMED = 300, 8
 
 
 @dataclass(frozen=True)
-class Lape:
-    """The units that are specific to languages.
+class Lape(LapeSettings, Method):
+    """LAPE with its settings.
 
     Parameters
     ----------
-    fraction : the share of all units that is taken, in [0, 1]
-    quantile : the rank, as a share of all probabilities, of the bar that a language must exceed to have a unit, in [0, 1]
-    selector : lape, or what it is compared with: lave and pv take the same share by another value; lap and random take for each language
-        as many units as LAPE does
-    window : tokens that are read at once; None: the model's context, at most 4,096
-    tokens : at most so many of each language; None: all there are
-    until_stable : stop once the selected set no longer moves; see `recording.record`
+    fraction : the share of all units that is selected, in [0, 1]
+    quantile : the threshold that a language must exceed to have a unit, as a quantile of all probabilities, in [0, 1]
+    selector : lape, or what it is compared with: lave and pv select the same share by another value; lap and random select for each
+        language as many units as LAPE does
+    window : tokens of one forward pass; None: the model's context, at most 4,096
+    tokens : at most so many of each language; None: all
+    until_stable : stop once the selected set no longer changes; see `recording.record`
+    counts : files of counts that were recorded elsewhere, to be added
+    checkpoint : "LANG=PATH", the model tuned on each language alone, for pv
+    record_only : a search only records counts
     seed : of the random selector
 
-    Raises InputError. Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: nothing for lape;
-    what it leaves open of lap, lave and pv is told in `specificity`.
+    Raises InputError. Differs from the source in: nothing for lape; what it leaves open of lap, lave and pv is stated in `specificity`.
     """
 
-    fraction: float = 0.01
-    quantile: float = 0.95
-    selector: Selector = "lape"
-    window: int | None = None
-    tokens: int | None = None
-    until_stable: bool = False
-    seed: int = 0
+    # -- the search -------------------------------------------------------------------------------------------------------
 
-    #: LAP: the share of a language's tokens at more than which a unit is active.
-    always = 0.95
+    def extra_languages(self) -> tuple[str, ...]:
+        """The languages of counts that were recorded elsewhere. Raises InputError for files that hold none."""
+        return (*(name for counts in self._loaded for name in counts.languages), *self._published)
 
-    def __post_init__(self) -> None:
-        if self.selector not in SELECTORS:
-            raise UnknownName("selector", self.selector, SELECTORS)
-        for name in ("fraction", "quantile"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1.")
-        for name, least in (("window", 2), ("tokens", 1)):
-            given = getattr(self, name)
-            if given is not None and given < least:
-                raise InputError(f"{name} is {given}; it must be at least {least}.")
+    @cached_property
+    def _loaded(self) -> tuple[Counts, ...]:
+        return load_counts(split_entries(self.counts)[0])
+
+    @cached_property
+    def _published(self) -> dict[str, str]:
+        return split_entries(self.counts)[1]
+
+    def _counts_recorded_elsewhere(self, model: LanguageModel) -> list[Counts]:
+        """Raises InputError, WrongModel where they are of another model."""
+        counts = [*self._loaded, *([read_lape_counts(self._published, model)] if self._published else [])]
+        for each in counts:
+            each.check(model)
+        return counts
+
+    def check_inputs(self, inputs: Inputs) -> None:
+        """Raises InputError for checkpoints that do not go with the languages."""
+        if isinstance(inputs, CorpusInputs):
+            checkpoints_by_language(self.checkpoint, inputs.languages)
+
+    def check(self, model: LanguageModel, inputs: CorpusInputs) -> None:
+        """Raises InputError, WrongModel, PromptTooLong for what the search could not use."""
+        self.sites_of(model)
+        if self.selector == "lave" and any(counts.sums is None for counts in self._counts_recorded_elsewhere(model)):
+            raise InputError(
+                "The selector lave goes by mean values, and some of the counts that are given hold no sums of activations (published ones "
+                "have none): record those anew, or choose another --selector."
+            )
+        if inputs.parallel:
+            check_parallel(model, inputs.parallel)
+        full_window(model.context, model.kind, self.window)
+
+    def search(self, model: LanguageModel, inputs: CorpusInputs, workers: Workers | None = None) -> Found:
+        """Record (or add what was recorded elsewhere), select, and give for each language the plan that sets its units to 0.
+
+        Raises InputError, WrongModel; NotFinite, OutOfMemory, StorageFailure.
+        """
+        workers = workers or Workers()
+        checkpoints = checkpoints_by_language(self.checkpoint, inputs.languages)
+        changes = parameter_changes(model, checkpoints, workers=workers) if checkpoints else None  # a wrong checkpoint is refused here
+        recording = self.recording(model, inputs.texts, workers) if inputs.texts else None
+        parts = [*([] if recording is None else [recording.counts]), *self._counts_recorded_elsewhere(model)]
+        counts = reduce(add, parts).of(inputs.languages)
+        digests = {} if recording is None else {f"text of {name}": digest for name, digest in recording.digests.items()}
+        notes, stored = tuple(self._notes(counts, recording)), {COUNTS_FILE: counts}
+        if self.record_only:
+            return Found({}, notes=notes, artifacts=stored, digests=digests)
+        units = self.select(counts, changes)
+        analyses = self._analyses(model, inputs, counts, recording, units, workers)
+        return Found(
+            self.plans(units, model),
+            scores=self.scores(counts, changes),
+            notes=notes,
+            artifacts=stored,
+            analyses=analyses,
+            exhibits=exhibits(analyses),
+            digests=digests,
+            label=self.selector,
+        )
+
+    def _analyses(
+        self,
+        model: LanguageModel,
+        inputs: CorpusInputs,
+        counts: Counts,
+        recording: Recording | None,
+        units: Mapping[str, Neurons],
+        workers: Workers,
+    ) -> dict[str, Any]:
+        """Where the units are, how languages share them, how stable the selection is, and how similar hidden states of languages are."""
+        widths = [array.shape[1] for array in counts.active.values()]
+        analyses: dict[str, Any] = {"layers": units_by_layer(units, counts.sites, widths), "overlap": unit_overlap(units)}
+        if recording is not None and recording.steps:
+            halves = recording.halves
+            selected = None if halves is None or self.selector == "pv" else (self.select(halves[0]), self.select(halves[1]))
+            tokens = None if halves is None else (halves[0].tokens, halves[1].tokens)
+            analyses["stability"] = stability(recording.steps, selected, tokens)
+        if inputs.parallel:
+            analyses["similarity"] = similarity(model, inputs.parallel, workers=workers)
+        return analyses
+
+    def _notes(self, counts: Counts, recording: Recording | None) -> list[str]:
+        numbers = ", ".join(f"{name} {number:,}" for name, number in zip(counts.languages, counts.tokens, strict=True))
+        notes = [f"Tokens that were counted: {numbers}."]
+        if self.counts:
+            notes.append("Whether held-out text is among what the given counts were recorded on (--counts) is not known.")
+        if recording is None:
+            return notes
+        notes += recording.notes
+        tokens = dict(zip(recording.counts.languages, recording.counts.tokens, strict=True))
+        most, least = max(tokens, key=tokens.__getitem__), min(tokens, key=tokens.__getitem__)
+        if tokens[most] > UNEVEN * tokens[least]:
+            notes.append(
+                f"There is {tokens[most] / tokens[least]:.1f} times as much text of {most} as of {least}; with --tokens {tokens[least]} "
+                "the same number of tokens of each language would be read."
+            )
+        return notes
+
+    def forecast(self, model: LanguageModel, inputs: CorpusInputs, seconds_per_answer: float) -> Forecast:
+        """One batch is counted, and the lengths of the texts are estimated from their beginnings."""
+        sites, sentences, seconds = self.sites_of(model), [], 0.0
+        lengths = {name: self._length(model, text) for name, text in inputs.texts.items()}
+        if lengths:
+            window = full_window(model.context, model.kind, self.window)
+            name, text = next(iter(inputs.texts.items()))
+            sample = HeldOutText.of(model, name, text, window, TIMED * window)
+            total, unknown = sum(length or 0 for length in lengths.values()), [name for name, length in lengths.items() if length is None]
+            seconds = total * seconds_of(lambda: count(model, sample.windows, TIMED)) / sample.windows.size
+            rest = f" (how much text of {', '.join(unknown)} there is, is not known, and not included)." if unknown else "."
+            sentences.append(
+                f"Count activations at {len(sites)} layers over about {total:,} tokens of {', '.join(lengths)}, in windows of "
+                f"{window:,}{rest}"
+            )
+        if not self.record_only:
+            sentences.append(f"Select {100 * self.fraction:g} % of {sum(map(model.anatomy.width, sites)):,} units.")
+        return Forecast(tuple(sentences), seconds)
+
+    def _length(self, model: LanguageModel, text: CorpusText) -> int | None:
+        """About how many tokens of a text are counted, from its beginning; None where its length is not known."""
+        tokens, share = 0, None
+        for document in islice(text, BEGINNING):
+            tokens += len(model.encoder.document_ids([document])[0])
+            share = text.share()
+        length = round(tokens / share) if share else None
+        return self.tokens if length is None else min(length, self.tokens or length)
+
+    # -- what it consists of ----------------------------------------------------------------------------------------------
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """Where activations are seen. Raises InputError for a model whose feed-forward blocks have none."""

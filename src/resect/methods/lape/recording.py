@@ -19,7 +19,7 @@ from resect.core.errors import InputError
 from resect.core.execution import Progress, Workers, journal_key
 from resect.models.fingerprint import ModelIdentity
 from resect.models.language_model import LanguageModel
-from resect.models.text_windows import WINDOW
+from resect.models.text_windows import full_window
 
 from .activation_counter import WindowCounts, count, sites_of
 from .counts import Counts
@@ -28,8 +28,6 @@ from .stability import Select, StabilityTracker
 from .text_shards import SHARD_TOKENS, LanguageText, TextShard
 
 STAGE = "recording"
-#: The longest window if none is asked for.
-LONGEST_WINDOW = 4096
 REREADING = "finding where the texts were left"
 
 
@@ -57,22 +55,6 @@ class Recording:
     stable: bool
     digests: Mapping[str, str]
     notes: tuple[str, ...]
-
-
-def window_of(model: LanguageModel, window: int | None = None) -> int:
-    """How many tokens are read at once: `window`, or by default the model's context, at most 4,096 (512 where it knows no end).
-
-    An encoder-decoder reads half of them with its encoder, half with its decoder; its default is even.
-    Raises InputError for fewer than 2, or more than the context.
-    """
-    limit = model.context
-    if window is None:
-        usual = min(limit or WINDOW, LONGEST_WINDOW)
-        return usual - usual % 2 if model.kind == "encoder-decoder" else usual
-    if window < 2 or (limit is not None and window > limit):
-        allowed = "2 or more" if limit is None else f"2 to {limit:,}, this model's context"
-        raise InputError(f"A window of {window:,} tokens is not possible; allowed are {allowed}. Give another --window, or leave it out.")
-    return window
 
 
 def record(
@@ -114,7 +96,7 @@ def record(
         raise InputError("There is no language to record: give each its text.")
     if until_stable and select is None:
         raise InputError("until_stable watches the selected set, so it needs `select`; give one, or leave until_stable out.")
-    window, workers = window_of(model, window), workers or Workers()
+    window, workers = full_window(model.context, model.kind, window), workers or Workers()
     settings = f"{window}/{tokens}/{until_stable}/{shard_tokens}"
     read = [LanguageText(name, texts[name], model.encoder, window, tokens, shard_tokens) for name in texts]
     units = sum(map(model.anatomy.width, sites_of(model)))

@@ -1,16 +1,15 @@
-"""LASER without a task: drop what looks like noise in a matrix' spectrum, wherever plain text does not mind.
+"""The choice of LASER without a task: drop what looks like noise in a matrix' spectrum, wherever the perplexity of plain text allows it.
 
-One setting for all tasks. In every matrix the components above the noise edge of its spectrum stay (`noise_edge`); a matrix is left so
-reduced if plain text stays as probable as is wanted. Knows no task, no file and no terminal.
+In every matrix the components above the noise edge of its spectrum stay (`marchenko_pastur`); a matrix stays reduced if plain text remains
+as probable as is required. One setting for all tasks. Source: ours; LASER (arXiv:2312.13558) chooses by a task. Knows no task and no file.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from resect.core.address import Site
-from resect.core.errors import InputError
 from resect.core.execution import Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
@@ -21,84 +20,63 @@ from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 from resect.search.elimination import GreedyComposition, Threshold
 
-from .candidate_matrices import reducible
 from .marchenko_pastur import kept_rank, noise_edge
 
+STAGE = "reducing to the noise edge"
 
-@dataclass(frozen=True)
-class Denoising:
-    """The settings of the task-free choice.
+
+def denoise(
+    model: LanguageModel,
+    passages: Passages,
+    sites: Sequence[Site],
+    rise: float,
+    factors: SvdCache,
+    state_memory: int | None,
+    workers: Workers,
+) -> Found:
+    """Reduce one matrix after the other, from the last layer down, to what is above its noise edge; keep it while the text allows.
 
     Parameters
     ----------
-    sites : globs of matrices; empty: the first and the last matrix of every feed-forward block
+    passages : plain text that decides; report on other text
     rise : the share by which the perplexity of the text may rise in all, 0.01 is 1 %
+    state_memory : bytes of hidden states that may be cached; None: a quarter of what is free
 
-    Raises InputError for a negative rise.
-    Source: ours; the edge of noise as in `noise_edge`. LASER (arXiv:2312.13558) chooses by a task.
+    Raises NotFinite, NotWritable, OutOfMemory.
     """
+    sites = sorted(sites, key=lambda site: (site.stack == "encoder", -site.layer))
+    scorer = CandidateScorer(passages, factors, state_memory=state_memory, purpose="text", workers=workers)
+    # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
+    threshold = Threshold(scorer.base_total - passages.allowance(rise))
+    candidate = cache(lambda number: _candidate(model, sites[number], factors))
+    composition = GreedyComposition(
+        scorer, lambda number: [edit for edit in candidate(number)[:1] if edit], len(sites), scorer.start, threshold, rises=False
+    )
+    lines = list[dict[str, Any]]()
+    workers.progress(STAGE, 0, len(sites))
+    for number, steps in enumerate(composition.steps()):
+        line: dict[str, Any] = {"site": str(sites[number]), **candidate(number)[1]}
+        line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
+        for _, score, is_kept in steps:
+            line |= {"score": passages.perplexity(-score.total) if score.complete else None, "examples": score.asked}
+            line |= {"complete": score.complete, "seconds": score.seconds, "kept": is_kept}
+        lines.append(line)
+        workers.progress(STAGE, number + 1, len(sites))
+    kept = tuple(composition.kept)
+    notes = () if kept else ("No matrix could be reduced to its noise edge without the text becoming too improbable: the plan is empty.",)
+    plan = Plan(kept).for_model(model) if kept else Plan()
+    return Found.one(plan, trials=tuple(lines), notes=notes, facts={"rise": rise})
 
-    sites: str | tuple[str, ...] = ()
-    rise: float = 0.01
 
-    def __post_init__(self) -> None:
-        if not self.rise >= 0:
-            raise InputError(f"The perplexity may rise by a share from 0 on, not {self.rise}.")
-
-    def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
-        """The matrices that are looked at. Raises BadAddress, NotWritable."""
-        return reducible(self.sites, model)
-
-    def search(
-        self,
-        model: LanguageModel,
-        passages: Passages,
-        workers: Workers | None = None,
-        *,
-        factors: SvdCache | None = None,
-        state_memory: int | None = None,
-    ) -> Found:
-        """Reduce one matrix after the other, from the last layer down, to what stands above its noise edge; keep it while the text allows.
-
-        passages : plain text by which is accepted; report on other text
-        Raises BadAddress, NotFinite, NotWritable, OutOfMemory.
-        """
-        factors, workers = factors or SvdCache(model.anatomy), workers or Workers()
-        sites = sorted(self.sites_of(model), key=lambda site: (site.stack == "encoder", -site.layer))
-        sweep = CandidateScorer(passages, factors, state_memory=state_memory, purpose="text", workers=workers)
-        # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
-        floor = sweep.base_total - passages.allowance(self.rise)
-        lines, stage = list[dict[str, Any]](), "reducing to the edge of noise"
-        found = cache(lambda number: self._candidate(model, sites[number], factors))
-        climb = GreedyComposition(
-            sweep, lambda number: [edit for edit in found(number)[:1] if edit], len(sites), sweep.start, Threshold(floor), rises=False
-        )
-        workers.progress(stage, 0, len(sites))
-        for number, steps in enumerate(climb.steps()):
-            line: dict[str, Any] = {"site": str(sites[number]), **found(number)[1]}
-            line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
-            for _, tally, is_kept in steps:
-                line |= {"score": passages.perplexity(-tally.total) if tally.complete else None, "examples": tally.asked}
-                line |= {"complete": tally.complete, "seconds": tally.seconds, "kept": is_kept}
-            lines.append(line)
-            workers.progress(stage, number + 1, len(sites))
-        notes = (
-            ()
-            if climb.kept
-            else ("No matrix could be reduced to the edge of noise without the text becoming too improbable: the plan is empty.",)
-        )
-        plan = Plan(tuple(climb.kept)).for_model(model) if climb.kept else Plan()
-        return Found(plan, None, tuple(lines), notes, {"rise": self.rise})
-
-    def _candidate(self, model: LanguageModel, site: Site, factors: SvdCache) -> tuple[ReduceRank | None, dict[str, Any]]:
-        """The reduction of a matrix to what stands above noise; None where all of it does."""
-        shape, values = model.anatomy.shape(site), factors.values(site)
-        rank = kept_rank(values, shape)
-        told = {"rank": rank, "noise_edge": noise_edge(values, shape)}
-        if rank >= min(shape):
-            return None, {**told, "rho": None}
-        edit = ReduceRank(site, rho_for(rank, min(shape)))
-        return edit, {**told, "rho": edit.rho}
+def _candidate(model: LanguageModel, site: Site, factors: SvdCache) -> tuple[ReduceRank | None, dict[str, Any]]:
+    """The reduction of a matrix to what is above the noise edge; None where all of it is."""
+    shape, values = model.anatomy.shape(site), factors.values(site)
+    rank = kept_rank(values, shape)
+    facts = {"rank": rank, "noise_edge": noise_edge(values, shape)}
+    if rank >= min(shape):
+        return None, {**facts, "rho": None}
+    edit = ReduceRank(site, rho_for(rank, min(shape)))
+    return edit, {**facts, "rho": edit.rho}
 
 
 def rho_for(rank: int, of: int) -> float:

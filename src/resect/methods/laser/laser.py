@@ -2,38 +2,35 @@
 
 Source: Sharma, Ash, Misra 2024, "The Truth is in There: Improving Reasoning in Language Models with Layer-Selective Rank Reduction"
 (arXiv:2312.13558). `variant="paper"` decomposes exactly, `variant="official"` as the authors' code (pratyushasharma/laser) does it: see
-`PRESETS`. Knows no other method, no file and no terminal.
+`PRESETS` in `settings`. Knows no other method, no run folder and no terminal.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any
 
 from resect.core.address import Site
-from resect.core.errors import InputError
 from resect.core.execution import Workers
 from resect.data.tasks.task import Task
-from resect.data.texts import shipped
+from resect.data.texts import packaged_texts
 from resect.edits.matrices import ReduceRank
-from resect.edits.svd import Keep
-from resect.edits.svd_cache import SvdCache
+from resect.edits.svd import Decomposition
+from resect.edits.svd_cache import SvdCache, default_folder
+from resect.evaluation.metrics import main
 from resect.evaluation.questions import Questions
-from resect.methods.base import Found
+from resect.methods.base import Forecast, Found, Method, TaskInputs, TextInputs, task_inputs
 from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 
 from .candidate_matrices import reducible
+from .denoising import denoise
 from .gradient_screening import screen
 from .published_choices import published
 from .search import ReductionSearch
+from .settings import GIGABYTE, LaserSettings
 
-#: The shares of the rank that are tried (the paper's Table 5, and the .4 that its Table 3 reports).
-RHOS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01)
-#: What a variant sets, where a field is left None.
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"decomposition": "exact", "authors_task": False, "search_prompt": False},
-    "official": {"decomposition": "svd_lowrank", "authors_task": True, "search_prompt": True},
-}
 #: The share of the data, from its beginning, that the authors choose by; the rest is reported on.
 AUTHORS_SHARE = 0.2
 #: Where the authors look for the answer in prompt and generation together, so that one in the question counts: task to families.
@@ -42,13 +39,13 @@ SEARCHED_PROMPTS: Mapping[str, tuple[str, ...]] = {
     "wikidata": ("gptj", "llama"),
     "counterfact": ("llama",),
 }
-#: Matrices that are searched after a screening, if nothing else is said.
-SCREENED = 4
+#: What a candidate costs, in full passes: half is saved by layers that are not run again, half by candidates that are given up.
+COST_OF_CANDIDATE = 0.3
 
 
 @dataclass(frozen=True)
-class Laser:
-    """The settings of LASER.
+class Laser(LaserSettings, Method):
+    """LASER with its settings.
 
     Parameters
     ----------
@@ -57,15 +54,18 @@ class Laser:
         the paper's U_in and U_out
     variant : "paper" or "official"; fills in every setting that is None
     metric : by which is chosen, on the *select* split; None: the task's own ("accuracy", "generation", "logloss", …)
-    keep : which components stay: the "largest", or the "smallest"
+    keep : which components are kept: the "largest", or the "smallest"
     compose : reduce one matrix after the other (greedily), not the best one alone
     published : no search: the paper's choice for this model and task
-    screen : "gradient": search only the `screened` matrices whose singular values the loss wants smaller (`gradients`)
+    screen : "gradient": search only the `screened` matrices whose singular values the loss wants smaller (`gradient_screening`)
     screened : how many those are
+    task_free : reduce every matrix to its noise edge, as long as the perplexity of plain text rises by no more than `rise` (`denoising`)
     seed : of "svd_lowrank"
     decomposition : "exact" (Eckart–Young) or "svd_lowrank", the authors' randomised approximation
     authors_task : built-in tasks in the authors' wording, chosen on their first 20 %, reported on the rest
-    search_prompt : count an answer that stands in the question as said, where the authors do (`SEARCHED_PROMPTS`)
+    search_prompt : count an answer that occurs in the question as given, where the authors do (`SEARCHED_PROMPTS`)
+    state_memory : gigabytes of hidden states that may be cached; None: a quarter of what is free
+    cache, cache_size : the folder of decompositions and its size in gigabytes; used where the journal is on disk, or a folder is named
     replay, positions, bound, share : what makes the search fast; none changes what is found
 
     Raises InputError for a setting that does not exist, or two that exclude each other.
@@ -74,50 +74,9 @@ class Laser:
         paper's rule; the authors' script never takes a reduction back, which is not offered.
     """
 
-    rhos: tuple[float, ...] = RHOS
-    sites: str | tuple[str, ...] = ()
-    variant: Literal["paper", "official"] = "paper"
-    metric: str | None = None
-    keep: Keep = "largest"
-    compose: bool = False
-    published: bool = False
-    screen: Literal["gradient"] | None = None
-    screened: int = SCREENED
-    seed: int = 0
-    decomposition: Literal["exact", "svd_lowrank"] | None = None
-    authors_task: bool | None = None
-    search_prompt: bool | None = None
-    replay: bool = True
-    positions: bool = True
-    bound: bool = True
-    share: bool = True
-
-    def __post_init__(self) -> None:
-        if self.variant not in PRESETS:
-            raise InputError(f"The variant of LASER is one of {', '.join(PRESETS)}, not {self.variant!r}.")
-        for name, value in PRESETS[self.variant].items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        try:
-            object.__setattr__(self, "rhos", tuple(dict.fromkeys(map(float, self.rhos))))
-        except (TypeError, ValueError):
-            raise InputError(f"rhos are numbers, several of them: such as (0.5, 0.1); not {self.rhos!r}.") from None
-        if not self.rhos or not all(0 <= rho < 1 for rho in self.rhos):
-            raise InputError(f"rho is a share of the rank in [0, 1), .5 is a half; not {', '.join(map(str, self.rhos)) or 'none'}.")
-        if self.screen not in (None, "gradient") or self.decomposition not in ("exact", "svd_lowrank"):
-            raise InputError('screen is "gradient" or None, decomposition "exact" or "svd_lowrank".')
-        if not isinstance(self.screened, int) or self.screened < 1:
-            raise InputError(f"screened is a whole number of matrices, 1 or more, not {self.screened!r}.")
-        if self.keep not in get_args(Keep):
-            raise InputError(f"What is kept is one of {', '.join(get_args(Keep))}, not {self.keep!r}.")
-        if self.published and (self.compose or self.screen):
-            raise InputError("published takes the paper's choice as it is: nothing is searched, composed or screened. Leave these out.")
-        if self.keep == "smallest" and self.decomposition != "exact":
-            raise InputError('The smallest components are found by the exact decomposition only: decomposition="exact".')
-
-    def asked(self, task: Task) -> Task:
-        """The task as this variant asks it: as it is, or in the authors' wording and split where it is built in."""
-        if not self.authors_task or task.official_template is None:
+    def prepare_task(self, task: Task) -> Task:
+        """The task as this variant uses it: as it is, or in the authors' wording and split where it is built in."""
+        if not self.authors_task or task.official_template is None or task.is_in_authors_split:
             return task
         first = int(AUTHORS_SHARE * len(task.examples))
         examples = tuple(
@@ -126,18 +85,25 @@ class Laser:
         )
         return replace(task, examples=examples, template=task.official_template)
 
-    def questions(self, model: LanguageModel, task: Task) -> Questions:
-        """What chooses: the *select* split under the metric. Raises BadTask, EmptySplit, UnknownName."""
-        task = self.asked(task)
-        in_prompt = self.searches_prompt(model, task)
-        return Questions(model, task, task.split("select"), self.metric or task.metric, search_prompt=in_prompt)
+    def questions(self, model: LanguageModel, task: Task, split: str = "select") -> Questions:
+        """A split of the task under the metric. Raises BadTask, EmptySplit, UnknownName."""
+        task = self.prepare_task(task)
+        return Questions(model, task, task.split(split), self.metric_for(task), search_prompt=self.searches_prompt(model, task))
 
     def searches_prompt(self, model: LanguageModel, task: Task) -> bool:
-        """Whether a generated answer that stands in the question counts as right."""
+        """Whether a generated answer that occurs in the question counts as right."""
         return bool(self.search_prompt) and model.anatomy.family in SEARCHED_PROMPTS.get(task.name, ())
 
-    def check(self, model: LanguageModel, task: Task) -> None:
-        """Look at the settings beside the model and the task, before any work. Raises what `search` would."""
+    def metric_for(self, task: Task) -> str:
+        """The metric that chooses; "topk" is top10."""
+        return main(self.metric) if self.metric else task.metric
+
+    def check(self, model: LanguageModel, inputs: Task | TaskInputs | TextInputs) -> None:
+        """Look at the settings, the model and the task before any work. Raises what `search` would."""
+        if isinstance(inputs, TextInputs):
+            self.sites_of(model)
+            return
+        task = task_inputs(inputs).task
         if self.published:
             published(model, task.name)
         else:
@@ -163,44 +129,85 @@ class Laser:
     def search(
         self,
         model: LanguageModel,
-        task: Task,
+        inputs: Task | TaskInputs | TextInputs,
         workers: Workers | None = None,
         *,
-        texts: Sequence[str] | None = None,
         factors: SvdCache | None = None,
-        state_memory: int | None = None,
     ) -> Found:
-        """Choose what to reduce on the *select* split. The plan is empty where nothing is better than nothing.
+        """Choose what to reduce on the *select* split (or, without a task, by plain text). The plan is empty where nothing helps.
 
         Parameters
         ----------
-        texts : plain text that decides between candidates that score alike; None: what ships with resect
-        factors : where decompositions come from and are kept; None: nowhere
-        state_memory : bytes of hidden states that may be held; None: a quarter of what is free
+        inputs : a task, alone or with the plain text that decides between candidates that score alike (default: what ships with resect);
+            or passages of plain text for the choice without a task
         workers : engine (an item is the candidates at one matrix), journal and progress
+        factors : where decompositions come from and are stored; None: as `cache` says
 
-        Never sees the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
+        Never uses the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
         """
-        questions, factors = self.questions(model, task), factors or SvdCache(model.anatomy)
         workers = workers or Workers()
-        theirs = published(model, task.name) if self.published else None
-        sites, notes = () if theirs else self.sites_of(model), list[str]()
-        sweep = CandidateScorer(
+        factors = factors or self.svd_cache(model, workers)
+        if isinstance(inputs, TextInputs):
+            return denoise(model, inputs.passages, self.sites_of(model), self.rise, factors, self.state_bytes, workers)
+        inputs = task_inputs(inputs)
+        questions = self.questions(model, inputs.task)
+        choice = published(model, inputs.task.name) if self.published else None
+        sites, notes = () if choice else self.sites_of(model), list[str]()
+        scorer = CandidateScorer(
             questions,
             factors,
-            state_memory=state_memory,
+            state_memory=self.state_bytes,
             replay=self.replay,
             positions=self.positions,
             share=self.share,
             workers=workers,
         )
-        work = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, sweep, workers)
-        if theirs:
-            return work.published(self.edit(theirs.site, theirs.rho))
+        search = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, scorer, workers)
+        if choice:
+            return search.published(self.edit(choice.site, choice.rho))
         if self.screen:
-            ranked = screen(model, questions, sites, factors, rhos=self.rhos, workers=workers)
-            best = sorted(sites, key=lambda site: -ranked[site])[: self.screened]
-            notes.append(f"Searched were {len(best)} of {len(sites)} matrices, those that the gradient named: {', '.join(map(str, best))}.")
+            promise = screen(model, questions, sites, factors, rhos=self.rhos, workers=workers)
+            best = sorted(sites, key=lambda site: -promise[site])[: self.screened]
+            notes.append(f"{len(best)} of {len(sites)} matrices were searched, those that the gradient named: {', '.join(map(str, best))}.")
             sites = tuple(site for site in sites if site in best)
-        found = work.composed(sites) if self.compose else work.best(sites, shipped() if texts is None else texts)
+        found = search.composed(sites) if self.compose else search.best(sites, inputs.texts or packaged_texts())
         return replace(found, notes=(*notes, *found.notes))
+
+    def svd_cache(self, model: LanguageModel, workers: Workers) -> SvdCache:
+        """Decompositions of the model's matrices, stored on disk where finished work is, or where a folder is named."""
+        if self.cache is None and not workers.is_persistent:
+            return SvdCache(model.anatomy)
+        folder = default_folder() if self.cache is None else Path(self.cache)
+        return SvdCache(model.anatomy, folder=folder, limit=int(self.cache_size * GIGABYTE))
+
+    def forecast(self, model: LanguageModel, inputs: TaskInputs | TextInputs, seconds_per_answer: float) -> Forecast:
+        """Candidates, and one decomposition that is timed. Layers below a matrix are not run again; most candidates are given up early."""
+        sites = () if self.published else self.sites_of(model)
+        if isinstance(inputs, TextInputs):
+            sentence = (
+                f"Reduce {len(sites)} matrices to their noise edge, one after the other, while the perplexity rises by {self.rise:.1%} at "
+                "most."
+            )
+            return Forecast((sentence,), _decomposition_seconds(model, sites) + len(sites) * seconds_per_answer)
+        select = self.prepare_task(inputs.task).split("select")
+        if self.published:
+            sentence = f"Use the paper's choice for this model and task, and score it on {len(select)} examples."
+            return Forecast((sentence,), len(select) * seconds_per_answer)
+        number = f"{min(self.screened, len(sites))} of {len(sites)}" if self.screen else str(len(sites))
+        candidates = sum(len(self.edits(model, site)) for site in (sites[: self.screened] if self.screen else sites))
+        order = "one after the other, as long as it helps" if self.compose else "and the best of them"
+        sentence = f"Try {candidates} reductions of {number} matrices on {len(select)} examples, {order}."
+        answers = len(select) * (2 + candidates * COST_OF_CANDIDATE)
+        return Forecast((sentence,), answers * seconds_per_answer + _decomposition_seconds(model, sites))
+
+    def study_settings(self, model: LanguageModel) -> dict[str, Any]:
+        """What the analyses of a run need to know of its search."""
+        sites = self.sites_of(model)
+        return {"sites": sites, "rhos": self.rhos, "like": self.edit(sites[0], 0.0), "state_memory": self.state_bytes}
+
+
+def _decomposition_seconds(model: LanguageModel, sites: Sequence[Site]) -> float:
+    """Seconds that decomposing these matrices takes, by one of them."""
+    start = time.monotonic()
+    Decomposition.of(model.anatomy.weight(sites[-1]))
+    return (time.monotonic() - start) * len(sites)

@@ -74,7 +74,7 @@ class ReductionSearch:
                     curve.append({"site": str(edit.site), "rho": edit.rho, "rank": self._rank(edit), "select": sweep.mean(tally.total)})
             self.workers.progress(stage, done, len(order))
         found = self._found(tuple(climb.kept), tuple(lines), climb.bar.total)
-        return replace(found, facts={**found.facts, "composition": curve})
+        return replace(found, composition=tuple(curve))
 
     def published(self, edit: ReduceRank) -> Found:
         """The paper's choice, whatever it does here."""
@@ -111,4 +111,5 @@ class ReductionSearch:
         notes = [] if edits else ["No reduction that was tried does better on the select split than the model as it is: the plan is empty."]
         notes += [f"At its ρ the rank of {site} is 0: the whole matrix is set to zero." for site in zeroed]
         plan = Plan(tuple(edits)).for_model(self.model) if edits else Plan()
-        return Found(plan, None, lines, tuple(notes), {"select": {"metric": self.questions.metric, **means, **counts}})
+        facts = {"select": {"metric": self.questions.metric, **means, **counts}}
+        return Found.one(plan, trials=lines, notes=tuple(notes), facts=facts)

@@ -12,8 +12,8 @@ from importlib import resources
 
 from resect.core.number_format import PAGE
 
-from .axes import BOTTOM, FEW, Plane, decades, marked, numbered
-from .svg import EDGE, SIZE, WIDTH, along, drawing, element, escaped, extent, fitted, label, room_for, text, tick_label, ticks
+from .oldaxes import BOTTOM, FEW, Plane, decades, marked, numbered
+from .oldsvg import EDGE, SIZE, WIDTH, along, drawing, element, escaped, extent, fitted, label, room_for, text, tick_label, ticks
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from resect.core.number_format import PAGE
 
-from .svg import SIZE, drawing, element, escaped, extent, fitted, text, wrapped
+from .oldsvg import SIZE, drawing, element, escaped, extent, fitted, text, wrapped
 
 LINE = 17.0
 #: How opaque the strongest colour is: text stays readable on it, in light and in dark.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from resect.core.number_format import PAGE
 
-from .svg import EDGE, WIDTH, Box, along, drawing, element, extent, fitted, label, meets, room_for, text, ticks
+from .oldsvg import EDGE, WIDTH, Box, along, drawing, element, extent, fitted, label, meets, room_for, text, ticks
 
 #: Where the plane begins and ends.
 TOP, BOTTOM = 62.0, 220.0

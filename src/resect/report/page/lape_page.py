@@ -55,7 +55,7 @@ def content(reading: Reading, held: Held) -> dict[str, Any]:
 
 def _status(reading: Reading, held: Held) -> Status:
     recipe, effects = reading.run.recipe, held.effects
-    if recipe.record_only:
+    if not recipe.compares:
         return Status("Recorded", "✓", "open", "Only counts were recorded, as asked. Merged with others (--counts), they select units.")
     if effects is None:
         kept = plural(reading.run.journal.count, "finished work items")

@@ -32,7 +32,7 @@ class Held:
     @classmethod
     def of(cls, run: Run, comparison: Mapping[str, Any] | None, tried: Tries) -> "Held":
         """Read all of it; what is missing or damaged becomes a gap of `tried`. `comparison`: a sound one, see `sound.comparison_of`."""
-        effects = None if run.recipe.record_only else tried("The matrix", lambda: effects_of(run.matrix()), None)
+        effects = None if not run.recipe.compares else tried("The matrix", lambda: effects_of(run.matrix()), None)
         nothing: tuple[Sets, list[tuple[str, str]]] = (Sets(), [])
         sets, odd = tried("The analyses", lambda: sets_of(run.analyses()), nothing)
         tried.gaps += [gap(run, f"The analysis called {name}", why) for name, why in odd]

@@ -13,7 +13,8 @@ from resect.core.errors import InputError, ResectError, RunMismatch
 from resect.core.files import read_text
 from resect.core.number_format import MetricFormat
 from resect.core.scores import Scores
-from resect.runs.recipe import METHODS, Recipe
+from resect.runs.methods import method_names
+from resect.runs.recipe import Recipe
 from resect.runs.run_files import PART, RECIPE, SCORES, TRIALS
 from resect.runs.run_folder import Run
 
@@ -90,7 +91,7 @@ class Reading:
 def _of_languages(run: Run, recipe: Recipe | None, tried: Tries) -> Reading:
     """A run of LAPE: it has no task, so neither candidates nor changed answers; where counts were only recorded, not even a plan."""
     comparison, cut, scores = None, None, None
-    if not run.recipe.record_only:
+    if run.recipe.compares:
         comparison = tried("The comparison", lambda: comparison_of(run.comparison()), None)
         cut = tried("The plan", lambda: cut_of(run.plan_json(), run.recipe.method), None)
         scores = tried("The scores", run.scores, None)
@@ -126,7 +127,7 @@ def _saved(folder: Path) -> Recipe:
         except tomllib.TOMLDecodeError:
             continue
         held |= {name: value for name, value in found.items() if isinstance(value, str) and value.strip()}
-    method = held["method"] if held.get("method") in METHODS else METHODS[0]
+    method = held["method"] if held.get("method") in method_names() else "crispr"
     if method in OF_LANGUAGES:
         return Recipe.from_settings({"model": held.get("model", "unknown model"), "method": method, "counts": ["unknown counts"]})
     return Recipe.from_settings({"model": "unknown model", "task": "unknown task", **held, "method": method})

@@ -36,7 +36,7 @@ def summary(run: Run) -> RenderableType:
     notes = [Text(plain(note), style="yellow") for note in run.environment().get("notes") or ()]
     last = Group(*(Text(line, style="dim", no_wrap=True, overflow="ignore") for line in _places(run)))
     name = Path(recipe.model).name
-    if recipe.record_only:
+    if not recipe.compares:
         languages = lape_sentences.languages_of(recipe)
         title = Text(f"{recipe.method} · {name} · {plain(lape_sentences.subject(languages))}", style="bold")
         done = Text("Counts were recorded, as asked; nothing was selected.", style="bold")

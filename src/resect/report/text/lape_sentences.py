@@ -57,7 +57,7 @@ def method(recipe: Recipe, face: NumberStyle = PLAIN) -> list[str]:
         "Recorded (LAPE, Tang et al., ACL 2024): a unit of a feed-forward block is active at a token where the output of its activation "
         "function is above 0. At what share of each language's tokens is it?"
     )
-    if recipe.record_only:
+    if not recipe.compares:
         return [recorded, "Only recorded: nothing was selected, nothing switched off."]
     selected = f"Selected: {SELECTORS[recipe.selector].format(share=share)}."
     if recipe.selector in ("lape", "lave", "pv"):

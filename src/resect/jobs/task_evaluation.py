@@ -1,0 +1,105 @@
+"""Evaluation on a task: its *test* split before and after, next to random plans of the same size, with the side effects."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from resect.core.comparison import Comparison
+from resect.core.execution import Workers
+from resect.edits import controls
+from resect.edits.effect_check import verify_effect
+from resect.edits.plan import Plan
+from resect.evaluation.calibration import KINDS, content_free_count
+from resect.evaluation.compare import AnswerComparison, compare_questions
+from resect.evaluation.questions import Questions
+from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
+from resect.models.language_model import LanguageModel
+from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
+
+from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
+from .inputs import side_effects_of, task_of, text_name
+
+#: What one generated answer costs, in answers by scoring.
+GENERATION_COST = 4
+#: Examples of the batch that is timed.
+TIMED = 8
+
+
+class TaskEvaluation(Evaluation):
+    """A task's *test* split before and after."""
+
+    def __init__(self, recipe: Recipe, method: Method) -> None:
+        self.recipe, self.method = recipe, method
+        self.side_effects = side_effects_of(recipe)
+        self.task = method.prepare_task(task_of(recipe))
+        self.inputs = TaskInputs(self.task, self.side_effects.texts)
+        method.check_inputs(self.inputs)
+        self.task.split("test")
+
+    def prepare(self, model: LanguageModel) -> TaskInputs:
+        """Word and encode every question once."""
+        self.model = model
+        self.method.check(model, self.inputs)
+        metric = self.method.metric_for(self.task)
+        Questions(model, self.task, self.task.examples, metric).check()
+        self.side_effects.check(Questions(model, self.task, self.task.split("test"), metric))
+        return self.inputs
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the task's examples and wording."""
+        return {"data or wording": self.task.digest}
+
+    def measure(self, found: Found, run: Run, seed: int, workers: Workers) -> Measured:
+        """Compare on the test split; the answers that changed are stored."""
+        model, plan = self.model, found.plan
+        seen = self.method.examples_seen(self.task)[:PROBES]
+        effect = verify_effect(plan, model, lambda: Questions(model, self.task, seen, "logloss").flat_logprobs(0))
+        drawn = controls.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
+        answers = compare_questions(self.method.questions(model, self.task, "test"), plan, controls=drawn, seed=seed, workers=workers)
+        run.keep_examples(answers.changed)
+        comparison, notes = self.side_effects.measure(answers.comparison, answers.questions, [plan], seed=seed, workers=workers)
+        facts = {**comparison.other_metrics, **found.facts}
+        if found.composition:
+            facts["composition"] = self._composition(found, answers.questions, workers)
+        return Measured(replace(comparison, other_metrics=facts), effect, notes, answers)
+
+    def _composition(self, found: Found, questions: Questions, workers: Workers) -> list[dict[str, Any]]:
+        """Every step of a composition on the *test* split too, which the search did not see."""
+        edits, steps = found.plan.edits, []
+        for number, step in enumerate(found.composition):
+            stage = f"composition, {number} of {len(edits)}"
+            steps.append({**step, "test": questions.answers(Plan(edits[:number]), stage=stage, workers=workers).mean})
+        return steps
+
+    def measure_trials(self, comparison: Comparison, answers: AnswerComparison, plans: Sequence[Plan], workers: Workers) -> Comparison:
+        """Side effects, averaged over the plans of all trials."""
+        return self.side_effects.measure(comparison, answers.questions, plans, seed=self.recipe.seed, workers=workers)[0]
+
+    def forecast(self, repetitions: int) -> tuple[Forecast, float]:
+        """One batch of answers is timed."""
+        test, wordings = self.task.split("test"), len(self.task.instructions)
+        questions = Questions(self.model, self.task, test, self.method.metric_for(self.task))
+        timed = Questions(self.model, self.task, test[:TIMED], questions.metric)
+        seconds = seconds_of(lambda: timed.logprobs(0)) / len(timed.examples)
+        compared = repetitions * (1 + CONTROL_DRAWS) * len(test) + len(test)
+        sentence, extra = self._side_effects(questions, 1 + repetitions)
+        sentences = (
+            f"Task: {self.task.name}, {len(self.task.examples)} examples under {wordings} instructions: {len(test)} to test.",
+            f"Compare on the test split: unedited, edited, and {CONTROL_DRAWS} random edits of the same size.",
+            sentence,
+        )
+        return Forecast(sentences, seconds * wordings * (compared + extra)), seconds * wordings
+
+    def _side_effects(self, questions: Questions, plans: int) -> tuple[str, int]:
+        """What is measured in addition, in a sentence, and how many answers under each instruction that takes."""
+        effects = self.side_effects
+        without_content = {kind: content_free_count(questions, kind) for kind in effects.calibrate}
+        parts = [f"{KINDS[kind]} ({number:,} questions without content)" for kind, number in without_content.items()]
+        parts += ["generated text"] if effects.generation else []
+        parts += [f"perplexity on {text_name(self.recipe.text)}", *self.recipe.beside]
+        calibrated = sum(number * (plans - 1 if kind == "dc" else 1) for kind, number in without_content.items())  # DC draws in each trial
+        generated = GENERATION_COST * plans * len(questions.examples) * effects.generation
+        others = sum(plans * len(task.split("test")) for task in effects.tasks)
+        return f"In addition: {', '.join(parts)}.", calibrated + generated + others

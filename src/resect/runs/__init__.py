@@ -1,0 +1,1 @@
+"""Run folders: settings, recipes, files, journal. No torch, no model."""
