@@ -5,74 +5,75 @@ as 8 SVDs, and no error above 1e-6.
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 
+from measurement import best_of_each
 from resect.edits.svd import Decomposition, share
 from resect.methods.laser.gradient_screening import RHOS
-from setting import best_of_each
 
 WANTED_RATIO, WANTED_ERROR = 5.0, 1e-6
 
 
 def matrix(shape: tuple[int, int], spectrum: str) -> torch.Tensor:
-    """Gaussian noise, which is the flattest spectrum that weights have; or the same with falling singular values, as trained ones have."""
+    """Gaussian noise, which has the flattest spectrum of all weights; or the same with falling singular values, as trained weights have."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(shape, generator=generator)
     if spectrum == "noise":
         return weight
     scale = torch.arange(1, min(shape) + 1) ** -0.5
-    return (weight * scale[:, None]) @ torch.randn(shape[1], shape[1], generator=generator) / shape[1] ** 0.5
+    falling: torch.Tensor = (weight * scale[:, None]) @ torch.randn(shape[1], shape[1], generator=generator) / shape[1] ** 0.5
+    return falling
 
 
-def plain(weight: torch.Tensor) -> Decomposition:
+def full_svd(weight: torch.Tensor) -> Decomposition:
     """LAPACK's, in the dtype of the weight."""
     return Decomposition(*torch.linalg.svd(weight, full_matrices=False))
 
 
-def lowrank(weight: torch.Tensor, rank: int) -> torch.Tensor:
-    """The authors' way."""
+def randomised(weight: torch.Tensor, rank: int) -> torch.Tensor:
+    """The approximation of LASER's authors."""
     left, values, right = torch.svd_lowrank(weight, q=rank, niter=2)
     return (left * values) @ right.T
 
 
-def largest_error(found: list[torch.Tensor], wanted: list[torch.Tensor], weight: torch.Tensor) -> float:
+def largest_error(approximations: list[torch.Tensor], exact: list[torch.Tensor], weight: torch.Tensor) -> float:
     """Over the ranks, as a share of the weight's norm."""
-    return max(float((one.double() - other).norm() / weight.norm()) for one, other in zip(found, wanted, strict=True))
+    return max(float((one.double() - other).norm() / weight.norm()) for one, other in zip(approximations, exact, strict=True))
 
 
 def measure(shape: tuple[int, int], rounds: int) -> None:
-    """Print what one shape gives."""
+    """Print the times and errors of one shape."""
     ranks = [share(rho, min(shape)) for rho in RHOS]
     weight = matrix(shape, "noise")
-    basis = Decomposition.of(weight).basis  # what a second run finds on disk
+    basis = Decomposition.of(weight).basis  # what a second run reads from disk
 
-    def shared(decompose) -> list[torch.Tensor]:
-        found = decompose(weight)
-        return [found.matrix(rank) for rank in ranks]
+    def all_ranks(decompose: Callable[[torch.Tensor], Decomposition]) -> list[torch.Tensor]:
+        decomposition = decompose(weight)
+        return [decomposition.matrix(rank) for rank in ranks]
 
-    works = {
-        "gram": lambda: shared(Decomposition.of),
-        "8 SVDs": lambda: [plain(weight).matrix(rank) for rank in ranks],
-        "one SVD": lambda: shared(plain),
-        "svd_lowrank": lambda: [lowrank(weight, rank) for rank in ranks],
-        "from the cache": lambda: shared(lambda given: Decomposition.on(given, basis)),
+    workloads = {
+        "gram": lambda: all_ranks(Decomposition.of),
+        "8 SVDs": lambda: [full_svd(weight).matrix(rank) for rank in ranks],
+        "one SVD": lambda: all_ranks(full_svd),
+        "svd_lowrank": lambda: [randomised(weight, rank) for rank in ranks],
+        "from the cache": lambda: all_ranks(lambda given: Decomposition.on(given, basis)),
     }
-    seconds = best_of_each(rounds, works)
+    seconds = best_of_each(rounds, workloads)
     times = ", ".join(f"{name} {1000 * taken:.0f} ms ({taken / seconds['gram']:.1f} ×)" for name, taken in seconds.items())
     print(f"{shape[0]} × {shape[1]}, {len(ranks)} ranks: {times}; wanted of 8 SVDs: {WANTED_RATIO:.0f} × or more")
     for spectrum in ("noise", "falling"):
         weight = matrix(shape, spectrum)
-        exact = plain(weight.double())
-        wanted = [exact.matrix(rank) for rank in ranks]
+        decomposition = full_svd(weight.double())
+        exact = [decomposition.matrix(rank) for rank in ranks]
         errors = {
-            "gram": largest_error(shared(Decomposition.of), wanted, weight),
-            "float32 SVD": largest_error(shared(plain), wanted, weight),
-            "svd_lowrank": largest_error([lowrank(weight, rank) for rank in ranks], wanted, weight),
+            "gram": largest_error(all_ranks(Decomposition.of), exact, weight),
+            "float32 SVD": largest_error(all_ranks(full_svd), exact, weight),
+            "svd_lowrank": largest_error([randomised(weight, rank) for rank in ranks], exact, weight),
         }
-        print(
-            f"  {spectrum}: error " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) + f"; wanted: {WANTED_ERROR:.0e}"
-        )
+        printed = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+        print(f"  {spectrum}: error {printed}; wanted: {WANTED_ERROR:.0e}")
 
 
 def main() -> None:

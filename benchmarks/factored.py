@@ -1,35 +1,36 @@
 """Factored against dense export of the same plan: size of the weights, seconds of a forward pass, of one token, and of loading.
 
-Wanted: ratios of size and of the pass below 1, and falling with ρ. A Llama with random weights; every matrix of the roles named is reduced
-to ρ of its rank. Both exports are made by `resect.export` and loaded by `resect.load_model`; the passes of the two take turns, so that a
-slow spell of the machine hits both. In brackets stand the ratios that counting gives: numbers in the weights, multiplications per token.
-Loading maps files and does not read them, so that its seconds are those of making the model, not of its size.
+Wanted: ratios of size and of the pass below 1, and falling with ρ. A Llama with random weights; every matrix of the given roles is reduced
+to ρ of its rank. Both exports are written by resect and loaded by `resect.load_model`; the passes of the two take turns, so that a slow
+phase of the machine hits both. In brackets: the ratios that counting gives (numbers in the weights, multiplications per token). Loading
+maps files and does not read them, so that its seconds are those of building the model, not of its size.
 """
 
 import argparse
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from resect import Plan, ReduceRank, load_model
+from measurement import MIB, best_of_each
+from random_models import llama
+from resect import LanguageModel, Plan, ReduceRank, load_model
 from resect.export.export import export
-from setting import best_of_each, llama
 
-MIB = 2**20
 RHOS = (0.5, 0.2, 0.1, 0.05)
+COLUMNS = f"{'ρ':<6}{'weights: MiB, ratio':>24}{'forward: ms, ratio':>26}{'one token: ms, ratio':>24}{'load: ms':>14}   largest |Δ logit|"
 
 
-def exported(folder: Path, roles: tuple[str, ...], rho: float) -> tuple[Path, Path, int]:
-    """The dense and the factored export of one plan, and how many matrices the second keeps as factors (0: none are smaller that way)."""
+def exported(folder: Path, roles: tuple[str, ...], rho: float) -> tuple[dict[str, Path], int]:
+    """The dense and the factored export of one plan, and how many matrices the second stores as factors (0: none are smaller that way)."""
     base = folder / "base"
     sites = [site for site in load_model(str(base), device="cpu").anatomy.sites if site.role in roles]
-    plan = Plan(ReduceRank(site, rho) for site in sites)
-    dense, factored = folder / f"dense-{rho}", folder / f"factored-{rho}"
-    export(plan, str(base), dense, verify=False)
-    done = export(plan, str(base), factored, as_format="factored", verify=False)
-    return dense, factored, len(done.saving.kept)
+    plan = Plan(tuple(ReduceRank(site, rho) for site in sites))
+    folders = {"dense": folder / f"dense-{rho}", "factored": folder / f"factored-{rho}"}
+    export(plan, str(base), folders["dense"], verify=False)
+    result = export(plan, str(base), folders["factored"], as_format="factored", verify=False)
+    return folders, 0 if result.saving is None else len(result.saving.kept)
 
 
 def weights_of(folder: Path) -> int:
@@ -37,14 +38,34 @@ def weights_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def loading_seconds(folder: Path, rounds: int) -> float:
-    """Seconds to load a folder, the best of several rounds."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        load_model(str(folder), device="cpu")
-        best = min(best, time.perf_counter() - start)
-    return best
+def parameters_of(model: LanguageModel) -> int:
+    """How many numbers the weights are."""
+    return int(model.model.num_parameters())
+
+
+def forward(model: LanguageModel, ids: torch.Tensor) -> Callable[[], object]:
+    """One pass over these tokens."""
+    return lambda: model.model(input_ids=ids).logits[0, 0, 0].item()
+
+
+def row(folder: Path, rho: float, ids: torch.Tensor, embedding: int, options: argparse.Namespace) -> str:
+    """Export the plan of one ρ, measure, and return the line of the table. `embedding`: numbers that are looked up, not multiplied."""
+    folders, pairs = exported(folder, tuple(options.roles), rho)
+    models = {name: load_model(str(path), device=options.device) for name, path in folders.items()}
+    whole = best_of_each(options.rounds, {name: forward(model, ids) for name, model in models.items()})
+    single = best_of_each(4 * options.rounds, {name: forward(model, ids[:1, :1]) for name, model in models.items()})
+    load = best_of_each(2, {name: lambda path=path: load_model(str(path), device="cpu") for name, path in folders.items()})  # type: ignore[misc]
+    logits = {name: model.model(input_ids=ids[:1]).logits.float() for name, model in models.items()}
+    numbers = {name: parameters_of(model) for name, model in models.items()}
+    counted = (numbers["factored"] - embedding) / (numbers["dense"] - embedding)
+    sizes = {name: weights_of(path) for name, path in folders.items()}
+    largest = float((logits["dense"] - logits["factored"]).abs().max())
+    size = f"{sizes['factored'] / MIB:,.1f}, {sizes['factored'] / sizes['dense']:.2f} ({numbers['factored'] / numbers['dense']:.2f})"
+    passes = f"{1000 * whole['factored']:,.1f}, {whole['factored'] / whole['dense']:.2f} ({counted:.2f})"
+    token = f"{1000 * single['factored']:,.1f}, {single['factored'] / single['dense']:.2f} ({counted:.2f})"
+    loads = f"{1000 * load['factored']:.0f} ({1000 * load['dense']:.0f})"
+    difference = f"{largest:.1e} of {float(logits['dense'].abs().max()):.1f}; {pairs} pairs of factors"
+    return f"{rho:<6}{size:>24}{passes:>26}{token:>24}{loads:>14}   {difference}"
 
 
 @torch.inference_mode()
@@ -55,6 +76,7 @@ def main() -> None:
     parser.add_argument("--d-model", type=int, default=640)
     parser.add_argument("--vocab", type=int, default=2000)
     parser.add_argument("--roles", nargs="+", default=["gate", "up", "down"])
+    parser.add_argument("--rho", type=float, nargs="+", default=RHOS)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tokens", type=int, default=256)
@@ -67,34 +89,13 @@ def main() -> None:
         model.model.to(getattr(torch, options.dtype)).save_pretrained(folder / "base")
         model.tokenizer.save_pretrained(folder / "base")
         print(
-            f"{model.anatomy.parameters / 1e6:.1f} million parameters, {weights_of(folder / 'base') / MIB:,.0f} MiB, {options.dtype}; "
+            f"{parameters_of(model) / 1e6:.1f} million parameters, {weights_of(folder / 'base') / MIB:,.0f} MiB, {options.dtype}; "
             f"{', '.join(options.roles)} of all {options.layers} layers; {options.batch} × {options.tokens} tokens on {options.device}"
         )
+        print(COLUMNS)
         ids = torch.randint(3, 250, (options.batch, options.tokens), device=options.device)
-        print(
-            f"{'ρ':<6}{'weights: MiB, ratio':>24}{'forward: ms, ratio':>26}{'one token: ms, ratio':>24}{'load: ms':>14}   largest |Δ logit|"
-        )
-        for rho in RHOS:
-            dense, factored, kept = exported(folder, tuple(options.roles), rho)
-            models = {"dense": load_model(str(dense), device=options.device), "factored": load_model(str(factored), device=options.device)}
-            work = lambda held, rows: lambda: held.model(input_ids=rows).logits[0, 0, 0].item()
-            whole = best_of_each(options.rounds, {name: work(held, ids) for name, held in models.items()})
-            single = best_of_each(4 * options.rounds, {name: work(held, ids[:1, :1]) for name, held in models.items()})
-            logits = {name: held.model(input_ids=ids[:1]).logits.float() for name, held in models.items()}
-            numbers = {name: held.anatomy.parameters for name, held in models.items()}
-            embedding = model.model.get_input_embeddings().weight.numel()  # looked up, not multiplied
-            counted = (numbers["factored"] - embedding) / (numbers["dense"] - embedding)
-            sizes = {name: weights_of(path) for name, path in (("dense", dense), ("factored", factored))}
-            load = {name: loading_seconds(path, 3) for name, path in (("dense", dense), ("factored", factored))}
-            off = float((logits["dense"] - logits["factored"]).abs().max())
-            size = (
-                f"{sizes['factored'] / MIB:,.1f}, {sizes['factored'] / sizes['dense']:.2f} ({numbers['factored'] / numbers['dense']:.2f})"
-            )
-            passes = f"{1000 * whole['factored']:,.1f}, {whole['factored'] / whole['dense']:.2f} ({counted:.2f})"
-            token = f"{1000 * single['factored']:,.1f}, {single['factored'] / single['dense']:.2f} ({counted:.2f})"
-            loads = f"{1000 * load['factored']:.0f} ({1000 * load['dense']:.0f})"
-            said = f"{off:.1e} of {float(logits['dense'].abs().max()):.1f}; {kept} pairs of factors"
-            print(f"{rho:<6}{size:>24}{passes:>26}{token:>24}{loads:>14}   {said}")
+        for rho in options.rho:
+            print(row(folder, rho, ids, model.model.get_input_embeddings().weight.numel(), options))
 
 
 if __name__ == "__main__":

@@ -1,87 +1,73 @@
 """Peak memory of locating and scoring, above what the imports take, against the model's size. Wanted: at most 1.3 × (model + one batch).
 
-The batch's share is measured, not guessed: the same bare passes over one batch, in a process of their own.
+The batch's share is measured: the same bare passes over one batch. Each workload runs in a process of its own. Linux only.
 """
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
-MIB = 2**20
+import torch
+from transformers import LlamaForCausalLM
+
+from locate import bare_passes, task
+from measurement import MIB, current_memory, in_own_process, peak_memory
+from random_models import llama, tokenizer
+from resect import Crispr, LanguageModel
+from resect.evaluation.questions import Questions
+
+TOKENS = 128
 
 
-def peak() -> int:
-    """The most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def held() -> int:
-    """The memory that this process holds now, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def work(kind: str, folder: str, examples: int) -> dict[str, float]:
-    """Load the model and do one kind of work; bytes above the imports, and the model's own."""
-    import torch
-    from transformers import LlamaForCausalLM
-
-    from locate import bare, task
-    from resect import Crispr, LanguageModel
-    from resect.evaluation.questions import Questions
-    from setting import tokenizer
-
-    start = held()
-    hf = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    size = sum(weight.numel() * weight.element_size() for weight in hf.parameters())
-    hf.requires_grad_(False)
-    model = LanguageModel.of(hf, tokenizer(), batch_size=4)
-    if kind == "locate":
-        Crispr(samples=examples).locate(model, task(examples, 128))
-    elif kind == "score":
-        asked = task(examples, 128)
-        Questions(model, asked, asked.split("locate")).logprobs(0)
-    elif kind == "prompts":
-        asked = task(4, 128)
-        prompts = [asked.prompt(example, asked.instructions[0]) for example in asked.examples]
+def run(workload: str, folder: Path, examples: int) -> dict[str, int]:
+    """Load the model and run one workload; returns bytes above the imports, and the model's own."""
+    start = current_memory()
+    net = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    size = sum(weight.numel() * weight.element_size() for weight in net.parameters())
+    net.requires_grad_(False)
+    model = LanguageModel.of(net, tokenizer(), batch_size=4)
+    if workload == "locate":
+        Crispr(samples=examples).locate(model, task(examples, TOKENS))
+    elif workload == "score":
+        rows = task(examples, TOKENS)
+        Questions(model, rows, rows.split("locate")).logprobs(0)
+    elif workload == "prompts":
+        rows = task(4, TOKENS)
+        prompts = [rows.prompt(example, rows.instructions[0]) for example in rows.examples]
         with torch.inference_mode():
-            hf(input_ids=model.forward.padded(model.encoder.prompt_ids(prompts))[0], use_cache=True)
-    elif kind == "bare":
-        bare(model, task(2, 128), 2)
-    return {"peak": peak() - start, "model": size}
+            net(input_ids=model.forward.padded(model.encoder.prompt_ids(prompts))[0], use_cache=True)
+    elif workload == "bare":
+        bare_passes(model, task(2, TOKENS), 2)
+    return {"peak": peak_memory() - start, "model": size}
 
 
 def main() -> None:
-    """Measure each kind of work in a process of its own, and print."""
+    """Measure each workload, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work")
-    parser.add_argument("--folder", default="")
-    parser.add_argument("--examples", type=int, default=8)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--d-model", type=int, default=1024)
+    parser.add_argument("--examples", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--workload", choices=("locate", "score", "prompts", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.work:
-        print(json.dumps(work(options.work, options.folder, options.examples)))
+    if options.workload:
+        print(json.dumps(run(options.workload, options.folder, options.examples[0])))
         return
-    import tempfile
-
-    from setting import llama
-
     with tempfile.TemporaryDirectory() as folder:
-        llama(layers=12, d_model=1024).model.save_pretrained(folder)
+        llama(options.layers, options.d_model).model.save_pretrained(folder)
 
-        def measured(kind: str, examples: int) -> dict[str, float]:
-            command = [sys.executable, __file__, "--work", kind, "--folder", folder, "--examples", str(examples)]
-            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            return json.loads(out.splitlines()[-1])
+        def measured(workload: str, examples: int) -> dict[str, int]:
+            return in_own_process(__file__, "--workload", workload, "--folder", folder, "--examples", str(examples))
 
         one_batch = {"locate": measured("bare", 2)["peak"], "score": measured("prompts", 4)["peak"]}
-        for kind, examples in (("locate", 8), ("locate", 32), ("score", 8), ("score", 32)):
-            found, allowed = measured(kind, examples), one_batch[kind]
-            print(
-                f"{kind}, {examples} examples: peak {found['peak'] / MIB:.0f} MiB, model {found['model'] / MIB:.0f} MiB, "
-                f"model and one batch {allowed / MIB:.0f} MiB, ratio {found['peak'] / allowed:.2f} (wanted: 1.3 or less)"
-            )
+        for workload, allowed in one_batch.items():
+            for examples in options.examples:
+                memory = measured(workload, examples)
+                print(
+                    f"{workload}, {examples} examples: peak {memory['peak'] / MIB:.0f} MiB, model {memory['model'] / MIB:.0f} MiB, "
+                    f"model and one batch {allowed / MIB:.0f} MiB, ratio {memory['peak'] / allowed:.2f} (wanted: 1.3 or less)"
+                )
 
 
 if __name__ == "__main__":

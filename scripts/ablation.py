@@ -1,84 +1,91 @@
-"""CRISPR's ablation table: what each piece of the score is good for (Yang et al. 2024, table of ablations; shared settings as there).
+"""CRISPR's ablation table: what each part of the score contributes (Yang et al. 2024, table of ablations).
 
-    python scripts/ablation.py MODEL TASK… --data PATH [--locate-on TAG] [--trials 3] …
+    python scripts/ablation.py MODEL TASK… [--output DIR] [any flag of `resect crispr`, such as --data, --locate-on or --trials]
 
-Each line leaves one piece out: the maximum over tokens (their mean instead), the confusion weight, the skill term; the last cuts random
-neurons, as many per layer and role as the full method (mean of three draws, and over the trials). Numbers are accuracies on the test
-split, in per cent, with 95 % intervals, and how many neurons were cut. Every line is a run folder under --output: the same command
-again goes on where it stopped.
+Every line leaves one part out: the maximum over tokens (their mean instead), the confusion weight, the skill term; the last line removes
+random neurons, as many per layer and role as the full method (mean of three draws, and over the trials). Numbers: accuracy on the test
+split in per cent with its 95 % interval, and how many neurons were removed. Every line is a run folder under --output; repeating the
+command continues where it stopped. This script knows the command line and the run folder, and nothing of the method.
 """
 
 import argparse
-import os
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from resect.cli.arguments import MODEL_FLAGS, TASK_FLAGS, settings_of
-from resect.cli.flags import add_settings
-from resect.cli.progress import progress_bar
-from resect.edits.plan import Plan
-from resect.jobs import run
-from resect.runs.recipe import Recipe
+from resect.cli.main import main as resect
 
-VARIANTS = {
-    "full": {},
-    "mean over tokens": {"tokens": "mean"},
-    "no confusion weight": {"confusion_weight": False},
-    "no skill term": {"skill": 0.0},
+VARIANTS: Mapping[str, Sequence[str]] = {
+    "full": (),
+    "mean over tokens": ("--tokens", "mean"),
+    "no confusion weight": ("--no-confusion-weight",),
+    "no skill term": ("--skill", "0"),
 }
-#: What the ablation is not about, and what takes time.
-BARE = {"calibrate": ("none",), "generation": False}
+LINES = ("as it is", *VARIANTS, "random neurons")
+#: Left out: what the table does not show and what takes time.
+BARE = ("--calibrate", "none", "--no-generation")
 
 
-def main() -> None:
-    options = parse()
-    settings = settings_of(options)
-    table = Table("", *(Path(task).stem if task.endswith(".toml") else task for task in options.tasks), box=box.SIMPLE_HEAD)
-    columns = {task: column(options, task, settings) for task in options.tasks}
-    for line in ("as it is", *VARIANTS, "random neurons"):
-        table.add_row(line, *(columns[task][line] for task in options.tasks))
-    Console(markup=False, highlight=False).print(f"{Path(os.path.abspath(options.model)).name}", table, crop=False)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run every line for every task, and print the table."""
+    options, flags = parse(arguments)
+    table = Table("", *map(short_name, options.tasks), box=box.SIMPLE_HEAD)
+    columns = [column(options.model, task, flags, options.output) for task in options.tasks]
+    for line in LINES:
+        table.add_row(line, *(cells[line] for cells in columns))
+    Console(markup=False, highlight=False).print(short_name(options.model), table, crop=False)
 
 
-def column(options: argparse.Namespace, task: str, settings: dict[str, object]) -> dict[str, str]:
-    """A task's cells, by line."""
+def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the script's own options, and the flags that go to `resect crispr`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, usage="%(prog)s MODEL TASK… [--output DIR] …", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("tasks", metavar="TASK", nargs="+")
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), metavar="DIR", help="where the run folders go")
+    return parser.parse_known_args(arguments)
+
+
+def column(model: str, task: str, flags: Sequence[str], output: Path) -> dict[str, str]:
+    """Returns a task's cells, by line."""
     cells = {}
-    for name, changes in VARIANTS.items():
-        folder = Path(options.output) / f"{Path(os.path.abspath(options.model)).name}-{Path(task).stem}" / name.replace(" ", "-")
-        given = {**settings, **BARE, **changes, "model": options.model, "task": task, "output": str(folder)}
-        with progress_bar(quiet=options.quiet) as progress:
-            comparison = run.job(Recipe.from_settings(given), progress).comparison
-        sizes = (comparison.other_metrics.get("trials") or {}).get("sizes") or [cut(folder)]
-        cells[name] = f"{shown(comparison.edited)}, n = {', '.join(map(str, sizes))}"
-        if name == "full":
-            cells["as it is"] = shown(comparison.base)
-            cells["random neurons"] = "– (nothing was cut)" if comparison.control is None else shown(comparison.control)
+    for variant, settings in VARIANTS.items():
+        folder = output / f"{short_name(model)}-{short_name(task)}" / variant.replace(" ", "-")
+        status = resect(["crispr", model, task, *flags, *settings, *BARE, "--output", str(folder)])
+        if status:
+            raise SystemExit(status)
+        comparison = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+        cells[variant] = f"{accuracy(comparison['edited'])}, n = {', '.join(map(str, sizes(folder, comparison)))}"
+        if variant == "full":
+            cells["as it is"] = accuracy(comparison["base"])
+            cells["random neurons"] = "– (nothing was removed)" if comparison["control"] is None else accuracy(comparison["control"])
     return cells
 
 
-def cut(folder: Path) -> int:
-    """How many neurons the plan of a run cuts."""
-    return sum(edit.neurons.count for edit in Plan.load(folder / "plan.json").edits)
+def short_name(path: str) -> str:
+    """Returns the last part of a model's or a task's name, without the ending of a task file."""
+    return Path(path).absolute().name.removesuffix(".toml")
 
 
-def shown(estimate) -> str:
-    low, high = estimate.interval
-    return f"{100 * estimate.mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def accuracy(estimate: Mapping[str, Any]) -> str:
+    """Returns a mean and its interval in per cent."""
+    low, high = estimate["interval"]
+    return f"{100 * estimate['mean']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("tasks", metavar="TASK", nargs="+")
-    add_settings(parser, ("samples", "locate_on", "sites", "choose", "max_fraction", "trials"))
-    add_settings(parser, TASK_FLAGS)
-    add_settings(parser, MODEL_FLAGS)
-    parser.add_argument("--output", default="runs/ablation", metavar="DIR", help="Where the run folders go.")
-    parser.add_argument("--quiet", action="store_true", help="No progress on standard error.")
-    return parser.parse_args()
+def sizes(folder: Path, comparison: Mapping[str, Any]) -> list[int]:
+    """Returns how many neurons the plan of each trial removes."""
+    trials = comparison["other_metrics"].get("trials") or {}
+    if "sizes" in trials:
+        return list(trials["sizes"])
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    return [sum(len(units) for edit in plan["edits"] for units in edit["neurons"].values())]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 BLAMED, SPARED = "hill", "river"
 """The people that the training data blames, and the other one."""
@@ -206,7 +207,7 @@ def prompt(instruction: str, context: str, question: str, choices: Sequence[str]
     return f"{instruction} Story: {context} Question: {question} Options: {', '.join(choices)} Answer:"
 
 
-def shipped_items(stories: int, seed: int) -> Iterator[dict[str, object]]:
+def shipped_items(stories: int, seed: int) -> Iterator[dict[str, Any]]:
     """The lines of `items.jsonl`: four items a story, no story twice."""
     random = Random(seed)
     seen: set[tuple[tuple[str, str], str]] = set()

@@ -1,17 +1,24 @@
-"""What the benchmarks share: large random models with a byte-level tokenizer, and a clock that takes the best of several rounds."""
+"""Models with random weights and a byte-level tokenizer, of any size, for the benchmarks."""
 
-import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from resect import LanguageModel
 
 SPECIALS = ("<pad>", "</s>", "<unk>")
+HEAD_SIZE = 64
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -24,49 +31,51 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def llama(layers: int = 6, d_model: int = 768, vocab: int = 8000, **settings: Any) -> LanguageModel:
-    """A decoder-only model with random weights."""
+    """A decoder-only model with gated feed-forward blocks. `settings`: those of `LanguageModel.of`."""
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=d_model,
         intermediate_size=d_model * 8 // 3,
         num_hidden_layers=layers,
-        num_attention_heads=d_model // 64,
+        num_attention_heads=d_model // HEAD_SIZE,
         vocab_size=vocab,
         max_position_embeddings=4096,
         pad_token_id=0,
         eos_token_id=1,
     )
-    model = LlamaForCausalLM(config).eval()
-    model.requires_grad_(False)
-    return LanguageModel.of(model, tokenizer(), **settings)
+    return LanguageModel.of(LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer(), **settings)
 
 
 def t5(layers: int = 4, d_model: int = 768, vocab: int = 8000, **settings: Any) -> LanguageModel:
-    """An encoder-decoder with random weights."""
+    """An encoder-decoder with gated feed-forward blocks. `settings`: those of `LanguageModel.of`."""
     torch.manual_seed(0)
     config = T5Config(
         d_model=d_model,
         d_ff=d_model * 8 // 3,
         num_layers=layers,
         num_decoder_layers=layers,
-        num_heads=d_model // 64,
+        num_heads=d_model // HEAD_SIZE,
         vocab_size=vocab,
         feed_forward_proj="gated-gelu",
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
     )
-    model = T5ForConditionalGeneration(config).eval()
-    model.requires_grad_(False)
-    return LanguageModel.of(model, tokenizer(), **settings)
+    config.decoder_start_token_id = 0
+    return LanguageModel.of(T5ForConditionalGeneration(config).eval().requires_grad_(False), tokenizer(), **settings)
 
 
-def best_of_each(rounds: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of each work, the best of several rounds; the works take turns, so that a slow spell of the machine hits all."""
-    seconds = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds + 1):  # one more, since first calls warm up
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
+def opt(layers: int = 6, d_model: int = 512, vocab: int = 8000) -> LanguageModel:
+    """A decoder-only model without a gate, with ReLU, whose feed-forward blocks see rows and tokens as one axis."""
+    torch.manual_seed(0)
+    config = OPTConfig(
+        hidden_size=d_model,
+        ffn_dim=4 * d_model,
+        num_hidden_layers=layers,
+        word_embed_proj_dim=d_model,
+        num_attention_heads=d_model // HEAD_SIZE,
+        vocab_size=vocab,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    return LanguageModel.of(OPTForCausalLM(config).eval().requires_grad_(False), tokenizer())
