@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from resect.core.execution import LocalEngine, Workers, as_list, journal_key
-from resect.data.language_id import LETTERS, LanguageIdentifier, same
+from resect.data.language_id import MIN_LETTERS, LanguageIdentifier, is_same_language
 
 #: Prompts, or answers to rate, per item of work, whatever the engine.
 ITEM_SIZE = 32
@@ -25,7 +25,7 @@ QuestionAnswer = tuple[str, str, str]
 class TextIdentifier(Protocol):
     """Identifies the language of texts, as `LanguageIdentifier` does."""
 
-    def of(self, texts: Sequence[str]) -> list[str | None]:
+    def identify(self, texts: Sequence[str]) -> list[str | None]:
         """Returns the code of each text's language; None where it cannot be identified."""
 
 
@@ -46,7 +46,7 @@ class RatedAnswers:
 
     def matches_language(self, language: str) -> list[bool]:
         """Returns, for each text, whether it was identified as this language."""
-        return [code is not None and same(language, code) for code in self.languages]
+        return [code is not None and is_same_language(language, code) for code in self.languages]
 
     def accuracy(self, language: str) -> float:
         """Returns the share of the texts that were identified as this language."""
@@ -75,12 +75,12 @@ def default_identifier() -> LanguageIdentifier:
     With a threshold on its confidence it would skip short answers, and half of those in English, so that languages could not be compared.
     Answers with fewer than 20 letters (5 Chinese characters or kana) stay unidentified: any result would be a guess.
     """
-    return LanguageIdentifier(sure=0.0, letters=LETTERS)
+    return LanguageIdentifier(min_confidence=0.0, min_letters=MIN_LETTERS)
 
 
 def rated_answers(texts: Sequence[str], identifier: TextIdentifier | None, ratings: Iterable[int | None] | None = None) -> RatedAnswers:
     """Returns texts with their languages, where there is an identifier, and with their ratings, where there are any."""
-    languages = identifier.of(texts) if identifier is not None and texts else [None] * len(texts)
+    languages = identifier.identify(texts) if identifier is not None and texts else [None] * len(texts)
     return RatedAnswers(tuple(texts), tuple(languages), (None,) * len(texts) if ratings is None else tuple(ratings))
 
 

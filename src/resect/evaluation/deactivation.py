@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from resect.core.comparison import Comparison, difference, estimate
-from resect.core.errors import InputError, NotFinite
+from resect.core.errors import InputError
 from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
-from resect.models.text_windows import WindowPacker, scored_rows
+from resect.models.text_windows import WindowPacker
 
 #: Held-out tokens of a language that are read at most: the paper's 2^20; to a masked model every token is one pass by itself.
 TOKENS, MASKED_TOKENS = 2**20, 2_000
@@ -67,8 +67,7 @@ class HeldOutText:
 
 def _rows(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> tuple[list[Tokens], list[int]]:
     """The rows that windows are scored in, and which window each is of (a masked model has a row for every token)."""
-    mask, special = model.tokenizer.mask_token_id, model.tokenizer.all_special_ids
-    parts = [list(scored_rows([tuple(window)], len(window), model.kind, mask, special)) for window in windows.tolist()]
+    parts = [list(model.window_rows([tuple(window)], len(window))) for window in windows.tolist()]
     return [row for part in parts for row in part], [number for number, part in enumerate(parts) for _ in part]
 
 
@@ -89,13 +88,9 @@ def losses(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -
 
     Raises NotFinite, OutOfMemory.
     """
-    found, (rows, owners) = np.zeros(len(windows)), _rows(model, windows)
-    read = lambda part: model.forward.row_logprobs([rows[place] for place in part])
-    for part, logprobs in model.batches.run(range(len(rows)), read, lambda place: model.fed(rows[place]), purpose="text"):
-        np.subtract.at(found, [owners[place] for place in part], logprobs)
-    if not np.isfinite(found).all():
-        raise NotFinite("The probability of the held-out text is not finite: the model gives NaN or probability 0. Try --dtype float32.")
-    return found
+    result, (rows, owners) = np.zeros(len(windows)), _rows(model, windows)
+    np.subtract.at(result, owners, model.row_logprobs(rows))
+    return result
 
 
 def deactivation_matrix(

@@ -10,7 +10,7 @@ from typing import Any
 
 from resect.core.errors import InputError, PromptTooLong
 from resect.core.execution import Entry, Workers, as_list, journal_key
-from resect.data.language_id import LanguageIdentifier, known
+from resect.data.language_id import LanguageIdentifier, is_supported
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
@@ -150,7 +150,7 @@ def open_questions(
     asked = {key: list(zip(questions[key[1]], said, itertools.repeat(key[1]))) for key, said in texts.items()}
     quality = rate_answers(judge, itertools.chain(*asked.values()), workers=workers)
     found = {key: rated_answers(said, identifier, [quality[each] for each in asked[key]]) for key, said in texts.items()}
-    told_apart = {language: not isinstance(identifier, LanguageIdentifier) or known(language) for language in questions}
+    told_apart = {language: not isinstance(identifier, LanguageIdentifier) or is_supported(language) for language in questions}
     accuracy = lambda key: found[key].accuracy(key[1]) if told_apart[key[1]] else None
     rows = [row for language in questions for row in _rows(language, prompts[language], conditions, found)]
     unjudged = 0 if judge is None else sum(row["quality"] is None for row in rows)

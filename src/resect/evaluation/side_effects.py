@@ -5,7 +5,7 @@ Knows what to ask and how its answers are set side by side; knows no method, and
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from resect.data.tasks.task import Task
 from resect.edits.plan import Plan, WithPlan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
+from resect.models.text_windows import row_chunks
 
 from .calibration import KINDS, Kind, calibrated, content_free_count
 from .compare import comparison_of_answers
@@ -201,7 +202,7 @@ class _Asking:
     def perplexity(self, texts: Sequence[str], name: str, notes: list[str]) -> dict[str, Any]:
         """Perplexity of plain text before and after; after is None, and a note says so, where it is not finite."""
         rows = self.model.text_rows(texts)
-        parts = list(_chunks(rows, self.model.fed))
+        parts = list(row_chunks(rows, self.model.fed, CHUNK))
         tokens = sum(len(row.label_ids) for row in rows)
         key = journal_key("text", list(texts), CHUNK)
         edited: float | None = None
@@ -230,17 +231,3 @@ class _Reading:
 
     def __call__(self, rows: Sequence[Tokens]) -> Entry:
         return {"logprob": self.model.rows_logprob(rows)}
-
-
-def _chunks(rows: Sequence[Tokens], fed: Callable[[Tokens], int]) -> Iterator[list[Tokens]]:
-    """The rows in parts of at most CHUNK tokens, as they are fed, and at least one row."""
-    part: list[Tokens] = []
-    held = 0
-    for row in rows:
-        if part and held + fed(row) > CHUNK:
-            yield part
-            part, held = [], 0
-        part.append(row)
-        held += fed(row)
-    if part:
-        yield part

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from resect.core.errors import InputError, NotFinite
+from resect.core.errors import InputError
 from resect.core.execution import journal_key
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 from resect.models.prompt_pairs import single_batch
-from resect.models.text_windows import WINDOW, scored_rows
+from resect.models.text_windows import WINDOW
 
 
 class Passages:
@@ -33,10 +33,7 @@ class Passages:
     metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
 
     def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, most: int | None = None) -> None:
-        limit = min(WINDOW, model.context or WINDOW)
-        tokenizer = model.tokenizer
-        found = scored_rows(model.encoder.document_ids(texts), limit, model.kind, tokenizer.mask_token_id, tokenizer.all_special_ids)
-        rows = list(found)[part::parts]
+        rows = list(model.window_rows(model.encoder.document_ids(texts), min(WINDOW, model.context or WINDOW)))[part::parts]
         every = 1 if most is None else max(1, math.ceil(len(rows) / most))
         self.model, self._rows = model, rows[::every]
         if not self._rows:
@@ -67,11 +64,7 @@ class Passages:
 
     def losses(self) -> Float64[np.ndarray, " passages"]:
         """The negative log-probability of every passage, with the model as it is now. Raises NotFinite, OutOfMemory."""
-        found = np.zeros(self.pairs)
-        order = sorted(range(self.pairs), key=lambda place: -self.length(place))
-        for part, losses in self.model.batches.run(order, lambda part: self.bundle(part).read(), self.length, purpose="text"):
-            found[list(part)] = losses
-        return found
+        return -self.model.row_logprobs(self._rows)
 
     def length(self, pair: int) -> int:
         """Tokens of a passage."""
@@ -93,12 +86,5 @@ class PassageBatch:
     def ask(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
         """Negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
         with single_batch(len(self.rows), max(map(self.model.fed, self.rows))):
-            loss = self.read()
-        return loss, -loss
-
-    def read(self) -> Float64[np.ndarray, " pairs"]:
-        """Negative log-probabilities. Raises NotFinite, and what torch raises where memory runs out."""
-        loss = -np.array(self.model.forward.row_logprobs(self.rows), dtype=np.float64)
-        if not np.isfinite(loss).all():
-            raise NotFinite("The probability of plain text is not finite: the model gives NaN or probability 0. Try --dtype float32.")
-        return loss
+            logprobs = np.array(self.model.batch_logprobs(self.rows), dtype=np.float64)
+        return -logprobs, logprobs

@@ -4,7 +4,7 @@ How probable is this continuation? What would the model say? How surprised is it
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from resect.core.errors import InputError, NotFinite, PromptTooLong
 
 from .anatomy import Anatomy
 from .batching import Batcher
-from .encoding import PromptEncoder, Tokens
+from .encoding import Ids, PromptEncoder, Tokens
 from .families import Kind
 from .forward import Forward
 from .generation import Generation
@@ -220,24 +220,42 @@ class LanguageModel:
         limit = min(window or WINDOW, self.context or WINDOW)
         if limit < 2:
             raise InputError(f"A window of {limit} tokens leaves nothing to score; it needs 2 or more.")
-        mask, special = self.tokenizer.mask_token_id, self.tokenizer.all_special_ids
-        rows = list(scored_rows(self.encoder.document_ids(texts), limit, self.kind, mask, special))
+        rows = list(self.window_rows(self.encoder.document_ids(texts), limit))
         if not rows:
             raise InputError("The text for the perplexity has no document of two tokens or more; nothing can be scored.")
         return sorted(rows, key=self.fed, reverse=True)
 
+    def window_rows(self, documents: Iterable[Ids], window: int) -> Iterator[Tokens]:
+        """The rows in which windows of at most `window` tokens of each document are scored, as `text_windows.scored_rows` says."""
+        return scored_rows(documents, window, self.kind, self.tokenizer.mask_token_id, self.tokenizer.all_special_ids)
+
     def rows_logprob(self, rows: Sequence[Tokens]) -> float:
-        """Total log-probability of the labels of rows of text, the longest first. Raises NotFinite, OutOfMemory."""
-        scored = self.batches.run(
-            range(len(rows)),
-            lambda part: sum(self.forward.row_logprobs([rows[place] for place in part])),
-            lambda place: self.fed(rows[place]),
-            purpose="text",
-        )
-        total = sum(found for _, found in scored)
-        if not math.isfinite(total):
-            raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
-        return total
+        """Total log-probability of the labels of rows of text. Raises NotFinite, OutOfMemory."""
+        return sum(sum(logprobs) for _, logprobs in self.batched_logprobs(rows))
+
+    def row_logprobs(self, rows: Sequence[Tokens]) -> Float64[np.ndarray, " rows"]:
+        """Log-probability of the labels of each row of text, in the order of the rows. Raises NotFinite, OutOfMemory."""
+        result = np.zeros(len(rows))
+        for places, logprobs in self.batched_logprobs(rows):
+            result[list(places)] = logprobs
+        return result
+
+    def batched_logprobs(self, rows: Sequence[Tokens], batches: Batcher | None = None) -> Iterator[tuple[Sequence[int], list[float]]]:
+        """Yield batches of rows of text, the longest rows first: their places, and the log-probability of the labels of each.
+
+        All text is scored here. `batches`: by default the model's own, which know the size that fits usual windows.
+        Raises NotFinite, OutOfMemory.
+        """
+        order = sorted(range(len(rows)), key=lambda place: -self.fed(rows[place]))
+        work = lambda part: self.batch_logprobs([rows[place] for place in part])
+        return (batches or self.batches).run(order, work, lambda place: self.fed(rows[place]), purpose="text")
+
+    def batch_logprobs(self, rows: Sequence[Tokens]) -> list[float]:
+        """Log-probability of the labels of each row of text, in one batch. Raises NotFinite, and what torch raises without memory."""
+        logprobs = self.forward.row_logprobs(rows)
+        if not all(map(math.isfinite, logprobs)):
+            raise NotFinite("The probability of the text is not finite: the model gives NaN or probability 0. Try --dtype float32.")
+        return logprobs
 
 
 def perplexity_of(logprob: float, tokens: int) -> float:

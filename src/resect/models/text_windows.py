@@ -10,7 +10,7 @@ For counting activations (`WindowPacker`) documents are joined and cut into full
 Knows token ids; knows no model and no text.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from resect.core.errors import InputError
 
@@ -22,7 +22,7 @@ WINDOW, LONGEST_WINDOW = 512, 4096
 
 
 def full_window(context: int | None, kind: Kind, window: int | None = None) -> int:
-    """Tokens of one forward pass where documents are joined: `window`, or by default the context, at most 4,096 (512 where it is unlimited).
+    """Tokens of one forward pass where documents are joined: `window`, or by default the context, at most 4,096 (unlimited: 512).
 
     An encoder-decoder reads half of them with its encoder, half with its decoder; its default is even.
     Raises InputError for fewer than 2, or more than the context.
@@ -56,6 +56,37 @@ def scored_rows(documents: Iterable[Ids], window: int, kind: Kind, mask: int | N
                         yield Tokens((*piece[:place], mask, *piece[place + 1 :]), (token,), (place,))
 
 
+def sliding_rows(ids: Ids, window: int, stride: int) -> list[Tokens]:
+    """The rows of windows that overlap: each moves on by `stride` tokens, and scores those that no earlier window has scored.
+
+    >>> [(row.input_ids, row.label_ids) for row in sliding_rows((1, 2, 3, 4, 5, 6, 7), 4, 2)]
+    [((1,), (2, 3, 4)), ((3, 4), (5, 6)), ((5, 6), (7,))]
+    """
+    rows, done = [], 1
+    for start in range(0, len(ids), stride):
+        end = min(start + window, len(ids))
+        if end > done:
+            rows.append(Tokens(ids[start:done], ids[done:end]))
+        done = max(done, end)
+        if end == len(ids):
+            break
+    return rows
+
+
+def row_chunks(rows: Iterable[Tokens], tokens: Callable[[Tokens], int], most: int) -> Iterator[list[Tokens]]:
+    """The rows in chunks of at most `most` tokens, counted by `tokens`, and at least one row."""
+    chunk: list[Tokens] = []
+    size = 0
+    for row in rows:
+        if chunk and size + tokens(row) > most:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += tokens(row)
+    if chunk:
+        yield chunk
+
+
 class WindowPacker:
     """Documents joined and cut into full windows.
 
@@ -68,7 +99,7 @@ class WindowPacker:
     def windows(self, documents: Iterable[Ids]) -> Iterator[Ids]:
         """Windows of exactly `window` tokens, as the documents come; a document may span several, and several may share one.
 
-        >>> packing = Packing(3)
+        >>> packing = WindowPacker(3)
         >>> list(packing.windows([(1, 2), (3, 4, 5, 6, 7)])), packing.dropped
         ([(1, 2, 3), (4, 5, 6)], 1)
         """

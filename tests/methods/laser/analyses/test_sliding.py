@@ -13,6 +13,7 @@ from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.methods.laser.analyses import sliding
+from resect.models.text_windows import sliding_rows
 
 TEXTS = ("A first document, of a few words.", "And a second one: it goes on a little longer than the first.")
 
@@ -33,7 +34,7 @@ def test_it_is_what_one_run_a_token_gives(name):
     model = model_of(name)
     ids = tuple(token for document in model.encoder.document_ids(TEXTS) for token in document)
     for window, stride in ((16, 8), (24, 5), (1000, 500)):
-        rows = sliding.sliding_rows(ids, window, stride)
+        rows = sliding_rows(ids, window, stride)
         found = sliding._perplexity(study_of(model, texts=TEXTS), rows, window, Plan())
         assert found == pytest.approx(naive(model, ids, window, stride), rel=1e-9)
 
@@ -55,7 +56,7 @@ def test_before_and_after_of_a_model_with_a_short_context():
 def test_every_token_but_the_first_is_scored_once(length, window, data):
     stride = data.draw(st.integers(1, window - 1))
     ids = tuple(range(length))
-    rows = sliding.sliding_rows(ids, window, stride)
+    rows = sliding_rows(ids, window, stride)
     assert [token for row in rows for token in row.label_ids] == list(ids[1:])
     for row in rows:
         whole = row.input_ids + row.label_ids

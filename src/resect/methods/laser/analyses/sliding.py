@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from resect.core.errors import InputError, NotFinite
+from resect.core.errors import InputError
 from resect.core.execution import Entry, journal_key
 from resect.edits.plan import Plan, WithPlan
 from resect.models.batching import Batcher
-from resect.models.encoding import Ids, Tokens
+from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
-from resect.models.text_windows import WINDOW
+from resect.models.text_windows import WINDOW, row_chunks, sliding_rows
 
 from .study import Study
 
@@ -63,23 +63,6 @@ def sizes(context: int | None) -> tuple[int, int]:
     return window, STRIDE if window > STRIDE else max(1, window // 2)
 
 
-def sliding_rows(ids: Ids, window: int, stride: int) -> list[Tokens]:
-    """What is read and what is scored in each window: every token but the first is scored once.
-
-    >>> [(row.input_ids, row.label_ids) for row in sliding_rows((1, 2, 3, 4, 5, 6, 7), 4, 2)]
-    [((1,), (2, 3, 4)), ((3, 4), (5, 6)), ((5, 6), (7,))]
-    """
-    rows, done = [], 1
-    for start in range(0, len(ids), stride):
-        end = min(start + window, len(ids))
-        if end > done:
-            rows.append(Tokens(ids[start:done], ids[done:end]))
-        done = max(done, end)
-        if end == len(ids):
-            break
-    return rows
-
-
 def _rows(model: LanguageModel, texts: Sequence[str], window: int, stride: int) -> list[Tokens]:
     ids = tuple(token for document in model.encoder.document_ids(texts) for token in document)
     rows = sliding_rows(ids, window, stride) if window > 1 else []
@@ -89,7 +72,7 @@ def _rows(model: LanguageModel, texts: Sequence[str], window: int, stride: int) 
 
 
 def _perplexity(study: Study, rows: Sequence[Tokens], window: int, plan: Plan) -> float:
-    parts = _parts(study.model, rows)
+    parts = list(row_chunks(sorted(rows, key=study.model.fed, reverse=True), study.model.fed, CHUNK))
     content = [list(study.texts), window, [[len(row.input_ids), len(row.label_ids)] for row in rows], CHUNK]
     keys = [journal_key("sliding", content, plan.digest, place) for place in range(len(parts))]
     work, stage = (
@@ -97,26 +80,9 @@ def _perplexity(study: Study, rows: Sequence[Tokens], window: int, plan: Plan) -
         "reading plain text" if plan.is_empty else "reading plain text, edited",
     )
     total = math.fsum(float(str(entry["logprob"])) for entry in study.workers.map(work, parts, keys, stage=stage))
-    if not math.isfinite(total):
-        raise NotFinite("The perplexity is not finite: the model gives NaN or probability 0. Try --dtype float32.")
     return perplexity_of(total, sum(len(row.label_ids) for row in rows))
 
 
-def _parts(model: LanguageModel, rows: Sequence[Tokens]) -> list[list[Tokens]]:
-    """The rows, the longest first, in parts of at most CHUNK tokens and at least one row."""
-    parts, held = list[list[Tokens]](), CHUNK
-    for row in sorted(rows, key=model.fed, reverse=True):
-        if held + model.fed(row) > CHUNK:
-            parts.append([])
-            held = 0
-        parts[-1].append(row)
-        held += model.fed(row)
-    return parts
-
-
 def _read(model: LanguageModel, rows: Sequence[Tokens]) -> Entry:
-    # Batches of its own: the sizes that the run has found are for shorter windows.
-    batches = Batcher(model.model, model.anatomy)
-    work = lambda part: math.fsum(model.forward.row_logprobs([rows[place] for place in part]))
-    found = batches.run(range(len(rows)), work, lambda place: model.fed(rows[place]), purpose="text")
-    return {"logprob": math.fsum(total for _, total in found)}
+    batches = Batcher(model.model, model.anatomy)  # the batch sizes that the model knows are for shorter windows
+    return {"logprob": math.fsum(math.fsum(logprobs) for _, logprobs in model.batched_logprobs(rows, batches))}
