@@ -7,7 +7,7 @@ import torch
 
 import pico
 from resect.core.address import Neurons, Site
-from resect.data.tasks.base import Example, Task
+from resect.data.tasks.task import Example, Task
 from resect.models.hooks import gradient_hooks
 from resect.models.language_model import LanguageModel
 

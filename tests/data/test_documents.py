@@ -1,4 +1,4 @@
-"""Documents out of files of every format, and out of the Hub: what is yielded, what broken files are told, how much is held."""
+"""Documents in files of every format and on the Hub: what is yielded, refusals of damaged files, memory."""
 
 import gzip
 import json
@@ -13,12 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from resect.core.errors import Failure, InputError
-from resect.data.documents import HubText, document_source, ending_of
+from resect.data.documents import HubDataset, document_source, text_format
 
 TEXTS = ["one", "zwei  é", "三\u2028四", "a\tb", "\x85c"]
 
 
-def written(path, content):
+def write(path, content):
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
@@ -36,7 +36,7 @@ def documents(path):
 def test_a_line_is_a_document(tmp_path, name):
     lines = "\ufeff  one\r\n\nzwei  é \n \t\n三\u2028四\na\tb\n\x85c"  # a line ends where \n is, whatever else Unicode calls a line's end
     path = tmp_path / name.lower()
-    written(path, lines.encode("utf-8")).rename(tmp_path / name)
+    write(path, lines.encode("utf-8")).rename(tmp_path / name)
     assert documents(tmp_path / name) == ["one", "zwei  é", "三\u2028四", "a\tb", "c"]
 
 
@@ -44,7 +44,7 @@ def test_a_line_is_a_document(tmp_path, name):
 def test_an_object_is_a_document(tmp_path, name):
     rows = [{"text": text, "n": 1} for text in (*TEXTS, "in two\n\nblocks", " ", None)]
     lines = "\ufeff" + "\n\n".join(map(json.dumps, rows))
-    assert documents(written(tmp_path / name, lines.encode("utf-8"))) == [text.strip() for text in TEXTS] + ["in two\n\nblocks"]
+    assert documents(write(tmp_path / name, lines.encode("utf-8"))) == [text.strip() for text in TEXTS] + ["in two\n\nblocks"]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
@@ -57,29 +57,30 @@ def test_a_row_is_a_document(tmp_path, kind):
 
 def test_endings():
     kinds = {"a.txt": ".txt", "A.TXT.GZ": ".txt", "b.jsonl.gz": ".jsonl", "b.ndjson": ".ndjson", "c.parquet": ".parquet"}
-    assert {name: ending_of(Path(name)) for name in kinds} == kinds
-    assert [ending_of(Path(name)) for name in ("c.parquet.gz", "a.json", "a.gz", "txt", "a.txt.zip", "a.csv")] == [None] * 6
+    assert {name: text_format(Path(name)) for name in kinds} == kinds
+    assert [text_format(Path(name)) for name in ("c.parquet.gz", "a.json", "a.gz", "txt", "a.txt.zip", "a.csv")] == [None] * 6
 
 
-def test_documents_begin_anew_and_know_how_much_was_read(tmp_path):
+def test_documents_can_be_read_again_and_progress_is_known(tmp_path):
     text = "".join(f"line {place}\n" for place in range(1000)).encode()
-    for path in (written(tmp_path / "a.txt", text), written(tmp_path / "a.txt.gz", text), table(tmp_path / "a.parquet", ["line"] * 1000)):
+    for path in (write(tmp_path / "a.txt", text), write(tmp_path / "a.txt.gz", text), table(tmp_path / "a.parquet", ["line"] * 1000)):
         source = document_source(path)
-        shares = [source.read / source.size for _ in source.documents()]
+        shares = [source.bytes_read / source.size for _ in source.documents()]
         assert shares == sorted(shares) and shares[-1] == 1.0
         assert next(iter(source.documents())) == next(iter(source.documents()))
     assert shares[499] == 0.5 or path.suffix != ".parquet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.txt.gz", "a.parquet"])
 def test_memory_does_not_grow_with_the_text(tmp_path, name):
-    def most_held(size):
+    def peak_memory(size):
         texts = [f"{place} is the number of this line" for place in range(size)]
         if name == "a.parquet":
             path = table(tmp_path / name, texts, row_group_size=500)
         else:
             rows = (json.dumps({"text": text}) if "json" in name else text for text in texts)
-            path = written(tmp_path / name, "\n".join(rows).encode())
+            path = write(tmp_path / name, "\n".join(rows).encode())
         del texts
         source, before = document_source(path), pa.total_allocated_bytes()
         tracemalloc.start()
@@ -89,35 +90,35 @@ def test_memory_does_not_grow_with_the_text(tmp_path, name):
         finally:
             tracemalloc.stop()
 
-    most_held(100)  # what is imported and cached the first time
-    little, much = most_held(1000), most_held(12_000)
+    peak_memory(100)  # what is imported and cached the first time
+    little, much = peak_memory(1000), peak_memory(12_000)
     assert much < little + 200_000
 
 
-BROKEN = [
-    ("a.txt", b"fine\n\nabcd\xff\n", r"line 3 is not UTF-8 \(byte 0xff at column 5\)"),
-    ("a.txt", "wide".encode("utf-16"), "line 1 is not UTF-8 .*UTF-16"),
-    ("a.txt.gz", b"fine\n\xe9t\xe9", r"line 2 is not UTF-8 \(byte 0xe9 at column 1\)"),
-    ("a.jsonl", b'{"text": "fine"}\n{"text": "\xff"}', r"line 2 is not UTF-8 \(byte 0xff at column 11\)"),
-    ("a.jsonl", b'{"text": "fine"}\n\n{"body": "x", "id": 1}\n', 'line 3 has no key "text"; the keys here: body, id'),
+DAMAGED = [
+    ("a.txt", b"fine\n\nabcd\xff\n", r"a\.txt:3: not UTF-8 \(byte 0xff at column 5\)"),
+    ("a.txt", "wide".encode("utf-16"), r"a\.txt:1: not UTF-8 .*UTF-16"),
+    ("a.txt.gz", b"fine\n\xe9t\xe9", r"a\.txt\.gz:2: not UTF-8 \(byte 0xe9 at column 1\)"),
+    ("a.jsonl", b'{"text": "fine"}\n{"text": "\xff"}', r"a\.jsonl:2: not UTF-8 \(byte 0xff at column 11\)"),
+    ("a.jsonl", b'{"text": "fine"}\n\n{"body": "x", "id": 1}\n', r'a\.jsonl:3: there is no key "text"; the keys here: body, id'),
     ("a.jsonl", b"{}", "the keys here: none"),
-    ("a.jsonl", b'{"text": ["x"]}', r"line 1: what stands under .text. is no text but \['x'\]"),
-    ("a.jsonl", b'"text"\n', "line 1 is one JSON str"),
-    ("a.jsonl", b'{"text": "x"\n{"text": "y"}\n', r"line 1 is no JSON: [^;]*\.$"),
-    ("a.jsonl", b'{"text": "x"}\n{"tex', "line 2 is no JSON: .*breaks off there"),
-    ("a.jsonl", b"[" * 100_000, "line 1 is no JSON"),
-    ("a.jsonl", rb'{"text": "a\ud800b"}', "no Unicode: half of a surrogate pair stands at character 2"),
+    ("a.jsonl", b'{"text": ["x"]}', r"a\.jsonl:1: the value of .text. is no text but \['x'\]"),
+    ("a.jsonl", b'"text"\n', r"a\.jsonl:1: .*one JSON object, not str"),
+    ("a.jsonl", b'{"text": "x"\n{"text": "y"}\n', r"a\.jsonl:1: no JSON: [^;]*\.$"),
+    ("a.jsonl", b'{"text": "x"}\n{"tex', r"a\.jsonl:2: .*breaks off"),
+    ("a.jsonl", b"[" * 100_000 + b"\n", r"a\.jsonl:1: no JSON"),
+    ("a.jsonl", rb'{"text": "a\ud800b"}', r"a\.jsonl:1: .*character 2 is half of a surrogate pair"),
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "says"), BROKEN)
-def test_broken_lines_are_named(tmp_path, name, content, says):
+@pytest.mark.parametrize(("name", "content", "says"), DAMAGED)
+def test_damaged_lines_are_refused_with_file_and_line(tmp_path, name, content, says):
     with pytest.raises(InputError, match=says) as caught:
-        documents(written(tmp_path / name, content))
+        documents(write(tmp_path / name, content))
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_damaged_files_are_refused(tmp_path):
     whole = gzip.compress(b"a line of text\n" * 10_000)
     for place, content in enumerate((whole[:-20], whole[:50] + b"\0" * 20 + whole[70:], b"no gzip at all", whole[:-8] + bytes(8))):
         path = tmp_path / f"{place}.txt.gz"
@@ -136,14 +137,14 @@ def test_damaged_files_are_named(tmp_path):
         documents(inside)
 
 
-def test_a_file_that_goes_away_is_named(tmp_path):
-    source = document_source(written(tmp_path / "a.txt", b"text"))
+def test_a_file_that_disappears_is_named(tmp_path):
+    source = document_source(write(tmp_path / "a.txt", b"text"))
     (tmp_path / "a.txt").unlink()
     with pytest.raises(InputError, match=r"a\.txt cannot be read: No such file"):
         list(source.documents())
 
 
-def test_tables_without_text_are_named(tmp_path):
+def test_tables_without_text_are_refused(tmp_path):
     with pytest.raises(InputError, match=r'body\.parquet has no column "text"; its columns: id, body'):
         document_source(table(tmp_path / "body.parquet", ["x"], name="body"))
     with pytest.raises(InputError, match=r"numbers\.parquet: row 1 is no text but 3"):
@@ -155,15 +156,15 @@ def test_extras_that_are_not_installed_are_named(tmp_path, monkeypatch, package)
     path = table(tmp_path / "a.parquet", ["x"])
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"{package}, which is not installed: pip install 'resect\[datasets\]'"):
-        list((document_source(path) if package == "pyarrow" else HubText("hub:owner/name")).documents())
+        list((document_source(path) if package == "pyarrow" else HubDataset("hub:owner/name")).documents())
 
 
 @pytest.mark.parametrize(
     "spec", ["hub:", "hub:name", "hub:owner/", "hub:owner/name/a/b", "hub:owner/name:", "hub:owner/name:a:b:c", "hub:a b/c"]
 )
-def test_what_names_no_data_set_is_told(spec):
+def test_a_spec_that_names_no_data_set_is_refused(spec):
     with pytest.raises(InputError, match="hub:owner/name"):
-        HubText(spec)
+        HubDataset(spec)
 
 
 def test_a_data_set_is_streamed_from_a_folder(tmp_path, monkeypatch):
@@ -175,7 +176,7 @@ def test_a_data_set_is_streamed_from_a_folder(tmp_path, monkeypatch):
         folder / "train.parquet"
     )
     monkeypatch.chdir(tmp_path)
-    source = HubText("hub:owner/name")
+    source = HubDataset("hub:owner/name")
     assert list(source.documents()) == list(source.documents()) == [text.strip() for text in TEXTS]
     assert source.size is None
     for spec, says in (
@@ -185,23 +186,24 @@ def test_a_data_set_is_streamed_from_a_folder(tmp_path, monkeypatch):
         ("hub:owner/other", r"hub:owner/other cannot be streamed: .*Files of it will do as well"),
     ):
         with pytest.raises(InputError, match=says):
-            list(HubText(spec).documents())
+            list(HubDataset(spec).documents())
 
 
 STREAMING = """
 import json, sys
-from resect.data.documents import HubText
+from resect.data.documents import HubDataset
 from resect.core.errors import ResectError
 for spec in sys.argv[1:]:
-    found = []
+    documents = []
     try:
-        found.extend(HubText(spec).documents())
+        documents.extend(HubDataset(spec).documents())
     except ResectError as error:
-        found.append([type(error).__name__, str(error)])
-    print(json.dumps(found))
+        documents.append([type(error).__name__, str(error)])
+    print(json.dumps(documents))
 """
 
 
+@pytest.mark.slow
 def test_a_data_set_is_streamed_over_http(tmp_path):
     import small_hub
 

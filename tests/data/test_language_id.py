@@ -1,4 +1,4 @@
-"""Languages: what is identified and what is left unsure, which codes are one language, and text without lines in another language."""
+"""Language identification: sure and unsure texts, codes of one language, and text without documents in another language."""
 
 import sys
 from itertools import islice
@@ -6,8 +6,16 @@ from itertools import islice
 import pytest
 
 from resect.core.errors import InputError, UnknownName
-from resect.data.corpus import corpus_of
-from resect.data.language_id import LETTERS, LanguageFilter, LanguageIdentifier, check_known, known, letters_in, same
+from resect.data.corpus import open_corpus
+from resect.data.language_id import (
+    MIN_LETTERS,
+    LanguageFilter,
+    LanguageIdentifier,
+    check_supported,
+    count_letters,
+    is_same_language,
+    is_supported,
+)
 
 SENTENCES = {
     "en": "The library was closed because the heating had failed during the night.",
@@ -27,55 +35,56 @@ def identifier():
     return LanguageIdentifier()
 
 
+@pytest.mark.slow
 def test_sentences_are_identified(identifier):
-    assert identifier.of(list(SENTENCES.values())) == list(SENTENCES)
-    assert identifier.of([]) == []
+    assert identifier.identify(list(SENTENCES.values())) == list(SENTENCES)
+    assert identifier.identify([]) == []
 
 
-def test_what_says_too_little_is_unsure(identifier):
-    assert identifier.of(["", " \n", "12:30, 50 %!", "😀", "ok", "\ud800", "\x00", "ကျေးဇူးတင်ပါတယ်"]) == [None] * 8
+def test_texts_with_too_little_information_are_unsure(identifier):
+    assert identifier.identify(["", " \n", "12:30, 50 %!", "😀", "ok", "\ud800", "\x00", "ကျေးဇူးတင်ပါတယ်"]) == [None] * 8
 
 
 REGIONS = [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("en_news", "en"), ("fra", "fr"), ("eng-x", "en"), ("cmn", "zh")]
 VARIETIES = [("id", "ms"), ("ms", "id"), ("no", "nb"), ("nor", "nn"), ("nn", "nb"), ("hr", "sr"), ("bs", "hr")]
 
 
-@pytest.mark.parametrize(("code", "found"), [*REGIONS, *VARIETIES])
-def test_codes_that_are_one_language(code, found):
-    assert same(code, found)
-    assert known(code)
-    check_known([code, found])
+@pytest.mark.parametrize(("code", "identified"), [*REGIONS, *VARIETIES])
+def test_codes_of_one_language(code, identified):
+    assert is_same_language(code, identified)
+    assert is_supported(code)
+    check_supported([code, identified])
 
 
 @pytest.mark.parametrize(
-    ("code", "found"), [("en", "fr"), ("en", None), ("id", "tl"), ("sl", "hr"), ("nb", "da"), ("eno", "en"), ("e", "en")]
+    ("code", "identified"), [("en", "fr"), ("en", None), ("id", "tl"), ("sl", "hr"), ("nb", "da"), ("eno", "en"), ("e", "en")]
 )
-def test_codes_that_are_not(code, found):
-    assert not same(code, found)
+def test_codes_of_different_languages(code, identified):
+    assert not is_same_language(code, identified)
 
 
-def test_languages_that_nobody_knows_are_told():
-    assert not known("tlh") and not known("xx") and not known("english")
+def test_unsupported_languages_are_refused():
+    assert not is_supported("tlh") and not is_supported("xx") and not is_supported("english")
     with pytest.raises(UnknownName, match=r"Unknown language 'xx'\..*Known: af, ar, "):
-        check_known(["en", "xx"])
+        check_supported(["en", "xx"])
     with pytest.raises(UnknownName, match="'xx'"):
         LanguageFilter(LanguageIdentifier()).filter("xx", [])
 
 
 class Counted:
-    """Documents that count how many were taken, and know their share."""
+    """Documents that count how many were read, and know their share."""
 
     def __init__(self, documents):
-        self.documents, self.taken = documents, 0
+        self.documents, self.read_so_far = documents, 0
 
     def __iter__(self):
-        self.taken = 0
+        self.read_so_far = 0
         for document in self.documents:
-            self.taken += 1
+            self.read_so_far += 1
             yield document
 
     def share(self):
-        return self.taken / len(self.documents)
+        return self.read_so_far / len(self.documents)
 
 
 def test_documents_in_another_language_are_left_out(identifier):
@@ -91,30 +100,30 @@ def test_documents_in_another_language_are_left_out(identifier):
     assert french.share() is None
 
 
-def test_short_lines_of_whatever_other_language_are_left_out(identifier):
+def test_short_lines_in_any_other_language_are_left_out(identifier):
     short = "Training a model"
-    assert identifier.of([short]) == [None]  # in any of many languages
-    assert identifier.others([short], "ja") == [True] and identifier.others([short], "en-news") == [False]
+    assert identifier.identify([short]) == [None]  # in any of many languages
+    assert identifier.are_in_another_language([short], "ja") == [True] and identifier.are_in_another_language([short], "en-news") == [False]
     assert list(LanguageFilter(identifier).filter("ja", [short, "2024", SENTENCES["ja"]])) == ["2024", SENTENCES["ja"]]
 
 
-def test_the_likeliest_language_of_a_few_words_is_not_believed():
+def test_the_most_probable_language_of_a_few_words_is_unsure():
     few = ["is a women.", "use the model.", "use the model as it is", "图书馆门", "Bonjour !"]
     more = ["the model is used as it is here", "图书馆关门了", "Bonjour tout le monde, et à demain."]
-    assert [letters_in(text) for text in (*few, *more)] == [8, 11, 17, 16, 7, 24, 24, 27]
-    assert LanguageIdentifier(sure=0.0).of(few[:3]) != ["en"] * 3
-    careful = LanguageIdentifier(sure=0.0, letters=LETTERS)
-    assert careful.of(few) == [None] * 5
-    assert careful.of(more) == ["en", "zh", "fr"]
+    assert [count_letters(text) for text in (*few, *more)] == [8, 11, 17, 16, 7, 24, 24, 27]
+    assert LanguageIdentifier(min_confidence=0.0).identify(few[:3]) != ["en"] * 3
+    careful = LanguageIdentifier(min_confidence=0.0, min_letters=MIN_LETTERS)
+    assert careful.identify(few) == [None] * 5
+    assert careful.identify(more) == ["en", "zh", "fr"]
 
 
-def test_counts_are_of_what_was_asked_for_and_reading_is_not_far_ahead(identifier):
+def test_counts_are_of_the_yielded_documents_and_reading_is_not_far_ahead(identifier):
     documents = Counted([SENTENCES["en"], SENTENCES["fr"]] * 500)
     purity = LanguageFilter(identifier)
     filtered = purity.filter("en", documents)
     assert list(islice(filtered, 3)) == [SENTENCES["en"]] * 3
     assert (purity.read["en"], purity.left_out["en"]) == (5, 2)
-    assert documents.taken <= 256 and filtered.share() == documents.taken / 1000
+    assert documents.read_so_far <= 256 and filtered.share() == documents.read_so_far / 1000
 
 
 def test_a_long_document_is_judged_by_its_middle(identifier):
@@ -123,9 +132,9 @@ def test_a_long_document_is_judged_by_its_middle(identifier):
     assert list(LanguageFilter(identifier).filter("vi", [document, SENTENCES["en"] * 20_000])) == [document]
 
 
-def test_varieties_stay(identifier):
+def test_varieties_of_a_language_remain(identifier):
     malay = "Perpustakaan itu ditutup kerana sistem pemanasan telah rosak pada waktu malam semalam."
-    assert identifier.of([malay]) == ["ms"]
+    assert identifier.identify([malay]) == ["ms"]
     assert list(LanguageFilter(identifier).filter("id", [malay, SENTENCES["id"]])) == [malay, SENTENCES["id"]]
 
 
@@ -135,15 +144,16 @@ def test_without_lingua_the_extra_is_named(monkeypatch):
         LanguageIdentifier()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_text_is_pure_and_other_text_is_left_out(shared, identifier):
-    """What the docstring of Identifier says, on fewer lines."""
+    """The measurements in the docstring of LanguageIdentifier, on fewer lines."""
     texts = shared / "data" / "multilingual_text"
     languages = [language for language in SENTENCES if (texts / language).is_dir()]
     purity = LanguageFilter(identifier)
     for language in languages:
-        own = list(islice(corpus_of(str(texts / language / "valid.txt")), 150))
-        others = [line for other in languages if other != language for line in islice(corpus_of(str(texts / other / "valid.txt")), 20)]
+        own = list(islice(open_corpus(str(texts / language / "valid.txt")), 150))
+        others = [line for other in languages if other != language for line in islice(open_corpus(str(texts / other / "valid.txt")), 20)]
         long = [line for line in others if len(line) >= 80]
         assert len(list(purity.filter(language, own))) >= 0.99 * len(own)
         assert len(list(purity.filter(language, long))) <= 0.1 * len(long)

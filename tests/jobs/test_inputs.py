@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resect.core.errors import BadRecipe, InputError, UnknownName
-from resect.data.texts import shipped
+from resect.data.texts import packaged_texts
 from resect.jobs.inputs import given_for, side_effects_of, task_named, task_of, weights_digest
 from resect.models.loading import load_model
 from resect.runs.recipe import Recipe
@@ -57,7 +57,7 @@ def test_what_stands_beside_is_loaded_or_refused(where: Path, tmp_path: Path) ->
     recipe = Recipe(model="m", task=str(where / "task.toml"), calibrate=("none",))
     assert task_of(recipe).name == "planted"
     assert side_effects_of(recipe).calibrate == ()
-    assert side_effects_of(recipe).texts == shipped()
+    assert side_effects_of(recipe).texts == packaged_texts()
     assert side_effects_of(recipe.with_settings(text=(str(where / "text.txt"),))).texts == ("a line to read", "and another one")
     with pytest.raises(InputError, match="nothing"):
         side_effects_of(recipe.with_settings(text=(str(tmp_path / "nothing.txt"),)))

@@ -7,7 +7,7 @@ draws cover. This resamples groups as the bootstrap does, with weights 0 or 2 in
 exactly the set of effects that a sign-flip test over groups does not reject, so that interval and p-value cannot
 contradict each other.
 
-Why not the bootstrap: with nothing planted, "better" (the whole interval above 0) is to be claimed in 2.5 % of the
+Why not the bootstrap: with nothing planted, "better" (both ends of the interval above 0) is to be claimed in 2.5 % of the
 cases. Over simulated nulls (20 to 400 groups, 1 to 10 instructions, correlated within groups, 1,200 to 2,000 runs each)
 halves claimed it in 2.0 to 2.9 %, the percentile bootstrap in up to 4.5 %, BCa in up to 5.3 %. Where only a few groups
 changed at all: halves 0.1 to 0.6 %, percentile 2.3 to 3.9 %, BCa and bootstrap-t 5 to 10 % (4 fixed and none broken of

@@ -1,1 +1,1 @@
-"""What a model is asked and what it reads: tasks, corpora, documents, plain text, language identification. No torch."""
+"""Tasks, corpora, documents, plain texts, records, and language identification. No torch."""

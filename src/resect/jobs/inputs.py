@@ -12,7 +12,7 @@ from resect.core.errors import BadRecipe, InputError, UnknownName
 from resect.core.files import read_lines
 from resect.data.corpus import open_corpus, parse_corpus_entries
 from resect.data.corpus_text import CorpusText
-from resect.data.language_id import LanguageFilter, LanguageIdentifier, check_known
+from resect.data.language_id import LanguageFilter, LanguageIdentifier, check_supported
 from resect.data.tasks.registry import load_task
 from resect.data.tasks.task import Task
 from resect.data.texts import PACKAGED_NAME, packaged_texts, read_texts
@@ -166,7 +166,7 @@ def corpora_of(recipe: Recipe, extra_languages: Sequence[str] = (), *, measured:
     languages = tuple(dict.fromkeys((*corpora, *extra_languages)))
     _check_languages(languages, corpora, valid, measured=measured)
     if recipe.purity:
-        check_known(languages)
+        check_supported(languages)
     purity, held_out_purity = (
         (LanguageFilter(LanguageIdentifier()), LanguageFilter(LanguageIdentifier())) if recipe.purity else (None, None)
     )

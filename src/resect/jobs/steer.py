@@ -16,7 +16,7 @@ from resect.core.comparison import difference
 from resect.core.errors import BadPlan, InputError
 from resect.core.execution import Progress, Workers, no_progress
 from resect.core.files import read_json
-from resect.data.language_id import LETTERS, check_known
+from resect.data.language_id import MIN_LETTERS, check_supported
 from resect.edits.neurons import NeuronEdit
 from resect.edits.plan import Plan
 from resect.evaluation.answer_ratings import (
@@ -180,7 +180,7 @@ def _identifiers(languages: Iterable[str], given: TextIdentifier | Literal["auto
         found[language] = None if given == "auto" else given
         if given == "auto":
             try:
-                check_known([language])
+                check_supported([language])
                 found[language] = lingua = lingua or default_identifier()
             except InputError as error:
                 warnings.warn(f"The language accuracy of {language} is not measured: {error}", stacklevel=3)
@@ -280,6 +280,6 @@ def _silence(result: Mapping[str, Any], template: str | None) -> list[str]:
     if untold is not None and max(untold.values()):
         found.append(
             f"the language of {untold['before']} of {n} answers before and of {untold['after']} after cannot be told, mostly because they "
-            f"have fewer than {LETTERS} letters; they count as wrong."
+            f"have fewer than {MIN_LETTERS} letters; they count as wrong."
         )
     return found

@@ -1,12 +1,11 @@
 """CounterFact: both layouts say the same facts, paraphrases stay with their fact, wording and masks as LASER has them."""
 
-import json
-
 import pytest
 
+from record_files import write
 from resect.core.errors import BadTask, UnknownName
-from resect.data.tasks.base import SHARES
 from resect.data.tasks.registry import list_tasks, load_task
+from resect.data.tasks.task import SHARES
 
 REDUCED = [
     {
@@ -45,13 +44,6 @@ ROME = [
 ]
 
 
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(each) + "\n" for each in content)
-    path.write_text(json.dumps(content) if path.suffix == ".json" else lines, encoding="utf-8")
-    return path
-
-
 def test_every_layout_gives_the_same_task(tmp_path):
     files = [
         write(tmp_path / "a" / "counterfact.json", ROME),
@@ -65,13 +57,13 @@ def test_every_layout_gives_the_same_task(tmp_path):
 
 def test_a_prompt_and_its_paraphrases_are_examples_of_one_fact(tmp_path):
     task = load_task("counterfact", data=write(tmp_path / "counterfact.json", ROME))
-    assert [each.id for each in task.examples] == [
+    assert [example.id for example in task.examples] == [
         "counterfact/0",
         "counterfact/0/paraphrase-1",
         "counterfact/7",
         "counterfact/7/paraphrase-1",
     ]
-    assert [each.tags for each in task.examples] == [(), ("paraphrase",)] * 2
+    assert [example.tags for example in task.examples] == [(), ("paraphrase",)] * 2
     first, second, third, fourth = task.examples
     assert first.group == second.group != third.group == fourth.group
     assert (first.choices, first.gold_text, first.fields["fact"]) == ((), "French", "Danielle Darrieux: French")
@@ -79,7 +71,7 @@ def test_a_prompt_and_its_paraphrases_are_examples_of_one_fact(tmp_path):
     assert task.prompt(third, "") == "{x} plays the", "a subject with braces is no pattern"
 
 
-def test_how_it_is_asked(tmp_path):
+def test_the_prompts_are_the_published_ones(tmp_path):
     task = load_task("counterfact", data=write(tmp_path / "edit.jsonl", REDUCED))
     assert task.instructions == ("",)
     assert task.prompt(task.examples[0], "") == "The mother tongue of Danielle Darrieux is"
@@ -106,13 +98,13 @@ def test_one_fact_in_two_cases_is_one_group_and_a_subject_may_be(tmp_path):
         ({"prompt": None}, "'prompt' is None"),
         ({"rephrase_prompt": ""}, "the paraphrases are"),
         ({"rephrase_prompt": [3]}, "the paraphrases are"),
-        ({"case_id": 0}, "the id 'counterfact/0' stands at"),
+        ({"case_id": 0}, "the id 'counterfact/0' is at"),
         ({"requested_rewrite": {"prompt": "who?", "subject": "x", "target_true": {"str": "y"}}}, r"'who\?' has no \{\}"),
         ({"requested_rewrite": {"prompt": "{}", "subject": "x", "target_true": {}}}, "'str' is missing"),
         ({"requested_rewrite": "x"}, "'requested_rewrite' is 'x'; an object"),
     ],
 )
-def test_a_wrong_record_says_where(tmp_path, changed, says):
+def test_a_wrong_record_is_refused_with_its_place(tmp_path, changed, says):
     with pytest.raises(BadTask, match=rf"edit\.jsonl:2: .*{says}"):
         load_task("counterfact", data=write(tmp_path / "edit.jsonl", [REDUCED[0], REDUCED[1] | changed]))
 
@@ -123,14 +115,15 @@ def test_another_benchmarks_file_is_refused(tmp_path):
         load_task("counterfact", data=file)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_real_files(shared):
-    """SOURCE.md of the folder: 10,000 + 10,000 + 1,919 cases with one paraphrase each."""
+    """SOURCE.md of the folder: 10,000 + 10,000 + 1,919 cases with one paraphrase example."""
     task = load_task("counterfact", data=shared / "data")
     assert len(task.examples) == 2 * 21_919
-    assert sum("paraphrase" in each.tags for each in task.examples) == 21_919
-    assert len({each.id for each in task.examples}) == len(task.examples)
-    splits = {name: {each.group for each in task.split(name)} for name in SHARES}
-    assert sum(map(len, splits.values())) == len(set.union(*splits.values())) == len(task.groups), "a fact stands in two splits"
-    assert all(task.prompt(each, "") == each.fields["prompt"] for each in task.examples[:100])
+    assert sum("paraphrase" in example.tags for example in task.examples) == 21_919
+    assert len({example.id for example in task.examples}) == len(task.examples)
+    splits = {name: {example.group for example in task.split(name)} for name in SHARES}
+    assert sum(map(len, splits.values())) == len(set.union(*splits.values())) == len(task.groups), "a fact is in two splits"
+    assert all(task.prompt(example, "") == example.fields["prompt"] for example in task.examples[:100])
     assert len(load_task("counterfact", data=shared / "data" / "counterfact" / "val.jsonl").examples) == 2 * 1_919

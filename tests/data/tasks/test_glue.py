@@ -1,15 +1,15 @@
-"""GLUE's pair tasks: every layout says the same, labels the right way round, groups that hold together, errors that say where."""
+"""GLUE: every layout gives the same task, labels are the right way round, groups stay together, errors name the place."""
 
-import json
 import random
 from collections import Counter
 
 import pytest
 
+from record_files import write
 from resect.core.errors import BadTask, UnknownName
-from resect.data.tasks.base import SHARES
-from resect.data.tasks.glue import MEMBERS, load_glue
+from resect.data.tasks.glue import SETS, load_glue
 from resect.data.tasks.registry import list_tasks, load_task
+from resect.data.tasks.splits import SHARES
 
 #: Two texts (the shared one first), the label by name, and the answer to it.
 PAIRS = {
@@ -39,146 +39,137 @@ NUMBER = {"mrpc": {"not_paraphrase": 0, "paraphrase": 1}, "rte": {"entailment": 
 NUMBER["qnli"] = NUMBER["rte"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The caches of the two packages, empty, in a folder of the test."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    return tmp_path / "hub"
-
-
-def texts(member, pair):
+def texts(set_name, pair):
     """The pair under GLUE's names, in GLUE's order."""
-    if member == "qnli":
+    if set_name == "qnli":
         return {"question": pair[1], "sentence": pair[0]}
     return {"sentence1": pair[0], "sentence2": pair[1]}
 
 
-def rows(member, label=lambda member, name: name, pairs=None):
+def rows(set_name, label=lambda set_name, name: name, pairs=None):
     """The records of nyu-mll/glue, but for what `label` makes of the name."""
-    pairs = PAIRS[member] if pairs is None else pairs
-    return [texts(member, pair) | {"label": label(member, pair[2]), "idx": row} for row, pair in enumerate(pairs)]
+    pairs = PAIRS[set_name] if pairs is None else pairs
+    return [texts(set_name, pair) | {"label": label(set_name, pair[2]), "idx": row} for row, pair in enumerate(pairs)]
 
 
-def number(member, name):
-    return NUMBER[member][name]
+def number(set_name, name):
+    return NUMBER[set_name][name]
 
 
-def jsonl(path, records):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
-    return path
-
-
-def tsv(path, member):
+def tsv(path, set_name):
     """GLUE's own file, byte order mark and all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if member == "mrpc":
+    if set_name == "mrpc":
         lines = ["\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String"]
-        lines += [f"{number(member, pair[2])}\t1{row}\t2{row}\t{pair[0]}\t{pair[1]}" for row, pair in enumerate(PAIRS[member])]
+        lines += [f"{number(set_name, pair[2])}\t1{row}\t2{row}\t{pair[0]}\t{pair[1]}" for row, pair in enumerate(PAIRS[set_name])]
     else:
-        lines = ["\t".join(["index", *MEMBERS[member].texts, "label"])]
+        lines = ["\t".join(["index", *SETS[set_name].texts, "label"])]
         lines += [
-            "\t".join([str(each["idx"]), *texts(member, pair).values(), pair[2]])
-            for each, pair in zip(rows(member), PAIRS[member], strict=True)
+            "\t".join([str(example["idx"]), *texts(set_name, pair).values(), pair[2]])
+            for example, pair in zip(rows(set_name), PAIRS[set_name], strict=True)
         ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
     return path
 
 
-def parquet(path, member):
+def parquet(path, set_name):
     """The Hub's file: labels as numbers of a named class."""
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
     text = datasets.Value("string")
     features = datasets.Features(
-        dict.fromkeys(MEMBERS[member].texts, text) | {"label": datasets.ClassLabel(names=list(HUB[member])), "idx": datasets.Value("int32")}
+        dict.fromkeys(SETS[set_name].texts, text)
+        | {"label": datasets.ClassLabel(names=list(HUB[set_name])), "idx": datasets.Value("int32")}
     )
-    datasets.Dataset.from_list(rows(member, number), features=features).to_parquet(str(path))
+    datasets.Dataset.from_list(rows(set_name, number), features=features).to_parquet(str(path))
     return path
 
 
-def asked(task):
-    return [(each.fields, each.gold_text, each.tags, each.group) for each in task.examples]
+def content(task):
+    return [(example.fields, example.gold_text, example.tags, example.group) for example in task.examples]
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_every_layout_gives_the_same_examples(tmp_path, member):
-    named = jsonl(tmp_path / "a" / member / "dev.jsonl", rows(member))
-    numbered = jsonl(tmp_path / "b" / member.upper() / "validation.jsonl", rows(member, number))
-    spelled = jsonl(tmp_path / "c" / "dev.jsonl", rows(member, lambda member, name: str(number(member, name))))
-    own = tsv(tmp_path / "d" / member.upper() / "dev.tsv", member)
-    table = parquet(tmp_path / "e" / member / "validation-00000-of-00001.parquet", member)
-    named_as_on_the_hub = jsonl(tmp_path / "f.jsonl", rows(member, lambda member, name: HUB[member][number(member, name)]))
-    wanted = [(texts(member, pair), pair[3], (pair[2],)) for pair in PAIRS[member]]
+@pytest.mark.parametrize("set_name", SETS)
+def test_every_layout_gives_the_same_examples(tmp_path, set_name):
+    named = write(tmp_path / "a" / set_name / "dev.jsonl", rows(set_name))
+    numbered = write(tmp_path / "b" / set_name.upper() / "validation.jsonl", rows(set_name, number))
+    spelled = write(tmp_path / "c" / "dev.jsonl", rows(set_name, lambda set_name, name: str(number(set_name, name))))
+    own = tsv(tmp_path / "d" / set_name.upper() / "dev.tsv", set_name)
+    table = parquet(tmp_path / "e" / set_name / "validation-00000-of-00001.parquet", set_name)
+    named_as_on_the_hub = write(tmp_path / "f.jsonl", rows(set_name, lambda set_name, name: HUB[set_name][number(set_name, name)]))
+    wanted = [(texts(set_name, pair), pair[3], (pair[2],)) for pair in PAIRS[set_name]]
     for data in (named, numbered, spelled, own, table, named_as_on_the_hub, own.parent, own.parent.parent, table.parent.parent):
-        task = load_task(f"glue/{member}", data=data)
-        assert [each[:3] for each in asked(task)] == wanted
-        assert asked(task) == asked(load_task(f"glue/{member}", data=named)), "the group too"
-        assert member == "mrpc" or [each.id for each in task.examples] == [f"{member}/{row}" for row in range(3)]
+        task = load_task(f"glue/{set_name}", data=data)
+        assert [example[:3] for example in content(task)] == wanted
+        assert content(task) == content(load_task(f"glue/{set_name}", data=named)), "the group too"
+        assert set_name == "mrpc" or [example.id for example in task.examples] == [f"{set_name}/{row}" for row in range(3)]
 
 
 def test_ids_are_pairs_of_ids_or_indices_or_positions(tmp_path):
-    assert [each.id for each in load_glue("mrpc", tsv(tmp_path / "dev.tsv", "mrpc")).examples] == ["mrpc/10-20", "mrpc/11-21", "mrpc/12-22"]
+    assert [example.id for example in load_glue("mrpc", tsv(tmp_path / "dev.tsv", "mrpc")).examples] == [
+        "mrpc/10-20",
+        "mrpc/11-21",
+        "mrpc/12-22",
+    ]
     bare = [{name: value for name, value in row.items() if name != "idx"} for row in rows("mrpc")]
-    assert [each.id for each in load_glue("mrpc", jsonl(tmp_path / "a.jsonl", bare)).examples] == ["mrpc/0", "mrpc/1", "mrpc/2"]
-    several = [jsonl(tmp_path / f"{name}.jsonl", rows("rte")) for name in ("dev", "train")]
-    assert [each.id for each in load_glue("rte", several).examples][2:4] == ["rte/dev/2", "rte/train/0"]
+    assert [example.id for example in load_glue("mrpc", write(tmp_path / "a.jsonl", bare)).examples] == ["mrpc/0", "mrpc/1", "mrpc/2"]
+    several = [write(tmp_path / f"{name}.jsonl", rows("rte")) for name in ("dev", "train")]
+    assert [example.id for example in load_glue("rte", several).examples][2:4] == ["rte/dev/2", "rte/train/0"]
     assert len(load_glue("rte", several).groups) == 2
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_the_prompt_shows_both_texts_by_name_and_no_label(tmp_path, member):
-    task = load_task(f"GLUE/{member.upper()}", data=jsonl(tmp_path / "dev.jsonl", rows(member)))
-    assert task.name == f"glue/{member}" and len(task.instructions) == 10
+@pytest.mark.parametrize("set_name", SETS)
+def test_the_prompt_shows_both_texts_by_name_and_no_label(tmp_path, set_name):
+    task = load_task(f"GLUE/{set_name.upper()}", data=write(tmp_path / "dev.jsonl", rows(set_name)))
+    assert task.name == f"glue/{set_name}" and len(task.instructions) == 10
     example = task.examples[1]
-    first, second = {"mrpc": ("Sentence 1", "Sentence 2"), "rte": ("Premise", "Hypothesis"), "qnli": ("Question", "Sentence")}[member]
+    first, second = {"mrpc": ("Sentence 1", "Sentence 2"), "rte": ("Premise", "Hypothesis"), "qnli": ("Question", "Sentence")}[set_name]
     one, two = example.fields.values()
-    options = "no, yes" if member == "mrpc" else "yes, no"
+    options = "no, yes" if set_name == "mrpc" else "yes, no"
     assert task.prompt(example, "Well?") == f"Well? {first}: {one} {second}: {two} Options: {options} Answer:"
     assert all(instruction.endswith((".", "?")) for instruction in task.instructions)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_a_group_is_a_text_and_depends_on_nothing_else(tmp_path, member):
+@pytest.mark.parametrize("set_name", SETS)
+def test_a_group_is_a_text_and_depends_on_nothing_else(tmp_path, set_name):
     shuffle = random.Random(0)
-    pairs = [(f"Passage {number % 70}.", f"Text {number}?", MEMBERS[member].labels[number % 2]) for number in range(200)]
-    whole = load_glue(member, jsonl(tmp_path / "dev.jsonl", rows(member, pairs=pairs)))
-    assert len(whole.groups) == 70
-    split = {example.fields[MEMBERS[member].shared]: name for name in SHARES for example in whole.split(name)}
-    assert sum(len(whole.split(name)) for name in SHARES) == 200
+    pairs = [(f"Passage {number % 70}.", f"Text {number}?", SETS[set_name].labels[number % 2]) for number in range(200)]
+    task = load_glue(set_name, write(tmp_path / "dev.jsonl", rows(set_name, pairs=pairs)))
+    assert len(task.groups) == 70
+    split = {example.fields[SETS[set_name].shared]: name for name in SHARES for example in task.split(name)}
+    assert sum(len(task.split(name)) for name in SHARES) == 200
     for name in SHARES:
-        assert all(split[example.fields[MEMBERS[member].shared]] == name for example in whole.split(name)), "a passage stands in two splits"
+        assert all(split[example.fields[SETS[set_name].shared]] == name for example in task.split(name)), "a passage is in two splits"
     shuffle.shuffle(pairs)
-    part = load_glue(member, jsonl(tmp_path / "part.jsonl", rows(member, pairs=pairs[:50])))
-    groups = {example.fields[MEMBERS[member].shared]: example.group for example in whole.examples}
-    assert all(groups[example.fields[MEMBERS[member].shared]] == example.group for example in part.examples)
-    single = load_glue(member, tmp_path / "dev.jsonl", split_by="example")
+    part = load_glue(set_name, write(tmp_path / "part.jsonl", rows(set_name, pairs=pairs[:50])))
+    groups = {example.fields[SETS[set_name].shared]: example.group for example in task.examples}
+    assert all(groups[example.fields[SETS[set_name].shared]] == example.group for example in part.examples)
+    single = load_glue(set_name, tmp_path / "dev.jsonl", split_by="example")
     assert len(single.groups) == 200
 
 
 def test_copies_of_a_passage_are_one_group_whatever_the_case_and_the_quotes(tmp_path):
     passages = ["It is  late, he said.", '"It is late," he said.', "it is late he said", "It is later, he said.", "…", "!"]
     pairs = [(passage, "Hm.", "entailment") for passage in passages]
-    groups = [each.group for each in load_glue("rte", jsonl(tmp_path / "dev.jsonl", rows("rte", pairs=pairs))).examples]
+    groups = [example.group for example in load_glue("rte", write(tmp_path / "dev.jsonl", rows("rte", pairs=pairs))).examples]
     assert groups[0] == groups[1] == groups[2]
     assert len(set(groups)) == 4
 
 
-def test_of_a_folder_the_dev_file_is_taken_and_nothing_is_guessed(tmp_path):
-    train = jsonl(tmp_path / "train.jsonl", rows("rte")[:1])
+def test_of_a_folder_the_dev_file_is_read_and_nothing_is_guessed(tmp_path):
+    train = write(tmp_path / "train.jsonl", rows("rte")[:1])
     assert len(load_glue("rte", tmp_path).examples) == 1, "the only one there is"
-    hidden = jsonl(tmp_path / "test.jsonl", rows("rte", lambda member, name: -1))
+    hidden = write(tmp_path / "test.jsonl", rows("rte", lambda set_name, name: -1))
     with pytest.raises(BadTask, match=r"holds test\.jsonl, train\.jsonl: name the one"):
         load_glue("rte", tmp_path)
-    dev = jsonl(tmp_path / "dev.jsonl", rows("rte"))
-    jsonl(tmp_path / "dev_ids.jsonl", [{}])
+    dev = write(tmp_path / "dev.jsonl", rows("rte"))
+    write(tmp_path / "dev_ids.jsonl", [{}])
     assert len(load_glue("rte", tmp_path).examples) == 3
     assert load_glue("rte", [train]).examples == load_glue("rte", train).examples
     with pytest.raises(BadTask, match=r"test\.jsonl:1: the label is -1: GLUE hides"):
         load_glue("rte", hidden)
-    jsonl(tmp_path / "validation.jsonl", rows("rte"))
+    write(tmp_path / "validation.jsonl", rows("rte"))
     with pytest.raises(BadTask, match=r"holds dev\.jsonl, validation\.jsonl: name the one"):
         load_glue("rte", tmp_path)
     assert len(load_glue("rte", dev).examples) == 3
@@ -198,19 +189,19 @@ def test_of_a_folder_the_dev_file_is_taken_and_nothing_is_guessed(tmp_path):
         ({"id1": "7", "id2": "8"}, "MRPC's"),
     ],
 )
-def test_a_wrong_record_says_where(tmp_path, changed, says):
+def test_a_wrong_record_is_refused_with_its_place(tmp_path, changed, says):
     records = rows("rte")
     records[1] |= changed
     with pytest.raises(BadTask, match=rf"dev\.jsonl:2: .*{says}"):
-        load_glue("rte", jsonl(tmp_path / "dev.jsonl", records))
+        load_glue("rte", write(tmp_path / "dev.jsonl", records))
 
 
 def test_a_file_of_another_set_is_not_read_the_wrong_way_round(tmp_path):
     for name in ("rte", "qnli", "RTE"):
         with pytest.raises(BadTask, match="another set"):
-            load_glue("mrpc", jsonl(tmp_path / name / "dev.jsonl", rows("rte", number)))
+            load_glue("mrpc", write(tmp_path / name / "dev.jsonl", rows("rte", number)))
     with pytest.raises(BadTask, match=r"dev\.jsonl:1: the field 'question' is missing; there are: sentence1.*reads"):
-        load_glue("qnli", jsonl(tmp_path / "dev.jsonl", rows("rte")))
+        load_glue("qnli", write(tmp_path / "dev.jsonl", rows("rte")))
 
 
 def test_tables_say_where_they_are_wrong(tmp_path):
@@ -219,7 +210,7 @@ def test_tables_say_where_they_are_wrong(tmp_path):
     with pytest.raises(BadTask, match=r"dev\.tsv:5: 2 values for 4 columns"):
         load_glue("qnli", own)
     own.write_bytes(b"index\tquestion\tsentence\tlabel\n0\t\xff\tb\t0\n")
-    with pytest.raises(BadTask, match=r"dev\.tsv is not UTF-8"):
+    with pytest.raises(BadTask, match=r"dev\.tsv:2: .*not UTF-8"):
         load_glue("qnli", own)
     own.write_text("index\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t1\t2\ta\tb\n", encoding="utf-8")
     with pytest.raises(BadTask, match=r"dev\.tsv:2: the field 'label' is missing.*its test files have no labels"):
@@ -229,17 +220,17 @@ def test_tables_say_where_they_are_wrong(tmp_path):
         load_glue("mrpc", tmp_path / "validation.parquet")
 
 
-def test_what_is_no_data_says_what_is_read(tmp_path):
+def test_what_is_no_data_is_refused_with_what_is_read(tmp_path):
     for data in (tmp_path / "nowhere", tmp_path, tmp_path / "a.txt"):
         (tmp_path / "a.txt").write_text("x", encoding="utf-8")
         with pytest.raises(BadTask, match=r"glue/qnli reads \.jsonl, .*\.parquet files with question, sentence and label"):
             load_glue("qnli", data)
     with pytest.raises(BadTask, match="two have one name"):
-        load_glue("rte", [jsonl(tmp_path / name / "dev.jsonl", rows("rte")) for name in ("a", "b")])
+        load_glue("rte", [write(tmp_path / name / "dev.jsonl", rows("rte")) for name in ("a", "b")])
 
 
-def test_names_that_do_not_exist(tmp_path):
-    assert {f"glue/{member}" for member in MEMBERS} <= set(list_tasks())
+def test_unknown_names_are_refused_with_the_nearest(tmp_path):
+    assert {f"glue/{set_name}" for set_name in SETS} <= set(list_tasks())
     with pytest.raises(UnknownName, match=r"Did you mean 'glue/mrpc'"):
         load_task("glue/mrcp")
     with pytest.raises(UnknownName, match=r"glue/qnli"):
@@ -250,15 +241,17 @@ def test_names_that_do_not_exist(tmp_path):
         load_task("glue/rte", data=tmp_path, split_by="story")
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_without_data_the_validation_part_of_the_hub_is_read(cache, member):
+@pytest.mark.parametrize("set_name", SETS)
+def test_without_data_the_validation_part_of_the_hub_is_read(hub_cache, set_name):
     with pytest.raises(BadTask, match=r"could not be fetched.*--data.*dev or validation"):
-        load_task(f"glue/{member}")
-    table = parquet(cache / "datasets--nyu-mll--glue" / "snapshots" / ("3" * 40) / member / "validation-00000-of-00001.parquet", member)
-    assert load_task(f"glue/{member}").digest == load_task(f"glue/{member}", data=table).digest
+        load_task(f"glue/{set_name}")
+    table = parquet(
+        hub_cache / "datasets--nyu-mll--glue" / "snapshots" / ("3" * 40) / set_name / "validation-00000-of-00001.parquet", set_name
+    )
+    assert load_task(f"glue/{set_name}").digest == load_task(f"glue/{set_name}", data=table).digest
 
 
-#: SOURCE.md of each folder.
+#: SOURCE.md of example folder.
 COUNTS = {
     "mrpc/dev": {"paraphrase": 279, "not_paraphrase": 129},
     "mrpc/train": {"paraphrase": 2474, "not_paraphrase": 1194},
@@ -271,14 +264,14 @@ COUNTS = {
 
 @pytest.mark.real
 @pytest.mark.parametrize("part", COUNTS)
-def test_the_real_files(shared, part):
-    member, name = part.split("/")
-    task = load_task(f"glue/{member}", data=shared / "data" / member / f"{name}.jsonl")
-    assert Counter(tag for each in task.examples for tag in each.tags) == COUNTS[part]
+def test_the_real_data(shared, part):
+    set_name, name = part.split("/")
+    task = load_task(f"glue/{set_name}", data=shared / "data" / set_name / f"{name}.jsonl")
+    assert Counter(tag for example in task.examples for tag in example.tags) == COUNTS[part]
     yes = {"paraphrase", "entailment"}
-    assert all((each.gold_text == "yes") == (each.tags[0] in yes) for each in task.examples)
-    passages = {split: {each.fields[MEMBERS[member].shared] for each in task.split(split)} for split in SHARES}
-    assert len(set.union(*passages.values())) == sum(map(len, passages.values())), "a passage stands in two splits"
+    assert all((example.gold_text == "yes") == (example.tags[0] in yes) for example in task.examples)
+    passages = {split: {example.fields[SETS[set_name].shared] for example in task.split(split)} for split in SHARES}
+    assert len(set.union(*passages.values())) == sum(map(len, passages.values())), "a passage is in two splits"
     if name == "dev":
-        for data in (shared / "data", shared / "data" / member):
-            assert load_task(f"glue/{member}", data=data).digest == task.digest
+        for data in (shared / "data", shared / "data" / set_name):
+            assert load_task(f"glue/{set_name}", data=data).digest == task.digest

@@ -1,1 +1,1 @@
-"""Tasks: one file for each built-in set, and task files of one's own."""
+"""Tasks: one module for each benchmark, and task files of the user's own."""

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from resect.core.errors import BadTask, UnknownName
+from resect.data.records import Paths, Record, field_of, text_of
 
-from .base import Example, Task
-from .records import Paths, Placed, field_of, text_of
-from .sources import TaskSource, check_split_by, words_hash
-from .wording import ANSWER, closed
+from .benchmark_source import BenchmarkSource, check_split_by, words_hash
+from .task import Example, Task
+from .templates import ANSWER, with_end_mark
 
 GENDERS = ("male", "female")
-#: The professions that are asked for: those of one token each.
-ASKED = ("journalist", "poet", "composer", "model", "teacher", "architect", "painter", "professor")
+#: The professions to choose from: those of one token each.
+CHOICES = ("journalist", "poet", "composer", "model", "teacher", "architect", "painter", "professor")
 #: All professions of the data, in the order of the Hub's numbers.
 PROFESSIONS = (
     "accountant", "architect", "attorney", "chiropractor", "comedian", "composer", "dentist", "dietitian", "dj", "filmmaker",
@@ -23,127 +24,132 @@ PROFESSIONS = (
 
 
 @dataclass(frozen=True)
-class Member:
-    """What is asked of a biography.
+class BiosQuestion:
+    """A question about the person of a biography.
 
     Parameters
     ----------
-    says : one sentence
-    label : the field of the data that answers it
-    names : what that field's numbers stand for
-    choices : the answers to choose from; a record with another is left out
-    template, official : how it is asked, by the paper and by its authors' code
+    summary : one sentence
+    label : the field of the data with the answer
+    names : the meaning of that field's numbers
+    choices : the answers to choose from; a record with another answer is left out
+    template, official_template : the prompts of the paper and of its authors' code
     """
 
-    says: str
+    summary: str
     label: str
     names: tuple[str, ...]
     choices: tuple[str, ...]
     template: str
-    official: str
+    official_template: str
 
 
-_TEXT = "Consider the following text: " + closed("hard_text")
-# The authors' code shows a masked model the last 50 tokens of a text; a template can count words.
-_CUT = "{% set shown = (hard_text.split()[-50:] | join(' ')) if answer else hard_text %}Consider the following text: " + closed("shown")
+_TEXT = "Consider the following text: " + with_end_mark("hard_text")
+# The authors' code shows a masked model the last 50 tokens of a text; a template can only count words.
+_SHORTENED_TEXT = (
+    "{% set shown = (hard_text.split()[-50:] | join(' ')) if answer else hard_text %}Consider the following text: " + with_end_mark("shown")
+)
 
-MEMBERS = {
-    "gender": Member(
-        says="Bias in Bios (De-Arteaga et al. 2019): is the person of a biography male or female?",
+QUESTIONS = {
+    "gender": BiosQuestion(
+        summary="Bias in Bios (De-Arteaga et al. 2019): is the person of a biography male or female?",
         label="gender",
         names=GENDERS,
         choices=GENDERS,
         template=_TEXT + " Is the person in this text male or female? The person is" + ANSWER,
-        official=_CUT
+        official_template=_SHORTENED_TEXT
         + " Is the person in this text a male or female?"
         + "{% if answer %} This person is {{ answer }}.{% else %} The gender of this person is{% endif %}",
     ),
-    "profession": Member(
-        says="Bias in Bios (De-Arteaga et al. 2019): which of eight professions has the person of a biography?",
+    "profession": BiosQuestion(
+        summary="Bias in Bios (De-Arteaga et al. 2019): which of eight professions has the person of a biography?",
         label="profession",
         names=PROFESSIONS,
-        choices=ASKED,
+        choices=CHOICES,
         template=_TEXT + " What is the profession of the person in this text? The profession of this person is" + ANSWER,
-        official=_CUT + "{% if answer %} The profession of the person in the text is called {{ answer }}."
+        official_template=_SHORTENED_TEXT + "{% if answer %} The profession of the person in the text is called {{ answer }}."
         "{% else %} What is the profession of the person in this text? The profession of this person is{% endif %}",
     ),
 }
 
-SOURCE = TaskSource(
+SOURCE = BenchmarkSource(
     task="bios",
     accepts=(
         "bios/gender and bios/profession read .parquet (as on the Hub), .csv and .jsonl files with hard_text, gender (0 or male, 1 or "
         "female) and profession (a number from 0 to 27 as on the Hub, or its name); or a folder with a dev file."
     ),
-    hub="LabHC/bias_in_bios",
-    files={"dev": "data/dev-*.parquet"},
-    taken=(("dev",), ("validation",), ("val",)),
-    folders=("bias_in_bios", "bios"),
+    hub_id="LabHC/bias_in_bios",
+    hub_files={"dev": "data/dev-*.parquet"},
+    file_names=(("dev",), ("validation",), ("val",)),
+    folder_names=("bias_in_bios", "bios"),
 )
-#: Names of one thing in other copies of the data.
+#: Names of columns and labels in other copies of the data.
 _COLUMNS = {"g": "gender", "p": "profession"}
 _NAMES = {"m": "male", "f": "female"}
 
 
-def load_bios(member: str, data: Paths | None = None, split_by: str | None = None) -> Task:
-    """The task of one question on Bias in Bios: its dev part, where nothing else is named.
+def load_bios(question: str, data: Paths | None = None, split_by: str | None = None) -> Task:
+    """Returns the task of one question on Bias in Bios: of its dev part, unless another is named.
 
     Parameters
     ----------
-    member : a key of MEMBERS
-    data : files, or a folder with a dev file (SOURCE.accepts says which); None: the Hub, dev
+    question : a key of QUESTIONS
+    data : files, or a folder with a dev file (SOURCE.accepts describes them); None: the Hub, dev
     split_by : None or "text": copies of one biography are a group
 
-    Fields: `hard_text` (the biography without its first sentence). Choices: "male", "female"; or the eight professions of one token,
-    biographies of other professions are left out. Tags: the right choice; the other of gender and profession, where it is there and known.
-    Ids: the position. Raises UnknownName, and BadTask with file and line (of .parquet: row).
+    Fields: `hard_text` (the biography without its first sentence). Choices: "male", "female"; or the eight professions of one
+    token (biographies of other professions are left out). Tags: the right choice; the other of gender and profession, where it is
+    known. Ids: the position. Raises UnknownName, and BadTask with file and line (of .parquet: row).
 
     Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: our splits; in the wording of the
     authors' code a masked model is shown the last 50 words of a biography, not its last 50 tokens.
     """
-    if member not in MEMBERS:
-        raise UnknownName("question on Bias in Bios", member, MEMBERS)
+    if question not in QUESTIONS:
+        raise UnknownName("question on Bias in Bios", question, QUESTIONS)
     check_split_by("bios", split_by, ("text",))
-    what = MEMBERS[member]
+    requested = QUESTIONS[question]
 
-    def make(record: Placed) -> Iterator[Example]:
+    def make_examples(record: Record) -> Iterator[Example]:
         values = {_COLUMNS.get(name, name): value for name, value in record.values.items()}
-        text, right = text_of(values, "hard_text"), _name(values, what.label, what.names)
-        if right not in what.choices:
+        text, right = text_of(values, "hard_text"), _label(values, requested)
+        if right not in requested.choices:
             return
         yield Example(
             fields={"hard_text": text},
-            choices=what.choices,
+            choices=requested.choices,
             gold=right,
-            id=f"bios/{record.place}",
+            id=f"bios/{record.key}",
             group=f"bios/{words_hash(text)}",
-            tags=(right, *_others(values, what.label)),
+            tags=(right, *_other_labels(values, requested)),
         )
 
-    examples, less = SOURCE.examples(SOURCE.records(data), make, "of other professions")
+    examples, left_out = SOURCE.examples(SOURCE.records(data), make_examples, "of other professions")
     return Task(
-        name=f"bios/{member}",
+        name=f"bios/{question}",
         examples=examples,
         instructions=("",),
-        template=what.template,
-        description=what.says + less,
-        official_template=what.official,
+        template=requested.template,
+        description=requested.summary + left_out,
+        official_template=requested.official_template,
         judged=("hard_text",),
     )
 
 
-def _others(values: Mapping[str, Any], asked: str) -> tuple[str, ...]:
-    """The label that is not asked for, where the data has it: scores apart by gender are what this set is for."""
-    return tuple(_name(values, what.label, what.names) for what in MEMBERS.values() if what.label != asked and what.label in values)
+TASKS = {f"bios/{name}": (question.summary, partial(load_bios, name)) for name, question in QUESTIONS.items()}
 
 
-def _name(values: Mapping[str, Any], label: str, names: tuple[str, ...]) -> str:
-    """What a label stands for, whether it is a number (also as text: CSV) or a name."""
-    value = field_of(values, label, (int, str))
-    text = str(value).strip().lower().replace(" ", "_")
-    text = _NAMES.get(text, text) if label == "gender" else text
-    if text.isdecimal() and int(text) < len(names):
-        return names[int(text)]
-    if text not in names:
-        raise BadTask(f"the {label} is {value!r}.")
-    return text
+def _other_labels(values: Mapping[str, Any], requested: BiosQuestion) -> tuple[str, ...]:
+    """Returns the labels of the other question, where the data has them: scores by gender are what this set is for."""
+    return tuple(_label(values, other) for other in QUESTIONS.values() if other is not requested and other.label in values)
+
+
+def _label(values: Mapping[str, Any], question: BiosQuestion) -> str:
+    """Returns the name of a record's label, stored as a number (also as text: CSV) or as a name."""
+    value = field_of(values, question.label, (int, str))
+    name = str(value).strip().lower().replace(" ", "_")
+    name = _NAMES.get(name, name) if question.label == "gender" else name
+    if name.isdecimal() and int(name) < len(question.names):
+        return question.names[int(name)]
+    if name not in question.names:
+        raise BadTask(f"the {question.label} is {value!r}.")
+    return name

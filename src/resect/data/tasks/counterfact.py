@@ -4,45 +4,45 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resect.core.errors import BadTask
+from resect.data.records import Paths, Record, field_of, text_of
 
-from .base import Example, Task
-from .records import Paths, Placed, field_of, text_of
-from .sources import TaskSource, check_split_by, words_hash
-from .wording import ANSWER
+from .benchmark_source import BenchmarkSource, check_split_by, words_hash
+from .task import Example, Task
+from .templates import ANSWER
 
-SAYS = "CounterFact (Meng et al. 2022): facts and their paraphrases, to be completed by a word."
+SUMMARY = "CounterFact (Meng et al. 2022): facts and their paraphrases, to be completed by a word."
 SPLIT_BY = ("fact", "subject")
-SOURCE = TaskSource(
+SOURCE = BenchmarkSource(
     task="counterfact",
     accepts=(
         "counterfact reads the list of ROME (counterfact.json: case_id, requested_rewrite with prompt, subject and target_true, "
         "paraphrase_prompts), and EasyEdit's layout (case_id, prompt, subject, ground_truth, rephrase_prompt), as .json, .jsonl or "
         ".parquet; or a folder with such files."
     ),
-    hub="azhx/counterfact",
-    files={"train": "data/train-*.parquet", "test": "data/test-*.parquet"},
-    taken=(("counterfact",), ("edit", "train", "val", "test")),
-    folders=("counterfact",),
+    hub_id="azhx/counterfact",
+    hub_files={"train": "data/train-*.parquet", "test": "data/test-*.parquet"},
+    file_names=(("counterfact",), ("edit", "train", "val", "test")),
+    folder_names=("counterfact",),
 )
 
 TEMPLATE = "{{ prompt }}" + ANSWER + "{% if answer %}.{% endif %}"
-#: Families whose vocabulary cuts names into more pieces than GPT-2's, of which every answer here is one token.
-_SMALLER_PIECES = ("llama", "mistral", "gemma2", "gemma3", "gemma3_text", "phi3", "t5", "mt5")
+#: Families whose tokenizers split names into more pieces than GPT-2's, for which every answer here is one token.
+_SMALL_PIECES = ("llama", "mistral", "gemma2", "gemma3", "gemma3_text", "phi3", "t5", "mt5")
 
 
 def load_counterfact(data: Paths | None = None, split_by: str | None = None) -> Task:
-    """CounterFact's true facts: every prompt, and every paraphrase of it, is an example of its own.
+    """Returns CounterFact's true facts: every prompt, and every paraphrase of it, is an example of its own.
 
     Parameters
     ----------
-    data : files, or a folder of them (SOURCE.accepts says which); None: the Hub
+    data : files, or a folder of them (SOURCE.accepts describes them); None: the Hub
     split_by : what a group is: "fact" (default), all prompts with one subject and one answer; or "subject"
 
-    Fields: `prompt` (a paraphrase stands there too), `subject`, `fact` (subject and answer). No choices: the gold answer is the true
+    Fields: `prompt` (or a paraphrase of it), `subject`, `fact` (subject and answer). No choices: the gold answer is the true
     object's text. Tag: "paraphrase". Ids: the case's, with "/paraphrase-1" and so on. The fact, not the case, is the group, because a fact
-    can be the subject of two cases. What the cases would have a model believe instead is not read.
+    can be the subject of two cases. The counterfactual answers are not read.
 
-    Reported by generation: the answer is contained in what is generated: 1 token, 10 for Llama and other families with small pieces.
+    Metric: generation; the generated text must contain the answer. It has 1 token, 10 for Llama and other families with small pieces.
     Raises UnknownName, and BadTask with file and place.
 
     Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: families that it did not measure
@@ -56,19 +56,22 @@ def load_counterfact(data: Paths | None = None, split_by: str | None = None) -> 
         examples=examples,
         instructions=("",),
         template=TEMPLATE,
-        description=SAYS,
+        description=SUMMARY,
         official_template=TEMPLATE,
         metric="generation",
         answer_tokens=1,
-        answer_tokens_by=dict.fromkeys(_SMALLER_PIECES, 10),
+        answer_tokens_by=dict.fromkeys(_SMALL_PIECES, 10),
         matching="contains",
     )
 
 
-def _examples(record: Placed, by_subject: bool) -> Iterator[Example]:
+TASKS = {"counterfact": (SUMMARY, load_counterfact)}
+
+
+def _examples(record: Record, by_subject: bool) -> Iterator[Example]:
     values = record.values
     subject, answer, prompts = (_rome if "requested_rewrite" in values else _reduced)(values)
-    case = str(field_of(values, "case_id", (int, str))) if "case_id" in values else record.place
+    case = str(field_of(values, "case_id", (int, str))) if "case_id" in values else record.key
     fact = f"{subject}: {answer}"
     for number, prompt in enumerate(prompts):
         yield Example(
@@ -82,7 +85,7 @@ def _examples(record: Placed, by_subject: bool) -> Iterator[Example]:
 
 
 def _rome(values: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """Subject, answer, and all prompts of a case of ROME's file."""
+    """Returns subject, answer, and all prompts of a case of ROME's file."""
     rewrite = field_of(values, "requested_rewrite", dict)
     subject, answer = text_of(rewrite, "subject"), text_of(field_of(rewrite, "target_true", dict), "str")
     pattern = text_of(rewrite, "prompt")
@@ -92,13 +95,13 @@ def _rome(values: Mapping[str, Any]) -> tuple[str, str, list[str]]:
 
 
 def _reduced(values: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """The same of EasyEdit's layout."""
+    """Returns the same for EasyEdit's layout."""
     rephrased = field_of(values, "rephrase_prompt", (str, list))
     paraphrases = _texts([rephrased] if isinstance(rephrased, str) else rephrased)
     return text_of(values, "subject"), text_of(values, "ground_truth"), [text_of(values, "prompt"), *paraphrases]
 
 
-def _texts(found: list[Any]) -> list[str]:
-    if not all(isinstance(text, str) and text.strip() for text in found):
-        raise BadTask(f"the paraphrases are {found!r}; texts that are not empty are wanted.")
-    return [text.strip() for text in found]
+def _texts(values: list[Any]) -> list[str]:
+    if not all(isinstance(text, str) and text.strip() for text in values):
+        raise BadTask(f"the paraphrases are {values!r}; texts that are not empty are needed.")
+    return [text.strip() for text in values]

@@ -1,4 +1,4 @@
-"""One question: its fields, its choices, the right answer. Knows no wording, no task and no file."""
+"""One example: its fields, its choices and the right answer. Knows no template, no task and no file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ from .splits import SHARES, SplitName
 
 @dataclass(frozen=True)
 class Example:
-    """One question.
+    """One question with its right answer.
 
     Parameters
     ----------
-    fields : what a template can show, by name
-    choices : the answers to choose from; none where the answer is free text
-    gold : index into `choices` (the text of a choice becomes its index), or the text where there are none
+    fields : the values that a template can show, by name
+    choices : the answers to choose from; empty where the answer is free text
+    gold : index into `choices` (the text of a choice becomes its index), or the text where there are no choices
     id : unique in its task; None: its position
-    group : examples that share a story or a template share a group and never stand in two splits; None: its own group
-    tags : what the example is, for scores apart ("ambig")
-    split : "locate", "select" or "test" where the data says so; None: the hash of the group decides
+    group : examples that share a story or a template share a group, and are always in one split; None: its own group
+    tags : labels for scores by tag ("ambig")
+    split : "locate", "select" or "test" where the data defines it; None: the hash of the group decides
 
     Raises BadTask where there is neither a choice nor a gold text, a choice is empty, gold is not one of the choices,
-    or the gold choice stands there twice: no score could tell the right one from its twin.
+    or the gold choice occurs twice: no score could distinguish the two.
     """
 
     fields: Mapping[str, Any] = field(hash=False)
@@ -58,10 +58,10 @@ class Example:
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
-    found = (tags,) if isinstance(tags, str) else tuple(tags)
-    if not all(isinstance(tag, str) and tag.strip() for tag in found):
-        raise BadTask(f"Tags are texts that are not empty, not {found!r}.")
-    return tuple(dict.fromkeys(found))
+    names = (tags,) if isinstance(tags, str) else tuple(tags)
+    if not all(isinstance(tag, str) and tag.strip() for tag in names):
+        raise BadTask(f"Tags are texts that are not empty, not {names!r}.")
+    return tuple(dict.fromkeys(names))
 
 
 def _gold(gold: Any, choices: Sequence[str]) -> int | str:
@@ -83,7 +83,7 @@ def _gold(gold: Any, choices: Sequence[str]) -> int | str:
     if not 0 <= index < len(choices):
         raise BadTask(f"The gold answer is the choice {index}; there are 0 to {len(choices) - 1}.")
     if choices.count(choices[index]) > 1:
-        raise BadTask(f"The gold choice {choices[index]!r} stands there twice; nothing could tell it from its twin.")
+        raise BadTask(f"The gold choice {choices[index]!r} occurs twice; no score could distinguish the two.")
     return index
 
 

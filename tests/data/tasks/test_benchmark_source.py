@@ -2,47 +2,28 @@
 
 import json
 
-import datasets
 import pytest
 
+import record_files
 from resect.core.errors import BadTask, UnknownName
-from resect.data.tasks.base import Example
-from resect.data.tasks.records import read_records
-from resect.data.tasks.sources import TaskSource, check_split_by, words_hash
+from resect.data.records import read_records
+from resect.data.tasks.benchmark_source import BenchmarkSource, check_split_by, words_hash
+from resect.data.tasks.task import Example
 
-SOURCE = TaskSource(
+SOURCE = BenchmarkSource(
     task="riddles",
     accepts="riddles reads files of riddles.",
-    hub="someone/riddles",
-    files={"train": "data/train-*.parquet", "dev": "data/dev-*.parquet"},
-    taken=(("riddles",), ("dev", "test")),
-    folders=("riddles", "riddles_set"),
-    first={"train": 2},
+    hub_id="someone/riddles",
+    hub_files={"train": "data/train-*.parquet", "dev": "data/dev-*.parquet"},
+    file_names=(("riddles",), ("dev", "test")),
+    folder_names=("riddles", "riddles_set"),
+    hub_limits={"train": 2},
 )
 ROWS = [{"text": "a", "n": 0}, {"text": "b", "n": 1}, {"text": "c", "n": 2}]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The caches of the two packages, empty, in a folder of the test."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    return tmp_path / "hub"
-
-
 def write(path, rows=ROWS):
-    """The rows in the format that the name says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix
-    if kind == ".parquet":
-        datasets.Dataset.from_list(rows).to_parquet(str(path))
-        return path
-    mark = {".csv": ",", ".tsv": "\t"}.get(kind)
-    lines = [json.dumps(row) for row in rows] if mark is None else [mark.join(map(str, row.values())) for row in rows]
-    head = [] if mark is None else [mark.join(rows[0])]
-    text = json.dumps(rows) if kind == ".json" else "\n".join(head + lines) + "\n"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return record_files.write(path, rows)
 
 
 def texts(data):
@@ -53,7 +34,7 @@ def texts(data):
 def test_every_format_gives_the_same_texts(tmp_path, kind):
     file = write(tmp_path / f"mine.{kind}")
     assert texts(file) == ["a", "b", "c"]
-    assert [record.place for record in SOURCE.records(file)] == ["0", "1", "2"]
+    assert [record.key for record in SOURCE.records(file)] == ["0", "1", "2"]
 
 
 def test_a_json_file_is_a_list_or_a_benchs_examples_or_one_object_or_lines(tmp_path):
@@ -75,7 +56,7 @@ def test_a_json_file_is_a_list_or_a_benchs_examples_or_one_object_or_lines(tmp_p
         ('{\n "examples": [\n {"text"', r"a\.json: no JSON: .*breaks off"),
         ('{"text": "a"}\n{"text": \n', r"a\.json:2: no JSON"),
         ("", r"a\.json: no JSON"),
-        ("3", "a list of objects is wanted, not int"),
+        ("3", "a list of objects is needed, not int"),
         ('[{"text": "a"}, 7]', r"entry 2 is 7"),
         ("[" * 100_000, "no JSON"),
     ],
@@ -93,7 +74,7 @@ def test_of_a_folder_the_named_files_are_taken_in_one_format(tmp_path):
     write(tmp_path / "riddles_set" / "test-1.jsonl", ROWS[1:])
     write(tmp_path / "riddles_set" / "dev_ids.json")
     assert texts(tmp_path) == ["a", "b", "c"]
-    assert [record.place for record in SOURCE.records(tmp_path)] == ["dev/0", "test-1/0", "test-1/1"]
+    assert [record.key for record in SOURCE.records(tmp_path)] == ["dev/0", "test-1/0", "test-1/1"]
     write(tmp_path / "riddles_set" / "Riddles.csv", ROWS[2:])
     write(tmp_path / "riddles_set" / "riddles.parquet", ROWS[:2])
     assert texts(tmp_path) == ["c"], "one table in two formats, and it comes before dev and test"
@@ -115,15 +96,15 @@ def test_nothing_is_guessed(tmp_path):
         texts(tmp_path / "x.txt")
 
 
-def test_without_data_the_parts_of_the_hub_are_read_in_order(cache):
+def test_without_data_the_parts_of_the_hub_are_read_in_order(hub_cache):
     with pytest.raises(BadTask, match=r"could not be fetched.*--data.*riddles reads"):
         texts(None)
-    kept = cache / "datasets--someone--riddles" / "snapshots" / ("5" * 40) / "data"
+    kept = hub_cache / "datasets--someone--riddles" / "snapshots" / ("5" * 40) / "data"
     write(kept / "dev-00000-of-00001-abcdef.parquet")
     write(kept / "train-00000-of-00002-abcdef.parquet", ROWS[1:])
     write(kept / "train-00001-of-00002-123456.parquet")
     assert texts(None) == ["b", "c", "a", "b", "c"], "of train the first two"
-    assert [record.place for record in SOURCE.records(None)][1:3] == ["train/1", "dev/0"]
+    assert [record.key for record in SOURCE.records(None)][1:3] == ["train/1", "dev/0"]
 
 
 def test_what_is_left_out_is_counted_and_said(tmp_path):
@@ -139,7 +120,7 @@ def test_what_is_left_out_is_counted_and_said(tmp_path):
     assert made({0, 1, 2})[1] == ""
     examples, said = made({1})
     assert [example.gold for example in examples] == ["b"] and said == " Left out of 3 records: 2 too dull."
-    with pytest.raises(BadTask, match=r"Of 3 records none can be asked: they are those too dull\. riddles reads"):
+    with pytest.raises(BadTask, match=r"Of 3 records none can be used: they are those too dull\. riddles reads"):
         made(set())
     file.write_text("[]", encoding="utf-8")
     with pytest.raises(BadTask, match=r"holds no record\. riddles reads"):

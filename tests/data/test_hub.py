@@ -7,9 +7,9 @@ import datasets
 import pytest
 
 from resect.core.errors import BadTask
+from resect.data.hub import hub_records, published_records
+from resect.data.records import read_records
 from resect.data.tasks.bbq import HUB_ID
-from resect.data.tasks.hub import hub_records, published_records
-from resect.data.tasks.records import read_records
 from resect.data.tasks.registry import load_task
 
 INSTEAD = "Do without."
@@ -21,14 +21,6 @@ RECORDS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The caches of the two packages, empty, in a folder of the test."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    return tmp_path / "hub"
-
-
 def write(path, records=RECORDS, opening=""):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = opening + "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records)
@@ -36,9 +28,9 @@ def write(path, records=RECORDS, opening=""):
     return path
 
 
-def kept(cache, revision, name="data/a.jsonl", **content):
+def cached(hub_cache, revision, name="data/a.jsonl", **content):
     """A file in the Hub's cache, laid out as huggingface_hub leaves it."""
-    repository = cache / f"datasets--{HUB_ID.replace('/', '--')}"
+    repository = hub_cache / f"datasets--{HUB_ID.replace('/', '--')}"
     blob = write(repository / "blobs" / f"{revision}-{name.replace('/', '-')}", **content)
     link = repository / "snapshots" / revision / name
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -48,13 +40,13 @@ def kept(cache, revision, name="data/a.jsonl", **content):
 @pytest.mark.parametrize("opening", ["", "\ufeff"])
 def test_records_are_those_of_a_local_file(tmp_path, opening):
     file = write(tmp_path / "data" / "a.jsonl", opening=opening)
-    found = list(published_records(str(tmp_path), ["data/a.jsonl"]))
-    assert found == list(read_records(file))
-    assert [record.values for record in found] == RECORDS
-    assert found[1].where == f"{file}:2"
+    records = list(published_records(str(tmp_path), ["data/a.jsonl"]))
+    assert records == list(read_records(file))
+    assert [record.values for record in records] == RECORDS
+    assert records[1].where == f"{file}:2"
 
 
-def test_files_come_in_the_order_asked(tmp_path):
+def test_files_come_in_the_requested_order(tmp_path):
     for name in ("b", "a"):
         write(tmp_path / f"{name}.jsonl", [{"is": name}])
     assert [record.values["is"] for record in published_records(str(tmp_path), ["b.jsonl", "a.jsonl"])] == ["b", "a"]
@@ -85,9 +77,11 @@ def test_a_path_is_no_pattern(tmp_path, name):
 def test_tables_come_row_by_row_as_they_are_stored(tmp_path):
     for name, rows in (("b", TABLE[:1]), ("a", TABLE)):
         table(tmp_path / "data" / f"{name}.parquet", rows)
-    found = list(published_records(str(tmp_path), ["data/b.parquet", "data/a.parquet"]))
-    assert [record.values for record in found] == TABLE[:1] + TABLE
-    assert [record.where for record in found[:3]] == [f"{tmp_path}/data/{place}" for place in ("b.parquet:1", "a.parquet:1", "a.parquet:2")]
+    records = list(published_records(str(tmp_path), ["data/b.parquet", "data/a.parquet"]))
+    assert [record.values for record in records] == TABLE[:1] + TABLE
+    assert [record.where for record in records[:3]] == [
+        f"{tmp_path}/data/{place}" for place in ("b.parquet:1", "a.parquet:1", "a.parquet:2")
+    ]
 
 
 def test_a_table_that_is_none_says_so_before_the_first_record(tmp_path):
@@ -97,13 +91,13 @@ def test_a_table_that_is_none_says_so_before_the_first_record(tmp_path):
             published_records(str(tmp_path), [name])
 
 
-def test_offline_a_kept_table_is_read(cache):
-    table(cache / f"datasets--{HUB_ID.replace('/', '--')}" / "snapshots" / ("4" * 40) / "data" / "a.parquet")
+def test_offline_a_kept_table_is_read(hub_cache):
+    table(hub_cache / f"datasets--{HUB_ID.replace('/', '--')}" / "snapshots" / ("4" * 40) / "data" / "a.parquet")
     assert [record.values for record in hub_records(HUB_ID, ["data/a.parquet"], INSTEAD)] == TABLE
 
 
-def test_offline_the_newest_kept_copy_that_is_whole_is_read(cache):
-    kept(cache, "1" * 40, records=[{"is": "whole"}])
+def test_offline_the_newest_kept_copy_that_is_whole_is_read(hub_cache):
+    cached(hub_cache, "1" * 40, records=[{"is": "whole"}])
     assert [record.values for record in hub_records(HUB_ID, ["data/a.jsonl"], INSTEAD)] == [{"is": "whole"}]
     with pytest.raises(BadTask, match=r"offline.*Do without"):
         hub_records(HUB_ID, ["data/a.jsonl", "data/b.jsonl"], INSTEAD)
@@ -121,9 +115,9 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.real
-def test_bbq_of_the_hub_is_bbq_of_local_files(shared, cache):
+def test_bbq_of_the_hub_is_bbq_of_local_files(shared, hub_cache):
     for name in ("Age", "Religion"):
         content = (shared / "data" / "bbq_unseen" / f"{name}.jsonl").read_text(encoding="utf-8")
-        kept(cache, "2" * 40, f"data/{name}.jsonl", records=map(json.loads, content.splitlines()))
+        cached(hub_cache, "2" * 40, f"data/{name}.jsonl", records=map(json.loads, content.splitlines()))
     for name in ("bbq/age", "bbq/religion"):
         assert load_task(name).digest == load_task(name, data=shared / "data" / "bbq_unseen").digest

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from resect.core.errors import BadTask, EmptySplit, UnknownName
-from resect.data.tasks.base import Example, Task, split_of
 from resect.data.tasks.splits import SHARES
+from resect.data.tasks.task import Example, Task, split_of
 
 TEMPLATE = "{{ instruction }} {{ question }} Options: {{ choices | join(', ') }} Answer:{{ answer }}"
 
@@ -43,13 +43,13 @@ def test_gold_is_an_index_or_a_text():
         ({"choices": ("a", " ")}, "Choice 1 is ' '"),
         ({"choices": (), "gold": 0}, "no choices"),
         ({"choices": (), "gold": ""}, "not empty"),
-        ({"choices": ("a", "a"), "gold": 0}, "stands there twice"),
+        ({"choices": ("a", "a"), "gold": 0}, "occurs twice"),
         ({"choices": "ab"}, "the one text"),
         ({"tags": ("",)}, "Tags"),
         ({"id": ""}, "id"),
     ],
 )
-def test_an_example_that_cannot_be_asked_is_refused(changed, says):
+def test_an_impossible_example_is_refused(changed, says):
     with pytest.raises(BadTask, match=says):
         example(**changed)
 
@@ -82,7 +82,7 @@ def test_ids_and_groups_are_filled_in():
         ({"template": "{{ question.__class__.__mro__ }}"}, "unsafe|cannot be rendered|not there"),
     ],
 )
-def test_a_task_that_cannot_be_asked_is_refused(changed, says):
+def test_an_impossible_task_is_refused(changed, says):
     with pytest.raises(BadTask, match=says):
         task(**{"examples": [example()]} | changed)
 
@@ -140,8 +140,8 @@ def test_the_data_may_say_the_split():
 def test_a_limited_task_keeps_splits_order_and_shares(n):
     found = many()
     less = found.limited(n)
-    wanted = min(n, 800)
-    assert len(less.examples) == wanted
+    kept = min(n, 800)
+    assert len(less.examples) == kept
     assert less.examples == found.limited(n).examples
     names = [each.id for each in found.examples]
     assert [names.index(each.id) for each in less.examples] == sorted(names.index(each.id) for each in less.examples)
@@ -149,7 +149,7 @@ def test_a_limited_task_keeps_splits_order_and_shares(n):
     counts = Counter(split_of(each) for each in less.examples)
     if 3 <= n < 800:
         assert all(counts[name] >= 1 for name in SHARES)
-        assert all(abs(counts[name] - share * wanted) <= 60 for name, share in SHARES.items())
+        assert all(abs(counts[name] - share * kept) <= 60 for name, share in SHARES.items())
 
 
 def test_a_limit_cuts_at_most_one_group_of_a_split():
@@ -162,11 +162,11 @@ def test_a_limit_cuts_at_most_one_group_of_a_split():
 def test_tags():
     found = task([example(tags=("b", "a")), example(1, tags=["a"])])
     assert found.tags == ("a", "b")
-    assert [each.id for each in found.tagged(["b", "a"]).examples] == ["0"]
+    assert [each.id for each in found.with_tags(["b", "a"]).examples] == ["0"]
     with pytest.raises(UnknownName, match="tag 'ambi'"):
-        found.tagged(["ambi"])
+        found.with_tags(["ambi"])
     with pytest.raises(BadTask, match="all of the tags"):
-        task([example(tags=("a",)), example(1, tags=("b",))]).tagged(["a", "b"])
+        task([example(tags=("a",)), example(1, tags=("b",))]).with_tags(["a", "b"])
 
 
 def test_other_words_leave_the_examples():
@@ -180,11 +180,11 @@ def test_other_words_leave_the_examples():
 def test_how_answers_are_judged():
     plain = task([example()])
     assert (plain.metric, plain.tokens_for("llama"), plain.matching) == ("accuracy", 16, "choice")
-    asked = task([example()], metric="generation", answer_tokens=1, answer_tokens_by={"llama": 10}, matching="contains")
-    assert [asked.tokens_for(family) for family in ("llama", "gptj")] == [10, 1]
-    assert asked.digest == plain.digest, "the same is asked"
-    assert asked.limited(1).tokens_for("llama") == 10
-    assert hash(asked) == hash(task([example()], metric="generation", answer_tokens=1, matching="contains"))
+    generated = task([example()], metric="generation", answer_tokens=1, answer_tokens_by={"llama": 10}, matching="contains")
+    assert [generated.tokens_for(family) for family in ("llama", "gptj")] == [10, 1]
+    assert generated.digest == plain.digest, "the prompts are the same"
+    assert generated.limited(1).tokens_for("llama") == 10
+    assert hash(generated) == hash(task([example()], metric="generation", answer_tokens=1, matching="contains"))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_the_digest_is_of_what_is_asked():
 
 def test_the_digest_and_the_splits_are_the_same_in_another_process():
     program = (
-        "from resect.data.tasks.base import Example, Task, split_of\n"
+        "from resect.data.tasks.task import Example, Task, split_of\n"
         "t = Task('t', [Example({'q': 'é', 'n': {'b': 1, 'a': 2}}, ('a', 'b'), 1, group='g')], ('x',), '{{ q }}')\n"
         "print(t.digest, split_of(t.examples[0]))"
     )
