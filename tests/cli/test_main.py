@@ -1,6 +1,5 @@
 """The command line: what it refuses, how it says so, with what code it ends. What it computes is tested elsewhere."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -12,10 +11,11 @@ import time
 
 import pytest
 
-from resect.cli.arguments import SENTENCES, build, normalised, parse, settings_of
+from resect.cli.arguments import build, normalised, parse, settings_of
+from resect.cli.commands import commands
 from resect.cli.main import main
-from resect.runs.recipe import METHODS, Recipe
-from resect.runs.setting_fields import is_of
+from resect.runs.methods import method_names
+from resect.runs.recipe import Recipe, declared_settings
 
 T5 = {
     "architectures": ["T5ForConditionalGeneration"],
@@ -43,7 +43,7 @@ def flan_t5_base(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("command", SENTENCES)
+@pytest.mark.parametrize("command", commands())
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -160,12 +160,12 @@ def test_what_is_not_given_keeps_the_default_of_the_recipe():
     assert (recipe.confusion_weight, recipe.skill, recipe.chat_template) == (False, 0.0, True)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", method_names())
 def test_every_setting_of_a_recipe_has_a_flag(method):
     flags = {action.dest for action in build()[1][method]._actions}
-    own = {field.name for field in dataclasses.fields(Recipe) if is_of(field, method)}
-    others = {field.name for field in dataclasses.fields(Recipe)} - own
-    assert own - {"method"} <= flags
+    own = set(declared_settings(method))
+    others = {key for name in method_names() for key in declared_settings(name)} - own
+    assert own <= flags
     assert not others & flags
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from evaluation.test_open_ended import ByWords, Counting
 
 import bilingual
 import pico
+from evaluation.test_open_ended import ByWords, Counting
 from resect.core.errors import InputError, PromptTooLong, UnknownName, WrongModel
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan

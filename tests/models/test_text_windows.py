@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from resect.models.text_windows import WindowPacker
+from resect.core.errors import InputError
+from resect.models.text_windows import WindowPacker, full_window
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 100])
@@ -32,3 +33,19 @@ def test_windows_come_as_the_documents_do() -> None:
     assert next(windows) == (0, 0, 1, 1)
     assert read == [0, 1]
     assert packing.dropped == 0
+
+
+def test_the_default_window_is_the_context_up_to_a_limit() -> None:
+    assert full_window(512, "causal") == 512
+    assert full_window(100_000, "causal") == 4096
+    assert full_window(None, "causal") == 512
+    assert full_window(77, "causal") == 77
+    assert full_window(77, "encoder-decoder") == 76  # half is read by the encoder, half by the decoder
+    assert full_window(100_000, "causal", 5000) == 5000
+    assert full_window(512, "encoder-decoder", 33) == 33
+
+
+@pytest.mark.parametrize("window", [0, 1, 513])
+def test_a_window_beyond_the_context_is_refused(window: int) -> None:
+    with pytest.raises(InputError, match="2 to 512"):
+        full_window(512, "causal", window)

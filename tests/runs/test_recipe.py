@@ -1,16 +1,15 @@
 """A recipe: whatever can be set can be written, read and compared; whatever cannot is refused by name."""
 
-import dataclasses
-import itertools
 import os
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resect.core.errors import BadRecipe
-from resect.runs.recipe import METHODS, WITHOUT_EFFECT, Recipe
-from resect.runs.setting_fields import is_of
+from resect.runs.methods import method_names, settings_class
+from resect.runs.recipe import Recipe, declared_settings, recipe_schema
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 recipes = st.builds(
@@ -39,13 +38,13 @@ def test_what_is_written_is_read_back(recipe):
 
 
 def test_every_setting_has_a_sentence_and_the_file_shows_it():
-    for field, method in itertools.product(dataclasses.fields(Recipe), METHODS):
+    for method in method_names():
         needed = {"corpus": ("en=x", "fr=y")} if method == "lape" else {"task": "t"}
         recipe = Recipe(model="m", method=method, **needed)
-        sentence = Recipe.sentence(field.name)
-        assert sentence.endswith(".") and "\n" not in sentence
-        if getattr(recipe, field.name) is not None and is_of(field, method):
-            assert f"# {sentence}\n{field.name} = " in recipe.to_toml()
+        for key, declared in declared_settings(method).items():
+            assert declared.help.endswith(".") and "\n" not in declared.help
+            if recipe.get(key) is not None:
+                assert f"# {declared.help}\n{key} = " in recipe.to_toml()
 
 
 @pytest.mark.parametrize(
@@ -88,15 +87,18 @@ def test_model_and_task_are_wanted(missing):
         Recipe.from_toml(*kept.values())
 
 
-@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+OVERRIDES = {switch: others for name in method_names() for switch, others in settings_class(name).overrides.items()}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
 def test_a_setting_that_would_be_passed_over_is_refused(name):
     others = {"rho": (0.5,), "keep": "smallest", "compose": True, "screen": "gradient", "variant": "official", "sites": ("x",)}
     others |= {"draws": 1, "selector": "lave", "until_stable": True, "quantile": 0.5}
     given = {"method": "laser", "model": "m", "task": "" if name == "task_free" else "t", name: True}
     if name == "record_only":
         given = {"method": "lape", "model": "m", "corpus": ("en=x",), name: True}
-    assert others.keys() & WITHOUT_EFFECT[name]
-    for other in others.keys() & WITHOUT_EFFECT[name]:
+    assert others.keys() & set(OVERRIDES[name])
+    for other in others.keys() & set(OVERRIDES[name]):
         with pytest.raises(BadRecipe, match=f"With {name}, {other} would change nothing"):
             Recipe(**given, **{other: others[other]})
     assert getattr(Recipe(**given), name)
@@ -177,6 +179,32 @@ def test_texts_by_language_are_anchored_whatever_they_name(tmp_path, monkeypatch
 
 def test_flags_that_have_another_name_say_the_same():
     recipe = Recipe(method="lape", model="m", corpus=("en=a", "fr=b"), corpus_tokens=7, fraction=0.05)
-    assert recipe.to_words() == ["lape", "m", "--fraction", "0.05", "--corpus", "en=a", "fr=b", "--tokens", "7"]
+    assert recipe.to_words() == ["lape", "m", "--corpus", "en=a", "fr=b", "--fraction", "0.05", "--tokens", "7"]
     assert recipe.default_output.as_posix() == "runs/lape-m-en-fr"
     assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_a_setting_of_another_method_is_refused_with_its_owner() -> None:
+    with pytest.raises(BadRecipe, match=r"samples is a setting of crispr, not of laser"):
+        Recipe(method="laser", model="m", task="t", samples=3)
+
+
+def test_a_recipe_is_frozen_and_travels_between_processes() -> None:
+    recipe = Recipe(model="m", task="t", samples=3)
+    with pytest.raises(AttributeError, match="with_settings"):
+        recipe.samples = 4
+    assert pickle.loads(pickle.dumps(recipe)) == recipe  # noqa: S301  our own bytes, as Ray sends them
+
+
+def test_the_schema_allows_exactly_the_settings_of_each_method() -> None:
+    by_method = {each["properties"]["method"]["const"]: each for each in recipe_schema()["oneOf"]}
+    assert set(by_method) == set(method_names())
+    for method, schema in by_method.items():
+        assert set(schema["properties"]) == {"schema", "method", *declared_settings(method)}
+        assert schema["additionalProperties"] is False
+    assert by_method["crispr"]["properties"]["samples"]["minimum"] == 1
+
+
+def test_the_settings_of_a_method_are_those_of_the_recipe() -> None:
+    recipe = Recipe(method="laser", model="m", task="t", rho=(0.5, 0.1), seed=7, sites="*.down")
+    assert (recipe.settings.rhos, recipe.settings.seed, recipe.settings.sites) == ((0.5, 0.1), 7, ("*.down",))

@@ -58,8 +58,9 @@ class Recipe:
         for name in given:
             if name not in declared:
                 _refuse(name, method, declared)
-        # A default is a value like any other: one text where several may be given becomes a tuple.
-        values = {key: declaration.checked(given.get(key, declaration.default)) for key, declaration in declared.items()}
+        # None means the default; and a default is a value like any other: one text where several may be given becomes a tuple.
+        chosen = {key: declaration.default if given.get(key) is None else given[key] for key, declaration in declared.items()}
+        values = {key: declared[key].checked(value) for key, value in chosen.items()}
         vars(self).update(method=method, values=values)
         self._check()
 
@@ -67,6 +68,7 @@ class Recipe:
         values = self.values
         if not values["model"].strip():
             raise BadRecipe(f"model is missing. {self.help('model')}")
+        self._check_without_effect()
         try:
             settings = self.settings
         except BadRecipe:
@@ -78,7 +80,6 @@ class Recipe:
         settings.check_recipe(values)
         if "task" in values and settings.inputs is settings.reads and not values["task"].strip():
             raise BadRecipe(f"task is missing. {self.help('task')}")
-        self._check_without_effect()
         calibrate = values.get("calibrate", ())
         for kind in calibrate:
             if kind not in CALIBRATIONS or (kind == "none" and len(calibrate) > 1):
@@ -99,7 +100,7 @@ class Recipe:
             needed = declared[key].needs
             if needed is not None and not self.values[needed]:
                 raise BadRecipe(f"{key} = {self.values[key]} is for {needed} only, which is not set: set it, or leave {key} out.")
-        for switch, overridden in self.settings.overrides.items():
+        for switch, overridden in settings_class(self.method).overrides.items():
             idle = [key for key in overridden if key in changed]
             if self.values[switch] and idle:
                 raise BadRecipe(f"With {switch}, {', '.join(idle)} would change nothing: leave out {switch}, or those settings.")

@@ -99,7 +99,7 @@ def test_the_draw_is_seeded_takes_only_what_is_tagged_and_never_leaves_its_split
 def test_fewer_examples_than_asked_for_are_said() -> None:
     model, _, _ = planted.model("llama")
     (note,) = Crispr(samples=999, n=1).search(model, planted.task()).notes
-    assert "999 were asked for" in note
+    assert "999 were requested" in note
 
 
 def test_a_given_n_or_fraction_is_taken_without_a_search() -> None:

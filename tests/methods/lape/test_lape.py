@@ -11,8 +11,9 @@ from resect.core.errors import InputError, WrongModel
 from resect.edits.neurons import Scale
 from resect.evaluation.deactivation import HeldOutText, deactivation_matrix
 from resect.methods.lape.counts import Counts
-from resect.methods.lape.lape import SELECTORS, Lape
+from resect.methods.lape.lape import Lape
 from resect.methods.lape.parameter_variation import ParameterChanges
+from resect.methods.lape.settings import SELECTORS
 from resect.models.language_model import LanguageModel
 
 

@@ -21,7 +21,7 @@ from resect.core.errors import InputError
 from resect.core.execution import Entry, MemoryJournal, Workers
 from resect.methods.lape.activation_counter import count
 from resect.methods.lape.counts import Counts
-from resect.methods.lape.recording import Recording, record, window_of
+from resect.methods.lape.recording import Recording, record
 from resect.models.language_model import LanguageModel
 from resect.runs.journal import FolderJournal
 
@@ -464,19 +464,6 @@ def test_rereading_after_a_kill_is_told() -> None:
 
 
 # Windows and bad input.
-
-
-def test_the_window_is_the_context_up_to_a_limit() -> None:
-    assert window_of(language_model("llama")) == 512
-    assert window_of(language_model("t5")) == 512
-    assert window_of(language_model("roberta")) == pico.PICO["roberta"]().max_position_embeddings - 1 - pico.PAD
-    long = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama"))
-    long.model.config.max_position_embeddings = 100_000
-    assert window_of(long) == 4096
-    assert window_of(long, 5000) == 5000
-    long.model.config.max_position_embeddings = 77
-    assert window_of(long) == 77
-    assert window_of(language_model("t5"), 33) == 33
 
 
 @pytest.mark.parametrize(("window", "told"), [(1, "2 to 512"), (0, "2 to 512"), (513, "window of 513 tokens .* context")])

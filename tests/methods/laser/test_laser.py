@@ -13,7 +13,9 @@ from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
-from resect.methods.laser.laser import RHOS, Laser
+from resect.methods.base import TaskInputs
+from resect.methods.laser.laser import Laser
+from resect.methods.laser.settings import GIGABYTE, RHOS
 from resect.models.language_model import LanguageModel
 
 FAST = ("replay", "positions", "bound", "share")
@@ -50,7 +52,7 @@ def test_the_search_finds_what_the_grid_finds(name, metric):
     laser = Laser(rhos=(0.5, 0.0), sites="*.{q,up,down,cross_v}", metric=metric)
     base, grid = brute(laser, model, task)
     sign = -1 if metric == "logloss" else 1
-    found = laser.search(model, task, texts=["some plain text"])
+    found = laser.search(model, TaskInputs(task, ("some plain text",)))
     best = max(sign * score for score in grid.values())
     if best > sign * base:
         (chosen,) = found.plan.edits
@@ -72,14 +74,16 @@ def test_no_part_of_the_speed_changes_what_is_found():
     chosen = []
     for off in (None, *FAST):
         laser = Laser(rhos=(0.3,), **({} if off is None else {off: False}))
-        found = laser.search(model_of("qwen2"), task, texts=["some plain text"])
+        found = laser.search(model_of("qwen2"), TaskInputs(task, ("some plain text",)))
         chosen.append((found.plan.to_json()["edits"], found.facts))
     assert all(each == chosen[0] for each in chosen)
 
 
 def test_hidden_states_that_do_not_fit_are_run_again():
     model, task = model_of("llama"), questions_of()
-    whole, none, some = (Laser(rhos=(0.3,)).search(model, task, texts=["text"], state_memory=held) for held in (None, 0, 20_000))
+    whole, none, some = (
+        Laser(rhos=(0.3,), state_memory=held).search(model, TaskInputs(task, ("text",))) for held in (None, 0, 20_000 / GIGABYTE)
+    )
     assert [_numbers(each) for each in (none, some)] == [_numbers(whole)] * 2
 
 
@@ -90,7 +94,7 @@ def _numbers(found):
 def test_the_model_is_as_it_was():
     model, task = model_of("t5"), questions_of()
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    Laser(rhos=(0.5,), compose=True).search(model, task, texts=["text"])
+    Laser(rhos=(0.5,), compose=True).search(model, TaskInputs(task, ("text",)))
     after = model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not [module for module in model.model.modules() if "forward" in module.__dict__]
@@ -109,7 +113,7 @@ def test_composition_is_the_greedy_rule():
                 kept, best = (*kept, edit), score
                 break
     assert found.plan.edits == kept
-    curve = found.facts["composition"]
+    curve = found.composition
     assert len(curve) == len(kept) + 1
     assert curve[-1]["select"] == pytest.approx(best)
     assert [line["site"] for line in found.trials if line["kept"]] == [str(edit.site) for edit in kept]
@@ -117,11 +121,11 @@ def test_composition_is_the_greedy_rule():
 
 def test_a_search_goes_on_where_it_stopped():
     task, laser = questions_of(groups=20), Laser(rhos=(0.3,))
-    whole = _numbers(laser.search(model_of("llama"), task, texts=["text"]))
+    whole = _numbers(laser.search(model_of("llama"), TaskInputs(task, ("text",))))
     entries = {}
     for left in itertools.repeat(4):
         try:
-            found = laser.search(model_of("llama"), task, texts=["text"], workers=Workers(journal=Dying(entries, left)))
+            found = laser.search(model_of("llama"), TaskInputs(task, ("text",)), workers=Workers(journal=Dying(entries, left)))
         except Kill:
             continue
         break

@@ -25,7 +25,7 @@ from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Inputs, Method, TaskInputs, task_inputs
 from resect.models.language_model import LanguageModel
-from resect.search.size_search import Trial, best, choose_size, most_asks
+from resect.search.size_search import Trial, best, choose_size, most_evaluations
 
 from .authors_split import has_authors_task, official_draw, official_task
 from .bias_scores import BiasScoreRule, LocateWork
@@ -204,7 +204,7 @@ class Crispr(CrisprSettings, Method):
         """About how many numbers of neurons the search tries."""
         if self._given_size(model) is not None:
             return 0
-        return most_asks(self.choose, self.limit(model))
+        return most_evaluations(self.choose, self.limit(model))
 
     def examples_seen(self, task: Task) -> tuple[Example, ...]:
         """The examples that found the neurons."""

@@ -59,7 +59,9 @@ class CrisprSettings(MethodSettings):
     skill: float = setting(
         1.0, "How much of a neuron's attribution to the right answer is subtracted from its score.", least=0.0, metavar="λ"
     )
-    locate_on: str | tuple[str, ...] = setting((), "Locate only on examples that carry every one of these tags, e.g. ambig.", metavar="TAG")
+    locate_on: str | tuple[str, ...] = setting(
+        (), "Locate only on examples that carry every one of these tags, e.g. ambig.", metavar="TAG", commas=True
+    )
     sites: str | tuple[str, ...] = setting(
         (), "The matrices whose neurons are scored: globs like decoder.*.up or '*.{q,k}'. By default all.", metavar="GLOB"
     )

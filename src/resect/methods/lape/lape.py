@@ -94,7 +94,8 @@ class Lape(LapeSettings, Method):
     def check(self, model: LanguageModel, inputs: CorpusInputs) -> None:
         """Raises InputError, WrongModel, PromptTooLong for what the search could not use."""
         self.sites_of(model)
-        if self.selector == "lave" and any(counts.sums is None for counts in self._counts_recorded_elsewhere(model)):
+        recorded_elsewhere = self._counts_recorded_elsewhere(model)
+        if self.selector == "lave" and any(counts.sums is None for counts in recorded_elsewhere):
             raise InputError(
                 "The selector lave goes by mean values, and some of the counts that are given hold no sums of activations (published ones "
                 "have none): record those anew, or choose another --selector."

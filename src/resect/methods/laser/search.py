@@ -28,8 +28,8 @@ class TextLogprobWork:
 
     def __call__(self, edit: ReduceRank) -> Entry:
         """The log-probability of the text. Raises NotFinite, NotWritable, OutOfMemory."""
-        with self.station.keeping(edit):
-            return {"logprob": self.station.model.text_logprob(self.texts)[0]}
+        with self.evaluator.applied(edit):
+            return {"logprob": self.evaluator.model.text_logprob(self.texts)[0]}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ReductionSearch:
         """The one reduction that scores highest."""
         sweep, teams = self.sweep, [self.edits(site) for site in sites]
         edits = [edit for team in teams for edit in team]
-        tallies = eliminate(sweep, teams, sweep.start, sweep.base_total, scout=sweep.scout, bound=self.bound, workers=self.workers)
+        tallies = eliminate(sweep, teams, sweep.start, sweep.base_total, scout=sweep.screening_questions, bound=self.bound, workers=self.workers)
         lines = tuple(self._line(edit, tally) for edit, tally in zip(edits, tallies, strict=True))
         best = best_candidates(tallies, sweep.base_total)
         if not best:
@@ -78,13 +78,13 @@ class ReductionSearch:
 
     def published(self, edit: ReduceRank) -> Found:
         """The paper's choice, whatever it does here."""
-        tally = self.sweep.asked_all(edit)
+        tally = self.sweep.complete_score(edit)
         return self._found((edit,), (self._line(edit, tally),), tally.total)
 
     def _gentlest(self, edits: Sequence[ReduceRank], texts: Sequence[str]) -> ReduceRank:
         """Of candidates that score alike, the one under which plain text is the most probable; then the smaller rank, then model order."""
         keys = [journal_key("harm", list(texts), Plan((edit,)).digest) for edit in edits]
-        work, stage = TextLogprobWork(self.sweep.station, tuple(texts)), "reading plain text, to choose between equals"
+        work, stage = TextLogprobWork(self.sweep.evaluator, tuple(texts)), "reading plain text, to choose between equals"
         read = self.workers.map(work, edits, keys, stage=stage)
         harm = [-float(str(entry["logprob"])) for entry in read]
         return edits[min(range(len(edits)), key=lambda place: (harm[place], self._rank(edits[place]), place))]

@@ -100,7 +100,7 @@ class Both:
         """Tokens of a pair's prompt."""
         return self.questions.length(pair)
 
-    def bundle(self, pairs: Sequence[int]) -> "Scored":
+    def batch(self, pairs: Sequence[int]) -> "Scored":
         """Pairs that are asked at once."""
         asked, places = self.questions, [divmod(pair, len(self.questions.task.instructions)) for pair in pairs]
         prompts = [asked.prompt(asked.examples[e], asked.task.instructions[i]) for e, i in places]

@@ -7,7 +7,8 @@ import pytest
 from resect.core.errors import BadRecipe, InputError
 from resect.jobs import run
 from resect.jobs.dry_run import describe
-from resect.methods.laser.denoising import Denoising, rho_for
+from resect.methods.laser.denoising import rho_for
+from resect.methods.laser.laser import Laser
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -66,7 +67,7 @@ def test_a_text_of_one_line_is_refused(where, tmp_path):
 
 def test_a_dry_run_says_what_would_be_done(where, tmp_path, text):
     told = " ".join(describe(recipe_of(where, tmp_path, text)))
-    assert "edge of noise" in told
+    assert "noise edge" in told
     assert not (tmp_path / "run").exists()
 
 
@@ -79,7 +80,7 @@ def test_every_rank_has_a_short_rho(of):
 
 def test_a_negative_rise_is_refused():
     with pytest.raises(InputError):
-        Denoising(rise=-0.1)
+        Laser(task_free=True, rise=-0.1)
 
 
 def test_beside_tasks_are_measured(where, tmp_path, text):

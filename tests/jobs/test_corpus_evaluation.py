@@ -68,11 +68,11 @@ def test_the_folder_holds_what_the_contract_says(finished):
 
 
 def test_a_tenth_is_held_out_and_counted_nowhere(folder, finished, tmp_path):
-    from resect.data.corpus import is_held
+    from resect.data.corpus import is_held_out
 
     model = tongues.model()
-    kept = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held(line)]
-    held = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held(line)]
+    kept = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held_out(line)]
+    held = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held_out(line)]
     tokens = [sum(len(ids) for ids in model.encoder.document_ids(lines)) for lines in (kept, held)]
     counts, matrix = Counts.load(finished.counts_path), finished.matrix()
     assert counts.tokens[0] == tokens[0] // 16 * 16
@@ -85,6 +85,7 @@ def test_the_same_settings_give_the_same_bytes(folder, finished, tmp_path):
         assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
     recipe = recipe_of(folder, tmp_path)
     first = run.job(recipe).folder
@@ -95,6 +96,7 @@ def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
         run.job(recipe_of(folder, tmp_path, fraction=0.05))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["corpus", "valid"])
 def test_a_finished_folder_refuses_other_text_behind_the_same_paths(folder, tmp_path, which):
     for language in tongues.LETTERS:
@@ -115,6 +117,7 @@ class Stop(Exception):
     """What stands for a kill."""
 
 
+@pytest.mark.slow
 def test_what_a_kill_interrupts_goes_on_from_there(folder, finished, tmp_path):
     recipe, calls = recipe_of(folder, tmp_path), []
 
@@ -136,6 +139,7 @@ def test_what_a_kill_interrupts_goes_on_from_there(folder, finished, tmp_path):
         assert (left.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_counts_of_two_machines_are_merged(folder, finished, tmp_path):
     paths = []
     for language in tongues.LETTERS:
@@ -155,6 +159,7 @@ def test_counts_of_two_machines_are_merged(folder, finished, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selector", ["lap", "lave", "random"])
 def test_other_selectors_run(folder, tmp_path, selector):
     left = Run.load(run.job(recipe_of(folder, tmp_path, selector=selector, draws=0)).folder)
@@ -181,6 +186,7 @@ def test_pv_goes_by_checkpoints(folder, tmp_path):
         run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint[:1], output=str(tmp_path / "other")))
 
 
+@pytest.mark.slow
 def test_open_questions_and_parallel_sentences(folder, tmp_path):
     questions = []
     for language in tongues.LETTERS:
@@ -225,7 +231,7 @@ REFUSED = {
     "no text": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/empty.txt")}, InputError, "empty"),
     "missing": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/nothing.txt")}, InputError, "nothing.txt"),
     "short": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/short.txt"), "window": 300}, InputError, r"bb .*(less|window)"),
-    "broken": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/broken.txt")}, InputError, r"line 3"),
+    "broken": ({"corpus": ("aa={folder}/aa.txt", "bb={tmp}/broken.txt")}, InputError, r":3:"),
     "window": ({"window": 100_000}, InputError, "context"),
     "other counts": ({"counts": ("{tmp}/other.safetensors",)}, WrongModel, "2 layers of 7 units"),
     "no counts": ({"counts": ("{tmp}/short.txt",)}, InputError, "short.txt"),
@@ -324,6 +330,7 @@ def test_languages_on_the_same_files_are_said(folder, tmp_path):
     assert any("aa, bb do not all have text of their own" in note for note in left.environment()["notes"])
 
 
+@pytest.mark.slow
 def test_the_command_line(folder, tmp_path, capsys):
     corpus = [f"{language}={folder / language}.txt" for language in tongues.LETTERS]
     words = ["lape", str(folder / "model"), "--corpus", *corpus, "--window", "16", "--fraction", "0.08", "--tokens", "2000", "--draws", "0"]
