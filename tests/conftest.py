@@ -1,4 +1,4 @@
-"""What every test gets: shapes and types checked while it runs, no network, one thread, real input if it is there."""
+"""Set up for every test: shapes and types checked while it runs, no network, one thread, and fixtures that several packages use."""
 
 import os
 from pathlib import Path
@@ -21,15 +21,15 @@ SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the real models and data, beside the repository."""
+    """The folder with the real models and data, next to the repository."""
     if not SHARED.is_dir():
-        pytest.skip(f"real models and data are not here ({SHARED.name}/ beside the repository)")
+        pytest.skip(f"there is no folder {SHARED.name}/ with real models and data next to the repository")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a planted model, a task file and a text (see `planted.write`); not to be changed."""
+    """A folder with a planted model, a task file and a text (see `planted.write`); tests must not change it."""
     import planted
 
     folder = tmp_path_factory.mktemp("planted")

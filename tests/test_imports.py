@@ -12,16 +12,26 @@ import pytest
 import resect
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy")
+EVERY_MODULE = """
+import importlib, pkgutil
+import resect.{0}
+for module in pkgutil.walk_packages(resect.{0}.__path__, "resect.{0}."):
+    importlib.import_module(module.name)
+"""
+HELP = """
+from resect.cli.main import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
+    main(["--help"])
+"""
 
 
-def heavy_after(statement: str) -> set[str]:
-    """Which heavy packages are loaded after `statement`, in a fresh interpreter."""
-    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+def loaded_after(statement: str, packages: tuple[str, ...]) -> set[str]:
+    """Which of some packages are loaded after `statement`, in a fresh interpreter."""
+    code = f"import contextlib, sys\n{statement}\nprint(*[name for name in {packages!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     return set(done.stdout.split())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -30,16 +40,23 @@ def heavy_after(statement: str) -> set[str]:
         "import resect; resect.Recipe, resect.Run, resect.ResectError",
         "import resect; resect.load_task, resect.Task",
         "import resect.cli.main",
-        "import resect.report, resect.report.terminal.summary, resect.report.page.html, resect.report.tables.comparison_grid",
+        EVERY_MODULE.format("core"),
+        EVERY_MODULE.format("runs"),
+        EVERY_MODULE.format("report"),
     ],
 )
 def test_light_names_load_nothing_heavy(statement):
-    assert heavy_after(statement) == set()
+    assert loaded_after(statement, HEAVY) == set()
 
 
-@pytest.mark.slow
-def test_the_check_above_can_fail():
-    assert "torch" in heavy_after("import resect; resect.Anatomy")
+@pytest.mark.parametrize("statement", ["import resect; resect.__version__; dir(resect)", HELP], ids=["import", "help"])
+def test_neither_the_import_nor_the_help_loads_pydantic_or_anything_heavy(statement):
+    assert loaded_after(statement, (*HEAVY, "pydantic")) == set()
+
+
+def test_the_checks_above_can_fail():
+    assert "torch" in loaded_after("import resect; resect.Anatomy", HEAVY)
+    assert "pydantic" in loaded_after("import pydantic", ("pydantic",))
 
 
 def test_every_public_name_is_there_and_none_is_a_submodule():
