@@ -125,3 +125,10 @@ def test_a_broken_method_is_refused_by_its_name(package: Path, tmp_path: Path, s
     )
     assert BadRecipe.__name__ in done.stderr
     assert message in done.stderr
+    code = "from resect.cli.main import main; import sys; sys.exit(main(['list', 'methods']))"
+    others = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert others.returncode == 0
+    assert "crispr" in others.stdout
+    assert "The method toy" in others.stderr

@@ -1,10 +1,11 @@
 """What a method says of itself before any model is loaded, and the registry of methods.
 
-A method is a frozen dataclass of its settings, registered by an entry point of the group `resect.methods`: those of resect itself in its
-own `pyproject.toml`, other packages' in theirs. The registered class needs no torch; `implementation` brings the class that searches.
+A method is a frozen dataclass of its settings. Those of this package are in a table here; other packages add theirs by an entry point of
+the group `resect.methods`. The registered class needs no torch; `implementation` brings the class that searches.
 """
 
 import importlib.metadata
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -16,6 +17,12 @@ from .declarations import declarations
 from .job_settings import Reads
 
 GROUP = "resect.methods"
+#: The methods of this package: where each one's settings are.
+BUILT_IN: Mapping[str, str] = {
+    "crispr": "resect.methods.crispr.settings:CrisprSettings",
+    "laser": "resect.methods.laser.settings:LaserSettings",
+    "lape": "resect.methods.lape.settings:LapeSettings",
+}
 
 
 @dataclass(frozen=True)
@@ -76,26 +83,35 @@ class MethodSettings:
 
 @cache
 def registered() -> Mapping[str, importlib.metadata.EntryPoint]:
-    """The entry points of all methods by name, those of resect first. One that is installed twice counts once."""
-    points = importlib.metadata.entry_points(group=GROUP)
-    ours = {point.name: point for point in points if point.value.startswith("resect.")}
-    return {**dict(sorted(ours.items())), **{point.name: point for point in sorted(points, key=lambda each: each.name)}, **ours}
+    """The entry points of all methods by name: those of resect first, then those of other packages. No package can replace one of ours."""
+    others = {point.name: point for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)}
+    ours = {name: importlib.metadata.EntryPoint(name, place, GROUP) for name, place in BUILT_IN.items()}
+    return {**ours, **{name: point for name, point in others.items() if name not in ours}}
 
 
+@cache
 def method_names() -> tuple[str, ...]:
-    """The names of all methods."""
-    return tuple(registered())
+    """The names of all methods that can be used. One that cannot is left out with a warning: it must not take the others down."""
+    names = []
+    for name in registered():
+        try:
+            settings_class(name)
+        except BadRecipe as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        names.append(name)
+    return tuple(names)
 
 
 @cache
 def settings_class(name: str) -> type[MethodSettings]:
     """The settings of a method. Raises UnknownName, BadRecipe for a registered class that is no method."""
     if name not in registered():
-        raise UnknownName("method", name, registered(), "A package adds one by an entry point of the group resect.methods.")
+        raise UnknownName("method", name, registered(), f"A package adds one by an entry point of the group {GROUP}.")
     point = registered()[name]
     try:
         found = point.load()
-    except Exception as error:
+    except Exception as error:  # another package's import may fail in any way
         raise BadRecipe(f"The method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
     lacks = [attribute for attribute in ("name", "summary", "source") if not hasattr(found, attribute)]
     if not (isinstance(found, type) and issubclass(found, MethodSettings)) or lacks or found.name != name:
