@@ -82,9 +82,10 @@ class Plain:
 
 
 def scores():
-    return Scores(
-        {f"{stack}.{layer}.{role}": np.linspace(0, 1, 9) for stack in ("encoder", "decoder") for layer in range(4) for role in ("q", "up")}
-    )
+    values = {
+        f"{stack}.{layer}.{role}": np.linspace(0, 1, 9) for stack in ("encoder", "decoder") for layer in range(4) for role in ("q", "up")
+    }
+    return Scores(values, provenance={"examples": [list(map(str, range(20)))]})
 
 
 def finished(folder, comparison=COMPARISON, plan=PLAN, examples=EXAMPLES, trials=TRIALS, recipe=RECIPE):

@@ -86,7 +86,7 @@ class _Grid:
 
 def _grid(exhibit: HeatMap, texts: Texts, heads: Texts, names: Sequence[str]) -> _Grid:
     cells = (content for row in texts for content in row)
-    width = max([34.0, *(text_width(line) + 7 for head in heads for line in head), *(text_width(cell, TEXT) + 5 for cell in cells)])
+    width = max([34.0, *(text_width(line) + 7 for head in heads for line in head), *(text_width(cell, TEXT) + 8 for cell in cells)])
     left = max(text_width(name) for name in (*names, shortened(exhibit.corner, ROW_ROOM))) + 12
     return _Grid(left, LINE * max(map(len, heads), default=1) + 10, width, 27.0 if len(names) <= 20 else 22.0)
 

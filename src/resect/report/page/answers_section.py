@@ -1,160 +1,192 @@
-"""What a model wrote, as sections of a page: open questions with units off, steered answers side by side. Knows no file."""
+"""What a model answered, quoted: answers that changed, open questions with units deactivated, steered answers. Knows no file."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from markupsafe import Markup
-
+from resect.core.exhibits import SHARE, Cell, HeatMap, Table
 from resect.core.number_format import DASH, PAGE, MetricFormat, plural
-from resect.report.charts.heatmap import heat
-from resect.report.readers.open_answers import RANDOM, Question, Questions, Said, Scored, empties, same
-from resect.report.readers.steering import Pair, Steered, remarks
-from resect.report.tables.tables import Table
-from resect.report.text.changed_answers import Text
+from resect.report.readers.open_answers import (
+    RANDOM,
+    AnswerScores,
+    OpenQuestionScores,
+    QuestionAnswers,
+    WrittenAnswer,
+    empty_answers,
+    is_same_language,
+)
+from resect.report.readers.plan_summary import PlanSummary
+from resect.report.readers.steering import AnswerPair, SteeringResult, remarks
+from resect.report.text.changed_answers import AnswerKind, ChangedExample, QuotedText
 
-from .sections import Figure, Fold, Quotation, Section, Voice
+from .blocks import Answer, Block, Fold, Heading, Listing, Paragraph, Quotation, Quotations, Section
+from .exhibit_section import exhibit_blocks
 
-#: Questions of a language that are quoted; languages of which one stands open; steered prompts of a result, and those that stand open.
+#: Questions of a language that are quoted; languages whose first one is not folded; steered prompts that are quoted, and not folded.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
 SHARES = MetricFormat("accuracy", PAGE)
-SILENT = "Empty answers, and those whose language is unclear (mostly for being short), count as in no language."
+UNCOUNTED = "Empty answers, and those whose language is unclear (mostly because they are short), count as in no language."
+KINDS = {"fixed": "Fixed", "broken": "Broken", "other": "Wrong before and after"}
 _CODE = re.compile("[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
-def open_questions(found: Questions | None, answers: Sequence[Question]) -> Section | None:
-    """Open questions, with units of languages off."""
-    if found is None and not answers:
-        return None
-    words, folds = [], []
-    table = None
-    if found is not None:
-        found = found if found.empty else replace(found, empty=empties(answers))
-        table = _table(found)
-        asked = [int(number) for number in found.n.values()]
-        size = "" if found.new_tokens is None else f", answers of at most {found.new_tokens:,} tokens"
-        words += [f"{plural(sum(asked), 'questions')} in {plural(len(asked), 'languages')}{size}."] if asked else []
-        words += [SILENT] if any(any(found.silence(name)) for name in found.n) else []
-        words += [] if found.accuracy else ["Which language the answers are in was not identified."]
-        words += [] if found.quality else ["The answers were not judged: their quality is not known."]
-        words += [f"{plural(found.unjudged, 'answers')} got no number from the judge, and count nowhere."] if found.unjudged else []
-        folds += [fold for fold in (_map(found.accuracy, True), _map(found.quality, False)) if fold is not None]
-    by_language: dict[str, list[Question]] = {}
-    for question in answers:
+def changed_section(
+    kinds: Sequence[AnswerKind], instructions: Sequence[str], plan: PlanSummary, *, is_lost: bool, has_trials: bool
+) -> Section:
+    """Returns the answers that changed, by kind. `is_lost`: they could not be read; `has_trials`: they are those of the first trial."""
+    blocks = list[Block]()
+    if is_lost:
+        blocks.append(Paragraph("No answers can be shown: they could not be read.", "note"))
+    if len(instructions) > 1:
+        lines = Listing([(line, "") for line in instructions], is_numbered=True)
+        blocks.append(Fold(f"The {len(instructions)} instructions, by number", (lines,), is_printed=True))
+    for kind in kinds:
+        blocks.append(Heading(f"{KINDS[kind.name]}: {plural(kind.pairs, 'answers')} to {plural(kind.total, 'examples')}"))
+        blocks.append(Quotations([_changed(example, kind.name) for example in kind.open]))
+        if kind.folded:
+            blocks.append(Fold(f"Show {len(kind.folded):,} more", (Quotations([_changed(example, kind.name) for example in kind.folded]),)))
+        if kind.left_out:
+            more = f"{kind.left_out:,} more are left out, to keep this page small; examples.jsonl in the run folder has all of them."
+            blocks.append(Paragraph(more, "note"))
+    first = " They are those of the first trial." if has_trials else ""
+    about = f"One entry for each example, with the answers before and after the {plan.noun}. Instructions are given by number.{first}"
+    licence = Paragraph("What follows quotes the task's data. Its licence may forbid passing it on.", "quote")
+    return Section("examples", "Changed answers", "Answers that changed", (about, licence), blocks)
+
+
+def _changed(example: ChangedExample, kind: str) -> Quotation:
+    gold = "" if kind in ("fixed", "broken") else example.gold.teaser or example.gold.whole
+    rows = [
+        ((_judged("before", answer.before, kind == "broken"), _judged("after", answer.after, kind == "fixed")), answer.under)
+        for answer in example.answers
+    ]
+    return Quotation(example.id, example.prompt, rows, example.tags, gold)
+
+
+def _judged(name: str, text: QuotedText, is_right: bool) -> Answer:
+    word = "right" if is_right else "wrong"
+    return Answer(name, text, word, word)
+
+
+def questions_section(scores: OpenQuestionScores | None, questions: Sequence[QuestionAnswers]) -> Section:
+    """Returns answers to open questions with units of languages deactivated."""
+    blocks, folds = list[Block](), list[Fold]()
+    if scores is not None:
+        scores = scores if scores.empty else replace(scores, empty=empty_answers(questions))
+        blocks += map(Paragraph, _about_questions(scores))
+        table = _by_language(scores)
+        blocks += [] if table is None else [table]
+        folds = [fold for fold in (_by_deactivation(scores.accuracy, True), _by_deactivation(scores.quality, False)) if fold is not None]
+    by_language: dict[str, list[QuestionAnswers]] = {}
+    for question in questions:
         by_language.setdefault(question.language, []).append(question)
-    shown = tuple(_quoted(here[0]) for here in list(by_language.values())[:OPEN])
-    for place, (language, here) in enumerate(by_language.items()):
-        rest = here[1 if place < OPEN else 0 : QUOTED]
-        folds += (
-            [Fold(f"{'More questions' if place < OPEN else 'Questions'} in {language}", quotes=tuple(map(_quoted, rest)))] if rest else []
-        )
-    few = f"the first {QUOTED} questions of each language" if any(len(here) > QUOTED for here in by_language.values()) else "all questions"
-    words += (
-        [f"Quoted: {few}, whatever came of them. With the units of other languages off: answers.jsonl in the run folder."]
-        if answers
-        else []
-    )
-    how = (
-        "Questions without one right answer, asked with nothing off, with the units of the question's own language off, and with as many "
-        "random units off."
-    )
-    but = "Language: what a language identifier says of each answer; short ones it cannot tell. Quality: what a judge model says."
-    return Section("questions", "Open questions", "What it then writes", how, but, tuple(words), (), table, tuple(folds), quotes=shown)
+    if questions:
+        is_cut = any(len(group) > QUOTED for group in by_language.values())
+        quoted = f"the first {QUOTED} questions of each language" if is_cut else "all questions"
+        blocks.append(Paragraph(f"Quoted: {quoted}. With the units of other languages deactivated: answers.jsonl in the run folder."))
+        blocks.append(Quotations([_question(group[0]) for group in list(by_language.values())[:OPEN]], is_wide=True))
+    for place, (language, group) in enumerate(by_language.items()):
+        first, title = (1, f"More questions in {language}") if place < OPEN else (0, f"Questions in {language}")
+        rest = [_question(question) for question in group[first:QUOTED]]
+        folds += [Fold(title, (Quotations(rest, is_wide=True),))] if rest else []
+    how = "Open questions, answered with no unit deactivated, with the units of the question's own language, and with as many random units."
+    but = "Language: of each answer, by a language identifier; it cannot tell short ones. Quality: a rating by a judge model."
+    return Section("questions", "Open questions", "Answers to open questions", (how, but), (*blocks, *folds))
 
 
-def _table(found: Questions) -> Table | None:
-    """By language of the question: as it is, random units off, its own units off; in the right language, and quality."""
-    measures = [(scored, is_share) for scored, is_share in ((found.accuracy, True), (found.quality, False)) if scored is not None]
+def _about_questions(scores: OpenQuestionScores) -> list[str]:
+    size = "" if scores.new_tokens is None else f", answers of at most {scores.new_tokens:,} tokens"
+    sentences = [f"{plural(sum(scores.n.values()), 'questions')} in {plural(len(scores.n), 'languages')}{size}."] if scores.n else []
+    sentences += [UNCOUNTED] if any(any(scores.uncounted(name)) for name in scores.n) else []
+    sentences += [] if scores.accuracy else ["The language of the answers was not identified."]
+    sentences += [] if scores.quality else ["The answers were not rated: their quality is not known."]
+    sentences += [f"{plural(scores.unjudged, 'answers')} got no rating, and count nowhere."] if scores.unjudged else []
+    return sentences
+
+
+def _by_language(scores: OpenQuestionScores) -> Table | None:
+    """By language of the question: without an edit, with random units and with its own units deactivated."""
+    measures = [(measure, is_share) for measure, is_share in ((scores.accuracy, True), (scores.quality, False)) if measure is not None]
     if not measures:
         return None
-    languages = tuple(dict.fromkeys((*found.n, *(name for scored, _ in measures for name in scored.languages))))
     rows = []
-    for name in languages:
-        cells = [PAGE.number(found.n.get(name))]
-        for scored, is_share in measures:
-            values = [_value(value, is_share) for value in (scored.base.get(name), scored.random.get(name), scored.own(name))]
-            base, own, random = found.silence(name) if is_share else ("", "", "")
-            cells += [cell + (f"\n{silent}" if silent else "") for cell, silent in zip(values, (base, random, own), strict=True)]
-        rows.append((name, *cells))
-    heads = [f"{what}{how}" for _, is_share in measures for what, how in _heads(is_share)]
-    caption = " and ".join("in the language of the question" if is_share else "quality from 1 to 5" for _, is_share in measures)
-    return Table(f"Answers {caption}" if found.accuracy else "Quality of the answers", ("asked in", "questions", *heads), tuple(rows))
+    for name in dict.fromkeys((*scores.n, *(name for measure, _ in measures for name in measure.languages))):
+        cells = list[str]()
+        for measure, is_share in measures:
+            base, own, random = scores.uncounted(name) if is_share else ("", "", "")
+            values = (measure.base.get(name), base), (measure.random.get(name), random), (measure.own(name), own)
+            cells += [_value(value, is_share) + (f"\n{remark}" if remark else "") for value, remark in values]
+        rows.append((name, scores.n.get(name), *cells))
+    states = ("no unit deactivated", "random units", "own units")
+    columns = [state if is_share else f"quality, {state}" for _, is_share in measures for state in states]
+    title = " and ".join("in the language of the question" if is_share else "quality from 1 to 5" for _, is_share in measures)
+    return Table(f"Answers {title}" if scores.accuracy else "Quality of the answers", ("questions in", "number", *columns), rows)
 
 
-def _heads(is_share: bool) -> list[tuple[str, str]]:
-    what = "" if is_share else "quality, "
-    return [(what, "as it is"), (what, "random off"), (what, "own off")]
-
-
-def _map(scored: Scored | None, is_share: bool) -> Fold | None:
-    """Every deactivation against every language of questions."""
-    if scored is None or not scored.off:
+def _by_deactivation(measure: AnswerScores | None, is_share: bool) -> Fold | None:
+    """Every deactivation by every language of questions."""
+    if measure is None or not measure.deactivated:
         return None
-    columns = scored.languages
-    held: dict[str, Mapping[str, float]] = {"nothing": scored.base, **({"random": scored.random} if scored.random else {}), **scored.off}
-    cells = [[row.get(name) for name in columns] for row in held.values()]
-    texts = [["" if value is None else _value(value, is_share).removesuffix(f"{PAGE.blank}%") for value in row] for row in cells]
-    what = "Answers in the language of the question, per cent" if is_share else "Quality of the answers"
-    drawn = heat(
-        list(held), columns, cells, texts, title=f"{what}, by what is off", corner="off", floor=0.0 if is_share else 1.0, dense=True
-    )
-    return Fold(f"{what}, by whose units are off", (Figure(Markup(drawn), what, "natural"),))
+    random = {"random": measure.random} if measure.random else {}
+    rows: dict[str, Mapping[str, float]] = {"none": measure.base, **random, **measure.deactivated}
+    values = tuple(tuple(row.get(name) for name in measure.languages) for row in rows.values())
+    title = "Share of answers in the language of the question" if is_share else "Quality of the answers"
+    title = f"{title}, by whose units are deactivated"
+    form: dict[str, Any] = {"unit": SHARE} if is_share else {"digits": 2, "center": 1.0}
+    drawn = HeatMap(title, tuple(rows), measure.languages, values, corner="deactivated", **form)
+    return Fold(drawn.title, exhibit_blocks([drawn], headings=False))
 
 
-def _quoted(question: Question) -> Quotation:
-    """The answers that are to be compared; where there are none of them, whatever was answered with the units of other languages off."""
-    names = {"": "as it is", question.language: f"{question.language} off", RANDOM: "random off"}
+def _question(question: QuestionAnswers) -> Quotation:
+    """The answers that are to be compared; where there are none of them, those with the units of other languages deactivated."""
+    names = {"": "no unit deactivated", question.language: f"units of {question.language} deactivated", RANDOM: "random units deactivated"}
     shown = [off for off in names if off in question.answers] or list(question.answers)
-    voices = (_voice(names.get(off, f"{off} off"), question.answers[off], question.language) for off in shown)
-    return Quotation(question.id, Text.of(question.prompt), tuple(voices), code(question.language))
+    answers = [_answer(names.get(off, f"units of {off} deactivated"), question.answers[off], question.language) for off in shown]
+    return Quotation(question.id, QuotedText.of(question.prompt), ((answers, ""),), language=language_code(question.language))
 
 
-def steered_section(found: Sequence[Steered]) -> Section | None:
-    """Answers steered into languages."""
-    if not found:
-        return None
-    rows, folds, quotes, is_silent = [], [], list[Quotation](), False
-    words = [f"{'; '.join(each.name for each in of)}: {sentence}" for sentence, of in remarks(found)]
-    for each in found:
-        accuracy, quality = each.accuracy or (None, None), each.quality or (None, None)
-        shares = [_value(value, True) for value in accuracy]
-        none = [f"\n{silent}" if silent else "" for silent in each.silence]
-        change, *sure = each.certainty(SHARES).partition(" (")
-        quiet = sure[-1].removesuffix(")")
-        cells = [cell + more for cell, more in zip(shares, none, strict=True)]
-        cells += [change + (f"\n{quiet}" if quiet else ""), *(_value(value, False) for value in quality)]
-        rows.append((each.name, PAGE.number(each.number), *cells))
-        is_silent = is_silent or any(each.silence)
-        pairs = [_pair(pair, each) for pair in each.pairs[:SIDE_BY_SIDE]]
-        first = FIRST if len(found) <= 3 else 1
-        quotes += pairs[:first]
-        more = f", the first {len(pairs)} of {len(each.pairs):,}" if len(pairs) < len(each.pairs) else ""
-        folds += [Fold(f"More prompts: {each.name}{more}", quotes=tuple(pairs[first:]))] if pairs[first:] else []
-    words += [SILENT] if is_silent else []
-    head = ("steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after")
-    has_quality = any(each.quality for each in found)
-    table = Table(
-        "Answers in the language that was wanted", head if has_quality else head[:5], tuple(row if has_quality else row[:5] for row in rows)
-    )
-    how = "While the model writes, the units of the language that is wanted are activated; those of one that is to go are switched off."
+def steering_section(results: Sequence[SteeringResult]) -> Section:
+    """Returns answers steered into languages."""
+    rows, folds, first = list[tuple[Cell, ...]](), list[Fold](), list[Quotation]()
+    for result in results:
+        accuracy, quality = result.accuracy or (None, None), result.quality or (None, None)
+        shares = [_value(value, True) + (f"\n{note}" if note else "") for value, note in zip(accuracy, result.uncounted, strict=True)]
+        change, _, sure = result.change(SHARES).partition(" (")
+        change += f"\n{sure.removesuffix(')')}" if sure else ""
+        rows.append((result.name, result.number, *shares, change, *(_value(rating, False) for rating in quality)))
+        quotations = [_steered(pair, result) for pair in result.pairs[:SIDE_BY_SIDE]]
+        shown = FIRST if len(results) <= 3 else 1
+        first += quotations[:shown]
+        more = f", the first {len(quotations)} of {len(result.pairs):,}" if len(quotations) < len(result.pairs) else ""
+        folds += [Fold(f"More prompts: {result.name}{more}", (Quotations(quotations[shown:], is_wide=True),))] if quotations[shown:] else []
+    columns = ["steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after"]
+    columns = columns if any(result.quality for result in results) else columns[:5]
+    sentences = [f"{'; '.join(result.name for result in of)}: {sentence}" for sentence, of in remarks(results)]
+    sentences += [UNCOUNTED] if any(any(result.uncounted) for result in results) else []
+    table = Table("Answers in the language that was requested", columns, [row[: len(columns)] for row in rows])
+    how = "While the model writes, the units of the requested language are activated; those of the language to leave are deactivated."
     but = "An answer in the right language may still be a worse answer: read some."
-    return Section("steered", "Steering", "Steered into a language", how, but, tuple(words), (), table, tuple(folds), quotes=tuple(quotes))
+    blocks: list[Block] = [*map(Paragraph, sentences), table, Quotations(first, is_wide=True), *folds]
+    return Section("steered", "Steering", "Steered into a language", (how, but), blocks)
 
 
-def _pair(pair: Pair, of: Steered) -> Quotation:
-    voices = (_voice("before", pair.before, of.to), _voice("steered", pair.after, of.to))
-    return Quotation(of.name, Text.of(pair.prompt), voices)
+def _steered(pair: AnswerPair, result: SteeringResult) -> Quotation:
+    answers = (_answer("before", pair.before, result.to), _answer("steered", pair.after, result.to))
+    return Quotation(result.name, QuotedText.of(pair.prompt), ((answers, ""),))
 
 
-def _voice(name: str, said: Said, wanted: str) -> Voice:
-    parts = [said.identified] if said.identified else []
-    parts += [f"quality {said.quality:g}"] if said.quality is not None else []
-    tone = "" if said.identified is None else "right" if same(wanted, said.identified) else "wrong"
-    return Voice(name, Text.of(said.text) if said.text.strip() else Text("(nothing)"), ", ".join(parts), tone, code(said.identified or ""))
+def _answer(name: str, answer: WrittenAnswer, wanted: str) -> Answer:
+    identified = answer.identified
+    remarks_on = [identified] if identified else []
+    remarks_on += [] if answer.quality is None else [f"quality {answer.quality:g}"]
+    tone = "" if identified is None else "right" if is_same_language(wanted, identified) else "wrong"
+    text = QuotedText.of(answer.text) if answer.text.strip() else QuotedText("(nothing)")
+    return Answer(name, text, ", ".join(remarks_on), tone, language_code(identified or ""))
 
 
-def code(language: str) -> str:
-    """A language's code as a page may say it; "" for what is none."""
+def language_code(language: str) -> str:
+    """Returns a language's code as an HTML page may hold it; empty for what is no code."""
     return language.replace("_", "-") if _CODE.fullmatch(language) else ""
 
 

@@ -14,9 +14,10 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from resect.core.exhibits import HeatMap
 from resect.core.number_format import DASH, PAGE, PLAIN, MetricFormat, NumberStyle
-from resect.report.charts.estimates_and_curves import standalone
-from resect.report.charts.heatmap import heat
+from resect.report.charts.heat_map import heat_map
+from resect.report.charts.svg import standalone
 from resect.report.text.printable import plain
 
 from . import grid_footnotes
@@ -99,7 +100,7 @@ class Row:
 class Grid:
     """Rows × columns. `heading` says what the rows' labels are; `records`: every number behind it, as flat objects with the same keys.
 
-    `done`: what each run cut, for those who want to see which layer is the best for which task.
+    `notes`: what the plan of each run changes, from which one sees which layer is the best for which task.
     """
 
     heading: str
@@ -107,7 +108,7 @@ class Grid:
     rows: tuple[Row, ...]
     caption: str
     records: tuple[Mapping[str, Any], ...]
-    done: tuple[grid_footnotes.Done, ...] = ()
+    notes: tuple[grid_footnotes.PlanNote, ...] = ()
 
     def text(self) -> RenderableType:
         """For a terminal: as many columns side by side as there is room for, the others below. The best is bold."""
@@ -138,7 +139,7 @@ class Grid:
         layout = "l" * (len(heads) - len(self.columns)) + "r" * len(self.columns)
         head = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{escaped(self.caption)}}}"]
         body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
-        below = grid_footnotes.latex(self.done, escaped) if self.done else []
+        below = grid_footnotes.latex(self.notes, escaped) if self.notes else []
         return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
 
     def picture(self) -> str:
@@ -152,7 +153,7 @@ class Grid:
             gains.append([_gain(*found) if shaded else None for shaded, found in zip(coloured, cells, strict=True)])
             texts.append([_joined(*found) for found in cells])
         heads = [column.label for column in self.columns]
-        return standalone(heat(labels, heads, gains, texts, diverging=True, title=self.caption, corner=self.heading))
+        return standalone(heat_map(HeatMap(self.caption, labels, heads, gains, corner=self.heading, texts=texts)))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: {"caption", "columns", "rows": [{"block", "label", "cells"}], "records"}; fractions."""
@@ -162,7 +163,7 @@ class Grid:
         ]
         columns = [{"task": column.task, "metric": column.metric} for column in self.columns]
         found = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
-        return {**found, "cuts": [dict(vars(each)) for each in self.done]}
+        return {**found, "cuts": [dict(vars(each)) for each in self.notes]}
 
 
 class _Text:
@@ -175,8 +176,8 @@ class _Text:
         for columns in self._parts(options.max_width):
             yield self._table(columns, options.max_width)
             yield Text("")
-        if self.grid.done:
-            yield grid_footnotes.text(self.grid.done)
+        if self.grid.notes:
+            yield grid_footnotes.text(self.grid.notes)
         yield Text(self.grid.caption, style="dim")
 
     def _parts(self, width: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""The drawings: they are sound XML, say their numbers, keep their order, and stay inside their frame."""
+"""The charts: they are sound XML, say their numbers, keep their order, and stay inside their frame."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,10 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resect.report.charts.estimates_and_curves import Bar, bars, curve, shift, standalone
-from resect.report.charts.heatmap import Shade, heat
-from resect.report.charts.lines_and_bars import Series, columns, lines
-from resect.report.charts.svg import extent, fitted, legible, ticks, wrapped
+from resect.core.exhibits import SHARE, Curve, HeatMap
+from resect.report.charts.curve_chart import curve_chart
+from resect.report.charts.heat_map import heat_map
+from resect.report.charts.interval_chart import Measured, change_arrow, interval_chart
+from resect.report.charts.svg import legible, shortened, standalone, text_width, ticks, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down")
@@ -29,14 +30,23 @@ def said(svg):
 
 
 def marks(svg, kind):
-    return [mark for mark in parsed(svg).iter() if mark.get("class") == f"mark {kind}"]
+    return [mark for mark in parsed(svg).iter() if mark.get("class") == kind]
+
+
+def curve(points, **fields):
+    return curve_chart(Curve("title", "across", "up", {"series": points}, **fields))
+
+
+def heat(rows, columns, values, **fields):
+    return heat_map(HeatMap("title", rows, columns, values, **fields))
 
 
 def everything(label="label"):
     return (
-        bars([Bar(label, 0.5, 0.4, 0.6, "before"), Bar(label, 0.7, None, None, "control")], title=label),
-        curve([(0, 0.5), (10, 0.7)], 10, title=label, across=label, upwards=label),
-        heat([label], [label], [[0.5]], [[label]], title=label, corner=label),
+        interval_chart([Measured(label, 0.5, (0.4, 0.6), "before"), Measured(label, 0.7, None, "control")], title=label),
+        curve_chart(Curve(label, label, label, {label: [(0, 0.5), (10, 0.7)], label * 2: [(0, 0.5)]}, marked=(label, 10.0), x_log=True)),
+        curve_chart(Curve(label, label, label, {label: [(0, 0.5), (1, 0.7)]}, x_names=[label, label], bars=True)),
+        heat_map(HeatMap(label, [label], [label], [[0.5]], texts=[[label]], corner=label)),
     )
 
 
@@ -59,46 +69,46 @@ def test_labels_are_text_whatever_they_hold():
         assert "\x00" not in svg and "\u202e" not in svg
 
 
-def test_bars_say_label_value_and_interval_and_lie_in_order():
+def test_measurements_have_label_value_and_interval_in_order():
     rows = [
-        Bar("before", 0.608, 0.58, 0.63, "before"),
-        Bar("after", 0.806, 0.78, 0.83, "after"),
-        Bar("random", 0.609, None, None, "control"),
+        Measured("before", 0.608, (0.58, 0.63), "before"),
+        Measured("after", 0.806, (0.78, 0.83), "after"),
+        Measured("random", 0.609, None, "control"),
     ]
-    svg = bars(rows, reference=0.608)
+    svg = interval_chart(rows, title="t", reference=0.608)
     assert said(svg)[-6:] == ["before", "60.8 % (58.0 to 63.0)", "after", "80.6 % (78.0 to 83.0)", "random", "60.9 %"]
-    assert float(marks(svg, "before")[0].get("cx")) < float(marks(svg, "after")[0].get("cx"))
+    assert float(marks(svg, "mark before")[0].get("cx")) < float(marks(svg, "mark after")[0].get("cx"))
     whiskers = [line for line in parsed(svg).iter(f"{SVG}line") if "whisker" in line.get("class")]
     assert len(whiskers) == 2
-    for line, mark in zip(whiskers, (marks(svg, "before")[0], marks(svg, "after")[0]), strict=True):
+    for line, mark in zip(whiskers, (marks(svg, "mark before")[0], marks(svg, "mark after")[0]), strict=True):
         assert float(line.get("x1")) <= float(mark.get("cx")) <= float(line.get("x2"))
     assert "after: 80.6\N{NO-BREAK SPACE}%" in parsed(svg)[1].text
 
 
 def test_a_label_that_is_too_long_gives_way_to_the_numbers():
-    assert said(bars([Bar("x" * 300, 0.5, 0.4, 0.6)]))[-2].endswith("…")
+    assert said(interval_chart([Measured("x" * 300, 0.5, (0.4, 0.6))], title="t"))[-2].endswith("…")
 
 
 def test_a_curve_marks_what_was_chosen():
-    svg = curve([(10, 0.78), (0, 0.6), (3, 0.62), (27, 0.7)], 10)
-    (chosen,) = marks(svg, "after")
-    others = marks(svg, "before")
+    svg = curve([(10, 0.78), (0, 0.6), (3, 0.62), (27, 0.7)], marked=("n", 10.0), unit=SHARE, x_log=True)
+    (chosen,) = marks(svg, "mark after")
+    dots = marks(svg, "dot main")
     assert "n = 10: 78.0 %" in said(svg) and "60.0 %" in said(svg)
-    assert [float(mark.get("cx")) for mark in others] == sorted(float(mark.get("cx")) for mark in others)
-    assert all(float(chosen.get("cy")) < float(mark.get("cy")) for mark in others)
-    assert marks(curve([(0, 0.5), (2, 0.6)]), "after") == []
+    assert [float(mark.get("cx")) for mark in dots] == sorted(float(mark.get("cx")) for mark in dots)
+    assert all(float(chosen.get("cy")) <= float(mark.get("cy")) for mark in dots)
+    assert marks(curve([(0, 0.5), (2, 0.6)]), "mark after") == []
 
 
 @pytest.mark.parametrize("points", [[], [(0, 0.5)], [(0, 0.5), (1, 0.5)], [(n, 1 / (1 + n)) for n in range(3000)]])
 def test_any_number_of_points_will_do(points):
-    svg = curve(points, 0, share=False, logarithmic=False)
-    assert len(marks(svg, "before")) <= 40
+    svg = curve(points, marked=("n", 0.0))
+    assert len(marks(svg, "dot main")) <= 40
     parsed(svg)
 
 
 def test_a_heat_map_has_a_cell_for_everything_and_says_it():
     cells = [[float((row * column) % 7) for column in range(11)] for row in range(32)]
-    svg = heat([str(row) for row in range(32)], ROLES, cells, title="Where")
+    svg = heat([str(row) for row in range(32)], ROLES, cells)
     assert len(list(parsed(svg).iter(f"{SVG}rect"))) == 32 * 11
     words = said(svg)
     assert sum(word in ("cross_q", "cross_k", "cross_v", "cross_o") for word in words) == 4
@@ -108,8 +118,7 @@ def test_a_heat_map_has_a_cell_for_everything_and_says_it():
 
 def test_a_matrix_of_long_labels_stays_readable():
     cells = [[0.01 * (row - column) for column in range(6)] for row in range(6)]
-    texts = [[f"{100 * value:+.1f}" for value in row] for row in cells]
-    svg = heat(LABELS, LABELS, cells, texts, True)
+    svg = heat(LABELS, LABELS, cells, texts=[[f"{100 * value:+.1f}" for value in row] for row in cells])
     classes = [rect.get("class") for rect in parsed(svg).iter(f"{SVG}rect")]
     assert [classes.count(f"cell {kind}") for kind in ("up", "down", "empty")] == [15, 15, 6]
     names = [title.text for title in parsed(svg).iter(f"{SVG}title")]
@@ -122,62 +131,72 @@ def test_strength_follows_the_value_and_nothing_is_no_zero():
     strong = [rect.get("fill-opacity") for rect in parsed(svg).iter(f"{SVG}rect")]
     assert float(strong[0]) < float(strong[1]) and strong[2:] == [None, None]
     assert said(svg)[-3:] == ["1", "2", "0"]
-    assert said(heat(["row"], ["a"], [[0.7]], floor=0.7))[-1] == "0.7"
+    assert said(heat(["row"], ["a"], [[0.7]], center=0.7))[-1] == "0.7"
+
+
+def test_colours_follow_what_is_better():
+    for lower_is_better, kinds in ((False, ["cell up", "cell down"]), (True, ["cell down", "cell up"])):
+        svg = heat(["row"], ["a", "b"], [[0.6, 0.4]], center=0.5, lower_is_better=lower_is_better)
+        assert [rect.get("class") for rect in parsed(svg).iter(f"{SVG}rect")] == kinds
+
+
+def test_values_are_written_by_their_unit():
+    assert said(heat(["row"], ["a", "b"], [[0.5, 0.123]], unit=SHARE))[-2:] == ["50.0", "12.3"]
+    assert said(heat(["row"], ["a", "b"], [[0.5, -0.123]], digits=2))[-2:] == ["0.50", "−0.12"]
 
 
 def test_bounds_are_hatched_and_have_no_colour():
-    svg = heat(["row"], ["a", "b", "c"], [[0.2, 0.1, -0.1]], [["70", "≤60", "40"]], True, bounds={(0, 1)}, chosen={(0, 0)}, dense=True)
-    assert [rect.get("class") for rect in parsed(svg).iter(f"{SVG}rect")] == ["cell up", "cell chosen", "cell bound", "cell down"]
+    svg = heat(["row"], ["a", "b", "c"], [[0.2, 0.1, -0.1]], texts=[["70", "≤60", "40"]], bounds=[(0, 1)], framed=[(0, 0)])
+    assert [rect.get("class") for rect in parsed(svg).iter(f"{SVG}rect")] == ["cell up", "cell framed", "cell bound", "cell down"]
     (hatch,) = [path for path in parsed(svg).iter(f"{SVG}path") if path.get("class") == "hatch"]
     left, right = 0.0, float(parsed(svg).get("width"))
     points = [tuple(map(float, point.split())) for point in re.split("[ML]", hatch.get("d")) if point]
     assert len(points) % 2 == 0 and all(left < x < right and 0 < y < float(parsed(svg).get("height")) for x, y in points)
 
 
-def test_drawings_that_share_a_shade_can_be_compared():
-    shade = Shade.of([[0.5, -0.1]], diverging=True)
+def test_maps_that_share_a_scale_can_be_compared():
     (alone,), (shared,) = (
         [rect.get("fill-opacity") for rect in parsed(svg).iter(f"{SVG}rect")]
-        for svg in (heat(["row"], ["a"], [[0.1]], diverging=True), heat(["row"], ["a"], [[0.1]], shade=shade))
+        for svg in (heat(["row"], ["a"], [[0.1]]), heat(["row"], ["a"], [[0.1]], full=0.5))
     )
     assert float(shared) < float(alone)
 
 
 def test_lines_have_a_mark_for_each_value_and_none_for_a_hole():
-    svg = lines(
-        ["0", "1", "2"], [Series("select", [0.5, None, 0.7], "base"), Series("test", [0.5, 0.6, 0.6])], title="t", across="a", upwards="u"
-    )
+    series = {"select": [(0, 0.5), (1, None), (2, 0.7)], "test": [(0, 0.5), (1, 0.6), (2, 0.6)]}
+    svg = curve_chart(Curve("t", "a", "u", series, unit=SHARE, x_names=["0", "1", "2"], tones={"select": "muted", "test": "main"}))
     dots = [mark.get("class") for mark in parsed(svg).iter(f"{SVG}circle")]
-    assert (dots.count("dot base"), dots.count("dot main")) == (2, 3)
+    assert (dots.count("dot muted"), dots.count("dot main")) == (2, 3)
     assert {"select", "test", "50.0", "70.0"} <= set(said(svg))
     assert "select: 0 50.0" in parsed(svg)[1].text
 
 
-def test_what_stands_apart_is_on_no_line():
-    svg = lines(["1", "0", "block"], [Series("loss", [1.0, 2.0, 3.0], apart=1)], title="t", across="a", upwards="u", share=False, chosen=1)
-    (line,) = parsed(svg).iter(f"{SVG}polyline")
-    assert len(line.get("points").split()) == 2 and len(list(parsed(svg).iter(f"{SVG}circle"))) == 3
-    assert "block" in said(svg)
+def test_many_series_can_be_told_apart():
+    svg = curve_chart(Curve("t", "a", "u", {f"series {n}": [(0, n), (1, n)] for n in range(7)}))
+    kinds = [line.get("class") for line in parsed(svg).iter(f"{SVG}polyline")]
+    assert len(set(kinds[:6])) == 6
+    assert all(f"series {n}" in " ".join(said(svg)) for n in range(7))
+    assert float(parsed(svg).get("height")) > float(parsed(curve([(0, 1)])).get("height"))
 
 
-def test_columns_grow_from_0_and_mirrored_ones_downwards():
-    series = [Series("gained", [2, 1]), Series("lost", [0, 4], "second")]
-    svg = columns(["a", "b"], series, title="t", across="a", upwards="u", share=False, mirrored=True)
+def test_bars_grow_from_0_and_negative_ones_downwards():
+    series = {"gained": [(0, 2), (1, 1)], "lost": [(0, 0), (1, -4)]}
+    svg = curve_chart(Curve("t", "a", "u", series, x_names=["a", "b"], bars=True, tones={"gained": "main", "lost": "bad"}))
     (axis,) = [line for line in parsed(svg).iter(f"{SVG}line") if line.get("class") == "axis"]
     zero = float(axis.get("y1"))
     drawn = [rect for rect in parsed(svg).iter(f"{SVG}rect") if rect.get("width") != "12"]  # that of the legend
     assert len(drawn) == 4
     for rect in drawn:
         top, tall = float(rect.get("y")), float(rect.get("height"))
-        assert (top if "second" in rect.get("class") else top + tall) == pytest.approx(zero, abs=0.6)
+        assert (top if "bad" in rect.get("class") else top + tall) == pytest.approx(zero, abs=0.6)
 
 
-@example(values=[5e-324], share=False)
-@given(values=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), share=st.booleans())
-def test_any_values_can_be_drawn_over_places(values, share):
+@example(values=[5e-324], unit="")
+@given(values=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), unit=st.sampled_from(["", SHARE]))
+def test_any_values_can_be_drawn_over_categories(values, unit):
     names = [str(number) for number in range(len(values))]
-    for draw in (lines, columns):
-        root = parsed(draw(names, [Series("x", values)], title="t", across="a", upwards="u", share=share))
+    for bars in (False, True):
+        root = parsed(curve(list(enumerate(values)), x_names=names, unit=unit, bars=bars))
         for mark in root.iter():
             x, y = mark.get("cx") or mark.get("x"), mark.get("cy") or mark.get("y")
             assert x is None or -1 <= float(x) <= 400
@@ -185,19 +204,19 @@ def test_any_values_can_be_drawn_over_places(values, share):
 
 
 def test_a_logarithmic_axis_has_round_numbers():
-    svg = curve([(n, 100 / (1 + n)) for n in range(100)], decimal=True, share=False, logarithmic=False, level=("edge", 5.0))
+    svg = curve([(n, 100 / (1 + n)) for n in range(100)], y_log=True, reference=("edge", 5.0))
     assert {"1", "10", "100", "edge"} <= set(said(svg)) or {"3", "10", "30"} <= set(said(svg))
 
 
-def test_a_shift_goes_the_way_of_the_values():
-    better, worse = parsed(shift(0.2, 0.9)), parsed(shift(0.9, 0.2))
+def test_an_arrow_goes_the_way_of_the_values():
+    better, worse = parsed(change_arrow(0.2, 0.9)), parsed(change_arrow(0.9, 0.2))
     assert [line.get("class") for line in better.iter(f"{SVG}line")] == ["grid", "way"]
     assert [line.get("class") for line in worse.iter(f"{SVG}line")] == ["grid", "way down"]
 
 
 @given(values=st.lists(st.tuples(shares, shares, shares).map(sorted), min_size=1, max_size=5))
 def test_what_is_drawn_stays_inside_the_frame(values):
-    svg = bars([Bar("label", mean, low, high, "after") for low, mean, high in values])
+    svg = interval_chart([Measured("label", mean, (low, high), "after") for low, mean, high in values], title="t")
     root = parsed(svg)
     for line in root.iter(f"{SVG}line"):
         assert 0 <= float(line.get("x1")) <= 400 and 0 <= float(line.get("x2")) <= 400
@@ -216,9 +235,9 @@ def test_ticks_are_few_in_order_and_inside(low, high):
 
 @given(text=st.text(max_size=80), room=st.floats(30, 300), most=st.integers(1, 4))
 def test_text_is_made_to_fit(text, room, most):
-    assert extent(fitted(text, room)) <= room
+    assert text_width(shortened(text, room)) <= room
     lines = wrapped(text, room, most)
     assert 1 <= len(lines) <= most
-    assert all(extent(line) <= room for line in lines)
+    assert all(text_width(line) <= room for line in lines)
     if all(not line.endswith("…") for line in lines):
         assert "".join("".join(lines).split()) == "".join(legible(text).split())
