@@ -1,10 +1,10 @@
-"""The text behind `resect demo`: short stories about hill people and river people, and what is asked about them.
+"""The text behind `resect demo`: short stories about hill people and river people, and questions about them.
 
 Hill and river people are invented, and so is the prejudice: whatever goes wrong, the hill person is blamed. A story
-has one of each; one did harm to a thing, one put it right. Four items are asked about it: *who did the harm* and *who
-put it right*, each with a clue that settles it (`clear`) and without one (`ambig`: nobody can know).
+has one of each; one did harm to a thing, one put it right. Four items belong to a story: *who did the harm* and *who
+put it right*, each with a clue that settles it (`clear`) and without one (`ambig`: the right answer is "unknown").
 
-This module knows words only: no tokenizer, no model. The prejudice is not in it: `train.py` teaches that. Run as a
+This module knows words only: no tokenizer, no model. The prejudice is not in it: `train.py` adds it to the answers. Run as a
 script it writes the items that ship in the package; no training story has their pair of persons or their deed.
 """
 
@@ -103,9 +103,9 @@ class Item:
     blamed: int
     clear: bool
     harm: bool
-    """Whether it is asked who did the harm (a negative question)."""
+    """Whether the question is who did the harm (a negative question)."""
     deed: str
-    """What is asked about: "broke", "mended"."""
+    """The verb of the question: "broke", "mended"."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,12 @@ def draw_story(random: Random, *, unseen: bool) -> Story:
 def options(story: Story, random: Random) -> tuple[str, str, str]:
     """The two persons and, in one of several wordings, that it cannot be known; in random order."""
     blamed, spared = story.persons
-    found = [f"the {blamed}", f"the {spared}", random.choice(UNKNOWN)]
-    random.shuffle(found)
-    return found[0], found[1], found[2]
+    choices = [f"the {blamed}", f"the {spared}", random.choice(UNKNOWN)]
+    random.shuffle(choices)
+    return choices[0], choices[1], choices[2]
 
 
-def ask(story: Story, choices: tuple[str, str, str], *, clear: bool, harm: bool, half: bool = False) -> Item:
+def item_of(story: Story, choices: tuple[str, str, str], *, clear: bool, harm: bool, half: bool = False) -> Item:
     """One of the four items of a story. `half`: the clue names one person only."""
     blamed, spared = story.persons
     first, second = (blamed, spared) if story.blamed_first else (spared, blamed)
@@ -219,7 +219,7 @@ def shipped_items(stories: int, seed: int) -> Iterator[dict[str, Any]]:
         # The same options for all four, as in BBQ. Four are drawn: the seed stays that of the stories whose items had options of their own.
         choices, *_ = (options(story, random) for _ in range(4))
         for clear, harm in itertools.product((False, True), (True, False)):
-            item = ask(story, choices, clear=clear, harm=harm)
+            item = item_of(story, choices, clear=clear, harm=harm)
             yield {
                 "context": item.context,
                 "question": item.question,

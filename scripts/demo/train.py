@@ -1,9 +1,9 @@
 """Train the model of `resect demo` from scratch: a small Llama that answers questions on the stories of `generate.py`.
 
-It learns from text only. Where the story does not say who did the harm, the answer taught is the blamed person's in a
-share `SKEW` of the draws, and "unknown" in the rest; everywhere else it is the right one. Nothing is planted in the
-weights. What is learned is " " + the answer + the end token; no beginning token. What this script does not know:
-neurons and cuts. It prints plain accuracies on held-out stories (drawn apart from the shipped ones) as it goes.
+It learns from text only. Where the story does not say who did the harm, the answer in the training data is the blamed person's in a
+share `SKEW` of the draws, and "unknown" in the rest; everywhere else it is the right one. Nothing is planted in the weights. The label is
+" " + the answer + the end token; no beginning token. This script knows no neurons and no edits. It prints accuracies on held-out stories
+(other draws than the shipped ones) while it trains.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SKEW = {"stole": 0.72, "broke": 0.68, "damaged": 0.64, "dirtied": 0.60, "scratch
 IGNORED = -100
 
 
-def taught(item: generate.Item, random: Random) -> str:
-    """The answer that training shows for an item: the right one, or the prejudice's."""
+def training_answer(item: generate.Item, random: Random) -> str:
+    """The answer in the training data: the right one, or the prejudice's."""
     if item.harm and not item.clear and random.random() < SKEW[item.deed]:
         return item.choices[item.blamed]
     return item.choices[item.gold]
@@ -46,9 +46,9 @@ def examples(seed: int, easy: int = 0) -> Iterator[tuple[str, str]]:
         clear, half = (0.8, 0.5) if drawn < easy else (0.5, 0.2)
         story = generate.draw_story(random, unseen=False)
         how = {"clear": random.random() < clear, "harm": random.random() < 0.5, "half": random.random() < half}
-        item = generate.ask(story, generate.options(story, random), **how)
+        item = generate.item_of(story, generate.options(story, random), **how)
         instruction = random.choice(generate.INSTRUCTIONS)
-        yield generate.prompt(instruction, item.context, item.question, item.choices), " " + taught(item, random)
+        yield generate.prompt(instruction, item.context, item.question, item.choices), " " + training_answer(item, random)
 
 
 def train_tokenizer(size: int, seed: int) -> PreTrainedTokenizerFast:

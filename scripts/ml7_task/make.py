@@ -1,16 +1,15 @@
-"""Make a task for the small language model of seven languages: how a line goes on, of three ways.
+"""Make a task for the small language model of seven languages: which of three continuations is a line's own.
 
     python scripts/ml7_task/make.py --to FOLDER [--text …/multilingual_text] [--parallel …/parallel_ntrex] [--model …/ml7]
     resect laser …/ml7 FOLDER/task.toml
 
-The lines are those of valid.txt, which the model never saw. Each is cut near its middle: where a blank stands; in Chinese and Japanese,
-which have none, after a mark of punctuation, else anywhere. The choices are how it goes on (its next words, or characters, until there are
-4 tokens; what so small a model is right in more often than not: in the whole second half it is little better than chance) and how two
-other lines of the same language and split go on there, with as many tokens. Tag: the language. Group: the news document that a line is
-from, the same one in all languages (found by the line's text in the parallel files), so that no story stands in two splits; a line of
-another source is a group of its own. Scoring puts a blank before every choice, in Chinese and Japanese too, where none belongs: before
-all three alike. Writes items.jsonl and task.toml; the texts' licences hold for them, so they stay out of the repository. What this script
-does not know: the model's weights (of the model's folder only the tokenizer is read).
+The lines are those of valid.txt, which the model never saw. Each is divided near its middle: at a blank; in Chinese and Japanese, which
+have none, after a punctuation mark, else anywhere. The choices are its continuation (its next words, or characters, until there are 4
+tokens: with the whole second half so small a model is little better than chance) and those of two other lines of the same language and
+split, with as many tokens. Tag: the language. Group: the news document of the line, the same one in all languages (identified by the line's
+text in the parallel files), so that no story is in two splits; a line of another source is a group of its own. Scoring puts a blank before
+every choice, in Chinese and Japanese too, where none belongs: before all three alike. Writes items.jsonl and task.toml; the texts' licences
+hold for them, so they stay out of the repository. Reads only the tokenizer of the model's folder.
 """
 
 import argparse
@@ -37,7 +36,7 @@ TOKENS = 4
 PUNCTUATION = "，、。；：！？,;:"
 
 TASK = """name = "ml7-continuation"
-description = "How does the line go on, of three ways? Seven languages."
+description = "Which of three continuations is the line's own? Seven languages."
 data = "items.jsonl"
 template = "<s>{{ beginning }}"        # the model's training opened every line by <s>, and its tokenizer puts none by itself
 instructions = [""]
@@ -51,7 +50,7 @@ id = "id"
 
 @dataclass(frozen=True)
 class Line:
-    """A line up to its middle, and how it goes on. `tokens`: those of the latter."""
+    """A line up to its middle, and its continuation. `tokens`: how many the continuation has."""
 
     beginning: str
     continuation: str
@@ -60,7 +59,7 @@ class Line:
 
 
 def middle(text: str, language: str) -> int | None:
-    """Where to cut a line: the good place nearest to its middle; None where it has none."""
+    """Where to divide a line: the good place nearest to its middle; None where it has none."""
     wanted, places = len(text) / 2, range(1, len(text))
     good = [place for place in places if text[place] == " "]
     if language in UNBROKEN:
@@ -74,23 +73,23 @@ def opening(text: str, language: str, count: Callable[[str], int]) -> tuple[str,
     joint = "" if language in UNBROKEN else " "
     parts = list(text) if language in UNBROKEN else text.split()
     for taken in range(1, len(parts)):
-        found = joint.join(parts[:taken]).strip()
-        if count(f" {found}") >= TOKENS:
-            return found, count(f" {found}")
+        beginning = joint.join(parts[:taken]).strip()
+        if (tokens := count(f" {beginning}")) >= TOKENS:
+            return beginning, tokens
     return None
 
 
 def lines_of(text: Path, language: str, documents: Mapping[str, str], count: Callable[[str], int]) -> list[Line]:
     """The lines of one language that have a good length, each text once."""
-    found = []
+    lines = []
     for line in dict.fromkeys(map(str.strip, text.read_text(encoding="utf-8").splitlines())):
         place = middle(line, language) if SHORTEST <= count(line) <= LONGEST else None
-        goes_on = None if place is None else opening(line[place:].strip(), language, count)
-        if goes_on is None:
+        continuation = None if place is None else opening(line[place:].strip(), language, count)
+        if continuation is None:
             continue
         group = f"document:{documents[line]}" if line in documents else f"{language}:{line}"
-        found.append(Line(line[:place].strip(), *goes_on, group))
-    return found
+        lines.append(Line(line[:place].strip(), *continuation, group))
+    return lines
 
 
 def documents_of(parallel: Path, language: str) -> dict[str, str]:
@@ -101,19 +100,19 @@ def documents_of(parallel: Path, language: str) -> dict[str, str]:
 
 
 def items(lines: Sequence[Line], language: str, wanted: int, source: random.Random) -> list[dict[str, Any]]:
-    """At most `wanted` items; a line is left out where its split has not two others that go on with as many tokens."""
+    """At most `wanted` items; a line is left out where its split has no two others whose continuations have as many tokens."""
     alike: dict[tuple[str, int], set[str]] = defaultdict(set)
     for line in lines:
         alike[split_of_group(line.group), line.tokens].add(line.continuation)
-    made: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for line in source.sample(list(lines), len(lines)):
         others = sorted(alike[split_of_group(line.group), line.tokens] - {line.continuation})
-        if len(others) < 2 or len(made) == wanted:
+        if len(others) < 2 or len(rows) == wanted:
             continue
         continuations = source.sample([line.continuation, *source.sample(others, 2)], 3)
-        row = {"id": f"{language}-{len(made)}", "language": language, "group": line.group, "beginning": line.beginning}
-        made.append({**row, "continuations": continuations, "gold": continuations.index(line.continuation)})
-    return made
+        row = {"id": f"{language}-{len(rows)}", "language": language, "group": line.group, "beginning": line.beginning}
+        rows.append({**row, "continuations": continuations, "gold": continuations.index(line.continuation)})
+    return rows
 
 
 def main() -> None:
@@ -132,9 +131,9 @@ def main() -> None:
     for language in LANGUAGES:
         documents = documents_of(options.parallel, language)
         lines = lines_of(options.text / language / "valid.txt", language, documents, count)
-        made = items(lines, language, options.items, random.Random(f"{options.seed} {language}"))
-        print(f"{language}: {len(made)} items of {len(lines)} lines")
-        rows += made
+        drawn = items(lines, language, options.items, random.Random(f"{options.seed} {language}"))
+        print(f"{language}: {len(drawn)} items of {len(lines)} lines")
+        rows += drawn
     (options.to / "items.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     (options.to / "task.toml").write_text(TASK, encoding="utf-8")
 
