@@ -4,19 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pydantic import ValidationError
+
 from resect.core.address import Site
-from resect.core.errors import InputError
 from resect.core.number_format import PAGE
 from resect.edits.matrices import ReduceRank
-from resect.report.readers.plan_summary import Reduction, Surgery, rank_of
+from resect.report.readers.plan_summary import PlanSummary, Reduction, rank_of
+from resect.runs.schemas.plan import PlanFile
+from resect.runs.schemas.rows import TrialLine
 
 NEURONS = {"kind": "scale", "factor": 0.0, "neurons": {"decoder.3.up": [5, 17], "encoder.0.q": [1]}}
 REDUCED = {"kind": "reduce_rank", "site": "decoder.10.gate", "rho": 0.05, "keep": "largest"}
 SHAPES = {"shapes": {"decoder.10.gate": [1024, 256]}}
+TRIED = TrialLine(site="decoder.10.gate", rho=0.05, rank=12, score=0.5)
 
 
-def done(*edits, model=SHAPES, **more):
-    return Surgery.of({"model": model, "edits": list(edits)}, **more)
+def done(*edits, model=SHAPES, trials=()):
+    return PlanSummary.of(PlanFile.model_validate({"model": model, "edits": list(edits)}), trials)
 
 
 @pytest.mark.parametrize(
@@ -34,25 +38,24 @@ def done(*edits, model=SHAPES, **more):
 )
 def test_a_plan_is_told_in_words(edits, says, brief):
     found = done(*edits)
-    assert found.doing().startswith(says) and found.brief() == brief
+    assert found.action().startswith(says) and found.brief() == brief
 
 
 def test_a_rank_that_the_plan_does_not_tell_comes_from_the_candidates():
-    trials = [{"site": "decoder.10.gate", "rho": 0.05, "rank": 12}]
     assert done(REDUCED, model=None).reductions[0].ranks() == "its rank is not known"
-    assert done(REDUCED, model=None, trials=trials).reductions[0].ranks() == "rank 12"
+    assert done(REDUCED, model=None, trials=[TRIED]).reductions[0].ranks() == "rank 12"
 
 
 def test_rank_0_is_said():
     nothing = Reduction(Site.parse("decoder.3.up"), 0.001, rank=0, full=96)
-    assert nothing.told(PAGE) == "decoder.3.up, ρ 0.001: rank 0 of 96: the matrix is zeroed"
+    assert nothing.line(PAGE) == "decoder.3.up, ρ 0.001: rank 0 of 96: the matrix is zeroed"
     assert Reduction(Site.parse("decoder.3.up"), 0.0).is_zeroed
 
 
 def test_words_follow_what_is_touched():
-    neurons, one, both, nothing = done(NEURONS), done(REDUCED), done(REDUCED, REDUCED), done(method="laser")
+    neurons, one, both, nothing = done(NEURONS), done(REDUCED), done(REDUCED, REDUCED), done(trials=[TRIED])
     assert (neurons.noun, one.noun, nothing.noun, done().noun) == ("cut", "reduction", "reduction", "cut")
-    assert (neurons.these, one.these, both.these) == ("these neurons are", "this matrix is", "these matrices are")
+    assert (neurons.subject, one.subject, both.subject) == ("these neurons are", "this matrix is", "these matrices are")
     assert "neurons" in neurons.control and "other matrices" in one.control
 
 
@@ -64,5 +67,9 @@ def test_ranks_are_those_of_the_edit(rho, full, official):
 
 @pytest.mark.parametrize("damage", [{"rho": "a lot"}, {"rho": -1}, {"rho": None}, {"rho": True}])
 def test_a_damaged_edit_is_refused(damage):
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(ValidationError, match="rho"):
         done({**REDUCED, **damage})
+
+
+def test_a_unit_of_two_edits_counts_once():
+    assert done(NEURONS, {**NEURONS, "neurons": {"decoder.3.up": [17, 18]}}).neurons == 4

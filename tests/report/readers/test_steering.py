@@ -4,7 +4,8 @@ import pytest
 
 from report.language_folder import MINDS, steered
 from resect.core.number_format import MetricFormat
-from resect.report.readers.steering import apart, steered_of
+from resect.report.readers.steering import SteeringResult, with_distinct_names
+from resect.runs.schemas.languages import SteeringFile
 
 SHARES = MetricFormat()
 
@@ -22,7 +23,7 @@ def result(befores, afters, to="fr", **more):
     ]
     shares = {"before": befores.count(to) / len(befores), "after": afters.count(to) / len(afters)}
     told = {"language_accuracy": {**shares, "interval": [-0.1, 0.2]}, "quality": None, "empty": None, "n": len(rows)}
-    return steered_of({**steered(to), "answers": rows, **told, **more})
+    return SteeringResult.of(SteeringFile.model_validate({**steered(to), "answers": rows, **told, **more}))
 
 
 @pytest.mark.parametrize(
@@ -44,14 +45,14 @@ def result(befores, afters, to="fr", **more):
 )
 def test_what_is_said_of_a_change(befores, afters, certainty, remarks):
     found = result(befores, afters)
-    assert found.certainty(SHARES) == certainty and found.remarks() == remarks
+    assert found.change(SHARES) == certainty and found.remarks() == remarks
 
 
 def test_no_interval_is_invented():
     found = result(["en"] * 20, ["fr"] * 2 + ["en"] * 18)
-    assert result(["en"] * 20, ["fr"] * 20, language_accuracy={"before": 0, "after": 1}).certainty(SHARES) == "+100.0"
+    assert result(["en"] * 20, ["fr"] * 20, language_accuracy={"before": 0, "after": 1}).change(SHARES) == "+100.0"
     assert found.answer_changes == 2
-    assert result(["en"], ["fr"], language_accuracy=None).certainty(SHARES) == "\N{EN DASH}"
+    assert result(["en"], ["fr"], language_accuracy=None).change(SHARES) == "\N{EN DASH}"
 
 
 def test_the_other_mode_is_not_proposed_where_it_was_used():
@@ -64,13 +65,13 @@ def test_empty_answers_are_counted_where_nobody_told():
 
 
 def test_answers_whose_language_is_unclear_are_counted():
-    assert result(["en"], ["fr"], untold={"before": 1, "after": 0}).silence == ("1 unclear", "")
-    assert result(["", "en"], ["", "fr"], untold={"before": 0, "after": 3}).silence == ("1 empty", "1 empty, 3 unclear")
+    assert result(["en"], ["fr"], untold={"before": 1, "after": 0}).uncounted == ("1 unclear", "")
+    assert result(["", "en"], ["", "fr"], untold={"before": 0, "after": 3}).uncounted == ("1 empty", "1 empty, 3 unclear")
 
 
 def test_results_that_would_be_called_the_same_are_told_apart():
     one, other = result(["en"], ["fr"]), result(["en"], ["fr"], strength=4.0)
-    names = [each.name for each in apart({"fr-from-en-set": one, "fr-from-en-set-2": one, "fr-from-en-set-4": other})]
+    names = [each.name for each in with_distinct_names({"fr-from-en-set": one, "fr-from-en-set-2": one, "fr-from-en-set-4": other})]
     assert names == [
         "to fr, away from en (set) [fr-from-en-set]",
         "to fr, away from en (set) [fr-from-en-set-2]",

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from resect.report.readers.plan_summary import Surgery
+from resect.core.address import Neurons
+from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.shell_commands import near
-from resect.report.terminal.summary import console, cut_count, show, summary, where
-from resect.report.text.advice import helped, verdict
+from resect.report.terminal.plan_view import cut_neurons
+from resect.report.terminal.summary import console, show, summary
+from resect.report.text.next_steps import next_commands
 from resect.report.text.printable import plain, shortened
 from resect.runs.recipe import Recipe
+from resect.report.text.verdict import has_helped, verdict
 from resect.runs.run_folder import Run
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.schemas.plan import PlanFile
 
 RECIPE = Recipe(method="crispr", model="models/tiny", task="bbq/age")
 PLAN = {
@@ -67,6 +72,9 @@ EXAMPLES = [
     }
     for number in range(5)
 ]
+
+
+THREE = PlanSummary(Neurons({"decoder.3.up": [5, 17], "encoder.0.q": [1]}))
 
 
 class Plain:
@@ -162,15 +170,17 @@ def test_a_cut_that_found_nothing_says_so_and_what_to_try(tmp_path):
     ],
 )
 def test_the_verdict_follows_the_interval_and_the_control(change, says, good):
-    comparison = with_change(*change)
-    assert says in verdict(comparison, Surgery(3))
-    assert helped(comparison) == good
+    comparison = ComparisonFile.model_validate(with_change(*change))
+    assert says in verdict(comparison, THREE)
+    assert has_helped(comparison) == good
 
 
 def test_less_loss_helps_and_more_does_harm():
-    less, more = ({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"} for mean in (-0.2, 0.2))
-    assert "helps: -0.200 on examples" in verdict(less, Surgery(3)) and helped(less)
-    assert "harm" in verdict(more, Surgery(3)) and not helped(more)
+    less, more = (
+        ComparisonFile.model_validate({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"}) for mean in (-0.2, 0.2)
+    )
+    assert "helps: -0.200 on examples" in verdict(less, THREE) and has_helped(less)
+    assert "harm" in verdict(more, THREE) and not has_helped(more)
 
 
 def test_too_few_groups_for_an_interval_are_told(tmp_path):
@@ -182,7 +192,6 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
     import shlex
 
     from resect.cli.arguments import parse, settings_of
-    from resect.report.text.advice import next_commands
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my model").mkdir()
@@ -194,7 +203,7 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
         seed=4,
         max_fraction=0.01,
     ).anchored()
-    for _, command in next_commands(recipe, tmp_path / "runs" / "x", with_change(0, 0, 0), Surgery()):
+    for _, command in next_commands(recipe, tmp_path / "runs" / "x", ComparisonFile.model_validate(with_change(0, 0, 0)), PlanSummary()):
         words = shlex.split(command)
         assert Path(words[0]).name == "resect"
         typed = Recipe.from_settings({"method": words[1], **settings_of(parse(words[1:]))})
@@ -203,12 +212,13 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
 
 
 def test_neurons_are_counted_by_layer_and_role():
-    assert cut_count(PLAN) == 3
-    assert where({"edits": []}) is None
-    matrices = {"edits": [{"kind": "reduce_rank", "site": "decoder.3.up", "rho": 0.01, "keep": "largest"}]}
-    assert cut_count(matrices) == 1
+    summaries = [
+        PlanSummary.of(PlanFile.model_validate(plan))
+        for plan in (PLAN, {"edits": []}, {"edits": [{"kind": "reduce_rank", "site": "decoder.3.up", "rho": 0.01, "keep": "largest"}]})
+    ]
+    assert [plan.total for plan in summaries] == [3, 0, 1] and cut_neurons(summaries[1]) is None
     out = io.StringIO()
-    show(where(PLAN), console(file=out, width=80))
+    show(cut_neurons(summaries[0]), console(file=out, width=80))
     header, *rows = out.getvalue().split("\n")
     assert header.split() == ["q", "up"]
     assert [row.split() for row in rows[:2]] == [["encoder.0", "1", "·"], ["decoder.3", "·", "2"]]

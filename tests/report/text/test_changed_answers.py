@@ -3,9 +3,16 @@
 import html
 import re
 
-from report.run_folder import COMPARISON, PLAN, changed, example, finished, shown
+from report.run_folder import COMPARISON, PLAN, changed, finished, shown
+from report.run_folder import example as row
 from resect.report.page.html import page
 from resect.report.text import changed_answers
+from resect.runs.schemas.rows import ExampleLine
+
+
+def example(*given, **more):
+    """A row of examples.jsonl, read."""
+    return ExampleLine.model_validate(row(*given, **more))
 
 
 def test_examples_are_grouped_folded_and_told_by_number(tmp_path):

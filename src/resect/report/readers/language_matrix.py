@@ -1,4 +1,4 @@
-"""What deactivating each language's units does to the text of each language: matrix.json, and what follows from it. Knows no page, no file."""
+"""What deactivating each language's units does to the text of each language, from matrix.json. Knows no page, no file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ class TextMeasure:
         """The change is the stored one, or follows from before and after."""
         base, after, change = _row(measure.base, size), _cells(measure.deactivated, size), _cells(measure.change, size)
         changes = tuple(
-            tuple(stored if stored is not None else _difference(base[text], then) for text, (stored, then) in enumerate(zip(*rows, strict=True)))
+            tuple(
+                stored if stored is not None else _difference(base[text], then)
+                for text, (stored, then) in enumerate(zip(*rows, strict=True))
+            )
             for rows in zip(change, after, strict=True)
         )
         intervals = measure.interval if measure.interval is not None and len(measure.interval) == size else (None,) * size
@@ -73,7 +76,9 @@ class LanguageMatrix:
         size, nothing = len(file.languages), DeactivationMeasure()
         loss = TextMeasure.of(file.neg_logprob, size)
         units, windows, tokens = (row if len(row) == size else (None,) * size for row in (file.units, file.windows, file.tokens))
-        random = file.control and [TextMeasure.of(each or nothing, size).change for each in (file.control.neg_logprob, file.control.perplexity)]
+        random = file.control and [
+            TextMeasure.of(each or nothing, size).change for each in (file.control.neg_logprob, file.control.perplexity)
+        ]
         stored = file.diagonal.is_maximum if file.diagonal is not None else {}
         is_known = all(name in stored for name in file.languages)
         return cls(

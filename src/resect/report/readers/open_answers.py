@@ -1,64 +1,87 @@
-"""What a model wrote in answer to open questions under each deactivation, made sound. Knows no page, no file."""
+"""What a model wrote in answer to open questions, with units of languages deactivated. Knows no page, no file."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from resect.core.errors import InputError
+from resect.runs.schemas.comparison import AnswerMeasure, ByLanguage, ComparisonFile
+from resect.runs.schemas.rows import AnswerLine
 
-from .tolerant import number_of, numbers_of, object_of, whole_of
-
-#: What stands in the place of a language where the units that are off are random ones.
+#: What `deactivated` of an answer is where the units are random ones.
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One measure of answers, by the language of the question: of the model as it is, with random units off, with a language's off."""
+class AnswerScores:
+    """One measure of answers, by the language of the question.
+
+    base : of the model without an edit
+    random : with as many random units deactivated
+    deactivated : with the units of a language deactivated, by that language
+    """
 
     base: Mapping[str, float]
     random: Mapping[str, float]
-    off: Mapping[str, Mapping[str, float]]
+    deactivated: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def of(cls, measure: AnswerMeasure | None) -> "AnswerScores | None":
+        """The measure of comparison.json; None where nothing was measured."""
+        if measure is None:
+            return None
+        scores = cls(_known(measure.base), _known(measure.random), {name: _known(row) for name, row in measure.deactivated.items()})
+        return scores if scores.base or any(scores.deactivated.values()) else None
 
     @property
     def languages(self) -> tuple[str, ...]:
         """The languages of questions."""
-        return tuple(dict.fromkeys(name for held in (self.base, *self.off.values()) for name in held))
+        return tuple(dict.fromkeys(name for row in (self.base, *self.deactivated.values()) for name in row))
 
     def own(self, language: str) -> float | None:
-        """What became of a language's questions with its own units off."""
-        return self.off.get(language, {}).get(language)
+        """The score of a language's questions with its own units deactivated."""
+        return self.deactivated.get(language, {}).get(language)
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Open questions: how many a language, the share of answers in the language of the question, their quality from 1 to 5.
+class OpenQuestionScores:
+    """Open questions.
 
-    `empty`: how many answers hold no text; `untold`: of how many others nobody can tell the language; None where that is not told.
+    n : the number of questions, by language
+    accuracy : the share of answers in the language of the question
+    quality : the mean rating, from 1 to 5
+    empty, unidentified : how many answers hold no text, and of how many others the language is not known
     """
 
-    n: Mapping[str, float]
-    accuracy: Scored | None
-    quality: Scored | None
+    n: Mapping[str, int]
+    accuracy: AnswerScores | None
+    quality: AnswerScores | None
     unjudged: int | None
     new_tokens: int | None
-    empty: Scored | None = None
-    untold: Scored | None = None
+    empty: AnswerScores | None = None
+    unidentified: AnswerScores | None = None
 
-    def silence(self, language: str) -> tuple[str, str, str]:
-        """What cannot count as any language: of the model as it is, with the language's own units off, with random ones off."""
-        held = [
-            (None, None, None) if found is None else (found.base.get(language), found.own(language), found.random.get(language))
-            for found in (self.empty, self.untold)
+    @classmethod
+    def of(cls, comparison: ComparisonFile | None) -> "OpenQuestionScores | None":
+        """The open questions of comparison.json; None where there were none."""
+        asked = None if comparison is None else comparison.other_metrics.open_questions
+        if asked is None:
+            return None
+        accuracy, quality, empty, untold = map(AnswerScores.of, (asked.language_accuracy, asked.quality, asked.empty, asked.untold))
+        return cls(asked.n, accuracy, quality, asked.unjudged, asked.new_tokens, empty, untold)
+
+    def uncounted(self, language: str) -> tuple[str, str, str]:
+        """The answers that count as in no language: without an edit, with the language's own units deactivated, with random ones."""
+        rows = [
+            (None, None, None) if scores is None else (scores.base.get(language), scores.own(language), scores.random.get(language))
+            for scores in (self.empty, self.unidentified)
         ]
-        base, own, random = (silence_of(*numbers) for numbers in zip(*held, strict=True))
+        base, own, random = (uncounted(*numbers) for numbers in zip(*rows, strict=True))
         return base, own, random
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer: the language that it was identified as (None: none for sure), and its quality (None: not judged)."""
+class WrittenAnswer:
+    """An answer, the language that it was identified as (None: not known), and its rating (None: not rated)."""
 
     text: str
     identified: str | None = None
@@ -66,79 +89,51 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question with its answers, by whose units were off ("" none, "random")."""
+class QuestionAnswers:
+    """A question with its answers, by whose units were deactivated ("" nobody's, "random")."""
 
     id: str
     language: str
     prompt: str
-    answers: Mapping[str, Said]
+    answers: Mapping[str, WrittenAnswer]
 
 
-def questions_of(comparison: Mapping[str, Any] | None) -> Questions | None:
-    """Open questions as the other metrics of a comparison tell them; None where none were asked."""
-    found = object_of(object_of((comparison or {}).get("other_metrics")).get("open_questions"))
-    if not found:
-        return None
-    accuracy, quality = (_scored(object_of(found.get(name))) for name in ("language_accuracy", "quality"))
-    empty, untold = (_scored(object_of(found.get(name))) for name in ("empty", "untold"))
-    counts = whole_of(found.get("unjudged")), whole_of(found.get("new_tokens"))
-    return Questions(numbers_of(found.get("n")), accuracy, quality, *counts, empty, untold)
+def by_question(rows: Iterable[AnswerLine]) -> tuple[QuestionAnswers, ...]:
+    """The answers by question, in order of appearance."""
+    grouped: dict[tuple[str, str, str], dict[str, WrittenAnswer]] = {}
+    for row in rows:
+        answers = grouped.setdefault((row.id, row.language, row.prompt), {})
+        answers[row.deactivated or ""] = WrittenAnswer(row.answer, row.identified or None, row.quality)
+    return tuple(QuestionAnswers(*key, answers) for key, answers in grouped.items())
 
 
-def answer_of(row: object) -> tuple[str, str, str, str, Said]:
-    """A line of answers.jsonl: id, language, prompt, whose units were off, what was said. Raises InputError that says what is missing."""
-    value = object_of(row)
-    lost = [name for name in ("language", "prompt", "answer") if not isinstance(value.get(name), str)]
-    if lost:
-        raise InputError(f"it has no {', '.join(lost)}")
-    off = value.get("deactivated")
-    said = said_of(value["answer"], value.get("identified"), value.get("quality"))
-    return str(value.get("id", "")), value["language"], value["prompt"], "" if off is None else str(off), said
+def empty_answers(questions: Iterable[QuestionAnswers]) -> AnswerScores | None:
+    """How many answers hold no text, counted from the answers themselves; None without answers."""
+    counts: dict[str, dict[str, float]] = {}
+    for question in questions:
+        for off, answer in question.answers.items():
+            row = counts.setdefault(off, {})
+            row[question.language] = row.get(question.language, 0) + (not answer.text.strip())
+    return AnswerScores(counts.pop("", {}), counts.pop(RANDOM, {}), counts) if counts else None
 
 
-def asked(rows: Iterable[tuple[str, str, str, str, Said]]) -> tuple[Question, ...]:
-    """The answers of sound rows put together by their question, in order of appearance."""
-    grouped: dict[tuple[str, str, str], dict[str, Said]] = {}
-    for number, language, prompt, off, said in rows:
-        grouped.setdefault((number, language, prompt), {})[off] = said
-    return tuple(Question(*key, answers) for key, answers in grouped.items())
+def is_same_language(wanted: str, identified: str) -> bool:
+    """Whether two codes of languages mean the same one, whatever the region.
 
-
-def same(wanted: str, found: str) -> bool:
-    """Whether the code of a language says the same as one that was identified, whatever the region.
-
-    >>> same("zh-CN", "zh"), same("fr", "en")
+    >>> is_same_language("zh-CN", "zh"), is_same_language("fr", "en")
     (True, False)
     """
-    return re.split("[-_]", wanted.lower())[0] == re.split("[-_]", found.lower())[0]
+    return re.split("[-_]", wanted.lower())[0] == re.split("[-_]", identified.lower())[0]
 
 
-def silence_of(empty: float | None, untold: float | None) -> str:
-    """How many answers are empty, and of how many the language is unclear; "" where none is.
+def uncounted(empty: float | None, unclear: float | None) -> str:
+    """How many answers are empty, and of how many the language is unclear; empty where there is none of either.
 
-    >>> silence_of(2, 1), silence_of(0, None)
+    >>> uncounted(2, 1), uncounted(0, None)
     ('2 empty, 1 unclear', '')
     """
-    return ", ".join(f"{number:,.0f} {what}" for number, what in ((empty, "empty"), (untold, "unclear")) if number)
+    return ", ".join(f"{number:,.0f} {what}" for number, what in ((empty, "empty"), (unclear, "unclear")) if number)
 
 
-def empties(found: Iterable[Question]) -> Scored | None:
-    """How many answers hold no text, counted from the answers themselves: as a summary tells it, where it does."""
-    held: dict[str, dict[str, float]] = {}
-    for question in found:
-        for off, said in question.answers.items():
-            row = held.setdefault(off, {})
-            row[question.language] = row.get(question.language, 0) + (not said.text.strip())
-    return Scored(held.pop("", {}), held.pop(RANDOM, {}), held) if held else None
-
-
-def _scored(found: Mapping[str, Any]) -> Scored | None:
-    base, random = numbers_of(found.get("base")), numbers_of(found.get("random"))
-    off = {str(name): numbers_of(held) for name, held in object_of(found.get("deactivated")).items()}
-    return Scored(base, random, off) if base or any(off.values()) else None
-
-
-def said_of(text: object, identified: object, quality: object) -> Said:
-    """An answer; what is no name of a language, or no number, is not known."""
-    return Said(str(text), identified if isinstance(identified, str) and identified else None, number_of(quality))
+def _known(row: ByLanguage | None) -> dict[str, float]:
+    return {name: value for name, value in (row or {}).items() if value is not None}

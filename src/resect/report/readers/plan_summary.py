@@ -1,22 +1,23 @@
-"""What a plan does to a model, in words: neurons that are cut, matrices that are reduced. Plain values in; knows no metric, no page."""
+"""What a plan does to a model, in words: neurons that are cut, matrices that are reduced. Knows no metric, no page."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
-from resect.core.address import Site
-from resect.core.errors import InputError
+from resect.core.address import Neurons, Site
 from resect.core.number_format import PLAIN, NumberStyle, plural
-
-#: Methods whose plans change whole matrices, and those that look for the units of languages and know no task.
-OF_MATRICES, OF_LANGUAGES = ("laser",), ("lape",)
+from resect.runs.schemas.plan import MatrixEditRecord, ModelRecord, PlanFile, PruneWeightsRecord
+from resect.runs.schemas.rows import TrialLine
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """An edit of one whole matrix. `share`: ρ, or of a pruning the share that is dropped; `full`: its rank before; None: not known."""
+    """An edit of one whole matrix.
+
+    share : ρ, or of a pruning the share that is dropped
+    rank, full : the rank that is left, and the rank before; None: not known
+    """
 
     site: Site
     share: float
@@ -26,20 +27,19 @@ class Reduction:
     full: int | None = None
 
     @classmethod
-    def of(cls, edit: Mapping[str, Any], shapes: Mapping[str, Any]) -> "Reduction":
-        """An edit of plan.json, with the shapes of the plan's model. Raises InputError, TypeError or KeyError where it is none."""
-        kind, site = str(edit.get("kind", "")), Site.parse(str(edit["site"]))
-        share = _share(edit, "fraction" if kind == "prune_weights" else "rho")
-        shape = shapes.get(str(site))
-        full = min(shape) if isinstance(shape, list) and shape and all(type(size) is int for size in shape) else None
-        rank = None
-        if kind == "reduce_rank" and full is not None:
-            rank = rank_of(share, full, official=edit.get("variant") == "official")
-        return cls(site, share, kind, str(edit.get("keep", "largest")), rank, full)
+    def of(cls, edit: MatrixEditRecord, model: ModelRecord | None, trials: Iterable[TrialLine] = ()) -> "Reduction":
+        """An edit of plan.json; a rank that does not follow from the shape of the matrix is that of the candidate that was chosen."""
+        if isinstance(edit, PruneWeightsRecord):
+            return cls(edit.site, edit.fraction, edit.kind)
+        shape = (model.shapes if model is not None else {}).get(str(edit.site))
+        if shape is not None:
+            return cls(edit.site, edit.rho, edit.kind, edit.keep, rank_of(edit.rho, min(shape), edit.variant == "official"), min(shape))
+        known = next((trial.rank for trial in trials if (trial.site, trial.rho) == (edit.site, edit.rho)), None)
+        return cls(edit.site, edit.rho, edit.kind, edit.keep, known)
 
     @property
     def setting(self) -> str:
-        """What was set: ρ, or the share that is dropped.
+        """ρ, or the share that is dropped.
 
         >>> Reduction(Site.parse("decoder.3.up"), 0.05).setting
         'ρ 0.05'
@@ -53,8 +53,8 @@ class Reduction:
         """Whether nothing is left of the matrix."""
         return self.kind == "reduce_rank" and (self.rank == 0 or (self.rank is None and self.share == 0))
 
-    def ranks(self, face: NumberStyle = PLAIN) -> str:
-        """The rank that is left, of the full one, and that rank 0 is no matrix any more.
+    def ranks(self, style: NumberStyle = PLAIN) -> str:
+        """The rank that is left, and the full one.
 
         >>> Reduction(Site.parse("decoder.3.up"), 0.001, rank=0, full=256).ranks()
         'rank 0 of 256: the matrix is zeroed'
@@ -63,91 +63,97 @@ class Reduction:
             return "the smallest weights are set to 0"
         if self.rank is None:
             return "the matrix is zeroed" if self.is_zeroed else "its rank is not known"
-        kept = f"rank {face.number(self.rank)}" + ("" if self.full is None else f" of {face.number(self.full)}")
+        kept = f"rank {style.number(self.rank)}" + ("" if self.full is None else f" of {style.number(self.full)}")
         return f"{kept}: the matrix is zeroed" if self.is_zeroed else f"{kept}, the smallest" if self.keep == "smallest" else kept
 
-    def told(self, face: NumberStyle = PLAIN) -> str:
+    def line(self, style: NumberStyle = PLAIN) -> str:
         """All of it on one line."""
-        return f"{self.site}, {self.setting}: {self.ranks(face)}"
+        return f"{self.site}, {self.setting}: {self.ranks(style)}"
 
 
 @dataclass(frozen=True)
-class Surgery:
-    """What a plan does. `neurons`: how many are cut; `method`: what found the plan, "" where that is not known."""
+class PlanSummary:
+    """What a plan does.
 
-    neurons: int = 0
+    units : the neurons that are cut
+    is_of_matrices : whether matrices are what is changed, or, where nothing is, what the search tried to change
+    digest : that of the plan
+    """
+
+    units: Neurons = field(default_factory=Neurons)
     reductions: tuple[Reduction, ...] = ()
-    method: str = ""
+    is_of_matrices: bool = False
+    family: str = ""
+    digest: str = ""
 
     @classmethod
-    def of(cls, plan: Mapping[str, Any], method: str = "", trials: Iterable[Mapping[str, Any]] = ()) -> "Surgery":
-        """What the object of plan.json does; ranks that it does not tell are taken from the candidates that were tried.
+    def of(cls, plan: PlanFile | None, trials: Iterable[TrialLine] = (), digest: str = "") -> "PlanSummary":
+        """The summary of plan.json; without a plan, nothing of the kind that was tried."""
+        trials, units, reductions = tuple(trials), Neurons(), list[Reduction]()
+        for edit in plan.edits if plan is not None else ():
+            if isinstance(edit, MatrixEditRecord):
+                reductions.append(Reduction.of(edit, plan.model if plan is not None else None, trials))
+            else:
+                units |= Neurons(edit.neurons)
+        tried_matrices = any(trial.site is not None for trial in trials)
+        family = plan.model.family if plan is not None and plan.model is not None else ""
+        return cls(units, tuple(reductions), bool(reductions) or (tried_matrices and not units), family, digest)
 
-        Raises InputError, TypeError, KeyError or ValueError where it is no plan.
-        """
-        model = plan.get("model")
-        shapes = model.get("shapes") if isinstance(model, Mapping) else None
-        ranks = {(row.get("site"), row.get("rho")): row.get("rank") for row in trials}
-        neurons, reductions = set[tuple[str, int]](), []  # a unit of two languages is in the edits of both, and is one
-        for edit in plan["edits"]:
-            neurons |= {(address, unit) for address, units in (edit.get("neurons") or {}).items() for unit in units}
-            if "site" in edit:
-                found = Reduction.of(edit, shapes if isinstance(shapes, Mapping) else {})
-                known = ranks.get((str(found.site), found.share))
-                told = found.kind == "reduce_rank" and found.rank is None and isinstance(known, int)
-                reductions.append(replace(found, rank=known) if told else found)
-        return cls(len(neurons), tuple(reductions), method)
+    @property
+    def neurons(self) -> int:
+        """How many neurons are cut; one that two edits name counts once."""
+        return self.units.count
 
     @property
     def total(self) -> int:
-        """How many neurons and matrices are touched."""
+        """How many neurons and matrices are changed."""
         return self.neurons + len(self.reductions)
 
     @property
-    def is_of_matrices(self) -> bool:
-        """Whether whole matrices are what is changed, or would have been."""
-        return bool(self.reductions) if self.total else self.method in OF_MATRICES
-
-    @property
     def noun(self) -> str:
-        """What people call one such change."""
+        """The word for such a change."""
         return "reduction" if self.is_of_matrices else "cut"
 
     @property
     def past(self) -> str:
-        """What was done to what is touched."""
+        """The same as a participle."""
         return "reduced" if self.is_of_matrices else "cut"
 
     @property
-    def these(self) -> str:
-        """What is touched, as the subject of a sentence, with its verb."""
+    def subject(self) -> str:
+        """What is changed, as the subject of a sentence, with its verb."""
         if not self.is_of_matrices:
             return "these neurons are"
         return "this matrix is" if len(self.reductions) == 1 else "these matrices are"
 
     @property
-    def random(self) -> str:
-        """What the control is."""
-        roles = {each.site.role for each in self.reductions}
+    def control_noun(self) -> str:
+        """The control in two words."""
+        return "other matrices" if self.is_of_matrices else "random cuts"
+
+    @property
+    def control_label(self) -> str:
+        """The control in few words."""
+        return "other matrices, reduced as far" if self.is_of_matrices else "random cuts of the same size"
+
+    @property
+    def control_phrase(self) -> str:
+        """The control as the beginning of a sentence."""
+        roles = {reduction.site.role for reduction in self.reductions}
         those = "those roles" if len(roles) > 1 else "that role"
         return f"Other matrices of {those}, reduced as far" if self.is_of_matrices else "Random cuts of the same size"
 
     @property
-    def control_label(self) -> str:
-        """What the control is, in few words."""
-        return "other matrices, reduced as far" if self.is_of_matrices else "random cuts as large"
-
-    @property
     def control(self) -> str:
-        """What the control is, in a sentence of its own."""
+        """The control in a sentence of its own."""
         if self.is_of_matrices:
             return "Control: the mean of reductions of other matrices, each of the same role, drawn at random, with the same ρ."
         return "Control: the mean of random cuts of the same number of neurons in each layer and role."
 
-    def doing(self, face: NumberStyle = PLAIN) -> str:
+    def action(self, style: NumberStyle = PLAIN) -> str:
         """What is done, as the beginning of a sentence.
 
-        >>> Surgery(neurons=3).doing()
+        >>> PlanSummary(Neurons({"decoder.3.up": [1, 5, 17]})).action()
         'Cutting 3 neurons'
         """
         neurons, changed = plural(self.neurons, "neurons"), len(self.reductions)
@@ -161,20 +167,20 @@ class Surgery:
         if only.is_zeroed:
             return f"Zeroing {only.site}"
         if only.kind == "prune_weights":
-            return f"Dropping the smallest {100 * only.share:g}{face.blank}% of the weights of {only.site}"
-        part = f"rank {face.number(only.rank)}" if only.rank is not None else f"ρ = {only.share:g}"
+            return f"Dropping the smallest {100 * only.share:g}{style.blank}% of the weights of {only.site}"
+        part = f"rank {style.number(only.rank)}" if only.rank is not None else f"ρ = {only.share:g}"
         if only.keep == "smallest":
             return f"Keeping only the smallest components of {only.site} ({part})"
-        return f"Reducing {only.site} to {part}" + ("" if only.full is None else f" of {face.number(only.full)}")
+        return f"Reducing {only.site} to {part}" + ("" if only.full is None else f" of {style.number(only.full)}")
 
     def brief(self) -> str:
-        """What was done in a few letters, for a table.
+        """What is done in few letters, for a table.
 
-        >>> Surgery(neurons=17).brief(), Surgery().brief()
-        ('17 neurons', 'nothing')
+        >>> PlanSummary(Neurons({"decoder.3.up": [1, 5]})).brief(), PlanSummary().brief()
+        ('2 neurons', 'nothing')
         """
         parts = [plural(self.neurons, "neurons")] if self.neurons else []
-        parts += [f"{each.site} {each.setting}" for each in self.reductions[:1]]
+        parts += [f"{reduction.site} {reduction.setting}" for reduction in self.reductions[:1]]
         if len(self.reductions) > 1:
             parts[-1] += f" and {len(self.reductions) - 1:,} more"
         return ", ".join(parts) or "nothing"
@@ -188,10 +194,3 @@ def rank_of(rho: float, full: int, official: bool = False) -> int:
     """
     written = Fraction(repr(float(rho)))
     return int(full * ((10 - float(10 * (1 - written))) * 0.1)) if official else math.floor(written * full)
-
-
-def _share(edit: Mapping[str, Any], name: str) -> float:
-    value = edit[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise InputError(f"plan.json is damaged: {name} of {edit.get('site')} is {value!r}; it is a share from 0 to 1.")
-    return float(value)

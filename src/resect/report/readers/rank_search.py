@@ -99,7 +99,7 @@ class RankSearch:
         """What keeps the choice from being sure, as a sentence; nothing where enough examples chose."""
         if self.n_examples is None or self.n_examples >= FEW_EXAMPLES or len(self.candidates) < 2:
             return ""
-        return f"Only {plural(self.n_examples, 'examples')} chose among {len(self.candidates):,} candidates: a gain on select may be chance."
+        return f"Only {plural(self.n_examples, 'examples')} chose among {len(self.candidates):,} candidates: a gain there may be chance."
 
     def outcome(self, plan: PlanSummary, style: NumberStyle) -> str:
         """What was chosen, and the metric on select before and after, as a sentence."""

@@ -1,7 +1,7 @@
 """What is in a run folder, as far as it is sound, and what is missing or damaged, with the command that brings it back.
 
-Numbers are finite, and what is not there is None or empty. Knows no form of report and no method: what a run is about follows from its files
-and from the settings that its recipe has.
+Numbers are finite, and what is not there is None or empty. Knows no form of report and no method: what a run is about follows from its
+files and from the settings that its recipe has.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from resect.core.number_format import MetricFormat
 from resect.core.scores import Scores
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import (
+    ANALYSES,
     ANSWERS,
     COMPARISON,
     COUNTS,
@@ -41,7 +42,7 @@ from resect.runs.schemas.parts import Damage, Schema
 from resect.runs.schemas.plan import PlanFile
 from resect.runs.schemas.reading import read_exhibits_file, read_file, read_lines_file
 from resect.runs.schemas.rows import AnswerLine, ExampleLine, TrialLine
-from resect.runs.schemas.work import EnvironmentFile
+from resect.runs.schemas.work import AnalysesFile, EnvironmentFile
 
 from .language_matrix import LanguageMatrix
 from .open_answers import OpenQuestionScores, QuestionAnswers, by_question
@@ -121,9 +122,7 @@ class RunContents:
         parts = files.parts(len(recipe.settings.repetitions()) if recipe is not None else 0)
         files.check_examples(len(examples), parts[0].comparison if parts else comparison)
         environment = files.object("The environment", ENVIRONMENT, EnvironmentFile) or EnvironmentFile()
-        exhibits, damages = read_exhibits_file(run.folder / EXHIBITS)
-        files.note("The exhibits", damages, is_lost=not exhibits)
-        languages = files.languages(comparison) if by_language else None
+        exhibits, languages = files.exhibits(), files.languages(comparison) if by_language else None
         return cls(run, recipe, comparison, plan, trials, examples, scores, environment, exhibits, languages, parts, tuple(files.gaps))
 
     @property
@@ -190,7 +189,19 @@ class _Files:
         change = comparison.difference if comparison is not None and MetricFormat(comparison.metric).is_share else None
         counted = 0 if change is None else (change.fixed or 0) + (change.broken or 0)
         if count < counted and not any(gap.what.startswith("The changed answers") for gap in self.gaps):
-            self.gaps.append(Gap("Some of the changed answers", f"The list breaks off: {count:,} of at least {counted:,} are there.", self._finish))
+            why = f"The list breaks off: {count:,} of at least {counted:,} are there."
+            self.gaps.append(Gap("Some of the changed answers", why, self._finish))
+
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """What the method shows. Damaged results of analyses are named here too: exhibits are made of them."""
+        found, damages = read_exhibits_file(self.run.folder / EXHIBITS)
+        how = self._finish
+        if (self.run.folder / ANALYSES).exists():
+            how = f"{program()} analyse {shlex.quote(near(str(self.run.folder)))}"
+            analyses, damaged = read_file(self.run.folder / ANALYSES, AnalysesFile)
+            self.note("The analyses", damaged, is_lost=analyses is None, how=how)
+        self.note("The exhibits", damages, is_lost=not found, how=how)
+        return found
 
     def languages(self, comparison: ComparisonFile | None) -> LanguageContents:
         """What a run on corpora by language has in addition."""
@@ -203,7 +214,8 @@ class _Files:
             answers = self.rows("The open answers", ANSWERS, AnswerLine)
         units = self._units(matrix.languages if matrix is not None else ())
         languages = matrix.languages if matrix is not None else tuple(units) or languages_of(self.run.recipe)
-        return LanguageContents(languages, matrix, units, OpenQuestionScores.of(comparison), by_question(answers), self._steered())
+        questions = OpenQuestionScores.of(comparison)
+        return LanguageContents(languages, matrix, units, questions, by_question(answers), self._steered())
 
     def _units(self, order: Sequence[str]) -> dict[str, Neurons]:
         """The units of each language, from its plan, in the order of the languages."""

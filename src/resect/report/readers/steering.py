@@ -1,34 +1,41 @@
-"""Answers that were steered into a language, made sound, and what there is to say of them. Knows no page, no file."""
+"""Answers that were steered into a language, and sentences on them. Knows no page, no file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from resect.core.errors import InputError
 from resect.core.number_format import DASH, MetricFormat
+from resect.runs.schemas.languages import BeforeAfter, IdentifiedLanguages, SteeredAnswer, SteeringFile
+from resect.runs.schemas.parts import Interval
 
-from .open_answers import Said, said_of, same, silence_of
-from .tolerant import interval_of, number_of, object_of, whole_of
+from .open_answers import WrittenAnswer, is_same_language, uncounted
 
 #: With fewer prompts nothing is said of how sure a change is.
 FEWEST = 20
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """A prompt with its answer before and after steering."""
 
     prompt: str
-    before: Said
-    after: Said
+    before: WrittenAnswer
+    after: WrittenAnswer
+
+    @classmethod
+    def of(cls, answer: SteeredAnswer) -> "AnswerPair":
+        """The pair of a steering's file."""
+        said, rated = answer.identified or IdentifiedLanguages(), answer.quality or BeforeAfter()
+        before = WrittenAnswer(answer.before, said.before or None, rated.before)
+        return cls(answer.prompt, before, WrittenAnswer(answer.after, said.after or None, rated.after))
 
 
 @dataclass(frozen=True)
-class Steered:
-    """Answers steered into a language. `accuracy`, `quality`: before and after; None where they were not measured.
+class SteeringResult:
+    """A result of `resect steer`.
 
-    `empty`, `untold`: how many answers hold no text, and of how many others nobody can tell the language, before and after.
-    `file`: its name, where two results could not be told apart without it.
+    accuracy, quality : before and after; None: not measured
+    empty, unidentified : how many answers hold no text, and of how many others the language is not known, before and after
+    file : its name, where two results could not be told apart without it
     """
 
     to: str
@@ -37,19 +44,38 @@ class Steered:
     strength: float | None
     n: int | None
     accuracy: tuple[float | None, float | None] | None
-    interval: list[float] | None
+    interval: Interval | None
     quality: tuple[float | None, float | None] | None
-    pairs: tuple[Pair, ...]
-    is_identified: bool = True
+    pairs: tuple[AnswerPair, ...]
     empty: tuple[int, int] = (0, 0)
-    untold: tuple[int, int] = (0, 0)
+    unidentified: tuple[int, int] = (0, 0)
     file: str = ""
+
+    @classmethod
+    def of(cls, file: SteeringFile) -> "SteeringResult":
+        """The result of a file in steered/."""
+        pairs, accuracy = tuple(map(AnswerPair.of, file.answers)), file.language_accuracy
+        empty, unclear = file.empty or BeforeAfter(), file.untold or BeforeAfter()
+        counted = sum(not pair.before.text.strip() for pair in pairs), sum(not pair.after.text.strip() for pair in pairs)
+        return cls(
+            file.to,
+            file.source or None,
+            file.mode,
+            file.strength,
+            file.n,
+            _ends(accuracy),
+            accuracy.interval if accuracy is not None else None,
+            _ends(file.quality),
+            pairs,
+            (counted[0] if empty.before is None else int(empty.before), counted[1] if empty.after is None else int(empty.after)),
+            (int(unclear.before or 0), int(unclear.after or 0)),
+        )
 
     @property
     def name(self) -> str:
         """What was done, in few words.
 
-        >>> Steered("fr", "en", "set", 1.0, None, None, None, None, ()).name
+        >>> SteeringResult("fr", "en", "set", 1.0, None, None, None, None, ()).name
         'to fr, away from en (set)'
         """
         away = f", away from {self.source}" if self.source else ""
@@ -57,10 +83,10 @@ class Steered:
         return f"to {self.to}{away} ({self.mode}{strength}){self._file}"
 
     @property
-    def short(self) -> str:
+    def short_name(self) -> str:
         """The same for a narrow column.
 
-        >>> Steered("fr", "en", "set", 4.0, None, None, None, None, ()).short
+        >>> SteeringResult("fr", "en", "set", 4.0, None, None, None, None, ()).short_name
         'fr from en, set 4'
         """
         away = f" from {self.source}" if self.source else ""
@@ -68,9 +94,13 @@ class Steered:
         return f"{self.to}{away}, {self.mode}{strength}{self._file}"
 
     @property
-    def silence(self) -> tuple[str, str]:
-        """What cannot count as any language, before and after."""
-        before, after = (silence_of(*numbers) for numbers in zip(self.empty, self.untold, strict=True))
+    def _file(self) -> str:
+        return f" [{self.file}]" if self.file else ""
+
+    @property
+    def uncounted(self) -> tuple[str, str]:
+        """The answers that count as in no language, before and after."""
+        before, after = (uncounted(*numbers) for numbers in zip(self.empty, self.unidentified, strict=True))
         return before, after
 
     @property
@@ -79,96 +109,54 @@ class Steered:
         return len(self.pairs) if self.n is None else self.n
 
     @property
-    def answer_changes(self) -> int | None:
-        """How many answers came to be in that language, or no longer are; None where the languages were not identified."""
-        if not self.is_identified or not self.pairs:
+    def moved(self) -> int | None:
+        """How many answers came to be in the language, or no longer are; None where the languages were not identified."""
+        if self.accuracy is None or not self.pairs:
             return None
         return sum(self._is_there(pair.before) != self._is_there(pair.after) for pair in self.pairs)
 
-    def certainty(self, figures: MetricFormat) -> str:
-        """The change of language accuracy in points, and how sure it is."""
-        if self.accuracy is None or None in self.accuracy:
+    def _is_there(self, answer: WrittenAnswer) -> bool:
+        return answer.identified is not None and is_same_language(self.to, answer.identified)
+
+    def change(self, figures: MetricFormat) -> str:
+        """The change of the language accuracy in points, and how sure it is."""
+        before, after = self.accuracy or (None, None)
+        if before is None or after is None:
             return DASH
-        before, after = (value or 0.0 for value in self.accuracy)
-        if self.answer_changes == 0:
+        if self.moved == 0:
             return "none changed"
-        told = figures.change(after - before)
+        points = figures.change(after - before)
         if self.number < FEWEST:
-            return f"{told} (too few to say)"
-        return told if self.interval is None else f"{told} ({figures.change_interval(self.interval)})"
+            return f"{points} (too few to say)"
+        return points if self.interval is None else f"{points} ({figures.change_interval(self.interval)})"
 
     def remarks(self) -> list[str]:
-        """What there is to say of it, in sentences, and what to try."""
-        found = []
+        """Sentences on it, and what to try."""
         before, after = self.accuracy or (None, None)
         stronger = "try a larger --strength" + ("" if self.mode == "difference" else ", or --mode difference")
         if self.pairs and all(pair.before.text == pair.after.text for pair in self.pairs):
-            found.append(f"no answer changed; {stronger}.")
-        elif self.answer_changes == 0 and before is not None and before < 1:
-            found.append(f"no answer changed its language; {stronger}.")
-        elif before is not None and after is not None and after < before:
-            found.append("it got worse: fewer answers are in that language than before; try less --strength, or another --mode.")
-        return found
-
-    @property
-    def _file(self) -> str:
-        return f" [{self.file}]" if self.file else ""
-
-    def _is_there(self, said: Said) -> bool:
-        return said.identified is not None and same(self.to, said.identified)
+            return [f"no answer changed; {stronger}."]
+        if self.moved == 0 and before is not None and before < 1:
+            return [f"no answer changed its language; {stronger}."]
+        if before is not None and after is not None and after < before:
+            return ["it got worse: fewer answers are in that language than before; try less --strength, or another --mode."]
+        return []
 
 
-def steered_of(found: Mapping[str, Any]) -> Steered:
-    """A result of `resect steer`. Raises InputError where it is none."""
-    to, rows = found.get("to"), found.get("answers")
-    if not isinstance(to, str) or not to or not isinstance(rows, list):
-        raise InputError("It is damaged: it holds no language, or no answers.")
-    pairs = tuple(pair for row in rows if (pair := _pair(object_of(row))) is not None)
-    if rows and not pairs:
-        raise InputError("It is damaged: it holds no prompt with its two answers.")
-    accuracy, source, empty = object_of(found.get("language_accuracy")), found.get("from"), object_of(found.get("empty"))
-    counted = (sum(not pair.before.text.strip() for pair in pairs), sum(not pair.after.text.strip() for pair in pairs))
-    unclear = object_of(found.get("untold"))
-    told = whole_of(empty.get("before")), whole_of(empty.get("after"))
-    return Steered(
-        to,
-        str(source) if source else None,
-        str(found.get("mode") or ""),
-        number_of(found.get("strength")),
-        whole_of(found.get("n")),
-        _ends(accuracy),
-        interval_of(accuracy),
-        _ends(object_of(found.get("quality"))),
-        pairs,
-        bool(accuracy),
-        (counted[0] if told[0] is None else told[0], counted[1] if told[1] is None else told[1]),
-        (whole_of(unclear.get("before")) or 0, whole_of(unclear.get("after")) or 0),
-    )
+def with_distinct_names(results: Mapping[str, SteeringResult]) -> list[SteeringResult]:
+    """The results, by the names of their files; those that would be called the same have the file in their name."""
+    names = [result.name for result in results.values()]
+    return [replace(result, file=file) if names.count(result.name) > 1 else result for file, result in results.items()]
 
 
-def apart(found: Mapping[str, Steered]) -> list[Steered]:
-    """Results by the names of their files; those that would be called the same are told apart by these."""
-    names = [each.name for each in found.values()]
-    return [replace(each, file=file) if names.count(each.name) > 1 else each for file, each in found.items()]
+def remarks(results: Sequence[SteeringResult]) -> list[tuple[str, list[SteeringResult]]]:
+    """The sentences on results, and of which results each is."""
+    grouped: dict[str, list[SteeringResult]] = {}
+    for result in results:
+        for sentence in result.remarks():
+            grouped.setdefault(sentence, []).append(result)
+    return list(grouped.items())
 
 
-def remarks(found: Sequence[Steered]) -> list[tuple[str, list[Steered]]]:
-    """What there is to say, and of which results."""
-    told: dict[str, list[Steered]] = {}
-    for each in found:
-        for sentence in each.remarks():
-            told.setdefault(sentence, []).append(each)
-    return list(told.items())
-
-
-def _pair(row: Mapping[str, Any]) -> Pair | None:
-    if not all(isinstance(row.get(name), str) for name in ("prompt", "before", "after")):
-        return None
-    seen, judged = object_of(row.get("identified")), object_of(row.get("quality"))
-    before, after = (said_of(row[name], seen.get(name), judged.get(name)) for name in ("before", "after"))
-    return Pair(row["prompt"], before, after)
-
-
-def _ends(found: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
-    before, after = (number_of(found.get(name)) for name in ("before", "after"))
-    return None if before is None and after is None else (before, after)
+def _ends(measured: BeforeAfter | None) -> tuple[float | None, float | None] | None:
+    return None if measured is None or (measured.before is None and measured.after is None) else (measured.before, measured.after)

@@ -1,20 +1,20 @@
-"""What the lines behind a grid hold, and in what unit: numbers as flat objects. Knows no run and no form."""
+"""The records behind a grid, as flat objects, and the unit of its numbers. Knows no run and no form."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from resect.core.comparison import Difference, Estimate
+from resect.runs.schemas.comparison import Measurement, PairedChange
 
 from .grid_formats import Column
 
 
-def spread(estimate: Estimate) -> dict[str, Any]:
-    """An estimate, flat."""
-    low, high = estimate.interval
-    return {"mean": estimate.mean, "low": low, "high": high, "std_over_instructions": estimate.std_over_instructions}
+def spread(measured: Measurement) -> dict[str, Any]:
+    """A measurement, flat."""
+    low, high = measured.interval or (None, None)
+    return {"mean": measured.mean, "low": low, "high": high, "std_over_instructions": measured.std_over_instructions}
 
 
-def changed(change: float | None, paired: Difference | None) -> dict[str, Any]:
+def changed(change: float | None, paired: PairedChange | None) -> dict[str, Any]:
     """A change, flat; with an interval where it was measured as a difference of pairs."""
     low, high, p_value = (None, None, None) if paired is None else (*paired.interval, paired.p_value)
     return {"change": change, "change_low": low, "change_high": high, "p_value": p_value}

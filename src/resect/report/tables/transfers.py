@@ -4,35 +4,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from resect.core.comparison import Difference, Estimate
+from pydantic import ValidationError
+
 from resect.core.errors import InputError
+from resect.core.number_format import MetricFormat
+from resect.runs.schemas.comparison import Measurement, PairedChange
 
 from .grid_formats import OWN, SURE, Cell, Column, Grid, Row, clean, told_apart
 from .grid_records import changed, spread, unit
 
 
 def transferred(found: Mapping[str, Any]) -> Grid:
-    """Plans × tasks, from what `asking.transfer` found: the model as it is, then a row a plan, by the task it was found on.
+    """Plans × tasks, from what a transfer measured: the model as it is, then a row a plan, by the task it was found on.
 
     A cell is the metric after the edit and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
     the task that the plan was found on. Plans found on one task, or on none that is known, are told apart by their folder.
 
-    Raises InputError where there is no task, or where an estimate is damaged.
+    Raises InputError where there is no task, or where a measurement is damaged.
     """
     tasks, plans, metrics = list(found["tasks"]), list(found["plans"]), found.get("metrics") or {}
     if not tasks:
         raise InputError("There is no task to show a transfer to; name at least one.")
     columns = tuple(Column(task, str(metrics.get(task) or found["metric"])) for task in tasks)
-    base = [Estimate.from_json(found["base"][task]) for task in tasks]
-    rows = [Row("", "as it is", tuple(Cell(estimate.mean) for estimate in base))]
-    records = [_transfer_record({}, column, estimate, None) for column, estimate in zip(columns, base, strict=True)]
-    for plan, label, results in zip(plans, _plan_labels(plans), found["results"], strict=True):
+    try:
+        base = [Measurement.model_validate(found["base"][task]) for task in tasks]
+        edited = [[Measurement.model_validate(result["edited"]) for result in results] for results in found["results"]]
+        changes = [[PairedChange.model_validate(result["difference"]) for result in results] for results in found["results"]]
+    except ValidationError as error:
+        raise InputError(f"The transfer is damaged: {error.errors()[0]['msg']}.") from error
+    rows = [Row("", "as it is", tuple(Cell(measured.mean) for measured in base))]
+    records = [_record({}, column, measured, None) for column, measured in zip(columns, base, strict=True)]
+    for plan, label, after_all, change_all in zip(plans, _plan_labels(plans), edited, changes, strict=True):
         cells = []
-        for column, result in zip(columns, results, strict=True):
-            edited, change = Estimate.from_json(result["edited"]), Difference.from_json(result["difference"])
-            sure = change.improved or change.worsened
-            cells.append(Cell(edited.mean, change.mean, sure=sure, own=plan["found_on"] == column.task))
-            records.append(_transfer_record(plan, column, edited, change))
+        for column, after, change in zip(columns, after_all, change_all, strict=True):
+            sure = MetricFormat().verdict(change.interval) != "no clear change"
+            cells.append(Cell(after.mean, change.mean, sure=sure, own=plan["found_on"] == column.task))
+            records.append(_record(plan, column, after, change))
         rows.append(Row("", label, tuple(cells)))
     parts = (
         *(unit(columns), "A row a plan, by the task it was found on. In brackets: the change against the model as it is."),
@@ -53,14 +60,14 @@ def _plan_labels(plans: Sequence[Mapping[str, Any]]) -> list[str]:
     return labels
 
 
-def _transfer_record(plan: Mapping[str, Any], column: Column, estimate: Estimate, change: Difference | None) -> dict[str, Any]:
+def _record(plan: Mapping[str, Any], column: Column, measured: Measurement, change: PairedChange | None) -> dict[str, Any]:
     return {
         "plan": plan.get("name"),
         "found_on": plan.get("found_on"),
         "task": column.task,
         "measured": "edited" if plan else "base",
         "metric": column.metric,
-        **spread(estimate),
+        **spread(measured),
         **changed(None if change is None else change.mean, change),
         "n_cut": plan.get("cut", 0),
     }

@@ -3,20 +3,24 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from resect.report.readers.open_answers import Said
-from resect.report.readers.steering import apart, steered_of
+from resect.core.errors import InputError
+from resect.report.readers.open_answers import WrittenAnswer
+from resect.report.readers.steering import SteeringResult, with_distinct_names
 from resect.report.text.printable import plain
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.schemas.languages import SteeringFile
 
-from .lape_summary import steerings
-from .summary import asked, beside, by_tag, difference, outcome
+from .blocks import indented
+from .comparison_view import difference, evaluated, means_by_tag, outcome, side_effects
+from .language_summary import steering_results
 
 
-def body(found: Mapping[str, Any]) -> RenderableType:
+def anatomy(found: Mapping[str, Any]) -> RenderableType:
     """An anatomy: one line a fact, then neurons by role."""
     layers = ", ".join(f"{number} {stack}" for stack, number in found["layers"].items())
     facts = {
@@ -27,84 +31,66 @@ def body(found: Mapping[str, Any]) -> RenderableType:
         "sites": f"{len(found['sites']):,} matrices, {len(found['moments']):,} moments",
         "neurons": f"{found['neurons']['total']:,}",
     }
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for name, fact in facts.items():
-        table.add_row(name, fact)
-    for role, number in found["neurons"]["by_role"].items():
-        table.add_row(f"  {role}", f"{number:,}")
+    table = _lines({**facts, **{f"  {role}": f"{number:,}" for role, number in found["neurons"]["by_role"].items()}})
     notes = [Text(f"Not covered: {sentence}", style="yellow") for sentence in found["cannot"]]
     return Group(Text(plain(found["model"]), style="bold"), table, *notes)
 
 
 def listing(found: Mapping[str, str]) -> RenderableType:
     """Names, each with its sentence."""
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for name, sentence in found.items():
-        table.add_row(name, plain(sentence))
-    return table
+    return _lines(found)
 
 
 def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:
     """Answers before and after a plan, one block a prompt."""
     parts: list[RenderableType] = []
     for answer in answers:
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-        table.add_column(no_wrap=True, style="dim")
-        table.add_column()
-        table.add_row("before", plain(answer["before"]))
-        same = answer["before"] == answer["after"]
-        table.add_row("after", Text(plain(answer["after"]), style="" if same else "bold"))
-        parts += [Text(plain(answer["prompt"])), Padding(table, (0, 0, 1, 2), expand=False)]
+        after = Text(plain(answer["after"]), style="" if answer["before"] == answer["after"] else "bold")
+        table = _lines({"before": answer["before"], "after": after}, style="dim")
+        parts += [Text(plain(answer["prompt"])), indented(table), Text("")]
     return Group(*parts)
 
 
 def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> RenderableType:
-    """What `resect steer` found, one result or several: language accuracy and quality, then the answers before and after, side by side.
+    """What `resect steer` measured, one result or several: the answers before and after, side by side, then language accuracy and quality.
 
     Raises InputError where it is no such result.
     """
     given = [found] if isinstance(found, Mapping) else list(found)
-    read = {str(each.get("name") or number): steered_of(each) for number, each in enumerate(given, start=1)}
-    results = apart(read)
+    try:
+        files = {str(value.get("name") or number): SteeringFile.model_validate(value) for number, value in enumerate(given, start=1)}
+    except ValidationError as error:
+        raise InputError(f"The result of a steering is damaged: {error.errors()[0]['msg']}.") from error
+    results = with_distinct_names({name: SteeringResult.of(file) for name, file in files.items()})
     parts: list[RenderableType] = []
-    for each in results:
-        parts.append(Text(f"steered {plain(each.name)}", style="bold"))
-        for pair in each.pairs:
-            table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-            table.add_column(no_wrap=True, style="dim")
-            table.add_column()
-            for name, said in (("before", pair.before), ("steered", pair.after)):
-                style = "" if pair.before.text == pair.after.text or name == "before" else "bold"
-                table.add_row(f"{name}{_said_in(said)}", Text(plain(said.text).strip() or "(nothing)", style=style))
-            parts += [Text(plain(pair.prompt)), Padding(table, (0, 0, 1, 2), expand=False)]
-        if not each.accuracy:
+    for result in results:
+        parts.append(Text(f"steered {plain(result.name)}", style="bold"))
+        for pair in result.pairs:
+            style = "" if pair.before.text == pair.after.text else "bold"
+            answers = {"before": (pair.before, ""), "steered": (pair.after, style)}
+            table = _lines(
+                {
+                    f"{name}{_measured(answer)}": Text(plain(answer.text).strip() or "(nothing)", style=mark)
+                    for name, (answer, mark) in answers.items()
+                },
+                style="dim",
+            )
+            parts += [Text(plain(pair.prompt)), indented(table), Text("")]
+        if not result.accuracy:
             parts.append(Text("Which language the answers are in was not identified.", style="yellow"))
-    return Group(*parts, *steerings(results))
-
-
-def _said_in(said: Said) -> str:
-    """The language and the quality of an answer, in brackets; nothing where neither is known."""
-    quality = [] if said.quality is None else [f"{said.quality:g} of 5"]
-    known = [*([plain(said.identified)] if said.identified else []), *quality]
-    return f" ({', '.join(known)})" if known else ""
+    return Group(*parts, *steering_results(results))
 
 
 def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | None) -> RenderableType:
-    """Comparisons by task: of a model as it is, or with a plan."""
+    """Comparisons by task: of a model without an edit, or with a plan."""
     parts: list[RenderableType] = []
-    for task, comparison in found.items():
+    for task, value in found.items():
+        comparison = ComparisonFile.model_validate(value)
         title = f"{plain(model)} · {plain(task)}" + ("" if plan is None else f" · {plain(plan)}")
-        parts += [Text(title, style="bold"), Text(asked(comparison)), Text(""), outcome(comparison)]
-        details = (
-            difference(comparison) if comparison.get("difference") else None,
-            by_tag(comparison),
-            beside(comparison),
-        )
-        parts += [Padding(each, (0, 0, 1, 2), expand=False) for each in details if each is not None]
+        parts += [Text(title, style="bold"), Text(evaluated(comparison)), Text(""), outcome(comparison)]
+        change = difference(comparison) if comparison.difference is not None else None
+        for details in (change, means_by_tag(comparison), side_effects(comparison)):
+            parts += [] if details is None else [indented(details), Text("")]
     return Group(*parts)
 
 
@@ -130,3 +116,20 @@ def agreement(found: Mapping[str, Any]) -> RenderableType:
 def lines(sentences: Iterable[str]) -> RenderableType:
     """Sentences, one a line; a path or a command in them is not broken."""
     return Group(*(Text(plain(sentence), no_wrap=True, overflow="ignore") for sentence in sentences))
+
+
+def _lines(rows: Mapping[str, str | Text], style: str = "") -> Table:
+    """Names, each with a text beside it."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True, style=style)
+    table.add_column()
+    for name, text in rows.items():
+        table.add_row(plain(name), text if isinstance(text, Text) else Text(plain(text)))
+    return table
+
+
+def _measured(answer: WrittenAnswer) -> str:
+    """The language and the quality of an answer, in brackets; empty where neither is known."""
+    quality = [] if answer.quality is None else [f"{answer.quality:g} of 5"]
+    known = [*([plain(answer.identified)] if answer.identified else []), *quality]
+    return f" ({', '.join(known)})" if known else ""

@@ -1,14 +1,13 @@
-"""The answers that changed, as a page quotes them: by what became of them, one entry an example, no more than a page can hold."""
+"""The answers that changed, as a page quotes them: grouped by what became of them, one entry per example, no more than a page can hold."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from resect.report.readers.tolerant import is_right
+from resect.runs.schemas.rows import ExampleLine
 
 from .printable import shortened
 
-#: Entries of a kind that stand open; the others are folded.
+#: Examples of a kind that are shown unfolded.
 OPEN = 10
 #: Characters of quoted text, in all, and in one text. The page says what it leaves out; examples.jsonl has everything.
 MOST, LONGEST = 1_500_000, 10_000
@@ -16,58 +15,58 @@ MOST, LONGEST = 1_500_000, 10_000
 LONG = 700
 #: Changed answers that a summary quotes.
 EXAMPLES_SHOWN = 3
-#: What an entry weighs beside its texts.
+#: What an example weighs in addition to its texts, in characters.
 FRAME = 500
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text; `teaser` stands for it where it is long, and is empty where it is not."""
+class QuotedText:
+    """A text; `teaser` is shown in its place where it is long, and empty where it is not."""
 
     whole: str
     teaser: str = ""
 
     @classmethod
-    def of(cls, text: str) -> "Text":
+    def of(cls, text: str) -> "QuotedText":
         """The text, folded where it is long, cut where it would burst the page."""
         cut = text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more in examples.jsonl)"
         return cls(cut, shortened(cut) if len(cut) > LONG else "")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was said before and after, and under which instructions: "all 10 instructions", "instructions 1, 4"."""
+class ChangedAnswer:
+    """The answer before and after, and under which instructions: "all 10 instructions", "instructions 1, 4"."""
 
-    before: Text
-    after: Text
+    before: QuotedText
+    after: QuotedText
     under: str
 
 
 @dataclass(frozen=True)
-class Entry:
+class ChangedExample:
     """An example with the answers to it that changed."""
 
     id: str
     tags: tuple[str, ...]
-    prompt: Text
-    gold: Text
-    answers: tuple[Answer, ...]
+    prompt: QuotedText
+    gold: QuotedText
+    answers: tuple[ChangedAnswer, ...]
 
     @property
     def weight(self) -> int:
         """About how many characters it takes."""
-        answers = sum(len(each.before.whole) + len(each.after.whole) + FRAME // 2 for each in self.answers)
+        answers = sum(len(answer.before.whole) + len(answer.after.whole) + FRAME // 2 for answer in self.answers)
         return FRAME + len(self.prompt.whole) + len(self.prompt.teaser) + len(self.gold.whole) + answers
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Entries of one kind: those that stand open, those that are folded, and how many are only in the file."""
+class AnswerKind:
+    """Examples of one kind: those that are shown, those that are folded, and how many are only in the file."""
 
     name: str
     pairs: int
-    open: tuple[Entry, ...]
-    folded: tuple[Entry, ...]
+    open: tuple[ChangedExample, ...]
+    folded: tuple[ChangedExample, ...]
     left_out: int
 
     @property
@@ -76,82 +75,84 @@ class Kind:
         return len(self.open) + len(self.folded) + self.left_out
 
 
-def instructions(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The instructions that rows quote, in order of appearance."""
-    return list(dict.fromkeys(row["instruction"] for row in rows))
+def instructions(rows: Iterable[ExampleLine]) -> list[str]:
+    """The instructions of rows, in order of appearance."""
+    return list(dict.fromkeys(row.instruction for row in rows))
 
 
-def kinds(rows: Sequence[Mapping[str, Any]], asked: int | None = None, most: int = MOST) -> list[Kind]:
+def kinds(rows: Sequence[ExampleLine], n_instructions: int | None = None, most: int = MOST) -> list[AnswerKind]:
     """The rows of examples.jsonl by kind: fixed, broken, and wrong both times; a kind without any is left out.
 
     Parameters
     ----------
-    asked : under how many instructions the examples were asked, where that is known
+    n_instructions : under how many instructions the examples were evaluated, where that is known
     most : characters, of which each kind gets its part, and what another leaves over
     """
     numbers = {instruction: number for number, instruction in enumerate(instructions(rows), start=1)}
-    every = max(len(numbers), asked or 0)
-    by_kind: dict[str, list[Mapping[str, Any]]] = {"fixed": [], "broken": [], "other": []}
+    every = max(len(numbers), n_instructions or 0)
+    by_kind: dict[str, list[ExampleLine]] = {"fixed": [], "broken": [], "other": []}
     for row in rows:
-        right_after, right_before = is_right(row, "edited"), is_right(row, "base")
-        by_kind["fixed" if right_after and not right_before else "broken" if right_before and not right_after else "other"].append(row)
-    grouped = {name: _entries(held, numbers, every) for name, held in by_kind.items() if held}
+        by_kind[kind_of(row)].append(row)
+    grouped = {name: _examples(kind_rows, numbers, every) for name, kind_rows in by_kind.items() if kind_rows}
     kept, room = dict.fromkeys(grouped, 0), most
-    turns = [(place, name) for name, entries in grouped.items() for place in range(len(entries))]
+    turns = [(place, name) for name, examples in grouped.items() for place in range(len(examples))]
     for place, name in sorted(turns, key=lambda turn: turn[0]):
         room -= grouped[name][place].weight
         if room < 0:
             break
         kept[name] = place + 1
     return [
-        Kind(name, len(by_kind[name]), tuple(found[: min(OPEN, kept[name])]), tuple(found[OPEN : kept[name]]), len(found) - kept[name])
-        for name, found in grouped.items()
+        AnswerKind(
+            name, len(by_kind[name]), tuple(group[: min(OPEN, kept[name])]), tuple(group[OPEN : kept[name]]), len(group) - kept[name]
+        )
+        for name, group in grouped.items()
     ]
 
 
-def _entries(rows: Iterable[Mapping[str, Any]], numbers: Mapping[str, int], every: int) -> list[Entry]:
-    """One entry for the rows of an example that ask the same question (apart from the instruction)."""
-    grouped: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+def kind_of(row: ExampleLine) -> str:
+    """What became of an answer: "fixed", "broken", or "other" where it is right both times or never."""
+    return "other" if row.was_right == row.is_right else "fixed" if row.is_right else "broken"
+
+
+def _examples(rows: Iterable[ExampleLine], numbers: Mapping[str, int], every: int) -> list[ChangedExample]:
+    """One entry for the rows of an example that put the same question (apart from the instruction)."""
+    grouped: dict[tuple[str, str, str], list[ExampleLine]] = {}
     for row in rows:
-        grouped.setdefault((row["id"], _body(row), row["gold"]), []).append(row)
+        grouped.setdefault((row.id, _without_instruction(row), row.gold), []).append(row)
     return [
-        Entry(example, tuple(held[0]["tags"]), Text.of(body), Text.of(gold), _answers(held, numbers, every))
-        for (example, body, gold), held in grouped.items()
+        ChangedExample(example, same[0].tags, QuotedText.of(prompt), QuotedText.of(gold), _answers(same, numbers, every))
+        for (example, prompt, gold), same in grouped.items()
     ]
 
 
-def _answers(rows: Iterable[Mapping[str, Any]], numbers: Mapping[str, int], every: int) -> tuple[Answer, ...]:
+def _answers(rows: Iterable[ExampleLine], numbers: Mapping[str, int], every: int) -> tuple[ChangedAnswer, ...]:
     under: dict[tuple[str, str], list[int]] = {}
     for row in rows:
-        under.setdefault((row["base"], row["edited"]), []).append(numbers[row["instruction"]])
-    return tuple(Answer(Text.of(before), Text.of(after), _under(found, every)) for (before, after), found in under.items())
+        under.setdefault((row.base, row.edited), []).append(numbers[row.instruction])
+    return tuple(
+        ChangedAnswer(QuotedText.of(before), QuotedText.of(after), _under(places, every)) for (before, after), places in under.items()
+    )
 
 
-def _under(found: Sequence[int], every: int) -> str:
+def _under(places: Sequence[int], every: int) -> str:
     if every < 2:
         return ""
-    if len(set(found)) == every:
+    if len(set(places)) == every:
         return f"under all {every} instructions"
-    return f"under instruction{'s' if len(found) > 1 else ''} {', '.join(map(str, sorted(found)))}"
+    return f"under instruction{'s' if len(places) > 1 else ''} {', '.join(map(str, sorted(places)))}"
 
 
-def _body(row: Mapping[str, Any]) -> str:
-    """The prompt without its instruction, which has a number instead."""
-    prompt, instruction = str(row["prompt"]).strip(), str(row["instruction"]).strip()
+def _without_instruction(row: ExampleLine) -> str:
+    """The prompt without its instruction, which is shown as a number."""
+    prompt, instruction = row.prompt.strip(), row.instruction.strip()
     return prompt.removeprefix(instruction).strip() if instruction and prompt != instruction else prompt
 
 
-def examples_shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that stand for all: fixed ones, a broken one where there is one, each of another example."""
-    fixed = [row for row in rows if is_right(row, "edited") and not is_right(row, "base")]
-    broken = [row for row in rows if is_right(row, "base") and not is_right(row, "edited")]
-    other = [row for row in rows if is_right(row, "base") == is_right(row, "edited")]
-    return _distinct((*fixed[: EXAMPLES_SHOWN - 1], *broken[:1], *fixed, *broken, *other))[:EXAMPLES_SHOWN]
-
-
-def _distinct(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The first row of each example."""
-    first: dict[Any, Mapping[str, Any]] = {}
-    for row in rows:
-        first.setdefault(row["id"], row)
-    return list(first.values())
+def examples_shown(rows: Sequence[ExampleLine]) -> list[ExampleLine]:
+    """The rows that a summary quotes: fixed ones, a broken one where there is one, each of another example."""
+    by_kind = {name: [row for row in rows if kind_of(row) == name] for name in ("fixed", "broken", "other")}
+    fixed, broken, other = by_kind.values()
+    chosen = (*fixed[: EXAMPLES_SHOWN - 1], *broken[:1], *fixed, *broken, *other)
+    first = {row.id: row for row in reversed(chosen)}
+    order = dict.fromkeys(row.id for row in chosen)
+    return [first[example] for example in order][:EXAMPLES_SHOWN]

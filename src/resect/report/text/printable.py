@@ -17,23 +17,23 @@ GAP = 2
 class Trimmed:
     """Something to print, without the blanks that would fill its lines up to a column's or the terminal's width."""
 
-    def __init__(self, found: RenderableType) -> None:
-        self.found = found
+    def __init__(self, content: RenderableType) -> None:
+        self.content = content
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for line in Segment.split_lines(console.render(self.found, options)):
+        for line in Segment.split_lines(console.render(self.content, options)):
             yield from _trimmed(line)
             yield Segment.line()
 
 
 def _trimmed(line: Sequence[Segment]) -> list[Segment]:
-    """A line up to its last character that is to be seen."""
-    held = list(line)
-    while held:
-        last = held.pop()
+    """A line up to its last visible character."""
+    segments = list(line)
+    while segments:
+        last = segments.pop()
         text = last.text if last.control else last.text.rstrip(" ")
         if text or last.control:
-            return [*held, Segment(text, last.style, last.control)]
+            return [*segments, Segment(text, last.style, last.control)]
     return []
 
 
@@ -58,10 +58,11 @@ def plain(text: object) -> str:
 
 
 @dataclass(frozen=True)
-class Wide:
-    """A table of as many columns as there is room for; the others follow below, each time beside the names of the rows.
+class SplitTable:
+    """A table of as many columns as there is room for; the others follow below, each time with the names of the rows.
 
-    `head`: of all columns, the first of which names the rows; `rows`: cells, as many in each.
+    head : of all columns, the first of which names the rows
+    rows : cells, as many in each
     """
 
     head: Sequence[str]

@@ -1,9 +1,9 @@
 """The schema of comparison.json: what was measured before and after, and the paired difference. Fractions, not percent."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from .parts import Address, Count, Interval, Number, Part, Share, Text
 
@@ -12,9 +12,9 @@ class Measurement(Part):
     """The mean of a metric."""
 
     mean: Number = Field(description="The mean over all pairs of example and instruction.")
-    interval: Interval | None = Field(None, description="The 95 % interval, [low, high].")
-    std_over_instructions: Number | None = Field(None, description="The population standard deviation of the instructions' means.")
-    by_tag: dict[str, Number] = Field({}, description="The mean over the examples that carry a tag, by tag.")
+    interval: Interval | None = Field(default=None, description="The 95 % interval, [low, high].")
+    std_over_instructions: Number | None = Field(default=None, description="The population standard deviation of the instructions' means.")
+    by_tag: dict[str, Number] = Field(default={}, description="The mean over the examples that carry a tag, by tag.")
 
 
 class PairedChange(Part):
@@ -22,18 +22,18 @@ class PairedChange(Part):
 
     mean: Number = Field(description="The mean change.")
     interval: Interval = Field(description="The 95 % interval of the mean change, [low, high].")
-    p_value: Number | None = Field(None, description="The p-value of the null hypothesis that nothing changes.")
-    test: Text = Field("", description="The name of the test.")
-    fixed: Count | None = Field(None, description="The number of pairs that became better.")
-    broken: Count | None = Field(None, description="The number of pairs that became worse.")
-    by_tag: dict[str, Number] = Field({}, description="The mean change over the examples that carry a tag, by tag.")
+    p_value: Number | None = Field(default=None, description="The p-value of the null hypothesis that nothing changes.")
+    test: Text = Field(default="", description="The name of the test.")
+    fixed: Count | None = Field(default=None, description="The number of pairs that became better.")
+    broken: Count | None = Field(default=None, description="The number of pairs that became worse.")
+    by_tag: dict[str, Number] = Field(default={}, description="The mean change over the examples that carry a tag, by tag.")
 
 
 class Unmatched(Part):
     """Shares of generated texts that match none of the choices."""
 
-    base: Share | None = Field(None, description="Of the model without the edit.")
-    edited: Share | None = Field(None, description="Of the model with the edit.")
+    base: Share | None = Field(default=None, description="Of the model without the edit.")
+    edited: Share | None = Field(default=None, description="Of the model with the edit.")
 
 
 Baselines = dict[str, Measurement | None]
@@ -42,49 +42,55 @@ Baselines = dict[str, Measurement | None]
 class MetricComparison(Part):
     """Before and after, by another metric than the main one."""
 
-    base: Measurement | None = Field(None, description="The model without the edit.")
-    edited: Measurement | None = Field(None, description="The model with the edit.")
-    difference: PairedChange | None = Field(None, description="Edited minus base.")
-    unmatched: Unmatched | None = Field(None, description="Generated texts that match none of the choices.")
-    baselines: Baselines = Field({}, description="The model without the edit under calibration: cc (contextual), dc (domain-context).")
+    base: Measurement | None = Field(default=None, description="The model without the edit.")
+    edited: Measurement | None = Field(default=None, description="The model with the edit.")
+    difference: PairedChange | None = Field(default=None, description="Edited minus base.")
+    unmatched: Unmatched | None = Field(default=None, description="Generated texts that match none of the choices.")
+    baselines: Baselines = Field(default={}, description="The model without the edit, calibrated: cc (contextual), dc (domain-context).")
 
 
 class SelectSplit(Part):
     """How the search went, on the split that it chose by."""
 
-    metric: Text = Field("", description="The metric that chose.")
-    base: Number | None = Field(None, description="The model without the edit.")
-    chosen: Number | None = Field(None, description="The chosen candidate.")
-    n_examples: Count | None = Field(None, description="The number of examples.")
-    n_instructions: Count | None = Field(None, description="The number of instructions under which each example was evaluated.")
+    metric: Text = Field(default="", description="The metric that chose.")
+    base: Number | None = Field(default=None, description="The model without the edit.")
+    chosen: Number | None = Field(default=None, description="The chosen candidate.")
+    n_examples: Count | None = Field(default=None, description="The number of examples.")
+    n_instructions: Count | None = Field(default=None, description="The number of instructions under which each example was evaluated.")
 
 
 class CompositionStep(Part):
     """One state of a composition: the reduction that was added last, and the metric after it."""
 
-    site: Address | None = Field(None, description="The matrix that was reduced last; null for the model without an edit.")
-    rho: Share | None = Field(None, description="The share of its rank that was kept.")
-    rank: Count | None = Field(None, description="The rank that was kept.")
-    select: Number | None = Field(None, description="The metric on the select split.")
-    test: Number | None = Field(None, description="The metric on the test split.")
+    site: Address | None = Field(default=None, description="The matrix that was reduced last; null for the model without an edit.")
+    rho: Share | None = Field(default=None, description="The share of its rank that was kept.")
+    rank: Count | None = Field(default=None, description="The rank that was kept.")
+    select: Number | None = Field(default=None, description="The metric on the select split.")
+    test: Number | None = Field(default=None, description="The metric on the test split.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.site is None and (self.rho is not None or (self.select is None and self.test is None)):
+            raise ValueError("it names no matrix, and is not the model without an edit")
+        return self
 
 
 class TrialSpread(Part):
     """How far several trials lie apart."""
 
-    edited: tuple[Number, ...] = Field((), description="The metric after each trial's edit.")
-    std: Number | None = Field(None, description="The population standard deviation of these.")
-    sizes: tuple[Count, ...] = Field((), description="The number of units that each trial edits.")
+    edited: tuple[Number, ...] = Field(default=(), description="The metric after each trial's edit.")
+    std: Number | None = Field(default=None, description="The population standard deviation of these.")
+    sizes: tuple[Count, ...] = Field(default=(), description="The number of units that each trial edits.")
 
 
 class Paraphrases(Part):
     """The share of facts that are answered right in all of their wordings."""
 
-    n_facts: Count | None = Field(None, description="The number of facts.")
-    per_fact: Number | None = Field(None, description="The mean number of wordings of a fact.")
+    n_facts: Count | None = Field(default=None, description="The number of facts.")
+    per_fact: Number | None = Field(default=None, description="The mean number of wordings of a fact.")
     base: Number = Field(description="The share before.")
-    edited: Number | None = Field(None, description="The share after.")
-    difference: PairedChange | None = Field(None, description="Edited minus base, paired by fact.")
+    edited: Number | None = Field(default=None, description="The share after.")
+    difference: PairedChange | None = Field(default=None, description="Edited minus base, paired by fact.")
 
 
 ByLanguage = dict[str, Number | None]
@@ -93,21 +99,21 @@ ByLanguage = dict[str, Number | None]
 class AnswerMeasure(Part):
     """One measure of open answers, by the language of the question."""
 
-    base: ByLanguage = Field({}, description="Of the model without an edit.")
-    random: ByLanguage | None = Field(None, description="With as many random units deactivated.")
-    deactivated: dict[str, ByLanguage] = Field({}, description="With the units of a language deactivated, by that language.")
+    base: ByLanguage = Field(default={}, description="Of the model without an edit.")
+    random: ByLanguage | None = Field(default=None, description="With as many random units deactivated.")
+    deactivated: dict[str, ByLanguage] = Field(default={}, description="With the units of a language deactivated, by that language.")
 
 
 class OpenQuestions(Part):
     """Answers to open questions, with units of languages deactivated."""
 
-    n: dict[str, Count] = Field({}, description="The number of questions, by language.")
-    language_accuracy: AnswerMeasure | None = Field(None, description="The share of answers in the language of the question.")
-    quality: AnswerMeasure | None = Field(None, description="The mean rating of the answers, from 1 to 5.")
-    unjudged: Count | None = Field(None, description="The number of answers that got no rating.")
-    empty: AnswerMeasure | None = Field(None, description="The number of answers without text.")
-    untold: AnswerMeasure | None = Field(None, description="The number of answers too short to identify their language.")
-    new_tokens: Count | None = Field(None, description="The maximum number of tokens of an answer.")
+    n: dict[str, Count] = Field(default={}, description="The number of questions, by language.")
+    language_accuracy: AnswerMeasure | None = Field(default=None, description="The share of answers in the language of the question.")
+    quality: AnswerMeasure | None = Field(default=None, description="The mean rating of the answers, from 1 to 5.")
+    unjudged: Count | None = Field(default=None, description="The number of answers that got no rating.")
+    empty: AnswerMeasure | None = Field(default=None, description="The number of answers without text.")
+    untold: AnswerMeasure | None = Field(default=None, description="The number of answers too short to identify their language.")
+    new_tokens: Count | None = Field(default=None, description="The maximum number of tokens of an answer.")
 
 
 def _fact_kind(value: object) -> str:
@@ -127,15 +133,15 @@ class OtherMetrics(Part, extra="allow"):
 
     __pydantic_extra__: dict[str, OtherMetric] = Field(init=False)
 
-    accuracy: MetricComparison | None = Field(None, description="By the most probable choice.")
-    generation: MetricComparison | None = Field(None, description="By the text that the model writes.")
-    logloss: MetricComparison | None = Field(None, description="By the negative logarithm of the right answer's probability.")
-    select: SelectSplit | None = Field(None, description="The search, on the select split.")
-    composition: tuple[CompositionStep, ...] = Field((), description="The steps of a composition of reductions.")
-    rise: Number | None = Field(None, description="The share by which a search on plain text allowed its perplexity to rise.")
-    trials: TrialSpread | None = Field(None, description="The spread over several trials.")
-    paraphrases: Paraphrases | None = Field(None, description="Facts that are right in all wordings.")
-    open_questions: OpenQuestions | None = Field(None, description="Answers to open questions.")
+    accuracy: MetricComparison | None = Field(default=None, description="By the most probable choice.")
+    generation: MetricComparison | None = Field(default=None, description="By the text that the model writes.")
+    logloss: MetricComparison | None = Field(default=None, description="By the negative logarithm of the right answer's probability.")
+    select: SelectSplit | None = Field(default=None, description="The search, on the select split.")
+    composition: tuple[CompositionStep, ...] = Field(default=(), description="The steps of a composition of reductions.")
+    rise: Number | None = Field(default=None, description="The share by which a search on plain text allowed its perplexity to rise.")
+    trials: TrialSpread | None = Field(default=None, description="The spread over several trials.")
+    paraphrases: Paraphrases | None = Field(default=None, description="Facts that are right in all wordings.")
+    open_questions: OpenQuestions | None = Field(default=None, description="Answers to open questions.")
 
     @property
     def metrics(self) -> dict[str, MetricComparison]:
@@ -147,13 +153,13 @@ class OtherMetrics(Part, extra="allow"):
 class SideEffect(Part):
     """Plain text or another task, before and after."""
 
-    base: Number | None = Field(None, description="The model without the edit.")
-    edited: Number | None = Field(None, description="The model with the edit.")
-    metric: Text | None = Field(None, description="The metric; null for a perplexity.")
-    difference: PairedChange | None = Field(None, description="Edited minus base; null for a perplexity.")
-    kind: Text | None = Field(None, description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
-    text: Text | None = Field(None, description="What the plain text is called.")
-    tokens: Count | None = Field(None, description="The number of tokens of plain text that were scored.")
+    base: Number | None = Field(default=None, description="The model without the edit.")
+    edited: Number | None = Field(default=None, description="The model with the edit.")
+    metric: Text | None = Field(default=None, description="The metric; null for a perplexity.")
+    difference: PairedChange | None = Field(default=None, description="Edited minus base; null for a perplexity.")
+    kind: Text | None = Field(default=None, description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
+    text: Text | None = Field(default=None, description="What the plain text is called.")
+    tokens: Count | None = Field(default=None, description="The number of tokens of plain text that were scored.")
 
 
 class BiasScore(Part, extra="allow"):
@@ -161,35 +167,35 @@ class BiasScore(Part, extra="allow"):
 
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
-    ambig: Number | None = Field(None, description="Of ambiguous questions.")
-    disambig: Number | None = Field(None, description="Of clear questions.")
-    by_category: "dict[str, BiasScore]" = Field({}, description="The same by category.")
+    ambig: Number | None = Field(default=None, description="Of ambiguous questions.")
+    disambig: Number | None = Field(default=None, description="Of clear questions.")
+    by_category: "dict[str, BiasScore]" = Field(default={}, description="The same by category.")
 
 
 class BiasScores(Part):
     """A benchmark's own scores."""
 
-    base: BiasScore | None = Field(None, description="Of the model without the edit.")
-    edited: BiasScore | None = Field(None, description="Of the model with the edit.")
+    base: BiasScore | None = Field(default=None, description="Of the model without the edit.")
+    edited: BiasScore | None = Field(default=None, description="Of the model with the edit.")
 
 
 class ComparisonFile(Part):
     """comparison.json: a model before and after an edit, on held-out examples. What was not measured is null."""
 
     schema_version: Literal[1] = Field(1, alias="schema", description="The version of this schema.")
-    task: Text = Field("", description="The task.")
-    metric: Text = Field("accuracy", description="The metric that before and after are compared by.")
-    n_examples: Count | None = Field(None, description="The number of examples.")
-    n_instructions: Count | None = Field(None, description="The number of instructions under which each example was evaluated.")
-    n_groups: Count | None = Field(None, description="The number of groups of examples, which intervals resample.")
+    task: Text = Field(default="", description="The task.")
+    metric: Text = Field(default="accuracy", description="The metric that before and after are compared by.")
+    n_examples: Count | None = Field(default=None, description="The number of examples.")
+    n_instructions: Count | None = Field(default=None, description="The number of instructions under which each example was evaluated.")
+    n_groups: Count | None = Field(default=None, description="The number of groups of examples, which intervals resample.")
     base: Measurement = Field(description="The model without the edit.")
-    edited: Measurement | None = Field(None, description="The model with the edit.")
-    control: Measurement | None = Field(None, description="The mean of random edits of the same kind and size.")
-    baselines: Baselines = Field({}, description="The model without the edit under calibration: cc (contextual), dc (domain-context).")
-    difference: PairedChange | None = Field(None, description="Edited minus base.")
-    side_effects: dict[str, SideEffect | None] = Field({}, description="Perplexity of plain text and other tasks, by name.")
-    other_metrics: OtherMetrics = Field(OtherMetrics(), description="What else was measured on the same examples, by name.")
-    bias_scores: BiasScores | None = Field(None, description="A benchmark's own scores.")
+    edited: Measurement | None = Field(default=None, description="The model with the edit.")
+    control: Measurement | None = Field(default=None, description="The mean of random edits of the same kind and size.")
+    baselines: Baselines = Field(default={}, description="The model without the edit, calibrated: cc (contextual), dc (domain-context).")
+    difference: PairedChange | None = Field(default=None, description="Edited minus base.")
+    side_effects: dict[str, SideEffect | None] = Field(default={}, description="Perplexity of plain text and other tasks, by name.")
+    other_metrics: OtherMetrics = Field(default=OtherMetrics(), description="What else was measured on the same examples, by name.")
+    bias_scores: BiasScores | None = Field(default=None, description="A benchmark's own scores.")
 
     @property
     def is_plain_text(self) -> bool:

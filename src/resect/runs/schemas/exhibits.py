@@ -53,5 +53,5 @@ def _model(kind: str, exhibit_type: type[Any]) -> type[Part]:
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         description = described.get(item.name, item.name.replace("_", " ").capitalize())
         keys[item.name] = (hints[item.name], Field(... if default is MISSING else default, description=description))
-    literal: Any = Literal[kind]  # type: ignore[valid-type]
+    literal: Any = Literal[kind]
     return create_model(exhibit_type.__name__, __base__=Part, __doc__=summary, kind=(literal, ...), **keys)

@@ -28,27 +28,27 @@ Counts = tuple[Count | None, ...]
 class Diagonal(Part):
     """Of which languages the own text suffers most."""
 
-    is_maximum: dict[str, Flag | None] = Field({}, description="By language; null where it has no units.")
-    count: Count | None = Field(None, description="The number of languages of which it does.")
-    of: Count | None = Field(None, description="The number of languages.")
+    is_maximum: dict[str, Flag | None] = Field(default={}, description="By language; null where it has no units.")
+    count: Count | None = Field(default=None, description="The number of languages of which it does.")
+    of: Count | None = Field(default=None, description="The number of languages.")
 
 
 class DeactivationMeasure(Part):
     """One measure of each language's text (columns) with each language's units deactivated (rows)."""
 
-    base: Row = Field((), description="Without an edit, by language of the text.")
-    deactivated: Table | None = Field(None, description="With units deactivated.")
-    change: Table | None = Field(None, description="Deactivated minus base.")
-    interval: Intervals | None = Field(None, description="The 95 % interval of each change.")
-    diagonal: Diagonal | None = Field(None, description="Of which languages the own text suffers most by this measure.")
+    base: Row = Field(default=(), description="Without an edit, by language of the text.")
+    deactivated: Table | None = Field(default=None, description="With units deactivated.")
+    change: Table | None = Field(default=None, description="Deactivated minus base.")
+    interval: Intervals | None = Field(default=None, description="The 95 % interval of each change.")
+    diagonal: Diagonal | None = Field(default=None, description="Of which languages the own text suffers most by this measure.")
 
 
 class RandomDeactivation(Part):
     """The same with as many random units of the same layers deactivated: means over draws."""
 
-    draws: Count | None = Field(None, description="The number of draws.")
-    neg_logprob: DeactivationMeasure | None = Field(None, description="The mean negative log-probability of a token.")
-    perplexity: DeactivationMeasure | None = Field(None, description="The perplexity.")
+    draws: Count | None = Field(default=None, description="The number of draws.")
+    neg_logprob: DeactivationMeasure | None = Field(default=None, description="The mean negative log-probability of a token.")
+    perplexity: DeactivationMeasure | None = Field(default=None, description="The perplexity.")
 
 
 class MatrixFile(Part):
@@ -56,16 +56,16 @@ class MatrixFile(Part):
 
     schema_version: Literal[1] = Field(1, alias="schema", description="The version of this schema.")
     languages: Annotated[tuple[Text, ...], AfterValidator(_distinct)] = Field(description="The languages, of rows and columns.")
-    selector: Text = Field("", description="How the units were selected.")
-    units: Counts = Field((), description="The number of units of each language.")
-    window: Count | None = Field(None, description="The number of tokens of a window.")
-    windows: Counts = Field((), description="The number of windows of each language's text.")
-    tokens: Counts = Field((), description="The number of scored tokens of each language's text.")
-    kind: Text = Field("perplexity", description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
+    selector: Text = Field(default="", description="How the units were selected.")
+    units: Counts = Field(default=(), description="The number of units of each language.")
+    window: Count | None = Field(default=None, description="The number of tokens of a window.")
+    windows: Counts = Field(default=(), description="The number of windows of each language's text.")
+    tokens: Counts = Field(default=(), description="The number of scored tokens of each language's text.")
+    kind: Text = Field(default="perplexity", description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
     neg_logprob: DeactivationMeasure = Field(description="The mean negative log-probability of a token, in nats.")
-    perplexity: DeactivationMeasure | None = Field(None, description="The perplexity.")
-    control: RandomDeactivation | None = Field(None, description="Random units, as many in each layer.")
-    diagonal: Diagonal | None = Field(None, description="Of which languages the own text suffers most.")
+    perplexity: DeactivationMeasure | None = Field(default=None, description="The perplexity.")
+    control: RandomDeactivation | None = Field(default=None, description="Random units, as many in each layer.")
+    diagonal: Diagonal | None = Field(default=None, description="Of which languages the own text suffers most.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -79,24 +79,24 @@ class MatrixFile(Part):
 class BeforeAfter(Part):
     """A number before and after steering."""
 
-    before: Number | None = Field(None, description="Without steering.")
-    after: Number | None = Field(None, description="With steering.")
+    before: Number | None = Field(default=None, description="Without steering.")
+    after: Number | None = Field(default=None, description="With steering.")
 
 
 class LanguageAccuracy(BeforeAfter):
     """The share of answers in the language that was wanted."""
 
-    gained: Count | None = Field(None, description="The number of answers that came to be in that language.")
-    lost: Count | None = Field(None, description="The number of answers that no longer are.")
-    interval: Interval | None = Field(None, description="The 95 % interval of after minus before; null with few prompts.")
-    p_value: Number | None = Field(None, description="The p-value of after minus before; null with few prompts.")
+    gained: Count | None = Field(default=None, description="The number of answers that came to be in that language.")
+    lost: Count | None = Field(default=None, description="The number of answers that no longer are.")
+    interval: Interval | None = Field(default=None, description="The 95 % interval of after minus before; null with few prompts.")
+    p_value: Number | None = Field(default=None, description="The p-value of after minus before; null with few prompts.")
 
 
 class IdentifiedLanguages(Part):
     """The languages that two answers were identified as."""
 
-    before: Text | None = Field(None, description="Without steering.")
-    after: Text | None = Field(None, description="With steering.")
+    before: Text | None = Field(default=None, description="Without steering.")
+    after: Text | None = Field(default=None, description="With steering.")
 
 
 class SteeredAnswer(Part):
@@ -105,24 +105,26 @@ class SteeredAnswer(Part):
     prompt: Text = Field(description="The prompt.")
     before: Text = Field(description="The answer without steering.")
     after: Text = Field(description="The answer with steering.")
-    identified: IdentifiedLanguages | None = Field(None, description="The languages that the answers were identified as.")
-    quality: BeforeAfter | None = Field(None, description="The ratings of the answers, from 1 to 5.")
+    identified: IdentifiedLanguages | None = Field(default=None, description="The languages that the answers were identified as.")
+    quality: BeforeAfter | None = Field(default=None, description="The ratings of the answers, from 1 to 5.")
 
 
 class SteeringFile(Part):
     """A file in steered/: answers that were steered into a language."""
 
-    name: Text | None = Field(None, description="The name of the file.")
+    name: Text | None = Field(default=None, description="The name of the file.")
     to: Annotated[Text, Field(min_length=1)] = Field(description="The language that was wanted.")
     source: Text | None = Field(None, alias="from", description="The language whose units were deactivated.")
-    mode: Text = Field("", description="How the units were activated: set, add, multiply or difference.")
-    strength: Number | None = Field(None, description="By how much.")
-    n: Count | None = Field(None, description="The number of prompts.")
-    new_tokens: Count | None = Field(None, description="The maximum number of tokens of an answer.")
-    prompts_digest: Text | None = Field(None, description="The digest of the prompts.")
-    language_accuracy: LanguageAccuracy | None = Field(None, description="The share of answers in the language; null: not measured.")
-    quality: BeforeAfter | None = Field(None, description="The mean rating, from 1 to 5; null: not measured.")
-    empty: BeforeAfter | None = Field(None, description="The number of answers without text.")
-    untold: BeforeAfter | None = Field(None, description="The number of answers too short to identify their language.")
-    plan: PlanFile | None = Field(None, description="The plan that steers.")
+    mode: Text = Field(default="", description="How the units were activated: set, add, multiply or difference.")
+    strength: Number | None = Field(default=None, description="By how much.")
+    n: Count | None = Field(default=None, description="The number of prompts.")
+    new_tokens: Count | None = Field(default=None, description="The maximum number of tokens of an answer.")
+    prompts_digest: Text | None = Field(default=None, description="The digest of the prompts.")
+    language_accuracy: LanguageAccuracy | None = Field(
+        default=None, description="The share of answers in that language; null: not measured."
+    )
+    quality: BeforeAfter | None = Field(default=None, description="The mean rating, from 1 to 5; null: not measured.")
+    empty: BeforeAfter | None = Field(default=None, description="The number of answers without text.")
+    untold: BeforeAfter | None = Field(default=None, description="The number of answers too short to identify their language.")
+    plan: PlanFile | None = Field(default=None, description="The plan that steers.")
     answers: tuple[SteeredAnswer, ...] = Field(description="The prompts with their answers.")

@@ -149,10 +149,12 @@ def _keys(location: tuple[str | int, ...], value: object) -> Keys:
 
 
 def _at(value: Any, keys: Keys) -> Any:
+    """What is at these keys; None where there is nothing."""
     for key in keys:
-        if not (key in value if isinstance(value, dict) else isinstance(value, list) and isinstance(key, int) and key < len(value)):
-            return None
-        value = value[key]
+        if isinstance(value, list):
+            value = value[key] if isinstance(key, int) and key < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
@@ -161,7 +163,8 @@ def _leave_out(value: Any, problems: Iterable[tuple[Keys, str]]) -> bool:
     places = {_next_place(value, keys, kind) for keys, kind in problems}
     # The last item of a list first, so that the positions of the others stay what they are.
     for keys in sorted(places - {()}, key=lambda keys: (len(keys), [str(key).zfill(12) for key in keys]), reverse=True):
-        holder, key = _at(value, keys[:-1]), keys[-1]
+        holder: Any = _at(value, keys[:-1])
+        key: Any = keys[-1]
         if holder[key] is None or (isinstance(holder, list) and isinstance(holder[key], dict)):
             del holder[key]
         else:

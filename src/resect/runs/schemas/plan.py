@@ -13,11 +13,11 @@ Values = Number | dict[str, tuple[Number, ...]]
 class ModelRecord(Part):
     """The identity of the model that a plan was made for."""
 
-    name: Text | None = Field(None, description="Its name, for readers.")
-    revision: Text | None = Field(None, description="Its revision, for readers.")
-    family: Text = Field("", description="Its family, as `resect list families` names it.")
-    shapes: dict[str, tuple[Count, Count]] = Field({}, description="The shapes [out, in] of the edited matrices, by address.")
-    fingerprint: dict[str, tuple[Number, ...]] = Field({}, description="Values of these matrices at fixed places, by address.")
+    name: Text | None = Field(default=None, description="Its name, for readers.")
+    revision: Text | None = Field(default=None, description="Its revision, for readers.")
+    family: Text = Field(default="", description="Its family, as `resect list families` names it.")
+    shapes: dict[str, tuple[Count, Count]] = Field(default={}, description="The shapes [out, in] of the edited matrices, by address.")
+    fingerprint: dict[str, tuple[Number, ...]] = Field(default={}, description="Values of these matrices at fixed places, by address.")
 
 
 class ScaleRecord(Part):
@@ -50,9 +50,9 @@ class ReduceRankRecord(Part):
     kind: Literal["reduce_rank"]
     site: Address = Field(description="The address of the matrix.")
     rho: Share = Field(description="The share of its rank that is kept.")
-    keep: Literal["largest", "smallest"] = Field("largest", description="Which of its singular components are kept.")
-    variant: Literal["exact", "official"] = Field("exact", description="The exact decomposition, or that of the authors' code.")
-    seed: Count | None = Field(None, description="The seed of the authors' decomposition.")
+    keep: Literal["largest", "smallest"] = Field(default="largest", description="Which of its singular components are kept.")
+    variant: Literal["exact", "official"] = Field(default="exact", description="The exact decomposition, or that of the authors' code.")
+    seed: Count | None = Field(default=None, description="The seed of the authors' decomposition.")
 
 
 class PruneWeightsRecord(Part):
@@ -61,8 +61,8 @@ class PruneWeightsRecord(Part):
     kind: Literal["prune_weights"]
     site: Address = Field(description="The address of the matrix.")
     fraction: Share = Field(description="The share of its weights that is set to 0.")
-    select: Literal["smallest", "random"] = Field("smallest", description="Which weights.")
-    seed: Count | None = Field(None, description="The seed of the random choice.")
+    select: Literal["smallest", "random"] = Field(default="smallest", description="Which weights.")
+    seed: Count | None = Field(default=None, description="The seed of the random choice.")
 
 
 MatrixEditRecord = ReduceRankRecord | PruneWeightsRecord
@@ -76,5 +76,5 @@ class PlanFile(Part):
     decisive: ClassVar[tuple[str, ...]] = ("edits",)
 
     schema_version: Literal[1] = Field(1, alias="schema", description="The version of this schema.")
-    model: ModelRecord | None = Field(None, description="The model that the plan was made for; null for a plan made by hand.")
+    model: ModelRecord | None = Field(default=None, description="The model that the plan was made for; null for a plan made by hand.")
     edits: tuple[EditRecord, ...] = Field(description="The edits, in the order in which they are applied.")

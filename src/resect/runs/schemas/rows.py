@@ -15,18 +15,18 @@ class TrialLine(Part):
 
     decisive: ClassVar[tuple[str, ...]] = ("size", "site", "rho", "score", "complete")
 
-    size: Size | None = Field(None, description="The number of units.")
-    site: Address | None = Field(None, description="The address of the matrix.")
-    rho: Share | None = Field(None, description="The share of the matrix' rank; null where nothing of it was to be reduced.")
-    rank: Count | None = Field(None, description="The rank that is kept.")
-    noise_edge: Number | None = Field(None, description="The singular value below which a component looks like noise.")
+    size: Size | None = Field(default=None, description="The number of units.")
+    site: Address | None = Field(default=None, description="The address of the matrix.")
+    rho: Share | None = Field(default=None, description="The share of the matrix' rank; null where nothing of it was to be reduced.")
+    rank: Count | None = Field(default=None, description="The rank that is kept.")
+    noise_edge: Number | None = Field(default=None, description="The singular value below which a component looks like noise.")
     score: Number | None = Field(
-        None, description="The metric on the select split; of an incomplete candidate the best that it could reach, or null."
+        default=None, description="The metric on the select split; of an incomplete candidate the best that it could reach, or null."
     )
-    examples: Count | None = Field(None, description="The number of answers that were evaluated.")
-    complete: Flag = Field(True, description="Whether all answers were evaluated.")
-    seconds: Number | None = Field(None, description="How long that took.")
-    kept: Flag | None = Field(None, description="Whether a composition kept this candidate.")
+    examples: Count | None = Field(default=None, description="The number of answers that were evaluated.")
+    complete: Flag = Field(default=True, description="Whether all answers were evaluated.")
+    seconds: Number | None = Field(default=None, description="How long that took.")
+    kept: Flag | None = Field(default=None, description="Whether a composition kept this candidate.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -40,21 +40,21 @@ class TrialLine(Part):
 class RightAnswers(Part):
     """Whether an answer is right, where its text alone does not say so."""
 
-    base: Flag | None = Field(None, description="The answer of the model without the edit.")
-    edited: Flag | None = Field(None, description="The answer of the model with the edit.")
+    base: Flag | None = Field(default=None, description="The answer of the model without the edit.")
+    edited: Flag | None = Field(default=None, description="The answer of the model with the edit.")
 
 
 class ExampleLine(Part):
     """A line of examples.jsonl: a pair of example and instruction whose answer changed."""
 
-    id: Label = Field("", description="The id of the example.")
-    instruction: Text = Field("", description="The instruction.")
+    id: Label = Field(default="", description="The id of the example.")
+    instruction: Text = Field(default="", description="The instruction.")
     prompt: Text = Field(description="The prompt, with the instruction.")
     gold: Text = Field(description="The right answer.")
     base: Text = Field(description="The answer of the model without the edit.")
     edited: Text = Field(description="The answer of the model with the edit.")
-    tags: tuple[Text, ...] = Field((), description="The tags of the example.")
-    right: RightAnswers | None = Field(None, description="Which answer is right, where that is not whether it equals the right one.")
+    tags: tuple[Text, ...] = Field(default=(), description="The tags of the example.")
+    right: RightAnswers | None = Field(default=None, description="Which answer is right, where their texts do not tell.")
 
     @property
     def was_right(self) -> bool:
@@ -73,10 +73,10 @@ class ExampleLine(Part):
 class AnswerLine(Part):
     """A line of answers.jsonl: what the model wrote in answer to an open question."""
 
-    id: Label = Field("", description="The id of the question.")
+    id: Label = Field(default="", description="The id of the question.")
     language: Text = Field(description="The language of the question.")
-    deactivated: Text | None = Field(None, description="Whose units were deactivated: a language, random (as many random units), or null.")
+    deactivated: Text | None = Field(default=None, description="Whose units were deactivated: a language's, random ones, or null.")
     prompt: Text = Field(description="The prompt.")
     answer: Text = Field(description="The answer.")
-    identified: Text | None = Field(None, description="The language that the answer was identified as.")
-    quality: Number | None = Field(None, description="The rating of the answer, from 1 to 5.")
+    identified: Text | None = Field(default=None, description="The language that the answer was identified as.")
+    quality: Number | None = Field(default=None, description="The rating of the answer, from 1 to 5.")

@@ -1,6 +1,6 @@
 """The schemas of environment.json, analyses.json and exhibits.json: how the work was done, and what a method shows in addition."""
 
-from pydantic import Field, JsonValue, RootModel
+from pydantic import Field, JsonValue
 
 from .parts import Count, Number, Part, Text
 
@@ -8,12 +8,12 @@ from .parts import Count, Number, Part, Text
 class EffectRecord(Part):
     """What was verified of the final plan before it was compared."""
 
-    forms: tuple[Text, ...] = Field((), description="The form that each edit took: weights or hooks.")
-    tensors_changed: Count | None = Field(None, description="The number of tensors that were changed.")
-    hooks: Count | None = Field(None, description="The number of hooks.")
-    max_change: Number | None = Field(None, description="The largest change of a log-probability on the probe.")
-    units_touched: Count | None = Field(None, description="The number of units that the plan names.")
-    units_fired: Count | None = Field(None, description="The number of these that were active on the probe.")
+    forms: tuple[Text, ...] = Field(default=(), description="The form that each edit took: weights or hooks.")
+    tensors_changed: Count | None = Field(default=None, description="The number of tensors that were changed.")
+    hooks: Count | None = Field(default=None, description="The number of hooks.")
+    max_change: Number | None = Field(default=None, description="The largest change of a log-probability on the probe.")
+    units_touched: Count | None = Field(default=None, description="The number of units that the plan names.")
+    units_fired: Count | None = Field(default=None, description="The number of these that were active on the probe.")
 
 
 class EnvironmentFile(Part, extra="allow"):
@@ -21,16 +21,18 @@ class EnvironmentFile(Part, extra="allow"):
 
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
-    platform: Text | None = Field(None, description="The platform.")
-    versions: dict[str, Text | None] = Field({}, description="Versions of packages, by name.")
-    device: Text | None = Field(None, description="Where the work was done.")
-    dtype: Text | None = Field(None, description="The number type of the model.")
-    threads: Count | None = Field(None, description="The number of threads.")
-    batch_sizes: dict[str, Count] = Field({}, description="Batch sizes, by purpose.")
-    seconds: Number | None = Field(None, description="How long the job took.")
-    notes: tuple[Text, ...] = Field((), description="What readers should know of the work.")
-    effect: EffectRecord | None = Field(None, description="What was verified of the plan.")
+    platform: Text | None = Field(default=None, description="The platform.")
+    versions: dict[str, Text | None] = Field(default={}, description="Versions of packages, by name.")
+    device: Text | None = Field(default=None, description="Where the work was done.")
+    dtype: Text | None = Field(default=None, description="The number type of the model.")
+    threads: Count | None = Field(default=None, description="The number of threads.")
+    batch_sizes: dict[str, Count] = Field(default={}, description="Batch sizes, by purpose.")
+    seconds: Number | None = Field(default=None, description="How long the job took.")
+    notes: tuple[Text, ...] = Field(default=(), description="What readers should know of the work.")
+    effect: EffectRecord | None = Field(default=None, description="What was verified of the plan.")
 
 
-class AnalysesFile(RootModel[dict[str, dict[str, JsonValue]]]):
+class AnalysesFile(Part, extra="allow"):
     """analyses.json: results of analyses by name; each is in the form of the method that made it."""
+
+    __pydantic_extra__: dict[str, dict[str, JsonValue]] = Field(init=False)

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from report.run_folder import COMPARISON, EXAMPLES, HOSTILE, PLAN, RECIPE, TRIALS, finished, shown, with_trials
+from report.damage import JUNK, paths, put
+from report.matrix_folder import reduced
+from report.run_folder import COMPARISON, EXAMPLES, PLAN, RECIPE, TRIALS, finished, shown, with_trials
 from resect.core.errors import RunMismatch
 from resect.report.page.html import page
-from resect.report.readers.run_reader import Reading, opened
+from resect.report.readers.run_contents import RunContents, opened
 from resect.runs.run_folder import Run
 
 
@@ -100,12 +102,12 @@ def test_a_sound_recipe_opens_as_ever_and_a_folder_that_is_no_run_not_at_all(tmp
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"size": -1, "score": 0.5}, "of row 2, its size is -1; it is a count, 0 or more"),
-        ({"size": 3}, "of row 2, its score is None, which is no number"),
-        ({"size": "x", "score": 0.5}, "its size is 'x'"),
-        ({"score": 0.5}, "it has neither a size nor a site that there can be"),
-        ({"site": "nowhere.3", "score": 0.5}, "it has neither a size nor a site"),
-        ({"site": "decoder.3.up", "rho": 7, "score": 0.5}, "its rho is 7; ρ is a share from 0 to 1"),
+        ({"size": -1, "score": 0.5}, "row 2, size is -1, input should be greater than or equal to 0"),
+        ({"size": 3}, "row 2 is damaged: its score is no number"),
+        ({"size": "x", "score": 0.5}, "row 2, size is 'x', not a number"),
+        ({"score": 0.5}, "row 2 is damaged: it has neither a size nor a site that there can be"),
+        ({"site": "nowhere.3", "score": 0.5}, "row 2, site is damaged: 'nowhere.3' is no site"),
+        ({"site": "decoder.3.up", "rho": 7, "score": 0.5}, "row 2, rho is 7, input should be less than or equal to 1"),
     ],
 )
 def test_a_damaged_candidate_is_told_and_the_others_are_shown(tmp_path, row, says):
@@ -114,25 +116,6 @@ def test_a_damaged_candidate_is_told_and_the_others_are_shown(tmp_path, row, say
     assert "1 of the candidates that were tried." in text and says in text and "n = 3: 66.0 %" in text
 
 
-JUNK = st.sampled_from([None, "x", [], {}, [1], {"a": None}, -1, 10**400, 1e308, float("inf"), float("nan"), True, HOSTILE])
-
-
-def paths(value, here=()):
-    yield here
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from paths(inner, (*here, key))
-
-
-def put(value, path, junk):
-    if not path:
-        return junk
-    copied = dict(value) if isinstance(value, dict) else list(value)
-    copied[path[0]] = put(value[path[0]], path[1:], junk)
-    return copied
-
-
-@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):
@@ -156,7 +139,7 @@ def test_the_digest_is_that_of_the_plan(tmp_path):
 
     plan = Plan((Scale({"decoder.3.up": [5, 17]}, 0.0),))
     run = finished(tmp_path / "run", plan=plan.to_json())
-    assert Reading.of(run).cut.digest == plan.digest
+    assert RunContents.of(run).plan.digest == plan.digest
     assert plan.digest in page(run)
 
 
@@ -169,3 +152,27 @@ def test_each_trial_is_told_and_a_damaged_one_is_named(tmp_path):
     (run.folder / "trial-3" / "plan.json").unlink()
     text = shown(run).text
     assert "Trial 2 of 3." in text and "trial-3: The plan." in text and "1 (seed 0)" in text and "2 (seed 1)" not in text
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"loss": {"sites"', "[]", '"x"', '{"loss": 3}'])
+def test_torn_analyses_are_named_with_the_command_that_makes_them(tmp_path, content):
+    run = reduced(tmp_path / "run")
+    (run.folder / "analyses.json").write_text(content)
+    text = shown(run).text
+    assert "The analyses" in text and "analyse" in text and "+6.3 points" in text
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '[{"kind": "table"}]', '[{"kind": "table", "title": "x", "columns": ["a"], "rows": [[1e300]]}]'])
+def test_damaged_exhibits_are_named_and_the_sound_ones_are_kept(tmp_path, content):
+    run = finished(tmp_path / "run")
+    (run.folder / "exhibits.json").write_text(content)
+    contents = RunContents.of(run)
+    assert contents.exhibits == () and [gap.what for gap in contents.gaps] == ["The exhibits"]
+    sound = '{"kind": "table", "title": "A title", "columns": ["a"], "rows": [["b"]]}'
+    (run.folder / "exhibits.json").write_text(f"[{sound}, 3]")
+    contents = RunContents.of(run)
+    assert [exhibit.title for exhibit in contents.exhibits] == ["A title"] and contents.gaps[0].what == "The exhibits, in part"
+
+
+def test_a_run_that_was_not_analysed_lacks_nothing(tmp_path):
+    assert RunContents.of(reduced(tmp_path / "run")).gaps == ()

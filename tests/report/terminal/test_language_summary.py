@@ -1,4 +1,4 @@
-"""A run of LAPE on a terminal, what `resect steer` prints, and a run of LAPE among others in a table."""
+"""A run on corpora by language on a terminal, what `resect steer` prints, and such a run among others in a table."""
 
 import io
 import shlex
@@ -10,14 +10,21 @@ from report.language_folder import COMPARISON, LANGUAGES, QUESTIONS, RECIPE, ana
 from report.run_folder import HOSTILE, finished
 from resect.core.errors import InputError
 from resect.report.page.html import write
-from resect.report.readers.deactivation import effects_of
+from resect.report.readers.language_matrix import LanguageMatrix
 from resect.report.tables.comparison_grid import table
 from resect.report.terminal import command_output
 from resect.report.terminal.summary import console, show, summary
-from resect.report.text.lape_sentences import FRACTION, next_commands, scored
-from resect.report.text.printable import Wide
+from resect.report.text.language_sentences import scored_tokens
+from resect.report.text.next_steps import next_commands_by_language
+from resect.report.text.printable import SplitTable
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
+from resect.runs.schemas.languages import MatrixFile
+
+
+def effects_of(found):
+    """The matrix of the object of matrix.json."""
+    return LanguageMatrix.of(MatrixFile.model_validate(found))
 
 
 def printed(found, width=100):
@@ -60,7 +67,7 @@ def test_a_wide_table_goes_on_below():
     from rich.text import Text
 
     rows = [[Text(name), *(Text(f"{name}{number}") for number in range(9))] for name in ("a", "b")]
-    text = printed(Wide(["", *map(str, range(9))], rows), 13)
+    text = printed(SplitTable(["", *map(str, range(9))], rows), 13)
     assert all(f"{name}{number}" in text for name in "ab" for number in range(9))
     assert max(map(len, text.splitlines())) <= 13
 
@@ -98,18 +105,18 @@ def test_what_comes_next_follows_from_what_came_out(tmp_path):
     sure, weak = effects_of(matrix()), effects_of(matrix(units=(0, *matrix()["units"][1:])))
     small, other = RECIPE.with_settings(fraction=None), RECIPE.with_settings(selector="random")
     say = [
-        [reason for reason, _ in next_commands(*of)] for of in ((RECIPE, tmp_path, sure), (small, tmp_path, weak), (other, tmp_path, sure))
+        [reason for reason, _ in next_commands_by_language(*of)] for of in ((RECIPE, tmp_path, sure), (small, tmp_path, weak), (other, tmp_path, sure))
     ]
     assert "take more units:" not in say[0] and "take more units:" in say[1] and say[2][-1] == "choose by LAPE instead:"
     nothing = effects_of(matrix(units=(0,) * 7))
-    assert [reason for reason, _ in next_commands(small, tmp_path, nothing)] == ["take more units:"]
-    assert next_commands(RECIPE, tmp_path, None) == []
-    assert FRACTION == 0.01 and scored(sure) == "12,000 tokens of each language, in windows of 128"
+    assert [reason for reason, _ in next_commands_by_language(small, tmp_path, nothing)] == ["take more units:"]
+    assert next_commands_by_language(RECIPE, tmp_path, None) == []
+    assert scored_tokens(sure) == "12,000 tokens of each language, in windows of 128"
 
 
 def test_what_is_recorded_is_not_recorded_again(tmp_path):
     (tmp_path / "counts.safetensors").write_bytes(b"")
-    lines = dict(next_commands(RECIPE, tmp_path, effects_of(matrix())))
+    lines = dict(next_commands_by_language(RECIPE, tmp_path, effects_of(matrix())))
     line = lines["compare with units by their mean activation (LAVE):"]
     assert "counts.safetensors" in line and "--corpus" not in line and "--valid en=text/en/valid.txt" in line and "--tokens" not in line
 
@@ -120,7 +127,7 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, has_counts):
 
     if has_counts:
         (tmp_path / "counts.safetensors").write_bytes(b"")
-    for _, line in next_commands(RECIPE.with_settings(fraction=None), tmp_path, effects_of(matrix(units=(0, *matrix()["units"][1:])))):
+    for _, line in next_commands_by_language(RECIPE.with_settings(fraction=None), tmp_path, effects_of(matrix(units=(0, *matrix()["units"][1:])))):
         words = shlex.split(line)
         assert Path(words[0]).name == "resect"
         options = parse(words[1:])

@@ -11,12 +11,14 @@ from report.matrix_folder import COMPARISON, EXAMPLES, PLAN, RECIPE, SELECT, STE
 from report.run_folder import changed, measured, shown
 from resect.core.number_format import PAGE, PLAIN, MetricFormat
 from resect.report.page.html import page
-from resect.report.readers.laser_search import Sought
-from resect.report.readers.plan_summary import Surgery
+from resect.report.readers.plan_summary import PlanSummary
+from resect.report.readers.rank_search import RankSearch, score, short_score
 from resect.report.terminal.summary import console, show, summary
-from resect.report.text.advice import next_commands
-from resect.report.text.words import method
+from resect.report.text.next_steps import next_commands
 from resect.runs.recipe import Recipe
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.schemas.parts import read_tolerantly
+from resect.runs.schemas.rows import TrialLine
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOTHING = {
@@ -35,13 +37,13 @@ def printed(run, width=100):
 
 
 def sought(trials=TRIALS, comparison=COMPARISON):
-    return Sought.of([{"kept": None, **row} for row in trials], comparison)
+    return RankSearch.of(map(TrialLine.model_validate, trials), read_tolerantly(ComparisonFile, comparison, "comparison.json")[0])
 
 
 def test_a_summary_says_what_was_searched_and_chosen_and_what_to_type(tmp_path):
     text = printed(reduced(tmp_path / "run"))
     for expected in (
-        *("24 matrices × 8 ρ = 192 candidates, on 128 examples of the select split", "16 asked in full; 176 were stopped early"),
+        *("24 matrices × 8 ρ = 192 candidates, on 128 examples of the select split", "16 evaluated completely; 176 were stopped early"),
         *("Chosen: decoder.10.gate, ρ 0.05: rank 12 of 256; accuracy on select 61.0 % → 68.2 %", "60.5 %", "66.8 %", "60.1 %"),
         *("Reducing decoder.10.gate to rank 12 of 256 helps: +6.3 points", "Other matrices of that role, reduced as far: -0.4 points"),
         *("ρ 0.05 (rank 12/256)", "--format factored", "analyse", "fixed: London → Paris", "broken: Paris → Rome"),
@@ -69,7 +71,7 @@ def test_no_gain_is_said_and_what_to_try(tmp_path, monkeypatch):
     for expected in (
         *("Nothing was reduced: on the select split, no reduction was better than none.", "Only 12 examples chose among 192 candidates"),
         *(
-            "The best of those asked in full: decoder.10.gate, ρ 0.05, with 57.2 % on select",
+            "The best complete candidate: decoder.10.gate, ρ 0.05, with 57.2 % on select",
             "--metric logloss",
             "--sites '*.{q,k,v,o}'",
             "--rho 0.95",
@@ -98,7 +100,7 @@ def test_what_is_proposed_changes_one_setting_and_can_be_typed(tmp_path, setting
 
     recipe = RECIPE.with_settings(**settings)
     changes = set()
-    for _, command in next_commands(recipe, tmp_path / "x", NOTHING, Surgery(method="laser")):
+    for _, command in next_commands(recipe, tmp_path / "x", ComparisonFile.model_validate(NOTHING), PlanSummary(is_of_matrices=True)):
         words = shlex.split(command)
         typed = Recipe.from_settings({"method": words[1], **settings_of(parse(words[1:]))})
         (name,) = recipe.differs(typed)
@@ -108,7 +110,7 @@ def test_what_is_proposed_changes_one_setting_and_can_be_typed(tmp_path, setting
 
 def test_what_was_done_is_told_from_the_recipe():
     told = {
-        name: " ".join(method(RECIPE.with_settings(**settings)))
+        name: " ".join(RECIPE.with_settings(**settings).settings.describe())
         for name, settings in {
             "plain": {},
             "composed": {"compose": True},
@@ -151,13 +153,13 @@ def test_a_map_shows_every_candidate_and_no_bound_as_a_score(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("metric", "score", "brief", "exact"),
+    ("metric", "value", "brief", "exact"),
     [("accuracy", 0.6712, "≤68", "≤ 67.1 %"), ("accuracy", 0.67, "≤67", "≤ 67.0 %"), ("logloss", 1.238, "≥1.23", "≥ 1.238")],
 )
-def test_a_bound_stays_a_bound_when_it_is_rounded(metric, score, brief, exact):
-    (candidate,) = sought([{**TRIALS[0], "score": score, "complete": False}]).candidates
+def test_a_bound_stays_a_bound_when_it_is_rounded(metric, value, brief, exact):
+    (candidate,) = sought([{**TRIALS[0], "score": value, "complete": False}]).candidates
     figures = MetricFormat(metric, PLAIN)
-    assert candidate.briefly(figures) == brief and candidate.exactly(figures) == exact
+    assert short_score(candidate, figures) == brief and score(candidate, figures) == exact
 
 
 def test_less_loss_is_better_on_the_map_too(tmp_path):
@@ -178,13 +180,13 @@ def test_matrices_of_encoder_and_decoder_and_of_experts_have_their_places():
     rows = [{**TRIALS[0], "site": site, "rho": 0.5} for site in ("encoder.0.up", "decoder.1.up", "decoder.0.expert3.down")]
     found = sought(rows)
     assert [str(site) for site in found.sites] == ["encoder.0.up", "decoder.1.up", "decoder.0.expert3.down"]
-    assert found.extent().startswith("3 matrices × 1 ρ = 3 candidates")
+    assert found.sentences()[0].startswith("3 matrices × 1 ρ = 3 candidates")
 
 
 def test_a_published_choice_was_not_searched(tmp_path):
     one = {**COMPARISON, "other_metrics": {"select": SELECT}}
     run = reduced(tmp_path / "run", one, trials=[{**TRIALS[0], "complete": True}], recipe=RECIPE.with_settings(published=True))
-    assert "Nothing was searched: the published choice" in printed(run) and "1 candidate" not in printed(run)
+    assert "Nothing was searched" in printed(run) and "1 candidate" not in printed(run)
 
 
 def test_answers_are_right_where_the_row_says_so(tmp_path):
@@ -235,7 +237,7 @@ def test_without_its_select_numbers_a_search_is_still_shown(tmp_path):
 
 def test_steps_that_are_no_steps_are_left_out():
     others = {"select": SELECT, "composition": [*STEPS, {"site": "nowhere"}, "x", None]}
-    assert len(sought(comparison={**COMPARISON, "other_metrics": others}).steps) == len(STEPS) + 2  # an empty object is the base
+    assert len(sought(comparison={**COMPARISON, "other_metrics": others}).steps) == len(STEPS)
 
 
 def test_everything_is_on_one_page(tmp_path):
@@ -287,7 +289,7 @@ def of_text(folder, before=12.0, after=12.06, edits=2, allowed=0.01):
 def test_without_a_task_the_price_is_what_counts(tmp_path, changes, badge, says):
     run = of_text(tmp_path / "run", **changes)
     text = " ".join(printed(run).split())
-    assert says in text and "2 of 4 matrices were reduced to what stands above the noise edge" in text
+    assert says in text and "2 of 4 matrices were reduced to the components above the noise edge" in text
     assert "1 was left" in text and "in 1 nothing is below the edge" in text and "answers" not in text
     found = shown(run).text
     assert f"{badge} before 2.48 → after 2.49" in found and says in found and "What is missing" not in found

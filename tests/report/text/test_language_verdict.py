@@ -1,13 +1,19 @@
-"""What the matrix of a run of LAPE says, and how careful it is about it."""
+"""What the matrix of a run on corpora by language says, and how careful it is about it."""
 
 import copy
 
 import pytest
 
 from report.language_folder import LANGUAGES, UNITS, matrix
-from resect.core.errors import InputError
-from resect.report.readers.deactivation import effects_of
-from resect.report.text.lape_verdict import verdict
+from resect.report.readers.language_matrix import LanguageMatrix
+from resect.report.text.language_verdict import language_verdict
+from resect.runs.schemas.languages import MatrixFile
+from resect.runs.schemas.parts import read_tolerantly
+
+
+def effects_of(found):
+    """The matrix of the object of matrix.json."""
+    return LanguageMatrix.of(MatrixFile.model_validate(found))
 
 
 def changed_matrix(**cells):
@@ -34,9 +40,9 @@ def changed_matrix(**cells):
         (changed_matrix(fr_fr=0.05, ja_en=0.07), "Specific by row, not by column", ("en's text suffers more from ja's units (+0.070)",)),
         ({**matrix(), "selector": "random"}, "Random units", ("drawn at random", "a chance of 1 in 7", "of 7 languages about 1 would")),
         (changed_matrix(id_id=0.001, id_en=0.0), "Partly specific", ("Not beyond chance: id",)),
-        (matrix(units=(0, *UNITS[1:])), "Specific", ("for all 6 languages", "en has no units: its row is the model as it was.")),
+        (matrix(units=(0, *UNITS[1:])), "Specific", ("for all 6 languages", "en has no units: its row is that of the model")),
         (matrix(units=(0, 0, *UNITS[2:])), "Specific", ("en and zh have no units: their rows are",)),
-        (matrix(units=(0,) * 7), "No units", ("nothing was switched off",)),
+        (matrix(units=(0,) * 7), "No units", ("nothing was deactivated",)),
         ({**matrix(), "control": None}, "Specific, without a control", ("+0.006 on average", "there is no control")),
         ({**matrix(), "neg_logprob": {**matrix()["neg_logprob"], "interval": None}}, "Not sure", ("Without an interval: en, zh",)),
         (
@@ -47,7 +53,7 @@ def changed_matrix(**cells):
     ],
 )
 def test_the_verdict_follows_the_numbers(found, word, says):
-    told = verdict(effects_of(found))
+    told = language_verdict(effects_of(found))
     assert told.word == word
     for expected in says:
         assert expected in told.sentence, told.sentence
@@ -93,5 +99,14 @@ def test_a_change_follows_from_before_and_after_where_it_is_not_told():
 
 @pytest.mark.parametrize("damage", [{"languages": []}, {"languages": ["en", "en"]}, {"languages": None}, {"neg_logprob": 3}])
 def test_a_matrix_without_a_language_or_a_change_is_none(damage):
-    with pytest.raises(InputError, match=r"matrix\.json is damaged"):
-        effects_of({**matrix(), **damage})
+    found, damages = read_tolerantly(MatrixFile, {**matrix(), **damage}, "matrix.json")
+    assert found is None and any(str(each).startswith(tuple(damage)) for each in damages)
+
+
+@pytest.mark.parametrize("table", [[[0.1]], "x", None, [[0.1] * 7] * 3])
+def test_a_table_of_another_shape_is_left_out(table):
+    found = matrix()
+    found["neg_logprob"]["change"] = table
+    read, damages = read_tolerantly(MatrixFile, found, "matrix.json")
+    assert len(LanguageMatrix.of(read).loss.change) == 7 and LanguageMatrix.of(read).own[1] == pytest.approx(0.145)
+    assert table is None or table == [[0.1]] or "neg_logprob.change" in str(damages[0])

@@ -1,0 +1,253 @@
+"""The tables of a report on one run. Knows no page."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from resect.core.exhibits import Table
+from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PAGE, MetricFormat, plural
+from resect.report.charts.interval_chart import change_arrow
+from resect.report.readers.plan_summary import PlanSummary
+from resect.report.readers.run_contents import RunContents
+from resect.report.text.verdict import answer_changes, has_spread
+from resect.runs.run_files import PART
+from resect.runs.schemas.comparison import (
+    BiasScore,
+    ComparisonFile,
+    Measurement,
+    MetricComparison,
+    PairedChange,
+    SideEffect,
+    TrialSpread,
+    Unmatched,
+)
+
+CC, DC = "CC, contextual calibration", "DC, domain-context calibration"
+#: Units that a table names; the file has all of them.
+UNITS = 2000
+
+
+def figures_of(comparison: ComparisonFile | None) -> MetricFormat:
+    """How a page writes the values of a comparison's metric; of accuracy where there is none."""
+    return MetricFormat("accuracy" if comparison is None else comparison.metric, PAGE)
+
+
+def estimates(comparison: ComparisonFile, plan: PlanSummary) -> list[tuple[str, str, Measurement]]:
+    """What was measured: kind, label, measurement."""
+    baselines = comparison.baselines
+    rows = [
+        *(("before", "before", comparison.base), ("after", f"after the {plan.noun}", comparison.edited)),
+        *(
+            ("control", f"control: {plan.control_noun}", comparison.control),
+            ("cc", CC, baselines.get("cc")),
+            ("dc", DC, baselines.get("dc")),
+        ),
+    ]
+    return [(kind, label, measured) for kind, label, measured in rows if measured is not None]
+
+
+def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricFormat) -> Table:
+    """The measurements as numbers; with one instruction there is no spread."""
+    spreads, rows = has_spread(comparison), []
+    for _, label, measured in estimates(comparison, plan):
+        spread = (figures.value(measured.std_over_instructions),) if spreads else ()
+        rows.append((label, figures.value(measured.mean), figures.interval(measured.interval), *spread))
+    strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison, plan)) if kind == "after")
+    columns = ("", comparison.metric, "95 % interval", *(("± instructions",) if spreads else ()))
+    return Table(f"{comparison.metric} on the test split", columns, rows, strong=strong)
+
+
+def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary) -> Table | None:
+    """The accuracy by scoring and by generation; None where only one of them was measured."""
+    mine = MetricComparison(base=comparison.base, edited=comparison.edited, difference=comparison.difference)
+    others = comparison.other_metrics
+    scored, generated = (mine, others.generation) if comparison.metric == "accuracy" else (others.accuracy, mine)
+    if scored is None or generated is None or None in (scored.base, generated.base) or not MetricFormat(comparison.metric).is_share:
+        return None
+    figures, both = MetricFormat(style=PAGE), (scored, generated)
+    rows = [
+        ("before", *(_with_interval(figures, side.base) for side in both)),
+        (f"after the {plan.noun}", *(_with_interval(figures, side.edited) for side in both)),
+        ("change, in points", *(_change(figures, side.difference) for side in both)),
+        ("fixed / broken", *(_fixed(side.difference) for side in both)),
+    ]
+    calibrated = {} if comparison.metric == "accuracy" else scored.baselines
+    for name, label in (("cc", CC), ("dc", DC)):
+        if calibrated.get(name) is not None:
+            rows.append((label, _with_interval(figures, calibrated[name]), DASH))
+    unmatched = (None if others.generation is None else others.generation.unmatched) or Unmatched()
+    for label, share in (("before", unmatched.base), ("after", unmatched.edited)):
+        if share is not None:
+            rows.append((f"no choice matched, {label}", DASH, figures.value(share)))
+    return Table("Accuracy by scoring and by generation", ("", "by scoring", "by generation"), rows, strong=(1,))
+
+
+def other_metrics_table(comparison: ComparisonFile) -> Table | None:
+    """Metrics besides accuracy by scoring and by generation, and the main one: top-k accuracy, log loss."""
+    shown, rows = {"accuracy", "generation"} if comparison.metric in ("accuracy", "generation") else set[str](), []
+    for name, other in comparison.other_metrics.metrics.items():
+        if name not in shown and other.base is not None:
+            figures = MetricFormat(name, PAGE)
+            label = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
+            cells = [_with_interval(figures, other.base), _with_interval(figures, other.edited), _change(figures, other.difference)]
+            rows.append((label, *cells))
+    return Table("Other metrics on the test split", ("metric", "before", "after", "change"), rows) if rows else None
+
+
+def tag_table(comparison: ComparisonFile, figures: MetricFormat) -> Table | None:
+    """Before, after, the change, control and baselines for each tag, with a small drawing of the change."""
+    before, after = comparison.base.by_tag, {} if comparison.edited is None else comparison.edited.by_tag
+    others = {"control": comparison.control, **{name.upper(): measured for name, measured in comparison.baselines.items()}}
+    columns = {name: measured.by_tag for name, measured in others.items() if measured is not None}
+    rows = []
+    for tag, mean in before.items():
+        then = after.get(tag)
+        drawn = change_arrow(mean, then) if then is not None and figures.is_share else ""
+        change = figures.change(None if then is None else then - mean)
+        cells = (figures.value(means.get(tag)) for means in columns.values())
+        rows.append((tag, figures.value(mean), figures.value(then), change, *cells, Markup(drawn)))
+    head = ("tag", "before", "after", "change", *columns, "0 to 100 %")
+    return Table(f"{comparison.metric} by tag", head, rows) if rows else None
+
+
+def sizes_table(contents: RunContents, figures: MetricFormat) -> Table | None:
+    """The candidates of a search among numbers of units; None for another search."""
+    trials = sorted((trial for trial in contents.trials if trial.size is not None), key=lambda trial: trial.size or 0)
+    rows = [
+        (
+            PAGE.number(trial.size),
+            figures.value(trial.score),
+            PAGE.number(trial.examples),
+            "yes" if trial.complete else "no",
+            PAGE.number(trial.seconds),
+        )
+        for trial in trials
+    ]
+    chosen = None if contents.plan is None else contents.plan.total
+    strong = tuple(place for place, trial in enumerate(trials) if trial.size == chosen)
+    columns = ("n", f"{figures.metric} (select)", "answers", "complete", "seconds")
+    return Table("Candidates", columns, rows, strong=strong) if rows else None
+
+
+def units_table(plan: PlanSummary) -> Table:
+    """Every neuron that is cut, by address."""
+    rows, left = [], UNITS
+    for site, units in plan.units.items():
+        named = ", ".join(map(str, units[:left]))
+        rows.append((str(site), f"{len(units):,}", named if len(units) <= left else f"{named} … (all of them in plan.json)"))
+        left = max(0, left - len(units))
+    return Table("Neurons that are cut, counted from 0", ("address", "neurons", "which"), rows)
+
+
+def reductions_table(plan: PlanSummary) -> Table:
+    """What is reduced, matrix by matrix."""
+    rows = []
+    for reduction in plan.reductions:
+        rank = PAGE.number(reduction.rank) + (" (zeroed)" if reduction.rank == 0 else "")
+        rows.append((str(reduction.site), reduction.setting, rank, PAGE.number(reduction.full)))
+    return Table("Matrices that are reduced, layers counted from 0", ("matrix", "how far", "rank left", "of"), rows)
+
+
+def bias_table(comparison: ComparisonFile) -> Table | None:
+    """BBQ's bias scores, before and after, all and by category."""
+    scores, nothing = comparison.bias_scores, BiasScore()
+    if scores is None:
+        return None
+    before, after = scores.base or nothing, scores.edited or nothing
+    pairs = [("all", before, after), *((name, score, after.by_category.get(name, nothing)) for name, score in before.by_category.items())]
+    kinds = ("ambiguous", lambda score: score.ambig), ("clear", lambda score: score.disambig)
+    rows = [
+        (f"{label}, {kind}", PAGE.signed(part(first)), PAGE.signed(part(last)))
+        for label, first, last in pairs
+        for kind, part in kinds
+        if part(first) is not None or part(last) is not None
+    ]
+    return Table("BBQ's bias scores", ("items", "before", "after"), rows) if rows else None
+
+
+def side_effects_table(comparison: ComparisonFile) -> Table | None:
+    """Perplexity and other tasks, before and after."""
+    rows = []
+    for name, effect in comparison.side_effects.items():
+        if effect is None or effect.base is None:
+            continue
+        base, edited = effect.base, effect.edited
+        if "perplexity" in name:
+            tokens = "" if effect.tokens is None else f" ({effect.tokens:,} tokens)"
+            share = DASH if edited is None or not base else f"{PAGE.signed(100 * (edited / base - 1), 1)}{PAGE.blank}%"
+            rows.append((f"{effect.kind or name} of {effect.text or 'plain text'}{tokens}", PAGE.number(base), PAGE.number(edited), share))
+        else:
+            metric = effect.metric or "accuracy"
+            figures, change = MetricFormat(metric, PAGE), effect.difference
+            gain = _change(figures, change) if change else figures.change(None if edited is None else edited - base)
+            rows.append((f"{name}, {metric}", figures.value(base), figures.value(edited), gain))
+    return Table("Side effects", ("what", "before", "after", "change"), rows) if rows else None
+
+
+def is_perplexity_broken(comparison: ComparisonFile) -> bool:
+    """Whether the plain text was beyond the model before the edit, so that its perplexity says nothing."""
+    base = (comparison.side_effects.get("perplexity") or SideEffect()).base
+    return base is not None and base > BROKEN_PERPLEXITY
+
+
+def trials_table(contents: RunContents) -> Table | None:
+    """The trials of a job, one a row."""
+    rows = []
+    for part in contents.parts:
+        comparison, plan, figures = part.comparison, part.plan, figures_of(part.comparison)
+        measured = (None, None, None) if comparison is None else (comparison.edited, comparison.difference, comparison.control)
+        cells = (_with_interval(figures, measured[0]), _change(figures, measured[1]), _mean(figures, measured[2]))
+        name = f"{part.run.folder.name.removeprefix(PART)} (seed{PAGE.blank}{part.run.recipe.seed})"
+        rows.append((name, DASH if plan is None else f"{plan.total:,}" if not plan.reductions else plan.brief(), *cells))
+    of_matrices = any(part.plan_or_kind.is_of_matrices for part in contents.parts)
+    columns = ("trial", "reduced" if of_matrices else "cut", "after", "change", "control")
+    return Table(f"Each trial with its own samples and its own {'reduction' if of_matrices else 'cut'}", columns, rows) if rows else None
+
+
+def spread_sentence(trials: TrialSpread | None, figures: MetricFormat) -> str:
+    """How far the trials lie apart."""
+    if trials is None or not trials.edited:
+        return ""
+    return f"After it: {', '.join(map(figures.value, trials.edited))}; standard deviation {figures.value(trials.std)}."
+
+
+def shared_units_sentence(parts: Sequence[RunContents]) -> str:
+    """How far the trials agree about what to cut."""
+    cuts = [part.plan.units for part in parts if part.plan is not None]
+    if len(cuts) < 2 or any(part.plan_or_kind.is_of_matrices for part in parts):
+        return ""
+    common, every = cuts[0], cuts[0]
+    for units in cuts[1:]:
+        common, every = common & units, every | units
+    return f"{plural(common.count, 'neurons')} of the {every.count:,} that any trial cuts are cut by all of them."
+
+
+def change_sentences(comparison: ComparisonFile, figures: MetricFormat) -> tuple[str, tuple[str, ...]] | None:
+    """The paired change, and its interval, test and numbers of answers; None where nothing was compared."""
+    change = comparison.difference
+    if change is None:
+        return None
+    lines = [
+        f"95 % interval {figures.change_interval(change.interval)}",
+        PAGE.p_value(change.p_value) + (f", {change.test}" if change.test else ""),
+        "" if comparison.is_plain_text else answer_changes(comparison, figures),
+    ]
+    return figures.change(change.mean, unit=True), tuple(filter(None, lines))
+
+
+def _mean(figures: MetricFormat, measured: Measurement | None) -> str:
+    return figures.value(None if measured is None else measured.mean)
+
+
+def _with_interval(figures: MetricFormat, measured: Measurement | None) -> str:
+    return DASH if measured is None else f"{figures.value(measured.mean)}\n{figures.interval(measured.interval)}"
+
+
+def _change(figures: MetricFormat, change: PairedChange | None) -> str:
+    if change is None:
+        return DASH
+    return f"{figures.change(change.mean)}\n{figures.change_interval(change.interval)}\n{PAGE.p_value(change.p_value)}"
+
+
+def _fixed(change: PairedChange | None) -> str:
+    return DASH if change is None or change.fixed is None or change.broken is None else f"{change.fixed:,} / {change.broken:,}"

@@ -1,0 +1,177 @@
+"""A run on corpora by language as a summary on a terminal: whose text suffers from whose units, how sure that is, what to type next."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from resect.core.address import Neurons
+from resect.core.number_format import DASH, PLAIN, MetricFormat, before_after, plural
+from resect.report.readers.language_matrix import LanguageMatrix
+from resect.report.readers.open_answers import AnswerScores, OpenQuestionScores
+from resect.report.readers.run_contents import LanguageContents, RunContents
+from resect.report.readers.shell_commands import near, program
+from resect.report.readers.steering import SteeringResult, remarks
+from resect.report.text.language_sentences import few_windows_note, perplexity, rise, scored_tokens, subject
+from resect.report.text.language_verdict import language_verdict
+from resect.report.text.next_steps import next_commands_by_language
+from resect.report.text.printable import SplitTable, plain
+from resect.runs.run_files import COUNTS
+from resect.runs.run_folder import Run
+
+from .blocks import commands, indented, under
+
+#: With more languages than this the matrix is left to the page.
+MOST = 16
+SHARES = MetricFormat("accuracy")
+#: Units of a language that are named.
+UNITS = 8
+
+
+def language_title(contents: LanguageContents) -> str:
+    """The languages, for the title."""
+    return plain(subject(contents.languages))
+
+
+def recorded(run: Run, notes: Sequence[Text]) -> list[RenderableType]:
+    """A run that only recorded counts."""
+    model, counts = shlex.quote(near(run.recipe.model)), shlex.quote(near(str(run.folder / COUNTS)))
+    merge = f"{program()} {run.recipe.method} {model} --counts {counts} OTHER/{COUNTS} --valid LANG=PATH …"
+    done = Text("Counts were recorded, as requested; nothing was selected.", style="bold")
+    return [*notes, Text(""), done, *commands([("select, with counts that were recorded elsewhere:", merge)])]
+
+
+def languages(contents: RunContents, notes: Sequence[Text]) -> list[RenderableType]:
+    """A run that deactivated units of languages."""
+    found = contents.languages or LanguageContents()
+    matrix, questions = found.matrix, found.questions
+    parts: list[RenderableType] = []
+    if matrix is not None:
+        on = scored_tokens(matrix)
+        parts += [Text(line) for line in (f"on held-out text: {on}" if on else "", few_windows_note(matrix)) if line]
+    parts += [*notes, *([] if matrix is None else _matrix(matrix)), *_units(found.units)]
+    if questions is not None and (questions.accuracy or questions.quality):
+        measured = (("answers in their language", questions.accuracy), ("quality from 1 to 5", questions.quality))
+        heading = " and ".join(what for what, scores in measured if scores)
+        parts += under(f"Open questions: {heading}", open_questions(questions))
+    elif questions is not None:
+        number = plural(sum(questions.n.values()), "open questions")
+        parts += [Text(""), Text(f"{number} answered: neither the language nor the quality of the answers was measured.")]
+    parts += steering_results(found.steered) if found.steered else []
+    if matrix is None:
+        return [*parts, Text(""), Text("The run is not finished, or damaged: see what is missing.", style="bold yellow")]
+    parts += _verdict(matrix)
+    return (
+        parts if contents.recipe is None else [*parts, *commands(next_commands_by_language(contents.recipe, contents.run.folder, matrix))]
+    )
+
+
+def _matrix(matrix: LanguageMatrix) -> list[RenderableType]:
+    """The matrix, and its diagonal."""
+    parts: list[RenderableType] = []
+    if len(matrix.languages) <= MOST:
+        rows = "rows: whose units are deactivated; columns: whose text"
+        parts += under(f"Change of the negative log-probability of a token, in nats ({rows})", changes(matrix))
+        parts.append(indented(Text("* the largest of its row", style="dim")))
+    legend = "next most: the other language's text that suffers most; random: its own draw of random units deactivated"
+    return [
+        *parts,
+        *under("Each language's own text, with its own units deactivated", own_text(matrix)),
+        indented(Text(legend, style="dim")),
+    ]
+
+
+def changes(matrix: LanguageMatrix) -> SplitTable:
+    """A row for the language whose units are deactivated; on the diagonal its own text, bold; the largest of a row is marked."""
+    strongest, rows = matrix.strongest, []
+    for place, name in enumerate(matrix.languages):
+        cells = [Text(f"{plain(name)} off")]
+        for column, change in enumerate(matrix.loss.change[place]):
+            mark = "*" if strongest[place] == column else " "
+            style = "bold" if place == column else "yellow" if mark == "*" else ""
+            cells.append(Text(f"{PLAIN.signed(change).removeprefix('+')}{mark}", style=style))
+        rows.append(cells)
+    return SplitTable(["", *(f"{plain(name)} " for name in matrix.languages)], rows)
+
+
+def own_text(matrix: LanguageMatrix) -> SplitTable:
+    """For each language: units, perplexity and loss of its own text, the text that suffers next, and random units."""
+    rows = []
+    for place, name in enumerate(matrix.languages):
+        ends, following, after = matrix.loss.interval[place][place], matrix.next_to(name), matrix.perplexity.deactivated[place][place]
+        cells = (
+            PLAIN.number(matrix.units[place]),
+            PLAIN.signed(matrix.own[place]),
+            DASH if ends is None else f"{PLAIN.signed(ends[0])} to {PLAIN.signed(ends[1])}",
+            DASH if after is None else f"{perplexity(after)} ({rise(matrix.own[place])})",
+            DASH if following is None else f"{plain(following[0])} {PLAIN.signed(following[1])}",
+            PLAIN.signed(matrix.random[place]),
+        )
+        rows.append([Text(plain(name)), *map(Text, cells)])
+    return SplitTable(("", "units", "change", "95 % interval", plain(matrix.kind), "next most", "random"), rows)
+
+
+def open_questions(scores: OpenQuestionScores) -> SplitTable:
+    """For each language of questions: without an edit, its own units deactivated, random units deactivated."""
+    measures = [(measure, is_share) for measure, is_share in ((scores.accuracy, True), (scores.quality, False)) if measure is not None]
+    states = ("as it is", "own off", "random off")
+    heads = [f"{'' if is_share else 'quality, '}{state}" for _, is_share in measures for state in states]
+    head = ["asked in", "questions", *heads]
+    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_scores(measures, scores.uncounted(name), name)] for name, n in scores.n.items()]
+    return SplitTable(head, rows or [[Text(DASH)] * len(head)])
+
+
+def steering_results(results: Sequence[SteeringResult]) -> list[RenderableType]:
+    """Results of steering: a table, and below it sentences on its rows."""
+    has_quality = any(result.quality for result in results)
+    head = ["", "prompts", "in that language", "change, points", *(["quality"] if has_quality else [])]
+    rows = []
+    for result in results:
+        accuracy = SHARES.pair(*result.accuracy) if result.accuracy else DASH
+        cells = [PLAIN.number(result.number), accuracy, result.change(SHARES)]
+        cells += [before_after(PLAIN.number, *result.quality) if result.quality else DASH] if has_quality else []
+        rows.append([Text(plain(result.short_name)), *map(Text, cells)])
+    lines = [f"{'; '.join(result.short_name for result in same)}: {sentence}" for sentence, same in remarks(results)]
+    uncounted = [
+        f"{result.short_name}: {' → '.join(part or 'none' for part in result.uncounted)} of {result.number:,}"
+        for result in results
+        if any(result.uncounted)
+    ]
+    what = "Answers that count as in no language, before → after (unclear: mostly too short to identify)"
+    lines += [f"{what}: {'; '.join(uncounted)}."] if uncounted else []
+    table = under("Steered: answers in the language that was wanted", SplitTable(head, rows))
+    return [*table, *(indented(Text(plain(line))) for line in lines)]
+
+
+def _units(units: Mapping[str, Neurons]) -> list[RenderableType]:
+    """The first units of each language, by layer."""
+    if not any(units.values()) or len(units) > MOST:
+        return []
+    rows = []
+    for name, neurons in units.items():
+        left, parts = UNITS, []
+        for site, indices in neurons.items():
+            parts += [f"{str(site).removesuffix(f'.{site.role}')}: {', '.join(map(str, indices[:left]))}"] if left else []
+            left = max(0, left - len(indices))
+        more = " …" if neurons.count > UNITS else ""
+        rows.append(Text(plain(f"{name}  {'  '.join(parts)}{more}")))
+    return under("Which units (the first of each language, counted from 0; all of them in plans/ and on the page)", Group(*rows))
+
+
+def _verdict(matrix: LanguageMatrix) -> list[RenderableType]:
+    """What speaks against it first, then what the matrix says."""
+    found = language_verdict(matrix)
+    word = Text(found.word, style="bold green" if found.is_clear else "bold yellow")
+    doubts = [Text(plain(doubt), style="yellow") for doubt in found.doubts]
+    return [Text(""), word, *doubts, Text(plain(" ".join(found.findings)), style="bold green" if found.is_clear else "")]
+
+
+def _scores(measures: Sequence[tuple[AnswerScores, bool]], uncounted: Sequence[str], language: str) -> list[Text]:
+    cells = []
+    for scores, is_share in measures:
+        values = (scores.base.get(language), scores.own(language), scores.random.get(language))
+        notes = uncounted if is_share else ("",) * len(values)
+        texts = [SHARES.value(value) if is_share else PLAIN.number(value) for value in values]
+        cells += [Text(f"{text}, {note}" if note else text) for text, note in zip(texts, notes, strict=True)]
+    return cells
