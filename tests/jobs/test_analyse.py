@@ -9,12 +9,11 @@ import pytest
 import pico
 from methods.laser.analyses.studies import choices_task
 from resect.core.errors import BadRecipe, InputError, RunMismatch, UnknownName
+from resect.core.exhibits import by_section
 from resect.edits.plan import Plan
 from resect.jobs import run as jobs
 from resect.jobs.analyse import ANALYSES, analyse
 from resect.methods.laser.analyses.catalogue import SENTENCES
-from resect.report.readers.analyses import analyses_of
-from resect.report.text.analysis_sentences import sentences
 from resect.runs.journal import lock
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import LOCK
@@ -77,10 +76,8 @@ def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None
     assert set(found) == {*ANALYSES} - {"paraphrases", "frequency"}
     assert run.analyses() == json.loads(json.dumps(found))
     assert {"decomposing", "the loss of every reduction"} <= set(stages)
-    read, odd = analyses_of(run.analyses())
-    assert odd == []
-    assert [line.partition(":")[0] for line in sentences(found)] == list(found)
-    assert all(getattr(read, name) for name in found)
+    assert len(by_section(run.exhibits())) == len(found)
+    assert all(exhibits[0].note for exhibits in by_section(run.exhibits()).values())
     select = run.comparison()["other_metrics"]["select"]
     assert found["loss"]["base"]["accuracy"] == pytest.approx(select["base"])
     (edit,) = Plan.from_json(run.plan_json()).edits
@@ -97,6 +94,7 @@ def test_a_later_call_keeps_the_rest_and_asks_nothing_twice(run: Run) -> None:
     more = run.journal.count
     assert run.analyses().keys() == {"growth", "reduction"} and run.analyses()["growth"] == json.loads(json.dumps(first["growth"]))
     assert more > entries
+    assert set(by_section(run.exhibits())) == {"Answers gained and lost", "How far reduction goes"}
     assert analyse(run, ["growth", "reduction"]) == run.analyses()
     assert run.journal.count == more
 

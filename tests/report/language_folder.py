@@ -1,4 +1,4 @@
-"""A run folder of LAPE made by hand, for the tests of reports: its matrix, its analyses, its open questions, what was steered."""
+"""A run folder of LAPE made by hand, for the tests of reports: its matrix, its exhibits, its open questions, its results of steering."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ import numpy as np
 
 from report.run_folder import Plain, changed
 from resect.core.scores import Scores
+from resect.methods.lape.exhibits import exhibits
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -227,6 +228,7 @@ def spoken(folder, recipe=RECIPE, found=None, comparison=COMPARISON, analysed=No
         run.keep_scores(Scores(values, meaning="high: fires in few of the languages"))
         if analysed is not None:
             run.keep_analyses(analysed)
+            run.keep_exhibits(exhibits(analysed))
         if asked is not None:
             run.keep_answers(asked)
         for name, held in steerings:

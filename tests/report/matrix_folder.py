@@ -5,6 +5,7 @@ import json
 import math
 
 from report.run_folder import Plain, changed, measured
+from resect.methods.laser.analyses.exhibits import exhibits
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -127,6 +128,8 @@ def analyses():
             "right": [79, 80, 83, 85, 84, 88, 90, 87],
             "gained": [2, 3, 5, 4, 3, 6, 4, 1],
             "lost": [1, 2, 2, 2, 4, 2, 2, 4],
+            "base": 78,
+            "n_pairs": 128,
         },
         "perplexity": {
             "window": 1024,
@@ -144,15 +147,15 @@ def analyses():
 
 
 def reduced(folder, comparison=COMPARISON, plan=PLAN, examples=EXAMPLES, trials=TRIALS, recipe=RECIPE, analysed=None):
-    """A finished run of LASER, opened to be read. `analysed`: what analyses.json holds."""
+    """A finished run of LASER, opened to be read. `analysed`: results of analyses, whose exhibits it has."""
     with Run.open(folder, recipe) as run:
         run.keep_comparison(copy.deepcopy(comparison))
         run.keep_plan(Plain(json.dumps(plan)))
         run.keep_examples(examples)
         run.write_trials(trials)
         run.note(device="cpu", dtype="float32", threads=1, seconds=23.1, batch_sizes={"answers": 32})
-    if analysed is not None:
-        (run.folder / "analyses.json").write_text(json.dumps(analysed))
+        if analysed is not None:
+            run.keep_exhibits(exhibits(analysed, plan))
     return Run.load(folder)
 
 

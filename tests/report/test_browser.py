@@ -14,7 +14,11 @@ import pytest
 from report import language_folder as languages
 from report.matrix_folder import analyses, composed, reduced
 from report.run_folder import COMPARISON, RECIPE, example, finished, measured, with_trials
-from resect.report.charts import estimates_and_curves, heatmap
+from resect.core.exhibits import SHARE, Curve, HeatMap
+from resect.report.charts.curve_chart import curve_chart
+from resect.report.charts.heat_map import heat_map
+from resect.report.charts.interval_chart import IntervalRow, interval_chart
+from resect.report.charts.svg import standalone
 from resect.report.page.html import write
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -244,14 +248,21 @@ def test_drawings_stand_alone(tmp_path, browser):
         "glue/qnli",
     )
     cells = [[0.01 * (row - column) for column in range(6)] for row in range(6)]
+    texts = [[f"{100 * value:+.1f}" for value in row] for row in cells]
+    points = [(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)]
+    many = {f"series {k} of many, with a long name": [(n, 0.1 * k + (n % 5) / 7) for n in range(12)] for k in range(5)}
+    gained = {"became right": [(n, 3 * n % 11) for n in range(9)], "became wrong": [(n, -(n % 4)) for n in range(9)]}
+    names = [f"place {n}" for n in range(9)]
     drawn = {
-        "bars": estimates_and_curves.bars([estimates_and_curves.Bar("control: random cuts of the same size", 0.6, 0.5, 0.7)]),
-        "curve": estimates_and_curves.curve([(n, 0.5 + 0.01 * n) for n in (0, 3, 9, 10, 11, 12, 18, 27)], 11),
-        "heat": heatmap.heat(labels, labels, cells, [[f"{100 * value:+.1f}" for value in row] for row in cells], True, corner="found on"),
+        "intervals": interval_chart([IntervalRow("control: random cuts of the same size", 0.6, (0.5, 0.7))], title="t"),
+        "curve": curve_chart(Curve("t", "neurons", "accuracy", {"accuracy": points}, unit=SHARE, x_log=True, marked=("n", 11.0))),
+        "many": curve_chart(Curve("t", "layer", "value", many, reference=("the model without an edit", 0.4))),
+        "bars": curve_chart(Curve("t", "step", "answers", gained, x_names=names, bars=True)),
+        "heat": heat_map(HeatMap("t", labels, labels, cells, texts=texts, corner="found on")),
     }
     for name, svg in drawn.items():
         path = tmp_path / f"{name}.svg"
-        path.write_text(estimates_and_curves.standalone(svg), encoding="utf-8")
+        path.write_text(standalone(svg), encoding="utf-8")
         browser.complaints.clear()
         browser.open(path)
         assert browser.complaints == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from resect.core.exhibits import SHARE, Curve, HeatMap
 from resect.report.charts.curve_chart import curve_chart
 from resect.report.charts.heat_map import heat_map
-from resect.report.charts.interval_chart import Measured, change_arrow, interval_chart
+from resect.report.charts.interval_chart import IntervalRow, change_arrow, interval_chart
 from resect.report.charts.svg import legible, shortened, standalone, text_width, ticks, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,7 +43,7 @@ def heat(rows, columns, values, **fields):
 
 def everything(label="label"):
     return (
-        interval_chart([Measured(label, 0.5, (0.4, 0.6), "before"), Measured(label, 0.7, None, "control")], title=label),
+        interval_chart([IntervalRow(label, 0.5, (0.4, 0.6), "before"), IntervalRow(label, 0.7, None, "control")], title=label),
         curve_chart(Curve(label, label, label, {label: [(0, 0.5), (10, 0.7)], label * 2: [(0, 0.5)]}, marked=(label, 10.0), x_log=True)),
         curve_chart(Curve(label, label, label, {label: [(0, 0.5), (1, 0.7)]}, x_names=[label, label], bars=True)),
         heat_map(HeatMap(label, [label], [label], [[0.5]], texts=[[label]], corner=label)),
@@ -71,9 +71,9 @@ def test_labels_are_text_whatever_they_hold():
 
 def test_measurements_have_label_value_and_interval_in_order():
     rows = [
-        Measured("before", 0.608, (0.58, 0.63), "before"),
-        Measured("after", 0.806, (0.78, 0.83), "after"),
-        Measured("random", 0.609, None, "control"),
+        IntervalRow("before", 0.608, (0.58, 0.63), "before"),
+        IntervalRow("after", 0.806, (0.78, 0.83), "after"),
+        IntervalRow("random", 0.609, None, "control"),
     ]
     svg = interval_chart(rows, title="t", reference=0.608)
     assert said(svg)[-6:] == ["before", "60.8 % (58.0 to 63.0)", "after", "80.6 % (78.0 to 83.0)", "random", "60.9 %"]
@@ -86,7 +86,7 @@ def test_measurements_have_label_value_and_interval_in_order():
 
 
 def test_a_label_that_is_too_long_gives_way_to_the_numbers():
-    assert said(interval_chart([Measured("x" * 300, 0.5, (0.4, 0.6))], title="t"))[-2].endswith("…")
+    assert said(interval_chart([IntervalRow("x" * 300, 0.5, (0.4, 0.6))], title="t"))[-2].endswith("…")
 
 
 def test_a_curve_marks_what_was_chosen():
@@ -216,7 +216,7 @@ def test_an_arrow_goes_the_way_of_the_values():
 
 @given(values=st.lists(st.tuples(shares, shares, shares).map(sorted), min_size=1, max_size=5))
 def test_what_is_drawn_stays_inside_the_frame(values):
-    svg = interval_chart([Measured("label", mean, (low, high), "after") for low, mean, high in values], title="t")
+    svg = interval_chart([IntervalRow("label", mean, (low, high), "after") for low, mean, high in values], title="t")
     root = parsed(svg)
     for line in root.iter(f"{SVG}line"):
         assert 0 <= float(line.get("x1")) <= 400 and 0 <= float(line.get("x2")) <= 400

@@ -92,7 +92,7 @@ class Axes:
     def drawn(self) -> list[str]:
         """Labels of both axes, a line at each tick of y, and as many labels along x as do not touch each other."""
         middle, curve = (self.left + WIDTH - EDGE) / 2, self.curve
-        parts = [text(shortened(curve.y_label, WIDTH), 0, 16, class_="muted")]
+        parts = [text(shortened(curve.y_label, WIDTH - 2), 2, 16, class_="muted")]
         parts.append(text(shortened(curve.x_label, WIDTH - self.left), middle, self.bottom + 38, text_anchor="middle", class_="muted"))
         for tick, label in self.y_ticks:
             y = position(tick, self.low, self.high, self.bottom, self.top)
@@ -148,9 +148,13 @@ class Numbers:
         self._taken: list[Box] = []
         self._lines: list[Box] = []
 
+    def avoid(self, *boxes: Box) -> None:
+        """Keep boxes free."""
+        self._taken += boxes
+
     def avoid_marks(self, places: Iterable[Place]) -> None:
         """Keep the marks of points free."""
-        self._taken += [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+        self.avoid(*((x - 5, y - 5, x + 5, y + 5) for x, y in places))
 
     def avoid_line(self, places: Sequence[Place]) -> None:
         """Keep a line free where possible."""
@@ -169,6 +173,6 @@ class Numbers:
         best = [box for box in free if not overlaps(box, self._lines)] or (free if is_needed else [])
         if not best:
             return []
-        self._taken.append(best[0])
+        self.avoid(best[0])
         kind = "strong" if is_strong else "value"
         return [text(content, best[0][0] + width / 2, best[0][3] - 4, text_anchor="middle", class_=kind)]

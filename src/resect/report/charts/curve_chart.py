@@ -19,10 +19,12 @@ def curve_chart(curve: Curve) -> str:
     legend, top = _legend(curve)
     axes = Axes.of(curve, top)
     parts = [*axes.drawn(), *legend]
+    numbers = Numbers(axes)
     if curve.reference is not None:
-        name, value = curve.reference
-        parts += [axes.across(axes.y(value), "reference"), text(name, WIDTH - EDGE, axes.y(value) - 5, text_anchor="end", class_="muted")]
-    parts += _bars(curve, axes) if curve.bars else _lines(curve, axes)
+        name, y = shortened(curve.reference[0], WIDTH / 2), axes.y(curve.reference[1])
+        parts += [axes.across(y, "reference"), text(name, WIDTH - EDGE, y - 5, text_anchor="end", class_="muted")]
+        numbers.avoid((WIDTH - EDGE - text_width(name), y - 17, WIDTH - EDGE, y - 1))
+    parts += _bars(curve, axes) if curve.bars else _lines(curve, axes, numbers)
     return image(WIDTH, top + HEIGHT + 46, curve.title, _description(curve), parts)
 
 
@@ -56,9 +58,9 @@ def _write(value: float, curve: Curve) -> str:
     return PAGE.percent(value, unit=len(curve.series) == 1 and not curve.bars) if curve.unit == SHARE else PAGE.number(value)
 
 
-def _lines(curve: Curve, axes: Axes) -> list[str]:
+def _lines(curve: Curve, axes: Axes, numbers: Numbers) -> list[str]:
     """Each series as a line; of few points also their marks and numbers, the most important first."""
-    numbers, parts, marks = Numbers(axes), list[str](), list[str]()
+    parts, marks = list[str](), list[str]()
     is_few = max(map(len, curve.series.values()), default=0) <= FEW
     marked = None if curve.marked is None else curve.marked[1]
     drawn: list[tuple[list[tuple[float, float]], list[Place]]] = []

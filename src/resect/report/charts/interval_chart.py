@@ -27,7 +27,7 @@ ROW, MIDDLE = 52.0, 33.0
 
 
 @dataclass(frozen=True)
-class Measured:
+class IntervalRow:
     """One measurement; `interval`: its 95 % interval. `kind` is the class of its mark: before, after, control, cc, dc, other."""
 
     label: str
@@ -36,7 +36,7 @@ class Measured:
     kind: str = "other"
 
 
-def interval_chart(rows: Sequence[Measured], *, title: str, is_share: bool = True, reference: float | None = None) -> str:
+def interval_chart(rows: Sequence[IntervalRow], *, title: str, is_share: bool = True, reference: float | None = None) -> str:
     """Returns the measurements on one axis, one under the other; label and numbers are above each.
 
     Parameters
@@ -58,7 +58,7 @@ def interval_chart(rows: Sequence[Measured], *, title: str, is_share: bool = Tru
     return image(WIDTH, 24 + ROW * len(rows), title, description, parts)
 
 
-def _words(row: Measured, y: float, is_share: bool) -> list[str]:
+def _words(row: IntervalRow, y: float, is_share: bool) -> list[str]:
     value, interval = _value(row, is_share), _interval(row, is_share)
     label = shortened(row.label, WIDTH - text_width(f"{value}{interval}", SIZE * 1.05) - 10)
     spans = element("tspan", escaped(value), class_="strong") + element("tspan", escaped(interval), class_="muted")
@@ -78,11 +78,11 @@ def _mark(kind: str, ends: Sequence[float], y: float) -> list[str]:
     return [*parts, element("rect", x=x - 5.5, y=y - 5.5, width=11, height=11, class_=f"mark {kind}")]
 
 
-def _value(row: Measured, is_share: bool) -> str:
+def _value(row: IntervalRow, is_share: bool) -> str:
     return PAGE.percent(row.mean) if is_share else PAGE.number(row.mean)
 
 
-def _interval(row: Measured, is_share: bool) -> str:
+def _interval(row: IntervalRow, is_share: bool) -> str:
     if row.interval is None:
         return ""
     low, high = (PAGE.percent(end, unit=False) if is_share else PAGE.number(end) for end in row.interval)

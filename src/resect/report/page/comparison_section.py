@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from resect.core.number_format import PAGE, MetricFormat
-from resect.report.charts.interval_chart import Measured, interval_chart
+from resect.report.charts.interval_chart import IntervalRow, interval_chart
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.run_contents import RunContents
 from resect.report.tables import run_tables as tables
@@ -26,7 +26,7 @@ def comparison_sections(comparison: ComparisonFile, plan: PlanSummary) -> list[S
 def _result(comparison: ComparisonFile, plan: PlanSummary) -> Section:
     """The measurements on the test split, by the main metric and by others."""
     figures, title = MetricFormat(comparison.metric, PAGE), f"{comparison.metric} with 95 % intervals"
-    rows = [Measured(label, outcome.mean, outcome.interval, kind) for kind, label, outcome in tables.estimates(comparison, plan)]
+    rows = [IntervalRow(label, outcome.mean, outcome.interval, kind) for kind, label, outcome in tables.estimates(comparison, plan)]
     chart = interval_chart(rows, title=title, is_share=figures.is_share, reference=comparison.base.mean)
     figure, change = Figure(Markup(chart), title), tables.change_sentences(comparison, figures)
     blocks: list[Block] = [Figures((figure,)) if change is None else Change(figure, "change, answer by answer", *change)]

@@ -85,7 +85,9 @@ def _sections(contents: RunContents) -> list[Section]:
         sections += [questions_section(languages.questions, languages.answers)] if languages.questions or languages.answers else []
         sections += [steering_section(languages.steered)] if languages.steered else []
     units = {} if languages is None else languages.units
-    sections += [plan_section(contents.plan, contents.scores, units)] if contents.plan is not None else []
+    if contents.plan is not None:
+        file_digest = hashlib.sha256(contents.run.plan_path.read_bytes()).hexdigest()
+        sections.append(plan_section(contents.plan, contents.scores, units, file_digest))
     ranking = None if contents.scores is None or languages is not None else ranking_section(contents.scores, contents.plan)
     sections += [] if ranking is None else [ranking]
     if comparison is not None and languages is None:

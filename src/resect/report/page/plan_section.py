@@ -21,8 +21,8 @@ LAYERS = 32
 RANKS, UNITS = (50, 400), 2000
 
 
-def plan_section(plan: PlanSummary, scores: Scores | None, units: Mapping[str, Neurons]) -> Section:
-    """Returns where the edits are. `units`: by name of the plans, where there are several; else those of `plan` are listed."""
+def plan_section(plan: PlanSummary, scores: Scores | None, units: Mapping[str, Neurons], file_digest: str) -> Section:
+    """Returns where the edits are. `units`: by name of the plans, where there are several; `file_digest`: SHA-256 of plan.json."""
     blocks, about = list[Block](), []
     if plan.units and not units:
         about.append(f"{PAGE.number(plan.neurons)} in all, counted by layer (from 0) and role: the matrix whose rows are cut.")
@@ -33,8 +33,7 @@ def plan_section(plan: PlanSummary, scores: Scores | None, units: Mapping[str, N
     named = units or ({"": plan.units} if plan.units else {})
     if named:
         blocks.append(Fold("Every unit that is edited", (_units(named),)))
-    digest = f"Digest of the content of the plan (Plan.digest; the SHA-256 of the file plan.json is another): {plan.digest}"
-    blocks.append(Paragraph(digest, "note"))
+    blocks.append(Paragraph(f"SHA-256 of plan.json: {file_digest}. Digest of its content (Plan.digest): {plan.digest}.", "note"))
     return Section("where", "Where", "Where the edits are", about or [f"Nothing is {plan.past}."], blocks)
 
 

@@ -84,7 +84,9 @@ def _search_splits(contents: RunContents) -> list[str]:
     if isinstance(drawn, list) and drawn and isinstance(drawn[0], list):
         tags = contents.run.recipe.get("locate_on", ())
         tagged = f" with the tag {' and '.join(tags)}" if tags else ""
-        lines.append(f"locate: {plural(len(drawn[0]), 'examples')}{tagged} located the units (seed {contents.run.recipe.get('seed', 0)}).")
+        seed = contents.run.recipe.get("seed")
+        seeded = "" if seed is None else f" (seed {seed})"
+        lines.append(f"locate: {plural(len(drawn[0]), 'examples')}{tagged} located the units{seeded}.")
     pairs = max((trial.examples or 0 for trial in contents.trials if trial.size is not None), default=0)
     instructions = None if comparison is None else comparison.n_instructions
     if pairs:

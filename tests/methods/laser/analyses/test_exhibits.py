@@ -5,8 +5,7 @@ import copy
 import pytest
 
 from methods.laser.analyses.studies import facts_task, study_of
-from report.matrix_folder import CHOSEN, PLAN, RHOS, SITES
-from report.matrix_folder import analyses as parts
+from report.matrix_folder import CHOSEN, PLAN, RHOS, SITES, analyses
 from resect.core.exhibits import Curve, HeatMap, Table, by_section, from_json, to_json
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
@@ -27,11 +26,6 @@ SECTIONS = {
     "perplexity": "Perplexity of plain text",
     "temperature": "Calibration by temperature",
 }
-
-
-def analyses():
-    found = parts()
-    return found | {"growth": found["growth"] | {"base": 78, "n_pairs": 128}}
 
 
 def sections(results, plan=PLAN):

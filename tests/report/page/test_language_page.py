@@ -1,4 +1,4 @@
-"""A run of LAPE on the page: it says what the files say, shows nothing of other methods, and names what is missing or damaged."""
+"""A run on corpora by language on the page: it says what the files say, nothing of tasks, and names what is missing or damaged."""
 
 import copy
 import hashlib
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from report.damage import JUNK, paths, put
 from report.language_folder import (
     COMPARISON,
     LANGUAGES,
@@ -24,21 +25,20 @@ from report.language_folder import (
     steered,
     whole,
 )
-from report.readers.test_run_reader import JUNK, paths, put
 from report.run_folder import HOSTILE, Page, shown
+from resect.core.exhibits import to_json
+from resect.methods.lape.exhibits import exhibits
 from resect.report.page.html import page
-from resect.report.readers.language_units import units_of
-from resect.report.readers.run_reader import opened
-from resect.report.readers.unit_sets import Sets, sets_of
+from resect.report.readers.run_contents import opened
 from resect.runs.run_folder import Run
 
 SAYS = {
     "layers": ("Units by layer and language", "most in layer", "of 3,072"),
     "overlap": ("Units that languages share", "Most alike", "fr and es (3, 0.07)"),
-    "similarity": ("Parallel sentences, layer by layer", "200 sentences in 7 languages", "0.802 against 0.551, 0.251 more", "en-zh"),
-    "stability": ("Would more text have changed it?", "Jaccard index of 0.83", "at least 50,000 tokens", "65.5k", "0.880"),
+    "similarity": ("Similarity of parallel sentences", "200 sentences in 7 languages", "0.802 against 0.551, 0.251 more", "en-zh"),
+    "stability": ("Stability of the selection", "Jaccard index of 0.83", "at least 50,000 tokens", "65.5k", "0.88"),
 }
-#: What pages of other methods speak of.
+#: What pages on a task speak of.
 FOREIGN = (
     "Before and after",
     "golden section",
@@ -65,21 +65,26 @@ def test_a_page_says_what_the_run_says(tmp_path):
             "+0.043 (zh's units, ja's text)",
             f"{math.exp(4.663):.2f} → {math.exp(4.808):.2f}",
             "214",
-            "of 3,072 looked at",
+            "of 3,072 scored",
             "zh → ja +0.043",
             "+0.141 to +0.149",
             "By chance it would be 1 in 7 each",
-            "clearly so for 7; by chance 1 in 7 each",
+            "clearly for 7; by chance 1 in 7 each",
             "Jaccard index of 0.83; the last doubling of the text left 0.88",
         ),
-        *("Random units off (mean of 3 draws)", "en: text/en/train.txt", "At most 100,000 tokens", "12,000 tokens of each language"),
+        *(
+            "Random units deactivated (mean of 3 draws)",
+            "en: text/en/train.txt",
+            "At most 100,000 tokens",
+            "12,000 tokens of each language",
+        ),
         *("windows of 128", "the 5 % of all units", "Tang et al., ACL 2024", "Computed in float32", "Family: llama", "74 seconds"),
         *(
             "70 questions in 7 languages",
             "90.0 %",
             "30.0 %",
             "2.01",
-            "2 answers got no number",
+            "2 answers got no rating",
             "Qu'est-ce qu'un bon ami",
             "✕ en, quality 2",
         ),
@@ -94,7 +99,7 @@ def test_a_page_says_what_the_run_says(tmp_path):
             "Un bon ami vous écoute",
         ),
         *("steer models/ml7 --run", "plans/zh.json", "--selector lave", "repeat", "fraction = 0.05", "3 tokens of zh are left over."),
-        "What is counted is not what a language is",
+        "Activity on text of a language is not the language",
         *(told for parts in SAYS.values() for told in parts),
     ):
         assert expected in text, expected
@@ -105,7 +110,7 @@ def test_a_page_says_what_the_run_says(tmp_path):
 def test_what_was_not_asked_for_is_not_missing(tmp_path):
     text = shown(spoken(tmp_path / "run")).text
     assert "What is missing" not in text and "7 of 7" in text and "Each language without its units" in text
-    for absent in (*FOREIGN, *(title for title, *_ in SAYS.values()), "What it then writes", "Steered into a language"):
+    for absent in (*FOREIGN, *(title for title, *_ in SAYS.values()), "Answers to open questions", "Steered into a language"):
         assert absent not in text, absent
 
 
@@ -119,7 +124,7 @@ def test_an_analysis_that_is_alone_stands_alone(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "told", "kept"),
     [
-        ("matrix.json", "The matrix.", ("Not finished", "There is no matrix yet", "What it then writes", "Units by layer", "214 units")),
+        ("matrix.json", "The matrix.", ("Not finished", "There is no matrix yet", "Answers to open questions", "Units by layer", "214")),
         ("comparison.json", "The comparison.", ("7 of 7", "Units by layer", "Un bon ami vous écoute")),
         ("plan.json", "The plan.", ("7 of 7", "Units by layer")),
         ("scores.safetensors", "The scores.", ("7 of 7", "214")),
@@ -140,8 +145,8 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(tmp_path, nam
         assert expected in text, expected
 
 
-@pytest.mark.parametrize("name", ["analyses.json", "answers.jsonl", "steered/ja-set.json"])
-@pytest.mark.parametrize("content", ["{", "[]", '{"to": 3}', '"x"'])
+@pytest.mark.parametrize("name", ["exhibits.json", "answers.jsonl", "steered/ja-set.json"])
+@pytest.mark.parametrize("content", ["{", "[[]]", '{"to": 3}', '"x"'])
 def test_damage_in_what_need_not_be_there_is_named_too(tmp_path, name, content):
     run = whole(tmp_path / "run")
     (run.folder / name).write_text(content + "\n" + content + "\n")
@@ -149,15 +154,14 @@ def test_damage_in_what_need_not_be_there_is_named_too(tmp_path, name, content):
     assert "What is missing" in text and "7 of 7" in text
 
 
-def test_a_damaged_part_leaves_the_others():
-    held = analyses()
-    held["layers"]["units"]["fr"] = [1]
-    held["overlap"]["shared"] = held["overlap"]["shared"][:2]
-    held["similarity"]["mean"] = None
-    held["stability"] = {"steps": [{"units": 3}]}
-    found, odd = sets_of(held)
-    assert found == Sets() and [name for name, _ in odd] == ["layers", "overlap", "similarity", "stability"]
-    assert "fr is no list of 6 numbers" in odd[0][1] and "after how many tokens" in odd[3][1]
+def test_a_damaged_exhibit_leaves_the_others(tmp_path):
+    run = whole(tmp_path / "run")
+    path = run.folder / "exhibits.json"
+    held = json.loads(path.read_text())
+    held[0]["rows"] = 7
+    path.write_text(json.dumps(held))
+    text = shown(run).text
+    assert "What is missing" in text and held[0]["title"] in text and "Units that languages share" in text
 
 
 def test_a_damaged_recipe_leaves_the_rest(tmp_path):
@@ -188,7 +192,7 @@ def test_a_run_that_has_just_begun_is_shown(tmp_path):
 
 def test_a_language_without_units_says_so_on_the_page(tmp_path):
     text = shown(spoken(tmp_path / "run", found=matrix(units=(0, *UNITS[1:])))).text
-    assert "6 of 6" in text and "Without units, nothing is off: en." in text and "own text suffers most" in text
+    assert "6 of 6" in text and "Without units, nothing is deactivated: en." in text and "own text suffers most" in text
     none = shown(spoken(tmp_path / "none", found=matrix(units=(0,) * 7))).text
     assert "No units" in none and "0 of 0" not in none
 
@@ -196,15 +200,13 @@ def test_a_language_without_units_says_so_on_the_page(tmp_path):
 def test_the_plans_say_which_units(tmp_path):
     run = spoken(tmp_path / "run", analysed={"layers": analyses()["layers"]})
     text = shown(run).text
-    assert "Which units" in text and "en decoder.0.act" in text
+    assert "Every unit that is edited" in text and "en decoder.0.act" in text
     for path in (run.folder / "plans").glob("*.json"):
-        units = units_of(run, LANGUAGES)[path.stem]
-        assert units.to_json() == json.loads(path.read_text())["edits"][0]["neurons"]
-    assert list(units_of(run, LANGUAGES)) == list(LANGUAGES)
-    assert "Which units" in shown(spoken(tmp_path / "bare")).text
+        for address, units in json.loads(path.read_text())["edits"][0]["neurons"].items():
+            assert f"{path.stem} {address} {len(units)} {', '.join(map(str, units))}".strip() in text
     (run.folder / "plans" / "fr.json").write_text('{"edits": [{"neurons": {"decoder.0.act": "x"}}]}')
     damaged = shown(run).text
-    assert "The plans of single languages" in damaged and "7 of 7" in damaged
+    assert "The plan of fr" in damaged and "7 of 7" in damaged
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):
@@ -216,7 +218,7 @@ def test_holes_in_the_matrix_are_dashes(tmp_path):
     found = matrix()
     found["neg_logprob"]["change"][2] = [None] * 7
     found["neg_logprob"]["deactivated"][2] = [None] * 7
-    found["perplexity"], found["units"] = None, None
+    del found["perplexity"], found["units"]
     text = shown(spoken(tmp_path / "run", found=found)).text
     assert "–" in text and "+0.145" in text and "What is missing" not in text
 
@@ -229,7 +231,7 @@ def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):
     small = {"similarity": {**analyses()["similarity"], "pairs": {"en-zh": [0.5] * 7}}}
     files = {
         "matrix.json": matrix(),
-        "analyses.json": {**analyses(), **small},
+        "exhibits.json": list(map(to_json, exhibits(small))),
         "answers.jsonl": answers()[0],
         "steered/ja-set.json": steered("ja", None, 1),
         "comparison.json": {**COMPARISON, "other_metrics": {"open_questions": QUESTIONS}},
@@ -280,14 +282,7 @@ def test_a_deep_model_with_two_stacks_and_many_languages(tmp_path):
     many = {"languages": names, "units": [9] * 30, "neg_logprob": {"base": [3.0] * 30, "change": table}, "tokens": [7] * 30}
     found = shown(spoken(tmp_path / "run", found=many, analysed=held))
     assert "ml7 in 30 languages" in found.text and "for all 30 languages" in found.text
-    assert "Layer by layer, encoder" in found.text and "Layer by layer, decoder" in found.text
-
-
-def test_experts_of_a_layer_are_counted_together(tmp_path):
-    sites = [f"decoder.{layer}.expert{expert}.act" for layer in range(3) for expert in range(4)]
-    held = {"layers": {"sites": sites, "width": [8] * 12, "units": {"en": [1] * 12, "fr": [0] * 12}}}
-    text = shown(spoken(tmp_path / "run", analysed=held)).text
-    assert "0: en 4; 1: en 4; 2: en 4" in text
+    assert "Units by layer and language, encoder" in found.text and "Units by layer and language, decoder" in found.text
 
 
 def test_a_page_of_languages_loads_no_torch():
