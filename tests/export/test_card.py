@@ -1,4 +1,4 @@
-"""The card says what was cut, what changed and what that does not show; texts from elsewhere stay texts."""
+"""The card says what was edited, what changed and what that does not show; texts from data and models are escaped."""
 
 import copy
 import re
@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from resect.edits.plan import Plan
-from resect.export.card import LIMIT, LIMIT_OF_RANK, card, command, front_matter
+from resect.export.card import Results, card, command, front_matter
 from resect.export.markdown import escaped, fenced, without_folders
 from resect.runs.recipe import Recipe
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.schemas.plan import PlanFile
 
 PLAN = {
     "schema": 1,
@@ -68,8 +70,13 @@ COMPARISON = {
 }
 
 
-def made(**settings):
-    return card(PLAN, **({"base_model": "someone/tiny", "comparison": COMPARISON, "recipe": RECIPE, "environment": ENVIRONMENT} | settings))
+def made(plan=PLAN, comparison=COMPARISON, **settings):
+    defaults = {"base_model": "someone/tiny", "recipe": RECIPE, "environment": ENVIRONMENT}
+    return card(PlanFile.model_validate(plan), results=Results(ComparisonFile.model_validate(comparison)), **(defaults | settings))
+
+
+def card_of(plan, base_model="tiny"):
+    return card(PlanFile.model_validate(plan), base_model=base_model)
 
 
 def head(text):
@@ -85,7 +92,7 @@ def seen(text):
     return " ".join(re.sub(r"<[^>]*>", " ", rendered(text)).split())
 
 
-def test_it_says_what_was_cut():
+def test_it_says_what_was_edited():
     told = seen(made())
     assert "6 neurons at 3 sites removed (multiplied by 0)" in told
     assert "1 neuron at 1 site multiplied by 0.5" in told
@@ -99,14 +106,14 @@ def test_it_says_what_changed_with_intervals_control_and_baselines():
     assert "1,200 examples, 300 groups, 2 instructions" in told
     assert "before 60.7 % 58.0 to 63.0 % 1.2 %" in told
     assert "after 81.6 % 79.0 to 84.0 %" in told
-    assert "random cuts of the same size (mean of three) 61.1 % 58.4 to 64.0 %" in told
+    assert "random edits of the same kind and size (mean of three) 61.1 % 58.4 to 64.0 %" in told
     assert "(CC) 57.1 %" in told
     assert "(DC)" not in told  # not measured
     assert "Change: +20.9 points (95 % interval +18.0 to +24.0; p &lt; 0.001, sign flip): improved. 1,300 answers" in told
     assert "ambig 50.7 % 71.6 % 51.1 %" in told
 
 
-def test_it_says_what_stands_beside():
+def test_it_says_the_side_effects_and_other_measures():
     told = seen(made())
     assert "pseudo-perplexity of own.txt, 15,012 tokens: 12.35 → 12.5 (less is better)" in told
     assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 to +0.5)" in told
@@ -126,15 +133,12 @@ def test_it_says_what_a_search_over_matrices_adds():
             {"site": "decoder.3.up", "rho": 0.01, "rank": 10, "select": 0.6, "test": 0.45},
         ],
     }
-    recipe = Recipe(model="tiny", task="counterfact", method="laser")
-    text = made(recipe=recipe, comparison=COMPARISON | {"other_metrics": others})
+    text = made(comparison=COMPARISON | {"other_metrics": others})
     told = seen(text)
-    assert "texts that were none of the choices: 20.0 % → 10.0 %" in told
-    assert "logloss on the examples that the plan was chosen by: 1.25 → 1.125" in told
+    assert "texts that match none of the choices: 20.0 % → 10.0 %" in told
+    assert "logloss on the examples by which the plan was chosen: 1.25 → 1.125" in told
     assert "in all wordings (1,200 facts, 3 wordings each): 40.0 % → 50.0 % (change +10.0 points" in told
     assert "none (base) 50.0 % 40.0 % decoder.3.up 0.01 10 60.0 % 45.0 %" in told
-    assert seen(LIMIT_OF_RANK) in told
-    assert seen(LIMIT) not in told
 
 
 def test_it_says_how_factors_are_loaded_and_what_they_saved():
@@ -153,27 +157,31 @@ def test_it_says_how_factors_are_loaded_and_what_they_saved():
     assert "loaded as the base is" not in told
 
 
-def test_the_authors_approximation_is_told():
+def test_the_authors_approximation_is_named():
     edit = {"kind": "reduce_rank", "site": "decoder.3.up", "rho": 0.01, "variant": "official", "seed": 3}
-    assert "0.01 of its rank, by the approximation of the authors' code" in seen(card({"edits": [edit]}, base_model="tiny"))
+    assert "0.01 of its rank, by the approximation of the authors' code" in seen(card_of({"edits": [edit]}))
 
 
 def test_it_says_what_that_does_not_show():
     told = seen(made())
-    assert seen(LIMIT) in told
     assert "does not mean that the model is unbiased" in told
+    assert "functions of the edited neurons" in told and "functions of the components that were removed" in told
+    neurons, matrices = (seen(made(plan=PLAN | {"edits": edits})) for edits in (PLAN["edits"][:3], PLAN["edits"][3:]))
+    assert "edited neurons" in neurons and "components that were removed" not in neurons
+    assert "edited neurons" not in matrices and "components that were removed" in matrices
 
 
 def test_it_says_how_to_find_it_again_without_paths():
     told = made()
-    assert "resect crispr tiny bbq/age --data bbq/age=Age.jsonl --locate-on ambig --no-generation" in told
+    line = next(line for line in told.splitlines() if line.startswith("resect crispr tiny bbq/age "))
+    assert all(flags in line for flags in ("--data bbq/age=Age.jsonl", "--locate-on ambig", "--no-generation"))
     assert "resect 0.1.0, torch 2.13, dtype float32, device cpu" in told
     assert "somebody" not in told
     assert "somewhere" not in told
 
 
 def test_a_plan_without_a_run_has_no_numbers_and_says_so():
-    told = seen(card(PLAN, base_model="tiny"))
+    told = seen(card_of(PLAN))
     assert "Nothing was measured with this plan" in told
     assert "How the plan was found is not recorded" in told
     assert "None" not in told
@@ -181,7 +189,7 @@ def test_a_plan_without_a_run_has_no_numbers_and_says_so():
 
 @pytest.mark.parametrize("plan", [Plan().to_json(), Plan.from_json({"edits": [{"kind": "scale", "factor": 0.0, "neurons": {}}]}).to_json()])
 def test_an_empty_plan(plan):
-    assert "Nothing: the plan is empty" in card(plan, base_model="tiny")
+    assert "Nothing: the plan is empty" in card_of(plan)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +203,12 @@ def test_an_empty_plan(plan):
     ],
 )
 def test_the_verdict_follows_the_interval(low, high, metric, verdict):
+    answers = "golden answers" if metric == "logloss" else "answers"
     comparison = COMPARISON | {"metric": metric, "difference": change((low + high) / 2, low, high)}
-    assert f"): {verdict}. 1,300 answers" in seen(made(comparison=comparison))
+    assert f"): {verdict}. 1,300 {answers} " in seen(made(comparison=comparison))
 
 
-def test_too_few_groups_for_an_interval_are_told():
+def test_too_few_groups_for_an_interval_are_named():
     assert "no interval" not in made()
     assert "no interval" in made(comparison=COMPARISON | {"n_groups": 5})
 
@@ -273,7 +282,7 @@ def test_a_readme_that_is_missing_or_no_text_has_no_front_matter(tmp_path):
     assert front_matter(tmp_path / "README.md") == {}
 
 
-# -- texts from elsewhere ------------------------------------------------------------------------------------------------
+# -- texts from data and models ---------------------------------------------------------------------------------------------
 
 NASTY = "<script>alert(1)</script> [x](javascript:1) **b** | `c` \n\n# d\n---\n![y](http://z) &lt; $x$ ~~e~~ \\"
 
@@ -305,7 +314,7 @@ def test_texts_from_data_and_models_stay_texts():
 
 @given(st.text())
 def test_an_escaped_text_is_seen_as_it_is(text):
-    words = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    words = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     # In a table's cell, as most texts from data are: what opens a block (a dash, a number) cannot do so there.
     page = rendered(f"| a |\n| --- |\n| x{escaped(text)}x |\n")
     cell = re.search(r"<td>x(.*)x</td>", page).group(1)

@@ -7,11 +7,12 @@ import pytest
 import tongues
 from resect.core.errors import RunMismatch
 from resect.edits.plan import Plan
-from resect.export.card_languages import row
+from resect.export.card_results import language_section
 from resect.export.export import export
 from resect.jobs import run as jobs
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
+from resect.runs.schemas.languages import MatrixFile
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +25,21 @@ def finished(tmp_path_factory):
     return Run.load(jobs.job(recipe).folder)
 
 
-def test_the_row_tells_every_language_and_marks_its_own(finished):
+def test_the_row_has_every_language_and_marks_its_own(finished):
     matrix = finished.matrix()
-    told = "\n".join(row(matrix, "bb"))
+    told = "\n".join(language_section(MatrixFile.model_validate(matrix), "bb"))
     assert "**bb**" in told and "**aa**" not in told and "suffers most" in told
     assert f"{matrix['neg_logprob']['change'][1][0]:+.3f}" in told and f"{matrix['neg_logprob']['change'][1][1]:+.3f}" in told
-    bare = "\n".join(row(matrix | {"control": None, "diagonal": {"is_maximum": {"aa": None}}}, "aa"))
-    assert "no units to lose" in bare and "–" in bare
+    bare = matrix | {"control": None, "diagonal": {"is_maximum": {"aa": None}}}
+    bare = "\n".join(language_section(MatrixFile.model_validate(bare), "aa"))
+    assert "no units to deactivate" in bare and "–" in bare
 
 
 def test_the_card_of_a_language_holds_its_row_and_that_of_all_together_none(finished, tmp_path):
     one = Plan.from_json(finished.plans()["aa"])
     export(one, finished.recipe.model, tmp_path / "one", run=finished, verify=False)
     card = (tmp_path / "one/README.md").read_text(encoding="utf-8")
-    assert "with the units of aa off" in card and "resect lape model" in card and str(finished.folder.parent) not in card
+    assert "with the units of aa deactivated" in card and "resect lape model" in card and str(finished.folder.parent) not in card
     export(Plan.from_json(finished.plan_json()), finished.recipe.model, tmp_path / "all", run=finished, verify=False)
     assert "Nothing was measured with this plan." in (tmp_path / "all/README.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import checkpoints
 from resect.core.errors import BadModel
 from resect.edits.plan import Plan
-from resect.export.checkpoint import PICKLED_INDEX, Checkpoint
+from resect.export.checkpoint import PICKLED_INDEX, CheckpointFiles
 from resect.export.export import export
 
 
@@ -70,19 +70,19 @@ def renamed(file):
 
 DAMAGE = [
     (lambda folder: shard(folder).unlink(), r"model-00002-of-0000\d\.safetensors, which model\.safetensors\.index\.json names, is missing"),
-    (cut_header, r"model-00002-of-0000\d\.safetensors is damaged or cut short"),
-    (cut_body, r"model-00002-of-0000\d\.safetensors is damaged or cut short"),
-    (emptied, r"model-00002-of-0000\d\.safetensors is damaged or cut short"),
-    (padded, r"model-00002-of-0000\d\.safetensors is damaged or cut short"),
+    (cut_header, r"model-00002-of-0000\d\.safetensors is damaged or truncated"),
+    (cut_body, r"model-00002-of-0000\d\.safetensors is damaged or truncated"),
+    (emptied, r"model-00002-of-0000\d\.safetensors is damaged or truncated"),
+    (padded, r"model-00002-of-0000\d\.safetensors is damaged or truncated"),
     (pointer, r"model-00002-of-0000\d\.safetensors is a pointer of Git LFS.*git lfs pull"),
-    (lacking_a_tensor, r"model-00002-of-0000\d\.safetensors has no tensor \S+, which model\.safetensors\.index\.json says is in it"),
+    (lacking_a_tensor, r"model-00002-of-0000\d\.safetensors has no tensor \S+, which model\.safetensors\.index\.json lists in it"),
     (lambda folder: (folder / checkpoints.INDEX).write_text('{"weight_map": '), r"index\.json is no JSON, or is cut off"),
     (listing(lambda index: {}), "is no index of weights"),
     (listing(lambda index: {"weight_map": {}}), "names no files"),
     (listing(lambda index: {"weight_map": ["a"]}), "names no files"),
-    (renamed("../other/model.safetensors"), "does not lie in the model's folder"),
-    (renamed("/model.safetensors"), "does not lie in the model's folder"),
-    (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter"),
+    (renamed("../other/model.safetensors"), "outside the model's folder"),
+    (renamed("/model.safetensors"), "outside the model's folder"),
+    (lambda folder: (folder / "adapter_config.json").write_text("{}"), "contains an adapter"),
 ]
 
 
@@ -98,7 +98,7 @@ def test_damage_is_found_before_anything_is_written_and_the_file_is_named(copy, 
 def test_an_adapter_alone_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
-    with pytest.raises(BadModel, match=r"holds an adapter .*merge_and_unload"):
+    with pytest.raises(BadModel, match=r"contains an adapter .*merge_and_unload"):
         export(Plan(), str(tmp_path), tmp_path.with_name("out"))
 
 
@@ -106,7 +106,7 @@ def test_an_adapter_alone_is_refused(tmp_path):
     ("there", "message"),
     [
         ((), r"holds no weights \(neither model\.safetensors"),
-        (("tf_model.h5", "model.gguf"), r"as model\.gguf, tf_model\.h5, which is not read"),
+        (("tf_model.h5", "model.gguf"), r"as model\.gguf, tf_model\.h5, a format that is not supported"),
     ],
 )
 def test_a_folder_without_weights_is_refused(copy, tmp_path, there, message):
@@ -122,35 +122,35 @@ def test_a_folder_without_weights_is_refused(copy, tmp_path, there, message):
 def test_damaged_weights_in_pytorchs_format_are_refused(copy, tmp_path, content):
     checkpoints.as_bin(copy)
     (copy / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(BadModel, match=r"pytorch_model\.bin is damaged, cut short, or holds more than weights"):
+    with pytest.raises(BadModel, match=r"pytorch_model\.bin is damaged, truncated, or holds more than weights"):
         export(Plan(), str(copy), tmp_path / "out")
 
 
 def test_an_index_of_pytorchs_format_is_read_too(copy):
     checkpoints.as_bin(copy, 2)
-    found = Checkpoint.of(copy)
+    found = CheckpointFiles.read(copy)
     assert (found.pickled, found.index, len(found.shards)) == (True, PICKLED_INDEX, 2)
     (copy / found.shards[1]).unlink()
     with pytest.raises(BadModel, match=f"{found.shards[1]}, which {PICKLED_INDEX} names, is missing"):
-        Checkpoint.of(copy)
+        CheckpointFiles.read(copy)
 
 
 def test_bytes_are_where_it_says(whole):
-    found = Checkpoint.of(whole)
+    found = CheckpointFiles.read(whole)
     assert found.index == checkpoints.INDEX
     assert found.shards == tuple(sorted(path.name for path in whole.glob("*.safetensors")))
     for file in found.shards:
         content = (whole / file).read_bytes()
         for name, tensor in load_file(whole / file).items():
-            held = found.tensors[name]
-            assert (held.file, held.dtype, held.shape) == (file, "F32", tuple(tensor.shape))
-            assert torch.equal(torch.frombuffer(bytearray(content[held.start : held.stop]), dtype=torch.float32).view(held.shape), tensor)
+            info = found.tensors[name]
+            assert (info.file, info.dtype, info.shape) == (file, "F32", tuple(tensor.shape))
+            assert torch.equal(torch.frombuffer(bytearray(content[info.start : info.stop]), dtype=torch.float32).view(info.shape), tensor)
 
 
 def test_the_single_file_is_taken_before_an_index_as_transformers_does(copy):
     shutil.copy(shard(copy), copy / "model.safetensors")
-    found = Checkpoint.of(copy)
+    found = CheckpointFiles.read(copy)
     assert (found.shards, found.index) == (("model.safetensors",), None)
     assert checkpoints.INDEX in found.left_out
     assert shard(copy).name in found.left_out
-    assert Checkpoint.of(copy, shard(copy).name).shards == (shard(copy).name,)
+    assert CheckpointFiles.read(copy, shard(copy).name).shards == (shard(copy).name,)

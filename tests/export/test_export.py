@@ -58,7 +58,7 @@ def test_what_is_loaded_is_the_model_with_the_plan_applied(tmp_path, name, dtype
     plan, before = checkpoints.plan_of(model), checkpoints.digests(base)
     done = export(plan, str(base), to, verify=dtype == torch.float32, device="cpu")
     checkpoints.assert_applied(to, name, model, plan)
-    assert (done.anew, done.verified, done.is_copy) == (None, True if dtype == torch.float32 else None, False)
+    assert (done.resaved, done.verified, done.is_copy) == (None, True if dtype == torch.float32 else None, False)
     assert checkpoints.digests(base) == before  # the base's files are mapped, never written into
     assert checkpoints.headers(to) == checkpoints.headers(base)  # names, shapes, dtypes and metadata, byte for byte
     assert sorted(done.rewritten + done.linked) == sorted(path.name for path in base.glob("*.safetensors"))
@@ -133,7 +133,7 @@ def test_names_without_the_base_models_prefix_stay_so(tmp_path, name):
     checkpoints.rewrite(base, lambda tensors: {key.removeprefix(prefix): tensor for key, tensor in tensors.items()})
     plan = checkpoints.plan_of(model)
     done = export(plan, str(base), tmp_path / "out", device="cpu")
-    assert done.anew is None
+    assert done.resaved is None
     assert checkpoints.headers(tmp_path / "out") == checkpoints.headers(base)
     checkpoints.assert_applied(tmp_path / "out", name, model, plan)
 
@@ -149,7 +149,7 @@ def test_names_that_transformers_renames_on_loading_stay_so(tmp_path):
 
     checkpoints.rewrite(base, lambda tensors: {renamed(key): tensor for key, tensor in tensors.items()})
     plan = checkpoints.plan_of(model)
-    assert export(plan, str(base), tmp_path / "out", device="cpu").anew is None
+    assert export(plan, str(base), tmp_path / "out", device="cpu").resaved is None
     assert any("gamma" in key for key in load_file(tmp_path / "out" / "model.safetensors"))
     checkpoints.assert_applied(tmp_path / "out", "bert", model, plan)
 
@@ -160,17 +160,17 @@ def test_weights_in_pytorchs_format_become_safetensors(copy, llama, tmp_path, sh
     _, model, plan = llama
     checkpoints.as_bin(copy, shards)
     done = export(plan, str(copy), tmp_path / "out", device="cpu")
-    assert "PyTorch's own format" in done.anew
+    assert "PyTorch's own format" in done.resaved
     assert done.verified
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".bin") == []
     assert done.rewritten == tuple(sorted(path.name for path in (tmp_path / "out").glob("*.safetensors")))
     assert (tmp_path / "out" / "config.json").read_bytes() == (copy / "config.json").read_bytes()
     checkpoints.assert_applied(tmp_path / "out", "llama", model, plan)
-    assert any("saved anew" in sentence for sentence in done.sentences())
+    assert any("saved again by transformers" in sentence for sentence in done.sentences())
 
 
 @pytest.mark.slow
-def test_what_is_saved_anew_keeps_its_dtypes(tmp_path):
+def test_what_transformers_saves_keeps_its_dtypes(tmp_path):
     model = checkpoints.saved(tmp_path / "base", "t5", dtype=torch.float16)
     checkpoints.as_bin(tmp_path / "base")
     plan = checkpoints.plan_of(model)
@@ -178,7 +178,7 @@ def test_what_is_saved_anew_keeps_its_dtypes(tmp_path):
     assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
 
 
-def test_a_tensor_in_two_files_is_saved_anew(copy, llama, tmp_path):
+def test_a_tensor_in_two_files_is_saved_by_transformers(copy, llama, tmp_path):
     _, model, plan = llama
     shards = sorted(copy.glob("*.safetensors"))
     tensors = [load_file(path) for path in shards]
@@ -186,11 +186,11 @@ def test_a_tensor_in_two_files_is_saved_anew(copy, llama, tmp_path):
     other = (place + 1) % len(shards)
     save_file(tensors[other] | {key: tensors[place][key]}, shards[other], {"format": "pt"})
     done = export(plan, str(copy), tmp_path / "out", device="cpu")
-    assert key in done.anew
+    assert key in done.resaved
     checkpoints.assert_applied(tmp_path / "out", "llama", model, plan)
 
 
-# -- what stands beside the weights --------------------------------------------------------------------------------------
+# -- other files --------------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_plan_gives_a_copy_and_that_is_said(llama, tmp_path):
@@ -326,7 +326,7 @@ def test_what_has_no_weight_form_is_refused(llama, tmp_path):
 def test_a_quantised_checkpoint_is_refused(copy, llama, tmp_path):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
-    with pytest.raises(NotWritable, match=r"quantised \(gptq\).*export from the model"):
+    with pytest.raises(NotWritable, match=r"quantised \(gptq\).*export from the unquantised model"):
         export(llama[2], str(copy), tmp_path / "out")
 
 
@@ -359,9 +359,9 @@ def test_targets_that_are_taken_are_refused_with_the_way_out(llama, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("x")
     for to, message in (
         (tmp_path / "file", "is a file; give a new folder with --to"),
-        (tmp_path / "full", r"not empty \(it holds notes\.txt\); give a new folder with --to"),
+        (tmp_path / "full", r"not empty \(it contains notes\.txt\); give a new folder with --to"),
         (base, "is the base model's own folder"),
-        (base / "edited", "lies in the base model's own folder"),
+        (base / "edited", "is inside the base model's own folder"),
     ):
         with pytest.raises(InputError, match=message):
             export(plan, str(base), to)
@@ -457,7 +457,7 @@ def test_real_models(shared, tmp_path, name):
     edits = (Scale({"decoder.1.up": [3, 50], "decoder.2.post": [7]}), ReduceRank("decoder.0.o", 0.3))
     plan = Plan(edits, ModelIdentity.of(model, [site for edit in edits for site in edit.sites]))
     done = export(plan, str(base), tmp_path / "out", device="cpu")
-    assert (done.anew, done.verified) == (None, True)
+    assert (done.resaved, done.verified) == (None, True)
     assert "instructions.txt" in done.copied
     again = load_model(str(tmp_path / "out"), device="cpu")
     asked = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])

@@ -16,7 +16,7 @@ from resect.edits.neurons import Clamp, Scale, Shift
 from resect.edits.plan import Plan
 from resect.edits.svd import Decomposition
 from resect.export.export import export
-from resect.export.factoring import Choice, factors_of
+from resect.export.factoring import FactorSelection, factors_of
 from resect.models.anatomy import Anatomy
 from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, factored_modules, rows_of
 from resect.models.loading import load_model
@@ -58,16 +58,16 @@ def test_what_is_loaded_is_near_the_model_with_the_plan_applied(tmp_path, name, 
     model = checkpoints.saved(base, name, dtype=dtype)
     plan, before = plan_of(model), checkpoints.digests(base)
     done = factored(plan, base, to)
-    assert (done.anew, done.verified, done.saving.dense) == (None, True, ())
+    assert (done.resaved, done.verified, done.factoring.dense) == (None, True, ())
     assert checkpoints.digests(base) == before
     step = torch.finfo(dtype).eps / 2
-    assert done.nearness.matrix < 3 * step + 1e-6
+    assert done.deviation.matrix < 3 * step + 1e-6
     again, anatomy = load_model(str(to), device="cpu").model, Anatomy.of(model)
     with plan.applied(model, "weights"):
         plain = checkpoints.bits(model)
         held = checkpoints.bits(again)
         assert {key: held[key] for key in held if key in plain} == {key: plain[key] for key in plain if key in held}
-        for matrix in done.saving.kept:
+        for matrix in done.factoring.matrices:
             whole = factored_modules(again)[matrix.module].dense()
             mine, wanted = whole[rows_of(anatomy, matrix.site, len(whole))], anatomy.weight(matrix.site)
             assert (mine.double() - wanted.double()).norm() <= (4 * step + 1e-6) * wanted.double().norm()
@@ -103,9 +103,9 @@ def test_sizes_are_those_of_the_files(tmp_path):
     done = factored(Plan((ReduceRank("decoder.1.up", 0.2), ReduceRank("decoder.1.v", 0.0))), tmp_path / "base", tmp_path / "out")
     assert done.rewritten == (SINGLE,)
     files = [(tmp_path / "base" / "model.safetensors").stat().st_size, (tmp_path / "out" / SINGLE).stat().st_size]
-    assert done.saving.weights == tuple(files)
-    assert done.saving.matrices == (4 * (40 * 24 + 24 * 24), 4 * 4 * (40 + 24))
-    assert abs((files[0] - files[1]) - (done.saving.matrices[0] - done.saving.matrices[1])) < 1000  # but for the header
+    assert done.factoring.weight_bytes == tuple(files)
+    assert done.factoring.matrix_bytes == (4 * (40 * 24 + 24 * 24), 4 * 4 * (40 + 24))
+    assert abs((files[0] - files[1]) - (done.factoring.matrix_bytes[0] - done.factoring.matrix_bytes[1])) < 1000  # but for the header
     told = json.loads(json.dumps(done.to_json()))
     assert (told["format"], told["factored"]["bytes"]["weights"]) == ("factored", {"before": files[0], "after": files[1]})
     assert [matrix["rank"] for matrix in told["factored"]["matrices"]] == [4, 0]
@@ -125,7 +125,7 @@ def test_weights_in_pytorchs_format_are_kept_as_factors_too(llama, tmp_path, sha
     base = shutil.copytree(llama[0], tmp_path / "base")
     checkpoints.as_bin(base, shards)
     done = factored(llama[2], base, tmp_path / "out")
-    assert "PyTorch's own format" in done.anew
+    assert "PyTorch's own format" in done.resaved
     assert done.verified
     assert not any(path.name.startswith("model.safetensors") or path.suffix == ".bin" for path in (tmp_path / "out").iterdir())
     with llama[2].applied(llama[1], "weights"):
@@ -142,7 +142,7 @@ def test_names_without_the_base_models_prefix_stay_so(tmp_path):
     checkpoints.saved(base, "gpt2")
     checkpoints.rewrite(base, lambda tensors: {key.removeprefix("transformer."): tensor for key, tensor in tensors.items()})
     done = factored(Plan((ReduceRank("decoder.1.q", 0.2),)), base, tmp_path / "out")
-    assert (done.anew, done.verified) == (None, True)
+    assert (done.resaved, done.verified) == (None, True)
     with safe_open(tmp_path / "out" / SINGLE, "pt") as file:
         found = {name for name in file.keys() if "1.attn.c_attn" in name}  # noqa: SIM118
     inner = ("bias", "q.left.weight", "q.right.weight", "rest.weight")
@@ -153,8 +153,8 @@ def test_names_without_the_base_models_prefix_stay_so(tmp_path):
 
 
 def chosen(*edits, name="llama"):
-    choice = Choice.of(Plan(edits), Anatomy.of(pico.build_on_meta(name)))
-    return {number: (str(matrix.site), matrix.rank) for number, matrix in choice.edits.items()}, choice.dense
+    selection = FactorSelection.of(Plan(edits), Anatomy.of(pico.build_on_meta(name)))
+    return {number: (str(matrix.site), matrix.rank) for number, matrix in selection.edits.items()}, selection.dense
 
 
 def test_a_matrix_is_kept_as_factors_where_nothing_changes_it_later():
@@ -170,7 +170,7 @@ def test_one_that_is_changed_later_or_would_not_be_smaller_stays_dense_and_that_
     assert kept == {2: ("decoder.1.up", 4)}
     assert dense == ("decoder.1.down stays dense: a scale (edit 1) changes it after its rank is reduced",)
     _, dense = chosen(ReduceRank("decoder.1.q", 0.5), ReduceRank("decoder.1.up", 0.2))
-    assert dense == ("decoder.1.q stays dense: at rank 12, its factors are no fewer numbers than its 24 × 24",)
+    assert dense == ("decoder.1.q stays dense: at rank 12, its factors have no fewer numbers than its 24 × 24",)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_earlier_edits_of_the_matrix_and_its_bias_are_in_the_factors(tmp_path):
     constants = (Clamp({"decoder.0.post": [1, 5]}, 0.7), Shift({"decoder.0.post": [2]}, -0.3))
     plan = Plan((*first, ReduceRank("decoder.1.up", 0.2), ReduceRank("decoder.1.q", 0.2), Scale({"decoder.1.k": [2]}), *constants))
     done = factored(plan.for_model(model), tmp_path / "base", tmp_path / "out")
-    assert [(str(matrix.site), matrix.rank) for matrix in done.saving.kept] == [("decoder.1.up", 4), ("decoder.1.q", 4)]
+    assert [(str(matrix.site), matrix.rank) for matrix in done.factoring.matrices] == [("decoder.1.up", 4), ("decoder.1.q", 4)]
     with plan.applied(model, "weights"):
         torch.testing.assert_close(
             pico.output("gpt2", load_model(str(tmp_path / "out"), device="cpu").model), pico.output("gpt2", model), rtol=1e-4, atol=1e-4
@@ -239,10 +239,10 @@ def test_the_authors_approximation_has_factors_too():
 # -- refused -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_factored_folder_is_no_base_and_is_told_so(llama, tmp_path):
+def test_a_factored_folder_is_refused_as_a_base(llama, tmp_path):
     factored(Plan((ReduceRank("decoder.1.up", 0.2),)), llama[0], tmp_path / "first", verify=False)
     for as_format in ("checkpoint", "factored"):
-        with pytest.raises(NotWritable, match=r"keeps some matrices as factors.*give that one with --model, and the plan\.json"):
+        with pytest.raises(NotWritable, match=r"stores some matrices as factors.*give that one with --model, and the plan\.json"):
             export(Plan((ReduceRank("decoder.0.up", 0.2),)), str(tmp_path / "first"), tmp_path / "out", as_format=as_format)
     again = export(Plan.load(tmp_path / "first" / "plan.json"), str(llama[0]), tmp_path / "dense", device="cpu")
     assert again.verified
@@ -277,7 +277,7 @@ def test_the_card_says_how_to_load_it_and_what_was_saved(llama, tmp_path):
         "instead of",
     ):
         assert told in card
-    for matrix in done.saving.kept:
+    for matrix in done.factoring.matrices:
         assert f"`{matrix.site}`" in card
     assert "it is loaded as the base is" not in card
     assert str(tmp_path) not in card + (tmp_path / "out" / DESCRIPTION).read_text()
@@ -293,7 +293,7 @@ def test_real_models(shared, tmp_path, name):
     model = load_model(str(base), device="cpu")
     plan = Plan((ReduceRank("decoder.1.up", 0.1), ReduceRank("decoder.2.down", 0.05)))
     done = factored(plan, base, tmp_path / "out")
-    assert (done.anew, done.verified, len(done.saving.kept)) == (None, True, 2)
+    assert (done.resaved, done.verified, len(done.factoring.matrices)) == (None, True, 2)
     again = load_model(str(tmp_path / "out"), device="cpu")
     asked = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
     with plan.applied(model):

@@ -1,12 +1,16 @@
-"""A file with some tensors replaced is what safetensors would have written, and its other bytes are copied."""
+"""A copied file with replacements is what safetensors would have written, and its other bytes are those of the source."""
+
+import json
+import os
+import tracemalloc
 
 import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from resect.export.checkpoint import Checkpoint
-from resect.export.safetensors_copy import bytes_of, rebuild
+from resect.export.checkpoint import CheckpointFiles
+from resect.export.safetensors_copy import copy_with_replacements
 
 
 @pytest.fixture
@@ -23,41 +27,58 @@ def source(tmp_path):
     return tmp_path, tensors
 
 
+@pytest.mark.parametrize("in_kernel", [True, False])
 @pytest.mark.parametrize(
-    "replaced",
+    "replacements",
     [
         {},
+        {"a": {"a": torch.randn(3, 5)}, "d": {"d": torch.zeros(4, 3, dtype=torch.float16)}},
         {"b": {"b.left": torch.randn(3, 1).to(torch.bfloat16), "b.right": torch.randn(1, 3).to(torch.bfloat16)}},
         {"a": {}, "d": {"d.left": torch.randn(5, 1).to(torch.float16)}, "empty": {"x": torch.randn(2, 2).T}},
     ],
 )
-def test_the_rest_stays_and_the_new_tensors_are_there(source, replaced):
+def test_the_rest_stays_and_the_new_tensors_are_there(source, replacements, in_kernel, monkeypatch):
+    if not in_kernel:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
     folder, tensors = source
-    held = Checkpoint.of(folder).tensors
-    found = rebuild(folder / "model.safetensors", held, replaced, folder / "deep" / "new.safetensors")
-    wanted = {name: tensor for name, tensor in tensors.items() if name not in replaced}
-    wanted |= {name: tensor for new in replaced.values() for name, tensor in new.items()}
-    read = load_file(folder / "deep" / "new.safetensors")
-    assert read.keys() == found.keys() == wanted.keys()
-    assert all(torch.equal(read[name], wanted[name]) and read[name].dtype == wanted[name].dtype for name in wanted)
-    with safe_open(folder / "deep" / "new.safetensors", "pt") as file:
+    expected = {name: tensor for name, tensor in tensors.items() if name not in replacements}
+    expected |= {name: tensor for new in replacements.values() for name, tensor in new.items()}
+    given = {name: dict(new) for name, new in replacements.items()}
+    target = folder / "deep" / "new.safetensors"
+    copy_with_replacements(folder / "model.safetensors", CheckpointFiles.read(folder).tensors, given, target)
+    assert not any(given.values())  # so that their memory is free
+    written = load_file(target)
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[name], expected[name]) and written[name].dtype == expected[name].dtype for name in expected)
+    with safe_open(target, "pt") as file:
         assert file.metadata() == {"format": "pt", "note": "ü"}
-    content = (folder / "deep" / "new.safetensors").read_bytes()
-    for name, place in found.items():
-        assert content[place.start : place.stop] == wanted[name].contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        assert place.start % wanted[name].element_size() == 0  # aligned, whatever sizes stand before it
+    for name, info in CheckpointFiles.read(target.parent, target.name).tensors.items():
+        assert info.start % expected[name].element_size() == 0  # aligned, whatever sizes precede it
+    if all(new.keys() == {name} for name, new in replacements.items()):
+        save_file(expected, folder / "library.safetensors", {"format": "pt", "note": "ü"})
+        assert header(target) == header(folder / "library.safetensors")
+
+
+def header(path):
+    with path.open("rb") as file:
+        return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+
+
+def test_memory_stays_within_a_tensor(tmp_path):
+    save_file({str(number): torch.zeros(2**18) for number in range(16)}, tmp_path / "model.safetensors")  # 1 MiB each
+    files = CheckpointFiles.read(tmp_path)
+    tracemalloc.start()
+    copy_with_replacements(tmp_path / "model.safetensors", files.tensors, {"3": {"3": torch.ones(2**18)}}, tmp_path / "new.safetensors")
+    assert tracemalloc.get_traced_memory()[1] < 2 * 2**20
+    tracemalloc.stop()
 
 
 def test_a_file_that_becomes_shorter_while_it_is_read_is_noticed(source):
     folder, _ = source
-    held = Checkpoint.of(folder).tensors
+    tensors = CheckpointFiles.read(folder).tensors
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(file.seek(0, 2) - 4)
     with pytest.raises(OSError, match="became shorter"):
-        rebuild(folder / "model.safetensors", held, {}, folder / "new.safetensors")
+        copy_with_replacements(folder / "model.safetensors", tensors, {}, folder / "new.safetensors")
     with pytest.raises(SafetensorError):
         load_file(folder / "new.safetensors")
-
-
-def test_bytes_are_counted():
-    assert bytes_of({"a": torch.zeros(3, 2), "b": torch.zeros(5, dtype=torch.bfloat16)}) == 34

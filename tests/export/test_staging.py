@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from resect.core.errors import InputError, StorageFailure
-from resect.export.staging import check_target, refuse_too_little_room, staged
+from resect.export.staging import check_free_space, check_target, staged_folder
 
 
 def names(folder):
@@ -17,7 +17,7 @@ def names(folder):
 
 def test_a_folder_takes_its_name_when_the_block_ends_well(tmp_path):
     target = tmp_path / "deep" / "out"
-    with staged(target) as part:
+    with staged_folder(target) as part:
         (part / "a").write_text("1")
         assert not target.exists()
         assert part.parent == target.parent
@@ -27,7 +27,7 @@ def test_a_folder_takes_its_name_when_the_block_ends_well(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_stays_when_it_does_not(tmp_path, error):
-    with pytest.raises(error), staged(tmp_path / "out") as part:
+    with pytest.raises(error), staged_folder(tmp_path / "out") as part:
         (part / "a").write_text("1")
         raise error
     assert names(tmp_path) == []
@@ -35,10 +35,10 @@ def test_nothing_stays_when_it_does_not(tmp_path, error):
 
 def test_an_empty_folder_is_taken_over_and_one_that_was_filled_meanwhile_is_not(tmp_path):
     (tmp_path / "empty").mkdir()
-    with staged(tmp_path / "empty") as part:
+    with staged_folder(tmp_path / "empty") as part:
         (part / "a").write_text("1")
     assert names(tmp_path / "empty") == ["a"]
-    with pytest.raises(StorageFailure, match="could not be written"), staged(tmp_path / "busy") as part:
+    with pytest.raises(StorageFailure, match="could not be written"), staged_folder(tmp_path / "busy") as part:
         (part / "a").write_text("1")
         (tmp_path / "busy").mkdir()
         (tmp_path / "busy" / "other").write_text("2")
@@ -50,31 +50,31 @@ def test_what_a_kill_left_is_swept(tmp_path):
     (tmp_path / ".out.part").mkdir()
     (tmp_path / ".out.part" / "old").write_text("0")
     (tmp_path / ".out.lock").write_text("")
-    with staged(tmp_path / "out") as part:
+    with staged_folder(tmp_path / "out") as part:
         assert names(part) == []
     assert names(tmp_path) == ["out"]
 
 
 def test_two_at_once_notice_each_other(tmp_path):
-    with staged(tmp_path / "out") as part:
+    with staged_folder(tmp_path / "out") as part:
         (part / "a").write_text("1")
-        with pytest.raises(InputError, match=r"Another process is writing .*out; wait for it.*--to"), staged(tmp_path / "out"):
+        with pytest.raises(InputError, match=r"Another process is writing .*out; wait for it.*--to"), staged_folder(tmp_path / "out"):
             pass
     assert names(tmp_path / "out") == ["a"]
 
 
 def test_a_place_that_cannot_be_written_is_a_failure(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageFailure, match="could not be written"), staged(tmp_path / "file" / "out"):
+    with pytest.raises(StorageFailure, match="could not be written"), staged_folder(tmp_path / "file" / "out"):
         pass
 
 
-def test_room_is_counted_before_anything_is_written(tmp_path):
+def test_free_space_is_checked_before_anything_is_written(tmp_path):
     asked = []
-    refuse_too_little_room(tmp_path / "not" / "yet" / "there", lambda disk: asked.append(disk) or 1)
+    check_free_space(tmp_path / "not" / "yet" / "there", lambda disk: asked.append(disk) or 1)
     assert asked == [tmp_path.stat().st_dev]
-    with pytest.raises(StorageFailure, match=r"needs 1,048,576,000 MiB, and [\d,]+ MiB are free there; make room"):
-        refuse_too_little_room(tmp_path / "out", lambda disk: 2**20 * 1_048_576_000)
+    with pytest.raises(StorageFailure, match=r"needs 1,048,576,000 MiB, and [\d,]+ MiB are free there; free space"):
+        check_free_space(tmp_path / "out", lambda disk: 2**20 * 1_048_576_000)
 
 
 def test_a_target_is_followed_to_where_it_is(tmp_path):
@@ -91,7 +91,7 @@ def test_a_target_is_followed_to_where_it_is(tmp_path):
 MOUNTED = """
 import subprocess, sys
 from pathlib import Path
-from resect.export.staging import check_target, refuse_too_little_room, staged
+from resect.export.staging import check_free_space, check_target, staged_folder
 out, kind = Path(sys.argv[1]), sys.argv[2]
 mount = ["-t", "tmpfs", "none"] if kind == "disk" else ["--bind", str(out.with_name("real"))]
 subprocess.run(["mount", *mount, str(out)], check=True)
@@ -99,15 +99,15 @@ subprocess.run(["mount", *mount, str(out)], check=True)
 (out / "lost+found").mkdir() if kind == "disk" else None
 target = check_target(out, None)
 asked = []
-refuse_too_little_room(target, lambda disk: asked.append(disk) or 1)
+check_free_space(target, lambda disk: asked.append(disk) or 1)
 assert asked == [out.stat().st_dev]
-with staged(target) as part:
+with staged_folder(target) as part:
     (part / "config.json").write_text("1")
     (part / "sub").mkdir()
     (part / "sub" / "a").write_text("2")
     assert not (out / "config.json").exists()
 try:
-    with staged(Path(sys.argv[1])) as part:
+    with staged_folder(Path(sys.argv[1])) as part:
         raise ValueError
 except ValueError:
     pass
@@ -133,7 +133,7 @@ def test_a_folder_whose_parent_cannot_be_written_is_filled_from_within(tmp_path)
     (tmp_path / "locked" / "out").mkdir(parents=True)
     (tmp_path / "locked").chmod(0o555)
     try:
-        with staged(check_target(tmp_path / "locked" / "out", None)) as part:
+        with staged_folder(check_target(tmp_path / "locked" / "out", None)) as part:
             (part / "a").write_text("1")
         assert names(tmp_path / "locked" / "out") == ["a"]
     finally:

@@ -1,9 +1,8 @@
-"""What an export's card is made from: the plan, the base's own card, and the run that found the plan, looked at before anything is written.
+"""What the model card of an export is written from: the plan, the base's own card, and the run that found the plan.
 
-Knows runs and the card; no weights.
+All of it is read and checked before anything is written. Knows run folders and the card; no weights.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,70 +13,78 @@ from resect.core.files import write_json, write_text
 from resect.edits.plan import Plan
 from resect.runs.run_files import COMPARISON, MATRIX
 from resect.runs.run_folder import Run
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.schemas.languages import MatrixFile
+from resect.runs.schemas.parts import Schema
+from resect.runs.schemas.plan import PlanFile
+from resect.runs.schemas.reading import read_file
 
-from .card import card, front_matter
+from .card import Results, card, front_matter
 from .checkpoint import CARD, PLAN
+
+#: Fields without which a comparison cannot be reported.
+_REQUIRED = ("task", "metric", "n_examples", "n_instructions", "n_groups", "base")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the card tells, but for what is only known when the weights are written."""
+class CardInputs:
+    """The content of the card, except for what is known only when the weights are written."""
 
     plan: Mapping[str, Any]
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, plan: Plan, base_card: Path, run: Run | None, base_model: str) -> "Told":
-        """Gather it, with a run's numbers where its plan is this one. Raises RunMismatch where these cannot be told, InputError."""
-        settings = {"base_model": base_model, "base_front_matter": front_matter(base_card)}
-        found = None if run is None else _run_of(plan, run)
-        if found is None:
-            return cls(plan.to_json(), settings)
-        try:
-            measured = _measured(plan, found)
-            told = cls(plan.to_json(), settings | {"recipe": found.recipe, "environment": found.environment(), **measured})
-            told.card()  # now, and not when gigabytes are written
-            damage = "" if _is_finite(measured) else "it holds NaN or infinity"
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            damage = f"it has no {error}" if isinstance(error, KeyError) else f"it holds something else than a run keeps there: {error}"
-        if damage:
-            raise RunMismatch(
-                f"{_source(found)} of the run in {found.folder} is damaged ({damage}), so that the card cannot tell its numbers. Run it "
-                "again (--fresh), or give a copy of the plan outside the run: the card then tells no numbers."
-            )
-        return told
+    def of(cls, plan: Plan, base_card: Path, run: Run | None, base_model: str) -> "CardInputs":
+        """Collect it, with a run's results where its plan is this one. Raises RunMismatch where these are damaged, InputError."""
+        settings: dict[str, Any] = {"base_model": base_model, "base_front_matter": front_matter(base_card)}
+        run = None if run is None else _run_of_plan(plan, run)
+        if run is not None:
+            settings |= {"recipe": run.recipe, "environment": run.environment(), "results": _results(plan, run)}
+        return cls(plan.to_json(), settings)
 
     def save(self, folder: Path, factored: Mapping[str, Any] | None = None) -> None:
         """Write plan and card. Raises StorageFailure."""
         write_json(folder / PLAN, self.plan)
-        write_text(folder / CARD, self.card(factored))
-
-    def card(self, factored: Mapping[str, Any] | None = None) -> str:
-        """The text of README.md. `factored`: as `card` takes it."""
-        return card(self.plan, **self.settings, factored=factored)
+        write_text(folder / CARD, card(PlanFile.model_validate(self.plan), **self.settings, factored=factored))
 
 
-def _is_finite(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    return all(map(_is_finite, value)) if isinstance(value, list) else not isinstance(value, float) or math.isfinite(value)
+def _run_of_plan(plan: Plan, run: Run) -> Run | None:
+    """Returns the finished run that has this very plan: of several trials the one that found it, since the run itself has their means."""
+    for candidate in (*run.parts(), run):
+        if candidate.is_finished and candidate.recipe.compares:
+            plans = (candidate.plan_json(), *candidate.plans().values())
+            if plan.digest in {Plan.from_json(value).digest for value in plans}:
+                return candidate
+    return None
 
 
-def _source(run: Run) -> str:
-    return MATRIX if run.recipe.method == "lape" else COMPARISON
+def _results(plan: Plan, run: Run) -> Results:
+    """Returns what the run measured with this very plan. Raises RunMismatch where it is damaged.
+
+    A run with a matrix measured each language's plan, and not their union, which is its plan.json.
+    """
+    if not (run.folder / MATRIX).exists():
+        return Results(comparison=_read(run.folder / COMPARISON, ComparisonFile, _REQUIRED))
+    language = next((name for name, value in run.plans().items() if Plan.from_json(value).digest == plan.digest), None)
+    if language is None:
+        return Results()
+    path = run.folder / MATRIX
+    matrix = _read(path, MatrixFile, ())
+    if language not in matrix.languages:
+        raise _damaged(path, f"it has no row of {language}")
+    return Results(matrix=matrix, language=language)
 
 
-def _measured(plan: Plan, run: Run) -> dict[str, Any]:
-    """What the run measured with this very plan: its comparison, or of one language's plan its row of the matrix."""
-    if run.recipe.method != "lape":
-        return {"comparison": run.comparison()}
-    language = next((name for name, held in run.plans().items() if Plan.from_json(held).digest == plan.digest), None)
-    return {} if language is None else {"language": language, "matrix": run.matrix()}
+def _read(path: Path, schema: type[Schema], required: tuple[str, ...]) -> Schema:
+    content, damages = read_file(path, schema)
+    missing = [] if content is None else [name for name in required if name not in content.model_fields_set]
+    if content is None or damages or missing:
+        raise _damaged(path, str(damages[0]) if damages else f"it has no {missing[0]}")
+    return content
 
 
-def _run_of(plan: Plan, run: Run) -> Run | None:
-    """The finished run whose numbers are those of this very plan: of several trials the one that found it, for on top stand their means."""
-    runs = [each for each in (*run.parts(), run) if each.is_finished and not each.recipe.record_only]
-    return next(
-        (each for each in runs if plan.digest in {Plan.from_json(held).digest for held in (each.plan_json(), *each.plans().values())}), None
+def _damaged(path: Path, reason: str) -> RunMismatch:
+    return RunMismatch(
+        f"{path.name} of the run in {path.parent} is damaged ({reason}), so that the card cannot report its results. Run it "
+        "again (--fresh), or give a copy of the plan outside the run: then the card reports no results."
     )

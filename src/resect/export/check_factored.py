@@ -1,9 +1,10 @@
-"""Proof that an export with factors is the base model with the plan applied, as near as numbers that are rounded can be.
+"""Verifies that an export with factors is the base model with the plan applied, as closely as rounded numbers can be.
 
-Three claims. (1) Every tensor that is no factor is the same to the last bit. (2) What each module with factors computes, in float64 and
-with the factors as they are stored, is W·x of the applied plan's matrix W to within MATRIX_ROUNDINGS roundings of the stored dtype (in the
-Frobenius norm, by random vectors): factors cost two, the matrix that they are held against one. (3) The logits are no further from those
-of the applied plan than LOGIT_FACTOR times what rounding the same matrices does to these. That distance is measured, not derived.
+Three claims. (1) Every tensor that is no factor is equal to the last bit. (2) What each module with factors computes, in float64 and
+with the factors as stored, equals W·x with the matrix W of the applied plan to within MATRIX_ROUNDINGS roundings of the stored dtype (in
+the Frobenius norm, estimated with random vectors): factors cost two roundings, the matrix that they are compared with one. (3) The logits
+deviate from those of the applied plan by at most LOGIT_FACTOR times what rounding the same matrices changes. That change is measured, not
+derived.
 
 Loads one model after the other, never two at once, and keeps no matrix of the first.
 """
@@ -25,19 +26,19 @@ from resect.models.anatomy import Anatomy
 from resect.models.factored_linear import FactoredMatrix, by_module, rest_of, rows_of
 from resect.models.language_model import LanguageModel
 
-from .check_exact import Evidence, Loading, check_same_tensors, edited_base, evidence_of, logits, refused
+from .check_exact import LoadingOptions, ProbeResults, check_failure, compare_tensors, load_edited_base, probe, probe_logits
 
 #: Random vectors that each matrix is multiplied with.
 VECTORS = 64
-#: How far a product of factors may be from the matrix, in roundings u of the stored dtype; and beyond that, in roundings of the arithmetic.
+#: The largest relative deviation of a product of factors from the matrix: roundings of the stored dtype, plus roundings of the arithmetic.
 MATRIX_ROUNDINGS, ARITHMETIC_ROUNDINGS = 4.0, 128.0
-#: How far the logits may be, in what rounding the matrices does to them, and in roundings of the largest logit.
+#: The largest deviation of a logit, relative to what rounding the matrices changes, and to the rounding of the largest logit.
 LOGIT_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
-class Nearness:
-    """How near an export came, and how near it had to. `matrix`: relative, in the Frobenius norm; `logit`: the largest difference."""
+class Deviation:
+    """The largest deviations of an export, and their bounds. `matrix`: relative, in the Frobenius norm; `logit`: absolute."""
 
     matrix: float
     matrix_bound: float
@@ -45,113 +46,134 @@ class Nearness:
     logit_bound: float
 
     def sentence(self) -> str:
-        """What people should know of it."""
+        """Returns a sentence for users."""
         return (
-            "Checked: loaded again, all that is no factor equals the base with the plan applied, to the last bit; the factors' products "
-            f"are its matrices to within {self.matrix:.1e} of their norm (allowed: {self.matrix_bound:.1e}), and its logits to within "
+            "Checked: loaded again, every tensor that is no factor equals the base with the plan applied, to the last bit. The products of "
+            f"factors deviate from its matrices by {self.matrix:.1e} of their norm (allowed: {self.matrix_bound:.1e}), and the logits by "
             f"{self.logit:.1e} (allowed: {self.logit_bound:.1e}): factors are rounded twice, a matrix once."
         )
 
 
 @dataclass(frozen=True)
-class Base:
-    """What the base model with the plan applied says: evidence; what each module's matrix makes of random vectors; the largest allowed
-    difference of a logit, by probe.
+class FactoredReference:
+    """The base model with the plan applied, as the export is compared with it.
+
+    Attributes
+    ----------
+    results : tensors, logits and tokens
+    products : path of each module with factors to the product of its dense matrix with random vectors
+    logit_bounds : the largest allowed deviation of a logit, by probe
     """
 
-    evidence: Evidence
+    results: ProbeResults
     products: Mapping[str, Float64[Tensor, "out vectors"]]
-    allowed: tuple[float, ...]
+    logit_bounds: tuple[float, ...]
 
 
-def evidence_of_base(
-    folder: Path, plan: Plan, loading: Loading, device: torch.device, allow_other_model: bool, matrices: Sequence[FactoredMatrix]
-) -> Base:
-    """What the base model with the plan applied says, `matrices` being those that the export has as factors. Raises NoEffect, NotFinite."""
-    model, tokenizer = edited_base(folder, plan, loading, allow_other_model)
+def factored_reference(
+    folder: Path,
+    plan: Plan,
+    loading: LoadingOptions,
+    device: torch.device,
+    allow_other_model: bool,
+    matrices: Sequence[FactoredMatrix],
+) -> FactoredReference:
+    """Returns what an export of the base model in `folder` is compared with. Raises NoEffect, NotFinite."""
+    model, tokenizer = load_edited_base(folder, plan, loading, allow_other_model)
     anatomy = Anatomy.of(model)
     products = {}
-    for path, held in by_module(matrices).items():
+    for path, inside in by_module(matrices).items():
         weight = model.get_submodule(path).weight.detach()
-        whole = weight.T if anatomy.slot(held[0].site).transposed else weight
-        products[path] = whole.double() @ _vectors(path, whole.shape[1])
-    evidence = evidence_of(model.to(device), tokenizer)
-    steps = {matrix.site: _rounding(loading, matrix) for matrix in matrices}
-    for site, step in steps.items():
-        weight = anatomy.weight(site)
-        anatomy.write(site, None, weight * (1 + 2 * step * _signs(str(site), weight)))
-    shaken = logits(LanguageModel.of(model, tokenizer))
+        dense = weight.T if anatomy.slot(inside[0].site).transposed else weight
+        products[path] = dense.double() @ _random_vectors(path, dense.shape[1])
+    results = probe(model.to(device), tokenizer)
+    for matrix in matrices:
+        weight, relative = anatomy.weight(matrix.site), 2 * _rounding(loading, matrix)
+        anatomy.write(matrix.site, None, weight * (1 + relative * _random_signs(str(matrix.site), weight)))
+    rounded = probe_logits(LanguageModel.of(model, tokenizer))
     arithmetic = torch.finfo(loading.dtype).eps / 2
-    pairs = zip(evidence.logits, shaken, strict=True)
-    allowed = tuple(LOGIT_FACTOR * (_furthest(first, second) + arithmetic * float(first.abs().max())) for first, second in pairs)
-    return Base(evidence, products, allowed)
+    pairs = zip(results.logits, rounded, strict=True)
+    bounds = tuple(LOGIT_FACTOR * (_largest_difference(exact, other) + arithmetic * float(exact.abs().max())) for exact, other in pairs)
+    return FactoredReference(results, products, bounds)
 
 
-def check_near(base: Base, folder: Path, loading: Loading, device: torch.device, matrices: Sequence[FactoredMatrix]) -> Nearness:
-    """Load an export, and hold it against the base with the plan applied. Raises Failure where it is not as near as it has to be."""
-    gc.collect()  # the base may be held in a cycle, and two models may be more than there is room for
-    model, tokenizer = loading.parts(folder)
+def compare_factored(
+    base: FactoredReference, folder: Path, loading: LoadingOptions, device: torch.device, matrices: Sequence[FactoredMatrix]
+) -> Deviation:
+    """Load an export and compare it with the base with the plan applied. Raises Failure where it deviates too far."""
+    gc.collect()  # the base may be part of a reference cycle, and memory may not suffice for two models
+    model, tokenizer = loading.load(folder)
     modules = by_module(matrices)
-    found = [_distance(path, model, base, loading, held) for path, held in modules.items()]
-    export = evidence_of(model.to(device), tokenizer)
-    inside = tuple(f"{path}." for path in modules)
-    plain = lambda digests: {name: digest for name, digest in digests.items() if not name.startswith(inside) or name.endswith(".bias")}
-    check_same_tensors(replace(base.evidence, digests=plain(base.evidence.digests)), replace(export, digests=plain(export.digests)))
-    off = [_furthest(first, second) for first, second in zip(base.evidence.logits, export.logits, strict=True)]
-    worst = max(range(len(off)), key=lambda place: off[place] - base.allowed[place])
-    if not off[worst] <= base.allowed[worst]:
-        raise refused(
-            f"a logit is {off[worst]:.2e} away from that of the base with the plan applied, and {base.allowed[worst]:.2e} is allowed"
+    deviations = [_module_deviation(path, model, base, loading, inside) for path, inside in modules.items()]
+    results = probe(model.to(device), tokenizer)
+    prefixes = tuple(f"{path}." for path in modules)
+    compare_tensors(_without_factors(base.results, prefixes), _without_factors(results, prefixes))
+    differences = [_largest_difference(expected, actual) for expected, actual in zip(base.results.logits, results.logits, strict=True)]
+    worst = max(range(len(differences)), key=lambda probe: differences[probe] - base.logit_bounds[probe])
+    if not differences[worst] <= base.logit_bounds[worst]:  # NaN is refused too
+        raise check_failure(
+            f"a logit deviates by {differences[worst]:.2e} from that of the base with the plan applied, and {base.logit_bounds[worst]:.2e} "
+            "is allowed"
         )
-    distance, bound = max(found, key=lambda pair: pair[0] / pair[1])
-    return Nearness(distance, bound, off[worst], base.allowed[worst])
+    deviation, bound = max(deviations, key=lambda pair: pair[0] / pair[1])
+    return Deviation(deviation, bound, differences[worst], base.logit_bounds[worst])
 
 
-def _distance(path: str, model: nn.Module, base: Base, loading: Loading, matrices: Sequence[FactoredMatrix]) -> tuple[float, float]:
-    """How far what a module computes is from the matrix' own products, and how far it may be, relative. Raises Failure."""
+def _without_factors(results: ProbeResults, prefixes: tuple[str, ...]) -> ProbeResults:
+    """Only the tensors that have to be equal: all but the weights inside of modules with factors."""
+    kept = {name: digest for name, digest in results.digests.items() if not name.startswith(prefixes) or name.endswith(".bias")}
+    return replace(results, digests=kept)
+
+
+def _module_deviation(
+    path: str, model: nn.Module, base: FactoredReference, loading: LoadingOptions, matrices: Sequence[FactoredMatrix]
+) -> tuple[float, float]:
+    """Returns the largest relative deviation of a module's products from those of its matrices, and its bound. Raises Failure."""
     anatomy = Anatomy.of(model)
     module: Any = copy.deepcopy(model.get_submodule(path)).double()
     module.bias = None
-    products = base.products[path]
+    expected = base.products[path]
     with torch.inference_mode():
-        found = module(_vectors(path, module.in_features).T).T
-    out = len(products)
-    found_and_bounds = []
+        products = module(_random_vectors(path, module.in_features).T).T
+    out = len(expected)
+    arithmetic = torch.finfo(torch.promote_types(loading.dtype, torch.float32)).eps / 2
+    deviations = []
     for matrix in matrices:
         rows = rows_of(anatomy, matrix.site, out)
-        wide = torch.finfo(torch.promote_types(loading.dtype, torch.float32)).eps / 2
-        bound = MATRIX_ROUNDINGS * _rounding(loading, matrix) + ARITHMETIC_ROUNDINGS * wide
-        distance = _relative(found[rows], products[rows])
-        if not distance <= bound:
-            raise refused(f"the factors of {matrix.site} are {distance:.2e} away from its matrix, relative, and {bound:.2e} is allowed")
-        found_and_bounds.append((distance, bound))
+        bound = MATRIX_ROUNDINGS * _rounding(loading, matrix) + ARITHMETIC_ROUNDINGS * arithmetic
+        deviation = _relative_difference(products[rows], expected[rows])
+        if not deviation <= bound:  # NaN is refused too
+            raise check_failure(
+                f"the factors of {matrix.site} deviate by {deviation:.2e} from its matrix, relative, and {bound:.2e} is allowed"
+            )
+        deviations.append((deviation, bound))
     rest = rest_of(anatomy, [matrix.site for matrix in matrices], out)
-    if rest and _relative(found[rest], products[rest]) > ARITHMETIC_ROUNDINGS * torch.finfo(torch.float64).eps:
-        raise refused(f"the rows of {path} that are not factored are not those of the base with the plan applied")
-    return max(found_and_bounds, key=lambda pair: pair[0] / pair[1])
+    if rest and _relative_difference(products[rest], expected[rest]) > ARITHMETIC_ROUNDINGS * torch.finfo(torch.float64).eps:
+        raise check_failure(f"the rows of {path} that are not factored are not those of the base with the plan applied")
+    return max(deviations, key=lambda pair: pair[0] / pair[1])
 
 
-def _rounding(loading: Loading, matrix: FactoredMatrix) -> float:
-    """The largest relative error of rounding to the dtype that a matrix is stored in."""
-    return torch.finfo(loading.stored.get(f"{matrix.module}.weight", loading.dtype)).eps / 2
+def _rounding(loading: LoadingOptions, matrix: FactoredMatrix) -> float:
+    """Returns the largest relative error of rounding to the stored dtype of a matrix."""
+    return torch.finfo(loading.stored_dtypes.get(f"{matrix.module}.weight", loading.dtype)).eps / 2
 
 
-def _relative(found: Tensor, wanted: Tensor) -> float:
-    norm, off = float(wanted.norm()), float((found - wanted).norm())
-    return off / norm if norm else off
+def _relative_difference(actual: Tensor, expected: Tensor) -> float:
+    norm, difference = float(expected.norm()), float((actual - expected).norm())
+    return difference / norm if norm else difference
 
 
-def _furthest(first: Tensor, second: Tensor) -> float:
+def _largest_difference(first: Tensor, second: Tensor) -> float:
     return float((first.double() - second.double()).abs().max())
 
 
-def _vectors(name: str, size: int) -> Float64[Tensor, "size vectors"]:
+def _random_vectors(name: str, size: int) -> Float64[Tensor, "size vectors"]:
     return torch.randn(size, VECTORS, dtype=torch.float64, generator=_generator(name))
 
 
-def _signs(name: str, like: Tensor) -> Tensor:
-    drawn = torch.randint(2, like.shape, generator=_generator(name), dtype=torch.int8)
-    return (2 * drawn - 1).to(like)
+def _random_signs(name: str, like: Tensor) -> Tensor:
+    bits = torch.randint(2, like.shape, generator=_generator(name), dtype=torch.int8)
+    return (2 * bits - 1).to(like)
 
 
 def _generator(name: str) -> torch.Generator:

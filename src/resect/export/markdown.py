@@ -1,4 +1,4 @@
-"""Markdown from plain values: text that stays text, names without a machine's folders, code, tables. Knows nothing of what it is about."""
+"""Markdown from plain values: escaped text, names without the folders of a machine, code, tables. Knows nothing of their meaning."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ _FILES = (".toml", ".txt", ".json", ".jsonl", ".csv", ".jinja", ".md")
 
 
 def escaped(text: object) -> str:
-    r"""Text from elsewhere, on one line, with nothing in it that Markdown or HTML would take for its own.
+    r"""Returns a text on one line, with all that Markdown or HTML would interpret escaped.
 
     >>> print(escaped("a*b\n<c>"))
     a\*b \<c\>
@@ -17,20 +17,20 @@ def escaped(text: object) -> str:
 
 
 def fenced(text: str) -> str:
-    """One line of code, or a command, as a block."""
+    """Returns one line of code, or a command, as a code block."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{_printable(text)}\n{fence}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already; all columns but the first are set to the right."""
+    """Returns a table of cells that are Markdown already; all columns but the first are aligned to the right."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def without_folders(name: str) -> str:
-    """A Hub id or a built-in name as it is; of a path only its last part; of NAME=PATH the name and that.
+    """Returns a Hub id or a built-in name as it is, of a path only its last part, of NAME=PATH the name and that part.
 
     >>> without_folders("google/flan-t5-base"), without_folders("/home/me/models/mine/"), without_folders("bbq/age=../data/Age.jsonl")
     ('google/flan-t5-base', 'mine', 'bbq/age=Age.jsonl')
@@ -44,4 +44,4 @@ def without_folders(name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text)
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,78 +1,77 @@
-"""A safetensors file anew, with some of its tensors replaced by others: the rest is copied range by range, and never loaded.
+"""Copies a safetensors file with some of its tensors replaced. Knows bytes, names and shapes; no model.
 
-Knows bytes, names and shapes; no model.
+The library's own writer (`safetensors.torch.save_file`, 0.8.0) takes all tensors of a file at once. From memory-mapped tensors it makes the
+whole file resident, and from others it needs a copy of it; a shard may have tens of gigabytes. Byte ranges need the memory of the largest
+tensor that is replaced, and are no slower. Measured on a file of 676 MiB with 32 tensors of up to 43 MiB, float32, in the disk cache: peak
+resident memory in addition to the imports, and the shortest of five times until the file is on the disk:
+
+                                                byte ranges         save_file
+    10 rows of one matrix changed                47 MiB, 0.48 s     681 MiB, 0.82 s
+    one matrix replaced by two factors            3 MiB, 0.74 s     637 MiB, 0.78 s
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from .checkpoint import Stored
+from .checkpoint import TensorInfo
 
 #: Bytes that are copied at once.
 CHUNK = 2**25
-_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
-def rebuild(source: Path, tensors: Mapping[str, Stored], replaced: Mapping[str, Mapping[str, Tensor]], target: Path) -> dict[str, Stored]:
-    """Write `target`: the tensors of the file `source`, those that are `replaced` by name left out, and their replacements at their place.
+def copy_with_replacements(
+    source: Path, tensors: Mapping[str, TensorInfo], replacements: MutableMapping[str, dict[str, Tensor]], target: Path
+) -> None:
+    """Write `target`: the tensors of `source`, with some of them replaced by others.
 
-    `tensors`: name to place, of all that `source` holds. Returns name to place in `target`. Raises OSError.
+    Parameters
+    ----------
+    tensors : all tensors of `source`
+    replacements : name of a tensor of `source` to the tensors, by name, that replace it. Each is removed from here once it is written, so
+        that its memory can be freed
+
+    Raises OSError.
     """
-    held = sorted(((name, place) for name, place in tensors.items()), key=lambda entry: entry[1].start)
-    order: list[tuple[str, str, tuple[int, ...], Stored | Tensor]] = []
-    for name, place in held:
-        if name not in replaced:
-            order.append((name, place.dtype, place.shape, place))
+    entries: list[tuple[str, str, tuple[int, ...], int, str]] = []  # name, dtype, shape, bytes, and the tensor of `source` at its place
+    for name, info in sorted(tensors.items(), key=lambda item: item[1].start):
+        if name in replacements:
+            entries += [(new, _DTYPES[each.dtype], tuple(each.shape), each.nbytes, name) for new, each in replacements[name].items()]
         else:
-            order += [(new, _NAMES[tensor.dtype], tuple(tensor.shape), tensor) for new, tensor in replaced[name].items()]
-    order.sort(key=lambda entry: -_width(entry[1]))  # stable; as safetensors has it, so that every tensor is aligned
-    header, found, at = _metadata(source), {}, 0
-    for name, dtype, shape, content in order:
-        stop = at + _size(content)
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, stop]}
-        at = stop
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    body = 8 + len(text)
+            entries.append((name, info.dtype, info.shape, info.size, name))
+    entries.sort(key=lambda entry: -_bits(entry[1]))  # stable, and the order of safetensors itself, so that every tensor is aligned
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as here, target.open("wb") as there:
-        there.write(len(text).to_bytes(8, "little") + text)
-        for name, dtype, shape, content in order:
-            first, last = header[name]["data_offsets"]
-            found[name] = Stored(target.name, dtype, shape, body + first, body + last)
-            if isinstance(content, Tensor):
-                there.write(_bytes(content))
+    with source.open("rb") as original, target.open("wb") as copy:
+        header, position = _metadata(original), 0
+        for name, dtype, shape, size, _ in entries:
+            header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, position + size]}
+            position += size
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        copy.write(len(text).to_bytes(8, "little") + text)
+        for name, _, _, _, replaced in entries:
+            if replaced in replacements:
+                copy.write(_bytes(replacements[replaced].pop(name)))
             else:
-                _copy(here, content.start, content.stop, there)
-        there.flush()
-        os.fsync(there.fileno())
-    return found
+                _copy_range(original, tensors[replaced].start, tensors[replaced].stop, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
-def bytes_of(tensors: Mapping[str, Tensor]) -> int:
-    """How many bytes some tensors are."""
-    return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _metadata(source: Path) -> dict[str, Any]:
-    with source.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+def _metadata(file: BinaryIO) -> dict[str, Any]:
+    header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return {"__metadata__": header["__metadata__"]} if "__metadata__" in header else {}
 
 
-def _size(content: Stored | Tensor) -> int:
-    return content.nbytes if isinstance(content, Tensor) else content.stop - content.start
-
-
-def _width(dtype: str) -> int:
-    """Bits of one number of a dtype as safetensors writes it (F32, BF16, F8_E4M3, BOOL)."""
+def _bits(dtype: str) -> int:
+    """Returns the bits of one number of a dtype as safetensors writes it (F32, BF16, F8_E4M3, BOOL)."""
     bits = re.search(r"\d+", dtype)
     return int(bits.group()) if bits else 8
 
@@ -82,11 +81,18 @@ def _bytes(tensor: Tensor) -> memoryview:
     return memoryview(content)
 
 
-def _copy(here: BinaryIO, start: int, stop: int, there: BinaryIO) -> None:
-    here.seek(start)
-    while start < stop:
-        part = here.read(min(CHUNK, stop - start))
-        if not part:
-            raise OSError(f"{here.name} became shorter while it was read")
-        there.write(part)
-        start += len(part)
+def _copy_range(source: BinaryIO, start: int, stop: int, target: BinaryIO) -> None:
+    """Append the bytes [start, stop) of one file to another: inside the kernel where possible, which is faster."""
+    target.flush()
+    position = start
+    while position < stop:
+        size = min(CHUNK, stop - position)
+        try:
+            copied = os.copy_file_range(source.fileno(), target.fileno(), size, position)
+        except (AttributeError, OSError):  # not on this system, or not on this file system
+            source.seek(position)
+            copied = target.write(source.read(size))
+            target.flush()
+        if not copied:
+            raise OSError(f"{source.name} became shorter while it was read")
+        position += copied

@@ -1,19 +1,15 @@
-"""Two ways to put an edited model into files: into copies of the base's own, only the bytes that change; or all anew.
+"""Two ways to write an edited model: copies of the base's shards with the edited tensors in them, or all weights saved by transformers.
 
-Both do the arithmetic in the dtype that is stored, before anything is written; either can keep matrices as factors. Know no card and no
-check.
+Both compute in the stored dtype, before anything is written; either can store matrices as factors. Knows no card and no check.
 """
 
-import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -26,257 +22,213 @@ from resect.models.factored_linear import INDEX as FACTORED_INDEX
 from resect.models.factored_linear import SINGLE as FACTORED_SINGLE
 from resect.models.factored_linear import FactoredFiles
 
-from . import factoring
-from .base_model import Original, forms_of
-from .checkpoint import INDEX, SINGLE, Checkpoint, Stored
-from .factoring import Choice
-from .safetensors_copy import bytes_of, rebuild
+from .base_checkpoint import BaseCheckpoint, stored_forms
+from .checkpoint import INDEX, SINGLE, CheckpointFiles
+from .factoring import FactorSelection, install_factors, replacements_of, write_and_factor
+from .safetensors_copy import copy_with_replacements
 
-#: Bytes that are written at once.
-CHUNK = 2**25
-#: Files that are copied side by side.
-AT_ONCE = 4
 STAGE = "writing weights"
 
 
 @dataclass
-class Files:
-    """What became of the base's files, by name. `anew`: why all weights were saved anew, or None."""
+class WrittenFiles:
+    """The files of an export, by name. `resaved`: why transformers saved all weights, or None."""
 
     rewritten: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
-    anew: str | None = None
+    resaved: str | None = None
 
     def copy(self, names: Sequence[str], source: Path, target: Path) -> None:
-        """Copy some files."""
+        """Copy files from one folder to another."""
         for name in names:
-            copy_file(source / name, target / name)
+            _copy_file(source / name, target / name)
             self.copied.append(name)
 
     def link(self, source: Path, target: Path, name: str) -> None:
-        """Give a file a second name, in the folder `target`, or copy it where that cannot be."""
+        """Create a hard link to a file, `name` in the folder `target`; copy it where that is not possible."""
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source.resolve(), target / name)  # resolved: the files of the Hub's cache are symbolic links
         except OSError:
-            copy_file(source, target / name)
+            _copy_file(source, target / name)
             self.copied.append(name)
         else:
             self.linked.append(name)
 
 
-class Rewriting(Protocol):
-    """An edited model that waits to be written."""
+class WeightWriter(Protocol):
+    """An edited model that is ready to be written."""
 
-    def room(self, device: int) -> int:
-        """Bytes that writing it takes on the disk of that number (as os.stat has it)."""
+    def bytes_needed(self, device: int) -> int:
+        """Returns the bytes that writing takes on the device of that number (st_dev)."""
 
-    def put(self, folder: Path, progress: Progress) -> Files:
-        """Write it into an empty folder, with the base's other files, and let go of it. Raises OSError, StorageFailure, Failure."""
+    def write(self, folder: Path, progress: Progress) -> WrittenFiles:
+        """Write it, and the base's other files, into an empty folder; can be called once. Raises OSError, StorageFailure, Failure."""
 
 
-def rewriting(original: Original, plan: Plan, allow_other_model: bool = False, choice: Choice | None = None) -> Rewriting:
-    """The base with the plan applied, in place where that is possible. `choice`: the matrices that are kept as factors.
+def weight_writer(
+    base: BaseCheckpoint, plan: Plan, allow_other_model: bool = False, selection: FactorSelection | None = None
+) -> WeightWriter:
+    """Returns the base with the plan applied: into copies of its shards where possible. `selection`: the matrices to store as factors.
 
     Raises WrongModel, UnknownName, NotWritable, Conflict, BadModel.
     """
-    original.skeleton.check(plan, allow_other_model)
-    reason = original.why_anew(plan)
-    if choice is not None and reason is None:
-        reason = original.why_factors_anew(FactoredFiles("", choice.matrices))
+    base.meta_model.check(plan, allow_other_model)
+    reason = base.why_not_shards(plan)
+    if selection is not None and reason is None:
+        reason = base.why_not_factors(FactoredFiles("", selection.matrices))
     if reason is None:
-        return InPlace.of(original, plan, allow_other_model, choice)
-    return Anew.of(original, plan, reason, allow_other_model, choice)
+        return ShardCopies.of(base, plan, allow_other_model, selection)
+    return ResavedModel.of(base, plan, reason, allow_other_model, selection)
 
 
 @dataclass(frozen=True)
-class InPlace:
-    """The few tensors that a plan is about, edited: private copies of pages of the base's mapped files.
+class ShardCopies:
+    """Copies of the base's shards in which some tensors are replaced. The model is never loaded.
 
-    `patches`: file to where in it a parameter is stored, its name in memory, and the positions on its first axis that change. `replaced`:
-    names on disk to the tensors, by name on disk, that stand there instead: factors.
+    `replacements`: name of a stored tensor to the tensors that replace it, by stored name: an edited one, or factors.
     """
 
-    original: Original
-    patches: Mapping[str, Sequence[tuple[Stored, str, Sequence[range]]]]
-    replaced: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    base: BaseCheckpoint
+    replacements: dict[str, dict[str, Tensor]]
+    is_factored: bool
 
     @classmethod
-    def of(cls, original: Original, plan: Plan, allow_other_model: bool = False, choice: Choice | None = None) -> "InPlace":
-        """Write the plan into the tensors that it is about. Raises WrongModel, NotWritable, Conflict."""
-        skeleton, checkpoint = original.skeleton, original.checkpoint
-        skeleton.fill({name: original.tensor(name) for name in skeleton.needs(plan)})
-        skeleton.check_values(plan, original.tensor, allow_other_model)
-        written = skeleton.written(plan)
-        for name, runs in written.items():
-            values = skeleton.parameter(name).data
-            for run in runs:  # makes these pages private, one tensor after the other: pages that are only read may be counted by the MiB
-                values[run.start : run.stop] = values[run.start : run.stop].clone()
-        replaced = {}
-        if choice is None:
-            replace(plan, model=None).write(skeleton.anatomy)
+    def of(cls, base: BaseCheckpoint, plan: Plan, allow_other_model: bool, selection: FactorSelection | None) -> "ShardCopies":
+        """Write the plan into memory-mapped tensors of the base. Raises WrongModel, NotWritable, Conflict."""
+        meta_model, needed = base.meta_model, base.meta_model.needed_parameters(plan)
+        meta_model.set_values({name: base.tensor(name) for name in needed})
+        meta_model.check_values(plan, base.tensor, allow_other_model)
+        checked, factors = replace(plan, model=None), {}
+        if selection is None:
+            checked.write(meta_model.anatomy)
         else:
-            factors = factoring.write(replace(plan, model=None), skeleton.anatomy, choice)
-            replaced = original.on_disk(factoring.by_parameter(skeleton.model, factors))
-        patches: dict[str, list[tuple[Stored, str, Sequence[range]]]] = {}
-        for name, runs in written.items():
-            disk = original.names[name][0]
-            if disk not in replaced:
-                held = checkpoint.tensors[disk]
-                patches.setdefault(held.file, []).append((held, name, runs))
-        return cls(original, patches, replaced)
+            factors = replacements_of(meta_model.model, write_and_factor(checked, meta_model.anatomy, selection))
+        edited = {name: {name: meta_model.parameter(name).data} for name in meta_model.written_parameters(plan)}
+        meta_model.drop_values(needed)
+        return cls(base, base.as_stored(edited | factors), selection is not None)
 
-    def room(self, device: int) -> int:
-        """Bytes that writing it takes on the disk of that number."""
-        checkpoint = self.original.checkpoint
-        shards = [file for file in checkpoint.shards if self._changes(file) or (checkpoint.folder / file).stat().st_dev != device]
-        fewer = sum(checkpoint.tensors[name].stop - checkpoint.tensors[name].start - bytes_of(new) for name, new in self.replaced.items())
-        return sum(map(checkpoint.size, (*shards, *checkpoint.others))) - fewer
+    @property
+    def changed_shards(self) -> set[str]:
+        """The shards in which tensors are replaced."""
+        return {self.base.files.tensors[name].file for name in self.replacements}
 
-    def put(self, folder: Path, progress: Progress) -> Files:
-        """Copy the files that change and overwrite the bytes that do, link the others, copy what stands beside. Raises OSError."""
-        files, checkpoint = Files(), self.original.checkpoint
-        progress(STAGE, 0, len(checkpoint.shards))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            written = {shard: pool.submit(self._rewrite, shard, folder) for shard in checkpoint.shards if self._changes(shard)}
-            try:
-                for done, shard in enumerate(checkpoint.shards, start=1):
-                    if shard in written:
-                        written[shard].result()
-                        files.rewritten.append(self._called(shard))
-                        self.original.skeleton.empty(name for _, name, _ in self.patches.get(shard, ()))
-                    else:
-                        files.link(checkpoint.folder / shard, folder, self._called(shard))
-                    progress(STAGE, done, len(checkpoint.shards))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        files.copy(checkpoint.others, checkpoint.folder, folder)
-        if checkpoint.index and not self.replaced:
-            files.copy([checkpoint.index], checkpoint.folder, folder)
-        elif checkpoint.index:
-            self._write_index(folder)
-            files.rewritten.append(FACTORED_INDEX)
-        return files
+    def bytes_needed(self, device: int) -> int:
+        """Returns the bytes that writing takes on the device of that number."""
+        files, changed = self.base.files, self.changed_shards
+        shards = [shard for shard in files.shards if shard in changed or (files.folder / shard).stat().st_dev != device]
+        saved = sum(files.tensors[name].size - _nbytes(tensors) for name, tensors in self.replacements.items())
+        return sum(map(files.size, (*shards, *files.others))) - saved
 
-    def _changes(self, shard: str) -> bool:
-        return shard in self.patches or any(self.original.checkpoint.tensors[name].file == shard for name in self.replaced)
+    def write(self, folder: Path, progress: Progress) -> WrittenFiles:
+        """Copy the shards that change, link the others, copy the other files. Raises OSError, StorageFailure."""
+        written, files, changed = WrittenFiles(), self.base.files, self.changed_shards
+        index = self._factored_index() if self.is_factored and files.index is not None else None
+        progress(STAGE, 0, len(files.shards))
+        for done, shard in enumerate(files.shards, start=1):
+            source, name = files.folder / shard, self._exported_name(shard)
+            if shard in changed:
+                tensors = {name: info for name, info in files.tensors.items() if info.file == shard}
+                copy_with_replacements(source, tensors, self.replacements, folder / name)
+                written.rewritten.append(name)
+            else:
+                written.link(source, folder, name)
+            progress(STAGE, done, len(files.shards))
+        written.copy(files.others, files.folder, folder)
+        if index is not None:
+            write_json(folder / FACTORED_INDEX, index)
+            written.rewritten.append(FACTORED_INDEX)
+        elif files.index is not None:
+            written.copy([files.index], files.folder, folder)
+        return written
 
-    def _called(self, shard: str) -> str:
-        """The name of a file in the export: with factors, none that transformers looks for."""
-        if not self.replaced:
+    def _exported_name(self, shard: str) -> str:
+        """The name of a shard in the export: with factors, one that transformers does not look for."""
+        if not self.is_factored:
             return shard
-        if self.original.checkpoint.index is None:
+        if self.base.files.index is None:
             return FACTORED_SINGLE
         return f"factored-{shard}" if shard == SINGLE else shard
 
-    def _rewrite(self, shard: str, folder: Path) -> None:
-        source, target = self.original.checkpoint.folder / shard, folder / self._called(shard)
-        patches = self.patches.get(shard, ())
-        held = {name: place for name, place in self.original.checkpoint.tensors.items() if place.file == shard}
-        if held.keys() & self.replaced.keys():
-            moved = rebuild(source, held, self.replaced, target)
-            now = {place: moved[name] for name, place in held.items() if name in moved}
-            patches = [(now[place], name, runs) for place, name, runs in patches]
-        else:
-            copy_file(source, target)
-        with target.open("r+b") as file:
-            for place, name, runs in patches:
-                overwrite(file, place, self.original.skeleton.parameter(name).data, runs)
-            file.flush()
-            os.fsync(file.fileno())  # now, while the next file is being copied
-
-    def _write_index(self, folder: Path) -> None:
-        """The list of the files' tensors, by the name under which a factored export has it. Raises StorageFailure."""
-        listed: dict[str, str] = {}
-        for name, place in self.original.checkpoint.tensors.items():
-            listed |= dict.fromkeys(self.replaced.get(name, (name,)), self._called(place.file))
-        size = sum(place.stop - place.start for name, place in self.original.checkpoint.tensors.items() if name not in self.replaced)
-        size += sum(map(bytes_of, self.replaced.values()))
-        write_json(folder / FACTORED_INDEX, {"metadata": {"total_size": size}, "weight_map": dict(sorted(listed.items()))})
+    def _factored_index(self) -> dict[str, Any]:
+        """The index of an export with factors."""
+        tensors = self.base.files.tensors
+        weight_map: dict[str, str] = {}
+        for name, info in tensors.items():
+            weight_map |= dict.fromkeys(self.replacements.get(name, (name,)), self._exported_name(info.file))
+        size = sum(info.size for name, info in tensors.items() if name not in self.replacements)
+        size += sum(map(_nbytes, self.replacements.values()))
+        return {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
 
 
 @dataclass
-class Anew:
-    """The whole edited model, to be saved as transformers saves it. `is_factored`: some of its modules hold factors."""
+class ResavedModel:
+    """The edited model, loaded, to be saved by transformers. `reason`: why; `is_factored`: some of its modules hold factors."""
 
-    original: Original
+    base: BaseCheckpoint
     reason: str
     model: Any
-    is_factored: bool = False
+    is_factored: bool
 
     @classmethod
-    def of(cls, original: Original, plan: Plan, reason: str, allow_other_model: bool = False, choice: Choice | None = None) -> "Anew":
+    def of(
+        cls, base: BaseCheckpoint, plan: Plan, reason: str, allow_other_model: bool, selection: FactorSelection | None
+    ) -> "ResavedModel":
         """Load the base and write the plan into it. Raises BadModel, WrongModel, NotWritable, Conflict."""
-        model, _ = original.loading.parts(original.checkpoint.folder)
-        original.loading.narrow(model)
-        if choice is None:
+        model, _ = base.loading.load(base.files.folder)
+        base.loading.cast_to_stored(model)
+        if selection is None:
             plan.write(model, allow_other_model)
         else:
-            plan.forms_for(model, "weights", allow_other_model)
-            factors = factoring.write(replace(plan, model=None), Anatomy.of(model), choice)
-            factoring.fill(model, FactoredFiles("", choice.matrices), factors)
-        return cls(original, reason, model, choice is not None)
+            plan.choose_forms(model, "weights", allow_other_model)
+            factors = write_and_factor(replace(plan, model=None), Anatomy.of(model), selection)
+            install_factors(model, FactoredFiles("", selection.matrices), factors)
+        return cls(base, reason, model, selection is not None)
 
-    def room(self, device: int) -> int:
-        """Bytes that writing it takes."""
-        checkpoint = self.original.checkpoint
+    def bytes_needed(self, device: int) -> int:
+        """Returns the bytes that writing takes."""
         weights: int = sum(tensor.nbytes for tensor in self.model.parameters())
-        return weights + sum(map(checkpoint.size, checkpoint.others))
+        return weights + sum(map(self.base.files.size, self.base.files.others))
 
-    def put(self, folder: Path, progress: Progress) -> Files:
+    def write(self, folder: Path, progress: Progress) -> WrittenFiles:
         """Save the weights, and copy the base's other files. Raises OSError, StorageFailure, Failure."""
-        checkpoint = self.original.checkpoint
-        sizes = [checkpoint.size(shard) for shard in checkpoint.shards]
+        files, written = self.base.files, WrittenFiles()
+        sizes = [files.size(shard) for shard in files.shards]
         progress(STAGE, 0, 1)
         try:
             self.model.save_pretrained(folder, max_shard_size=max(sizes) if len(sizes) > 1 else 2 * sizes[0])
         except SafetensorError as error:
-            raise StorageFailure(f"{folder} could not be written: {error}. Make room there, or give another folder with --to.") from error
+            raise StorageFailure(f"{folder} could not be written: {error}. Free space there, or give another folder with --to.") from error
         except ValueError as error:
-            raise Failure(f"transformers could not save this model anew: {error}") from error
+            raise Failure(f"transformers could not save this model: {error}") from error
         self.model = None
-        files = Files()
-        for path in sorted(folder.iterdir()):
-            if path.name.endswith(".safetensors"):
-                files.rewritten.append(path.name)
-            elif path.name != INDEX:
-                path.unlink()  # the base's own configuration is passed on, as it is
-        files.copy(checkpoint.others, checkpoint.folder, folder)
-        files.anew = self.reason + ("" if self.is_factored else self._what_differs(Checkpoint.of(folder)))
-        for name, factored in ((SINGLE, FACTORED_SINGLE), (INDEX, FACTORED_INDEX)) if self.is_factored else ():
-            if (folder / name).exists():
-                (folder / name).rename(folder / factored)
-                files.rewritten = [factored if file == name else file for file in files.rewritten]
+        for path in folder.iterdir():
+            if not path.name.endswith((".safetensors", INDEX)):
+                path.unlink()  # the base's own configuration is copied instead
+        written.copy(files.others, files.folder, folder)
+        written.resaved = self.reason
+        if self.is_factored:
+            for name, factored in ((SINGLE, FACTORED_SINGLE), (INDEX, FACTORED_INDEX)):
+                if (folder / name).exists():
+                    (folder / name).rename(folder / factored)
+        else:
+            written.resaved += self._difference_in_forms(CheckpointFiles.read(folder))
+        written.rewritten = sorted(path.name for path in folder.glob("*.safetensors"))
         progress(STAGE, 1, 1)
-        return files
+        return written
 
-    def _what_differs(self, saved: Checkpoint) -> str:
-        """A clause on how many tensors are not named, shaped and typed on disk as the base's."""
-        before, now = self.original.forms, forms_of(saved)
-        other = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        return f"; {len(other)} tensors have other names, shapes or dtypes on disk than the base's, {other[0]} among them" if other else ""
-
-
-def overwrite(file: BinaryIO, held: Stored, values: Tensor, runs: Sequence[range]) -> None:
-    """Put positions on the first axis of a tensor into the bytes where it is stored."""
-    size = (held.stop - held.start) // len(values)
-    step = max(1, CHUNK // size)
-    for run in runs:
-        for first in range(run.start, run.stop, step):
-            content: Any = values[first : min(first + step, run.stop)].contiguous().view(torch.uint8).numpy()
-            file.seek(held.start + first * size)
-            file.write(content)
+    def _difference_in_forms(self, saved: CheckpointFiles) -> str:
+        """Returns a clause on the stored tensors whose name, shape or dtype is not the base's."""
+        before, after = self.base.forms, stored_forms(saved)
+        other = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        return f"; {len(other)} stored tensors have other names, shapes or dtypes than the base's, {other[0]} among them" if other else ""
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file inside the kernel where that can be: faster, and on some file systems without taking room."""
+def _nbytes(tensors: dict[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _copy_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if hasattr(os, "copy_file_range"):
-        with contextlib.suppress(OSError), source.open("rb") as here, target.open("wb") as there:
-            while os.copy_file_range(here.fileno(), there.fileno(), CHUNK):
-                pass
-            if here.tell() == os.fstat(here.fileno()).st_size:
-                return
     shutil.copyfile(source, target)
