@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from measurement import best_of_each
-from resect.edits.svd import Decomposition, share
+from resect.edits.svd import Decomposition, floor_of_share
 from resect.methods.laser.gradient_screening import RHOS
 
 WANTED_RATIO, WANTED_ERROR = 5.0, 1e-6
@@ -45,7 +45,7 @@ def largest_error(approximations: list[torch.Tensor], exact: list[torch.Tensor],
 
 def measure(shape: tuple[int, int], rounds: int) -> None:
     """Print the times and errors of one shape."""
-    ranks = [share(rho, min(shape)) for rho in RHOS]
+    ranks = [floor_of_share(rho, min(shape)) for rho in RHOS]
     weight = matrix(shape, "noise")
     basis = Decomposition.of(weight).basis  # what a second run reads from disk
 
@@ -58,7 +58,7 @@ def measure(shape: tuple[int, int], rounds: int) -> None:
         "8 SVDs": lambda: [full_svd(weight).matrix(rank) for rank in ranks],
         "one SVD": lambda: all_ranks(full_svd),
         "svd_lowrank": lambda: [randomised(weight, rank) for rank in ranks],
-        "from the cache": lambda: all_ranks(lambda given: Decomposition.on(given, basis)),
+        "from the cache": lambda: all_ranks(lambda given: Decomposition.from_basis(given, basis)),
     }
     seconds = best_of_each(rounds, workloads)
     times = ", ".join(f"{name} {1000 * taken:.0f} ms ({taken / seconds['gram']:.1f} ×)" for name, taken in seconds.items())

@@ -136,7 +136,7 @@ def decompositions(setting: Setting) -> dict[str, Any]:
 
     def shared() -> None:
         for site in dict.fromkeys(sites):
-            cache.of(site)
+            cache.decomposition(site)
 
     seconds = {}
     for name, decompose in {"each": each, "shared": shared}.items():

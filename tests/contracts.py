@@ -1,7 +1,7 @@
 """The laws of edits and plans (DESIGN.md, "Laws"), each a function of a model and an edit, or of a model.
 
-What is to hold is said here; for which edits and families it is tried stands in `test_contracts`. Laws 7, 10, 11 and 12
-are not of edits alone and stand with what they are about.
+Each law is defined here; `test_contracts` applies them to edits and families. Laws 7, 10, 11 and 12 are not about edits alone and are
+next to the tests of what they are about.
 """
 
 import functools
@@ -17,7 +17,7 @@ from resect.core.address import Neurons
 from resect.core.errors import NotWritable
 from resect.edits.base import Edit
 from resect.edits.matrices import PruneWeights, ReduceRank
-from resect.edits.neurons import Clamp, Scale, Shift, is_gated
+from resect.edits.neurons import Clamp, Scale, Shift
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import ModelIdentity
@@ -25,7 +25,7 @@ from resect.models.fingerprint import ModelIdentity
 
 @dataclass(frozen=True)
 class Subject:
-    """A model that laws are tried on, and its logits when nothing was done to it."""
+    """A model that laws are applied to, and its logits without any edit."""
 
     name: str
     model: torch.nn.Module
@@ -73,22 +73,22 @@ def some_edits(anatomy):
     last = {stack: layers - 1 for stack, layers in anatomy.layers.items()}
     matrices = [site for site in anatomy.sites if site.layer == last[site.stack]]
     rng = np.random.default_rng(1)
-    found = [Scale(units_of(anatomy, matrices), 0.0), Scale(units_of(anatomy, matrices), -0.5)]
+    edits = [Scale(units_of(anatomy, matrices), 0.0), Scale(units_of(anatomy, matrices), -0.5)]
     for role in ("act", "post"):
         neurons = units_of(anatomy, [site for site in anatomy.moments if site.layer == last[site.stack] and site.role == role])
         values = {site: rng.normal(size=len(units)).tolist() for site, units in neurons.items()}
-        found += [
+        edits += [
             Scale(neurons, 0.0),
             Scale(neurons, 1.7),
             Clamp(neurons, 0.0),
             Clamp(neurons, values),
             Shift(neurons, 0.8),
         ]
-    reduced = {site.role: site for site in matrices}  # of two stacks, the second
-    found += [ReduceRank(site, 0.3) for site in reduced.values()]
+    reduced = {site.role: site for site in matrices}  # with two stacks, of the second
+    edits += [ReduceRank(site, 0.3) for site in reduced.values()]
     up, down = (next(site for site in matrices if site.role == role) for role in ("up", "down"))
-    found += [ReduceRank(up, 0.29, "smallest"), ReduceRank(up, 0.0), ReduceRank(down, 0.3, variant="official", seed=5)]
-    return [*found, PruneWeights(matrices[1], 0.4), PruneWeights(down, 0.4), PruneWeights(up, 0.5, "random", seed=7)]
+    edits += [ReduceRank(up, 0.29, "smallest"), ReduceRank(up, 0.0), ReduceRank(down, 0.3, variant="official", seed=5)]
+    return [*edits, PruneWeights(matrices[1], 0.4), PruneWeights(down, 0.4), PruneWeights(up, 0.5, "random", seed=7)]
 
 
 @functools.cache
@@ -102,8 +102,8 @@ def forms(edit, anatomy):
 def law_1_undo_is_exact(on: Subject, edit: Edit):
     before = bits(on.model)
     for form in forms(edit, on.anatomy):
-        undo = edit.put(on.anatomy, form)
-        assert (undo.changed, undo.hooks > 0) == ((len(undo.tensors), False) if form == "weights" else (0, True))
+        undo = edit.apply_as(on.anatomy, form)
+        assert (undo.changed_count, undo.hook_count > 0) == ((len(undo.parameters), False) if form == "weights" else (0, True))
         undo.restore()
         assert_same_bits(before, on.model)
         assert hooks(on.model) == 0
@@ -113,26 +113,26 @@ def law_3_twice_is_once(on: Subject, edit: Edit):
     if not (isinstance(edit, PruneWeights | Clamp) or getattr(edit, "factor", None) == 0.0 or getattr(edit, "keep", "") == "largest"):
         return
     for form in forms(edit, on.anatomy):
-        with edit.put(on.anatomy, form):
+        with edit.apply_as(on.anatomy, form):
             once = {path: tensor.clone() for path, tensor in on.model.state_dict().items()} if form == "weights" else on.logits()
-            with edit.put(on.anatomy, form):
+            with edit.apply_as(on.anatomy, form):
                 if form == "weights":
                     torch.testing.assert_close(on.model.state_dict(), once, rtol=1e-4, atol=1e-5)
                 else:
                     assert torch.equal(on.logits(), once)
 
 
-def law_6_both_forms_are_one(on: Subject, edit: Edit):
-    found = []
+def law_6_both_forms_are_equal(on: Subject, edit: Edit):
+    logits = []
     for form in forms(edit, on.anatomy):
-        with edit.put(on.anatomy, form):
-            found.append(on.logits())
-        assert not torch.equal(found[-1], on.base), form
-    if len(found) == 2:
-        assert_close(found[0], found[1], on.base)
+        with edit.apply_as(on.anatomy, form):
+            logits.append(on.logits())
+        assert not torch.equal(logits[-1], on.base), form
+    if len(logits) == 2:
+        assert_close(logits[0], logits[1], on.base)
 
 
-def law_5_json_is_the_edit(on: Subject, edit: Edit):
+def law_5_json_returns_the_edit(on: Subject, edit: Edit):
     plan = Plan((edit,), on.identity)
     again = Plan.from_json(plan.to_json())
     assert again == plan
@@ -140,22 +140,22 @@ def law_5_json_is_the_edit(on: Subject, edit: Edit):
     assert again.digest == plan.digest
 
 
-def what_it_cannot_do_is_said_first(on: Subject, edit: Edit):
+def an_impossible_form_is_refused_before_anything_is_touched(on: Subject, edit: Edit):
     before = bits(on.model)
     for form in {"weights", "activations"} - set(forms(edit, on.anatomy)):
         with pytest.raises(NotWritable), edit.applied(on.anatomy, form):
             pass
     assert_same_bits(before, on.model)
-    with edit.applied(on.anatomy) as taken:
-        assert taken == forms(edit, on.anatomy)[0]
+    with edit.applied(on.anatomy) as form:
+        assert form == forms(edit, on.anatomy)[0]
 
 
 LAWS_OF_EDITS = (
     law_1_undo_is_exact,
     law_3_twice_is_once,
-    law_5_json_is_the_edit,
-    law_6_both_forms_are_one,
-    what_it_cannot_do_is_said_first,
+    law_5_json_returns_the_edit,
+    law_6_both_forms_are_equal,
+    an_impossible_form_is_refused_before_anything_is_touched,
 )
 
 # -- of a model --------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def law_2_the_empty_plan_is_the_identity(on: Subject):
 
 def law_4_disjoint_edits_commute(on: Subject):
     edits = [edit for edit in some_edits(on.anatomy) if "weights" in forms(edit, on.anatomy)]
-    slices = {id(edit): {touch.site for touch in edit.touches(on.anatomy)} for edit in edits}
+    slices = {id(edit): {written.site for written in edit.written_slices(on.anatomy)} for edit in edits}
     pairs = [(a, b) for a, b in itertools.combinations(edits, 2) if not slices[id(a)] & slices[id(b)]]
     assert pairs
     for first, second in pairs[:: max(1, len(pairs) // 6)]:
@@ -192,24 +192,24 @@ def law_4_disjoint_edits_commute(on: Subject):
             assert_same_bits(one, on.model)
 
 
-def law_6_holds_of_both_roads_to_a_plan(on: Subject):
-    """Hooks of several edits apply in the plan's order, also where some of the edits are in the weights."""
+def law_6_holds_for_plans(on: Subject):
+    """Several edits are applied in the plan's order, also where some of them are written into the weights."""
     moments = [site for site in on.anatomy.moments if site.layer == 0]
     act, post = ([site for site in moments if site.role == role] for role in ("act", "post"))
     first = Scale(units_of(on.anatomy, post), 0.5)
     plan = Plan((first, Shift(units_of(on.anatomy, act, seed=2), 0.4), Clamp(units_of(on.anatomy, post), -0.3), first))
     with plan.applied(on.anatomy, "activations"):
-        wanted = on.logits()
+        expected = on.logits()
     if not plan.check(on.anatomy):  # where `down` has a bias it is a Conflict
         with plan.applied(on.anatomy):
-            assert_close(on.logits(), wanted, on.base)
+            assert_close(on.logits(), expected, on.base)
     else:
         assert on.anatomy.has_bias(post[0].at("down"))
-    if on.anatomy.has_bias(post[0].at("down")) and not is_gated(on.anatomy, post[0]):
+    if on.anatomy.has_bias(post[0].at("down")) and not on.anatomy.has_gate(post[0]):
         one, other = (Neurons({site: range(*units) for site in post}) for units in ((0, 4), (4, 9)))
         plan = Plan((Scale(one, 0.5), Clamp(other, -0.3), Scale(units_of(on.anatomy, on.anatomy.sites[:4]), 0.2)))
-        with plan.applied(on.anatomy) as taken:
-            assert set(taken) == {"weights"}
+        with plan.applied(on.anatomy) as forms_used:
+            assert set(forms_used) == {"weights"}
             written = on.logits()
         with plan.applied(on.anatomy, "activations"):
             assert_close(on.logits(), written, on.base)
@@ -239,13 +239,13 @@ LAWS_OF_MODELS = (
     law_1_undo_is_exact_in_bfloat16,
     law_2_the_empty_plan_is_the_identity,
     law_4_disjoint_edits_commute,
-    law_6_holds_of_both_roads_to_a_plan,
+    law_6_holds_for_plans,
     law_8_an_exception_restores,
     the_model_stays_itself,
 )
 
 
 def assert_close(first, second, base):
-    """Equal up to what float32 makes of another order of the same sums."""
+    """Equal up to float32 rounding of sums in another order."""
     scale = float(base.abs().max())
     assert float((first - second).abs().max()) <= 2e-5 * max(scale, 1.0), float((first - second).abs().max())

@@ -58,7 +58,7 @@ def test_draws_are_seeded_and_distinct():
     assert len(orders) > 1
 
 
-def test_the_plans_own_units_are_spared_while_there_are_others():
+def test_the_plans_own_units_are_not_drawn_while_there_are_others():
     on = contracts.subject("llama")
     for count, spared in ((20, True), (21, False), (40, False)):
         own = Neurons({"decoder.0.up": range(count)})
@@ -67,7 +67,7 @@ def test_the_plans_own_units_are_spared_while_there_are_others():
         assert (not control.edits[0].neurons & own) == spared
 
 
-def test_units_of_two_edits_are_the_same_or_others_as_in_the_plan():
+def test_units_that_two_edits_share_are_shared_in_a_control():
     on = contracts.subject("bert")
     plan = Plan(
         (
@@ -83,19 +83,19 @@ def test_units_of_two_edits_are_the_same_or_others_as_in_the_plan():
         assert control.check(on.model) == []
 
 
-def test_matrices_that_have_no_kin_get_the_nearest():
+def test_a_matrix_without_others_of_its_role_is_replaced_by_the_most_similar():
     on = contracts.subject("t5")
     every_up = [site for site in on.anatomy.sites if site.role == "up"]
     for own in (every_up, every_up[:-1]):
         plan = Plan(ReduceRank(site, 0.1) for site in own)
         for control in like(plan, on.model, seed=0):
             assert len(set(control.sites)) == len(own)
-            assert not set(control.sites) & set(own)  # a control that holds a part of the plan would show a part of its effect
+            assert not set(control.sites) & set(own)  # a control that contains a part of the plan would show a part of its effect
     (one,) = (like(Plan((ReduceRank(every_up[0], 0.1),)), on.model, seed=0, draws=1)[0].sites,)
     assert one[0].role == "up" and one[0].stack == every_up[0].stack
 
 
-def test_draws_that_would_be_the_same_are_made_once():
+def test_equal_draws_are_returned_once():
     on = contracts.subject("llama")
     controls = like(Plan((ReduceRank("decoder.0.down", 0.1),)), on.model, seed=0)
     assert [str(control.sites[0]) for control in controls] == ["decoder.1.down"]
@@ -106,7 +106,7 @@ def test_a_plan_of_all_matrices_has_no_control():
     assert like(Plan(ReduceRank(site, 0.1) for site in on.anatomy.sites), on.model, seed=0) == ()
 
 
-def test_the_control_of_nothing_is_nothing():
+def test_the_controls_of_an_empty_plan_are_empty():
     on = contracts.subject("llama")
     for empty in (Plan(), Plan((Scale(Neurons()),))):
         controls = like(empty, on.model, seed=0)
@@ -116,7 +116,7 @@ def test_the_control_of_nothing_is_nothing():
     assert like(Plan(), on.anatomy, seed=0, draws=0) == ()
 
 
-def test_what_has_no_control():
+def test_impossible_requests_are_refused():
     on = contracts.subject("llama")
     with pytest.raises(InputError, match="seed"):
         like(Plan(), on.model, seed=-1)

@@ -1,4 +1,4 @@
-"""Edits, one by one: against plain torch on plain attributes, and what they refuse. Their laws stand in `contracts`."""
+"""Edits, one by one: against plain torch on plain attributes, and refusals. Their laws are in `contracts`."""
 
 from contextlib import ExitStack
 
@@ -12,10 +12,11 @@ from resect.core.address import Neurons
 from resect.core.errors import BadAddress, BadPlan, InputError, NotFinite, NotWritable, UnknownName, WrongModel
 from resect.edits.base import Edit
 from resect.edits.kinds import KINDS, from_json
-from resect.edits.matrices import Decomposition, PruneWeights, ReduceRank, share
+from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift, UnitValues
 from resect.edits.plan import Plan
-from resect.edits.undo import unedited
+from resect.edits.svd import Decomposition, floor_of_share
+from resect.edits.undo import unedited_values
 from resect.models.anatomy import Anatomy
 
 UNITS = [1, 7, 30]
@@ -48,8 +49,8 @@ def test_a_cut_cross_attention_row_of_t5_is_a_zeroed_row():
     on, by_hand = contracts.subject("t5"), pico.build("t5")
     with torch.no_grad():
         by_hand.decoder.block[1].layer[1].EncDecAttention.k.weight[[3, 4]] = 0
-    with Scale({"decoder.1.cross_k": [3, 4]}).applied(on.model) as taken:
-        assert taken == "weights"
+    with Scale({"decoder.1.cross_k": [3, 4]}).applied(on.model) as form:
+        assert form == "weights"
         assert torch.equal(on.logits(), pico.output("t5", by_hand))
 
 
@@ -65,34 +66,34 @@ def test_a_silenced_unit_of_bert_is_a_zeroed_column(form, role):
 
 
 @pytest.mark.parametrize(("name", "role"), [("bert", "post"), ("bert", "act"), ("llama", "post"), ("llama", "act"), ("opt", "post")])
-def test_clamp_and_shift_do_to_the_values_what_they_say(name, role):
+def test_clamp_sets_values_and_shift_adds_to_them(name, role):
     on = contracts.subject(name)
     stack = next(iter(on.anatomy.layers))
     site = f"{stack}.1.{role}"
-    tap, seen = on.anatomy.tap(site), []
+    tap, values_seen = on.anatomy.tap(site), []
 
     def watch(_module, *values):
-        seen.append((values[0][0] if tap.when == "input" else values[1]).detach()[..., UNITS].clone())
+        values_seen.append((values[0][0] if tap.when == "input" else values[1]).detach()[..., UNITS].clone())
 
     def values_with(edit):
-        seen.clear()
+        values_seen.clear()
         with edit.applied(on.model, "activations"):
             module = on.anatomy.module(site)
             handle = module.register_forward_pre_hook(watch) if tap.when == "input" else module.register_forward_hook(watch)
             on.logits()
             handle.remove()
-        return seen[0]
+        return values_seen[0]
 
     if role == "post" or on.anatomy.gated:
-        base, wanted = values_with(Shift({site: UNITS}, 0.0)), torch.tensor([0.5, -1.0, 2.0])
-        assert torch.equal(values_with(Clamp({site: UNITS}, {site: [0.5, -1.0, 2.0]})), wanted.expand_as(base))
-        assert torch.equal(values_with(Shift({site: UNITS}, {site: [0.5, -1.0, 2.0]})), base + wanted)
+        base, expected = values_with(Shift({site: UNITS}, 0.0)), torch.tensor([0.5, -1.0, 2.0])
+        assert torch.equal(values_with(Clamp({site: UNITS}, {site: [0.5, -1.0, 2.0]})), expected.expand_as(base))
+        assert torch.equal(values_with(Shift({site: UNITS}, {site: [0.5, -1.0, 2.0]})), base + expected)
 
 
-def test_rank_is_that_of_the_number_that_was_written():
-    assert share(0.29, 100) == 29
-    assert share(0.57, 100) == 57
-    assert share(1e-05, 100_000) == 1
+def test_the_rank_follows_the_fraction_as_written_in_decimals():
+    assert floor_of_share(0.29, 100) == 29
+    assert floor_of_share(0.57, 100) == 57
+    assert floor_of_share(1e-05, 100_000) == 1
     assert ReduceRank("decoder.0.up", 0.01).rank((4096, 11008)) == 40
     assert ReduceRank("decoder.0.up", 0.0).rank((4096, 11008)) == 0
 
@@ -102,14 +103,14 @@ def test_reduce_rank_is_the_nearest_matrix_of_that_rank(shape):
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     left, values, right = np.linalg.svd(weight.numpy(), full_matrices=False)
     for rho in (0.0, 0.3, 0.6, 0.99):
-        edit, kept = ReduceRank("decoder.0.up", rho), share(rho, min(shape))
-        wanted = (left[:, :kept] * values[:kept]) @ right[:kept]
-        np.testing.assert_allclose(edit.reduced(weight).numpy(), wanted, atol=1e-12)
+        edit, kept = ReduceRank("decoder.0.up", rho), floor_of_share(rho, min(shape))
+        expected = (left[:, :kept] * values[:kept]) @ right[:kept]
+        np.testing.assert_allclose(edit.reduced(weight).numpy(), expected, atol=1e-12)
         rest = ReduceRank("decoder.0.up", rho, "smallest").reduced(weight).numpy()
         split = len(values) - kept
         np.testing.assert_allclose(rest, (left[:, split:] * values[split:]) @ right[split:], atol=1e-12)
         first, second = Decomposition.of(weight).factors(kept)
-        np.testing.assert_allclose((first @ second).numpy(), wanted, atol=1e-12)
+        np.testing.assert_allclose((first @ second).numpy(), expected, atol=1e-12)
 
 
 def test_half_precision_is_decomposed_in_float32():
@@ -120,15 +121,15 @@ def test_half_precision_is_decomposed_in_float32():
     assert torch.equal(reduced, edit.reduced(weight.float()).bfloat16())
 
 
-def test_pruning_drops_the_share_that_it_says_and_the_smallest_first():
+def test_pruning_drops_its_share_and_the_smallest_weights_first():
     weight = torch.tensor([[3.0, -1.0, 0.5], [1.0, 0.5, -4.0]])
-    assert PruneWeights("decoder.0.up", 0.5).dropped(weight).tolist() == [2, 4, 1]
-    assert PruneWeights("decoder.0.up", 0.34).dropped(weight).tolist() == [2, 4]
-    assert PruneWeights("decoder.0.up", 0.2).dropped(weight).tolist() == [2]  # of two equals, the first
-    assert PruneWeights("decoder.0.up", 0.0).dropped(weight).numel() == 0
-    assert sorted(PruneWeights("decoder.0.up", 1.0).dropped(weight).tolist()) == list(range(6))
+    assert PruneWeights("decoder.0.up", 0.5).dropped_positions(weight).tolist() == [2, 4, 1]
+    assert PruneWeights("decoder.0.up", 0.34).dropped_positions(weight).tolist() == [2, 4]
+    assert PruneWeights("decoder.0.up", 0.2).dropped_positions(weight).tolist() == [2]  # of two equal ones the first
+    assert PruneWeights("decoder.0.up", 0.0).dropped_positions(weight).numel() == 0
+    assert sorted(PruneWeights("decoder.0.up", 1.0).dropped_positions(weight).tolist()) == list(range(6))
     one, other, again, elsewhere = (
-        PruneWeights(site, 0.5, "random", seed).dropped(torch.ones(20, 30)).tolist()
+        PruneWeights(site, 0.5, "random", seed).dropped_positions(torch.ones(20, 30)).tolist()
         for site, seed in (("decoder.0.up", 0), ("decoder.0.up", 1), ("decoder.0.up", 0), ("decoder.1.up", 0))
     )
     assert len(set(one)) == 300
@@ -145,13 +146,13 @@ def test_pruning_is_the_same_whatever_the_layout_and_the_dtype(name):
         for site in {site.role: site for site in anatomy.sites}.values():
             weight = anatomy.weight(site).clone()
             flat = weight.double().flatten().numpy()
-            count = share(0.37, len(flat))
-            wanted = flat.copy()
-            wanted[np.argsort(np.abs(flat), kind="stable")[:count]] = 0
+            count = floor_of_share(0.37, len(flat))
+            expected = flat.copy()
+            expected[np.argsort(np.abs(flat), kind="stable")[:count]] = 0
             with PruneWeights(site, 0.37).applied(anatomy):
                 pruned = anatomy.weight(site).clone()
             assert pruned.dtype == dtype
-            np.testing.assert_array_equal(pruned.double().flatten().numpy(), wanted)
+            np.testing.assert_array_equal(pruned.double().flatten().numpy(), expected)
             with PruneWeights(site, 0.37, "random", seed=3).applied(anatomy):
                 assert int((anatomy.weight(site) == 0).sum()) >= count
             assert torch.equal(anatomy.weight(site), weight)
@@ -168,7 +169,7 @@ def test_zero_times_infinity_is_zero():
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def test_settings_that_cannot_be():
+def test_impossible_settings_are_refused():
     units = {"decoder.0.post": [1, 2]}
     for wrong in (
         lambda: Scale(units, float("nan")),
@@ -187,7 +188,7 @@ def test_settings_that_cannot_be():
             wrong()
 
 
-def test_json_that_is_no_edit():
+def test_json_that_is_no_edit_is_refused():
     units = {"decoder.0.post": [1, 2]}
     for wrong, error, words in (
         ({"kind": "scal", "neurons": units}, BadPlan, "Did you mean 'scale'"),
@@ -214,7 +215,7 @@ def test_json_that_is_no_edit():
             from_json(wrong)
 
 
-def test_json_is_as_the_contract_says():
+def test_json_has_the_public_keys():
     assert Scale({"decoder.3.up": [17, 5]}).to_json() == {
         "kind": "scale",
         "factor": 0.0,
@@ -239,7 +240,7 @@ def test_json_is_as_the_contract_says():
     assert str(Scale(Neurons(), -0.0).factor) == "0.0"
 
 
-def test_sites_and_units_that_the_model_has_not():
+def test_sites_and_units_that_the_model_lacks_are_refused():
     on = contracts.subject("llama")
     with pytest.raises(WrongModel, match="unit 40"):
         Scale({"decoder.0.up": [40]}).write(on.model)
@@ -253,7 +254,7 @@ def test_sites_and_units_that_the_model_has_not():
         Scale({"decoder.0.up": [0]}).write("llama")
 
 
-def test_what_cannot_be_written_says_so_and_hooks_take_over():
+def test_an_edit_without_a_weight_form_is_refused_as_weights_and_applied_by_hooks():
     llama = contracts.subject("llama")
     for edit, words in (
         (Clamp({"decoder.0.post": [1]}, 0.5), "no bias"),
@@ -262,15 +263,15 @@ def test_what_cannot_be_written_says_so_and_hooks_take_over():
     ):
         with pytest.raises(NotWritable, match=words):
             edit.write(llama.model)
-        with edit.applied(llama.model) as taken:
-            assert taken == "activations"
-    with Clamp({"decoder.0.act": [1]}, 0).applied(llama.model) as taken:
-        assert taken == "weights"
+        with edit.applied(llama.model) as form:
+            assert form == "activations"
+    with Clamp({"decoder.0.act": [1]}, 0).applied(llama.model) as form:
+        assert form == "weights"
     with pytest.raises(NotWritable, match="no activation form"):
         ReduceRank("decoder.0.up", 0.1).hooks(llama.model)
 
 
-def test_a_parameter_that_stands_in_two_places_is_not_written():
+def test_a_parameter_that_is_used_in_two_places_is_not_written():
     model = pico.build("llama")
     layers = model.model.layers
     layers[1].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
@@ -279,21 +280,21 @@ def test_a_parameter_that_stands_in_two_places_is_not_written():
         Scale({"decoder.0.up": [1]}).write(model)
     with pytest.raises(NotWritable, match="2 places"), ReduceRank("decoder.0.up", 0.5).applied(model):
         pass
-    with Scale({"decoder.0.up": [1]}).applied(model) as taken:
-        assert taken == "activations"
+    with Scale({"decoder.0.up": [1]}).applied(model) as form:
+        assert form == "activations"
     contracts.assert_same_bits(base, model)
     layers[1].mlp.up_proj = layers[0].mlp.up_proj
     assert "several places" in Scale({"decoder.0.up": [1]}).problems(model, "activations")[0]
 
 
-def test_what_is_stored_as_no_plain_numbers_is_edited_by_hooks():
+def test_quantised_weights_are_edited_by_hooks():
     model = pico.build("llama")
     feed_forward = model.model.layers[0].mlp
     packed = feed_forward.down_proj.weight.to(torch.int8)
     feed_forward.down_proj.weight = torch.nn.Parameter(packed, requires_grad=False)
     for edit in (Scale({"decoder.0.down": [1]}), Scale({"decoder.0.act": [1]}), Clamp({"decoder.0.post": [1]}, 0)):
-        with edit.applied(model) as taken:
-            assert taken == "activations"
+        with edit.applied(model) as form:
+            assert form == "activations"
         with pytest.raises(NotWritable, match="int8"):
             edit.write(model)
     with pytest.raises(NotWritable, match="int8"), ReduceRank("decoder.0.down", 0.5).applied(model):
@@ -303,7 +304,7 @@ def test_what_is_stored_as_no_plain_numbers_is_edited_by_hooks():
     assert plan.check(model) == []
 
 
-def test_many_obstacles_are_one_and_a_number():
+def test_several_obstacles_are_reported_as_the_first_and_a_number():
     on = contracts.subject("llama")
     shift = Shift({"decoder.0.post": [1], "decoder.1.post": [1]}, 0.5)
     assert len(shift.problems(on.model, "weights")) == 2
@@ -311,21 +312,21 @@ def test_many_obstacles_are_one_and_a_number():
         shift.write(on.model)
 
 
-def test_units_named_at_act_and_at_post_are_one_where_there_is_no_gate():
+def test_without_a_gate_units_at_act_and_at_post_are_the_same():
     on = contracts.subject("gpt2")
     both = Clamp({"decoder.0.act": [1, 2], "decoder.0.post": [2, 3]}, {"decoder.0.act": [1, 2], "decoder.0.post": [3, 4]})
-    with both.applied(on.model) as taken:
-        assert taken == "activations"
+    with both.applied(on.model) as form:
+        assert form == "activations"
         one = on.logits()
-    with Clamp({"decoder.0.post": [1, 2, 3]}, {"decoder.0.post": [1, 3, 4]}).applied(on.model) as taken:
-        assert taken == "weights"
+    with Clamp({"decoder.0.post": [1, 2, 3]}, {"decoder.0.post": [1, 3, 4]}).applied(on.model) as form:
+        assert form == "weights"
         contracts.assert_close(on.logits(), one, on.base)
 
 
-# -- the way back ------------------------------------------------------------------------------------------------------
+# -- undo -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_that_fails_half_way_is_taken_back():
+def test_a_write_that_fails_half_way_is_undone():
     model = pico.build("llama")
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
     before = contracts.bits(model)
@@ -340,18 +341,18 @@ def test_a_write_that_fails_half_way_is_taken_back():
     contracts.assert_same_bits(before, model)
 
 
-def test_undo_can_be_left_and_restored_twice():
+def test_undo_restores_on_leaving_and_once_more_without_effect():
     model = pico.build("bert")
     before = contracts.bits(model)
     with Scale({"encoder.0.up": [1]}).write(model) as undo:
-        parameter = undo.tensors[0]
-        assert not torch.equal(parameter.data, unedited(parameter))
+        parameter = undo.parameters[0]
+        assert not torch.equal(parameter.data, unedited_values(parameter))
     undo.restore()
     contracts.assert_same_bits(before, model)
-    assert torch.equal(unedited(parameter), parameter.data)
+    assert torch.equal(unedited_values(parameter), parameter.data)
 
 
-def test_what_a_parameter_held_is_known_through_several_edits():
+def test_the_unedited_values_are_known_inside_several_edits():
     model = pico.build("llama")
     parameter = model.model.layers[0].mlp.down_proj.weight
     original = parameter.data.clone()
@@ -362,17 +363,17 @@ def test_what_a_parameter_held_is_known_through_several_edits():
             Scale({"decoder.0.down": [3]}, 2.0),
         ):
             undo.enter_context(edit.applied(model))
-            assert torch.equal(unedited(parameter), original)
+            assert torch.equal(unedited_values(parameter), original)
     undo = Scale({"decoder.0.post": [1, 2]}).write(model)
-    del undo  # who throws the way back away keeps the edit: the model is another one now
-    assert torch.equal(unedited(parameter), parameter.data)
+    del undo  # without its Undo the edit is permanent: these are the values of the model now
+    assert torch.equal(unedited_values(parameter), parameter.data)
 
 
 def test_gradients_flow_through_hooks():
     on = contracts.subject("llama")
-    given = pico.inputs("llama")
+    arguments = pico.inputs("llama")
     with Scale({"decoder.0.up": UNITS}, 0.5).applied(on.model, "activations"):
-        on.model(**given).logits.sum().backward()
+        on.model(**arguments).logits.sum().backward()
     assert on.model.model.embed_tokens.weight.grad is not None
     on.model.zero_grad()
 

@@ -1,4 +1,4 @@
-"""Whether a plan took effect: seen, or an error, or honestly nothing."""
+"""The effect check: measured effects, errors for plans without effect, and cases where no effect is no error."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def probe(name, model):
     return lambda: pico.output(name, model).float().numpy()
 
 
-def test_an_effect_is_measured_and_taken_back():
+def test_an_effect_is_measured_and_undone():
     on = contracts.subject("llama")
     before = contracts.bits(on.model)
     plan = Plan((Scale({"decoder.0.up": [1, 2]}), Shift({"decoder.1.post": [3]}, 0.5), ReduceRank("decoder.1.down", 0.5)))
@@ -33,9 +33,9 @@ def test_an_effect_is_measured_and_taken_back():
     assert contracts.hooks(on.model) == 0
 
 
-def test_an_empty_plan_is_an_honest_result_and_asks_nothing():
+def test_an_empty_plan_is_a_valid_result_and_runs_no_probe():
     on = contracts.subject("llama")
-    effect = verify_effect(Plan((Scale(Neurons()),)), on.model, lambda: pytest.fail("asked"))
+    effect = verify_effect(Plan((Scale(Neurons()),)), on.model, lambda: pytest.fail("the probe ran"))
     assert (effect.tensors_changed, effect.hooks, effect.max_change, effect.units_touched) == (0, 0, None, 0)
 
 
@@ -53,35 +53,35 @@ def test_a_plan_that_was_applied_already_has_no_further_effect():
     model = pico.build("llama")
     plan = Plan((Scale({"decoder.0.v": [1, 2]}),))
     plan.write(model)
-    effect = verify_effect(plan, model, probe("llama", model))  # the units do not fire any more
+    effect = verify_effect(plan, model, probe("llama", model))  # the units are no longer active
     assert (effect.max_change, effect.units_fired) == (0.0, 0)
 
 
-def test_units_that_the_probe_does_not_wake_are_no_error():
+def test_units_that_are_inactive_in_the_probe_are_no_error():
     model = pico.build("opt")
     layer = model.model.decoder.layers[0]
-    layer.fc1.bias.data[[3, 5]] = -1e4  # behind ReLU these never fire
+    layer.fc1.bias.data[[3, 5]] = -1e4  # after ReLU these are never active
     plan = Plan((Scale({"decoder.0.up": [3, 5]}),))
     effect = verify_effect(plan, model, probe("opt", model))
     assert (effect.max_change, effect.units_fired, effect.units_touched) == (0.0, 0, 2)
     assert effect.tensors_changed == 2
 
 
-def test_a_change_that_half_precision_swallows_is_no_error():
+def test_a_change_below_half_precision_is_no_error():
     model = pico.build("llama", dtype=torch.bfloat16)
     effect = verify_effect(Plan((Scale({"decoder.0.post": [1]}, 1.0 + 1e-6),)), model, probe("llama", model))
     assert effect.max_change == 0.0
     assert effect.units_fired == 1
 
 
-def test_answers_that_do_not_depend_on_the_model_are_found_out():
+def test_a_probe_that_does_not_depend_on_the_model_is_an_error():
     on = contracts.subject("llama")
     with pytest.raises(NoEffect, match="same to the last bit"):
         verify_effect(Plan((Scale({"decoder.0.post": [1]}),)), on.model, lambda: on.logits().numpy() * 0)
 
 
-def test_a_plan_that_breaks_the_model_is_found_out():
+def test_a_plan_that_gives_nan_is_an_error():
     on = contracts.subject("llama")
-    answers = iter([np.zeros(3), np.array([0.0, np.nan, 1.0])])
+    outputs = iter([np.zeros(3), np.array([0.0, np.nan, 1.0])])
     with pytest.raises(NotFinite):
-        verify_effect(Plan((Scale({"decoder.0.post": [1]}),)), on.model, lambda: next(answers))
+        verify_effect(Plan((Scale({"decoder.0.post": [1]}),)), on.model, lambda: next(outputs))

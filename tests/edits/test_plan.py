@@ -1,4 +1,4 @@
-"""Plans: values with an order and an identity. Their laws stand in `contracts`."""
+"""Plans: values with an order and an identity. Their laws are in `contracts`."""
 
 import json
 import os
@@ -30,7 +30,7 @@ UNITS = st.dictionaries(SITES, st.sets(st.integers(0, 10**6), min_size=1, max_si
 def valued(draw, kind):
     moments = SITES.filter(lambda site: site.endswith(("act", "post")))
     units = draw(st.dictionaries(moments, st.sets(st.integers(0, 99), min_size=1, max_size=4), max_size=3))
-    lists = {site: draw(st.lists(NUMBERS, min_size=len(held), max_size=len(held))) for site, held in units.items()}
+    lists = {site: draw(st.lists(NUMBERS, min_size=len(indices), max_size=len(indices))) for site, indices in units.items()}
     return kind(units, draw(st.one_of(NUMBERS, st.just(lists))))
 
 
@@ -94,13 +94,13 @@ def test_save_and_load(tmp_path):
     assert path.read_bytes() == first
 
 
-def test_files_that_are_no_plan(tmp_path):
+def test_files_that_are_no_plan_are_refused(tmp_path):
     path = tmp_path / "plan.json"
     with pytest.raises(BadPlan, match=r"plan\.json"):
         Plan.load(path)
-    whole = json.dumps(Plan((UP,)).for_model(contracts.subject("llama").model).to_json())
-    for cut in range(0, len(whole), 37):
-        path.write_text(whole[:cut])
+    text = json.dumps(Plan((UP,)).for_model(contracts.subject("llama").model).to_json())
+    for end in range(0, len(text), 37):
+        path.write_text(text[:end])
         with pytest.raises(BadPlan, match=r"plan\.json"):
             Plan.load(path)
     for wrong, words in (
@@ -126,7 +126,7 @@ def test_files_that_are_no_plan(tmp_path):
         Plan.load(path)
 
 
-def test_what_a_plan_names():
+def test_a_plan_names_each_site_once():
     plan = Plan((UP, ReduceRank("decoder.0.down", 0.1), UP))
     assert list(map(str, plan.sites)) == ["decoder.1.up", "decoder.0.down"]
     assert not plan.is_empty
@@ -142,9 +142,9 @@ def test_law_9_a_wrong_model_is_refused_first(name):
     stack = next(iter(contracts.subject(name).anatomy.layers))
     plan = Plan((Scale({f"{stack}.0.q": [1]}), Scale({f"{stack}.1.post": [2]}), ReduceRank(f"{stack}.1.up", 0.5))).for_model(model)
     before = contracts.bits(other)
-    for act in (lambda: plan.applied(other).__enter__(), lambda: plan.write(other)):
+    for apply in (lambda: plan.applied(other).__enter__(), lambda: plan.write(other)):
         with pytest.raises(WrongModel, match="allow-other-model"):
-            act()
+            apply()
     assert "allow-other-model" in plan.check(other)[0]
     contracts.assert_same_bits(before, other)
     with plan.applied(other, allow_other_model=True):
@@ -164,7 +164,7 @@ def test_another_family_or_shape_is_refused_even_if_another_model_is_allowed():
         plan.write(pico.build("llama-gqa"), allow_other_model=True)
 
 
-def test_a_plan_by_hand_fits_wherever_its_shapes_fit():
+def test_a_plan_without_identity_fits_every_model_with_its_shapes():
     for name in ("llama", "gpt2", "opt", "t5"):
         with Plan((UP,)).applied(pico.build(name)) as forms:
             assert forms == ("weights",)
@@ -210,17 +210,17 @@ def test_plans_can_be_applied_inside_each_other():
         with second.applied(model), first.applied(model):
             assert first.check(model) == []
     contracts.assert_same_bits(before, model)
-    first.write(model)  # to stay: this is another model now
+    first.write(model)  # permanently: this is another model now
     with pytest.raises(WrongModel):
         second.write(model)
 
 
 def test_no_path_is_in_a_plan():
     names = {"/models/llama-2": "llama-2", "./runs/out": "out", "a/b/c": "c", "org/llama-2": "org/llama-2"}
-    for name, kept in names.items():
+    for name, expected in names.items():
         model = pico.build("llama")
         model.config._name_or_path = name
-        assert Plan((UP,)).for_model(model).to_json()["model"]["name"] == kept
+        assert Plan((UP,)).for_model(model).to_json()["model"]["name"] == expected
     assert "name" not in Plan((UP,)).for_model(pico.build("llama")).to_json()["model"]
 
 
@@ -234,18 +234,18 @@ AT = {"encoder.0.post": [1, 2, 3]}
     ReduceRank("encoder.0.down", 0.5), PruneWeights("encoder.0.down", 0.5),
 ])  # fmt: skip
 @pytest.mark.parametrize("folded", [Shift(AT, 0.5), Clamp(AT, 0.5)])
-def test_what_was_folded_into_a_bias_shares_no_column(folded, other):
+def test_an_edit_folded_into_a_bias_conflicts_with_edits_of_its_columns(folded, other):
     on = contracts.subject("bert")
     before = contracts.bits(on.model)
     for edits in ((folded, other), (other, folded)):
-        for act in (lambda plan: plan.write(on.model), lambda plan: plan.applied(on.model).__enter__()):
+        for apply in (lambda plan: plan.write(on.model), lambda plan: plan.applied(on.model).__enter__()):
             with pytest.raises(Conflict, match=r"encoder\.0\.down"):
-                act(Plan(edits))
+                apply(Plan(edits))
         assert "encoder.0.down" in Plan(edits).check(on.model)[0]
     contracts.assert_same_bits(before, on.model)
 
 
-def test_what_shares_no_column_stands_together():
+def test_edits_without_a_common_column_are_applied_together():
     on = contracts.subject("bert")
     units = (Scale({"encoder.0.post": [4]}), Scale({"encoder.1.post": [3]}), Shift({"encoder.0.act": [5]}, 1.0))
     matrices = (Scale({"encoder.0.down": [3]}, 0.5), ReduceRank("encoder.0.up", 0.5), ReduceRank("encoder.1.down", 0.5))
@@ -253,7 +253,7 @@ def test_what_shares_no_column_stands_together():
         for edits in ((Shift(AT, 0.5), other), (other, Shift(AT, 0.5))):
             with Plan(edits).applied(on.model, "weights"):
                 written = on.logits()
-            if other.changes(on.anatomy) is not None:
+            if other.activation_changes(on.anatomy) is not None:
                 with Plan(edits).applied(on.model, "activations"):
                     contracts.assert_close(on.logits(), written, on.base)
 
@@ -277,7 +277,7 @@ def test_hooks_apply_in_plan_order():
         contracts.assert_close(logits["scale, clamp", form], logits["one", "auto"], on.base)
 
 
-def test_a_matrix_is_not_reduced_behind_a_scaling_that_hangs_on_hooks():
+def test_a_matrix_is_not_reduced_after_a_scaling_by_hooks():
     on, at = contracts.subject("llama"), {"decoder.0.post": [1, 2]}
     plan = Plan((Scale(at, 3.0), Clamp(at, 1.0), ReduceRank("decoder.0.down", 0.5)))
     with pytest.raises(Conflict, match="put it first"), plan.applied(on.model):
@@ -288,7 +288,7 @@ def test_a_matrix_is_not_reduced_behind_a_scaling_that_hangs_on_hooks():
         assert forms == ("weights", "weights")
 
 
-def test_all_that_cannot_be_done_is_said_at_once():
+def test_all_edits_that_are_not_possible_are_named_at_once():
     on = contracts.subject("llama")
     plan = Plan((UP, Shift({"decoder.0.post": [1]}, 0.5), Clamp({"decoder.1.act": [1]}, 0.5)))
     with pytest.raises(NotWritable) as raised:
@@ -300,7 +300,7 @@ def test_all_that_cannot_be_done_is_said_at_once():
     assert plan.check("llama")[0].endswith("give a LanguageModel or a Hugging Face model.")
 
 
-def test_a_plan_that_fails_half_way_is_taken_back():
+def test_a_plan_that_fails_half_way_is_undone():
     model = pico.build("llama")
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
     before = contracts.bits(model)

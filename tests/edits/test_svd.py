@@ -1,4 +1,4 @@
-"""The decomposition of one matrix: against float64, on spectra of every kind; and the authors' approximation."""
+"""The decomposition of one matrix: against float64, on spectra of many kinds; and the authors' approximation."""
 
 import pytest
 import torch
@@ -13,14 +13,14 @@ SHAPES = [(40, 90), (90, 40), (50, 50), (1, 7), (7, 1)]
 
 
 def spectrum(name: str, size: int) -> torch.Tensor:
-    place = torch.arange(size, dtype=torch.float64)
+    position = torch.arange(size, dtype=torch.float64)
     return {
-        "flat": 1 + 0.01 * place.flip(0) / size,
-        "power": 1 / (1 + place),
-        "steep": 10 ** (-10 * place / size),
-        "very steep": 10 ** (-30 * place / size),
-        "step": torch.where(place < size / 2, 1.0, 1e-6).double(),
-        "low rank": torch.where(place < size / 5, 1.0, 0.0).double(),
+        "flat": 1 + 0.01 * position.flip(0) / size,
+        "power": 1 / (1 + position),
+        "steep": 10 ** (-10 * position / size),
+        "very steep": 10 ** (-30 * position / size),
+        "step": torch.where(position < size / 2, 1.0, 1e-6).double(),
+        "low rank": torch.where(position < size / 5, 1.0, 0.0).double(),
     }[name]
 
 
@@ -42,46 +42,46 @@ def exact(weight: torch.Tensor) -> Decomposition:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_truncation_is_that_of_float64_to_the_precision_of_float32(shape, name):
     weight = matrix_with(spectrum(name, min(shape)), shape)
-    found, wanted, plain = Decomposition.of(weight), exact(weight), Decomposition(*torch.linalg.svd(weight, full_matrices=False))
+    gram, expected, plain = Decomposition.of(weight), exact(weight), Decomposition(*torch.linalg.svd(weight, full_matrices=False))
     norm = weight.double().norm()
-    assert found.values.dtype == found.left.dtype == found.right.dtype == torch.float32
-    assert (found.values.double() - wanted.values).abs().max() <= 1e-7 * wanted.values[0]
-    assert (found.values.diff() <= 0).all()
+    assert gram.values.dtype == gram.left.dtype == gram.right.dtype == torch.float32
+    assert (gram.values.double() - expected.values).abs().max() <= 1e-7 * expected.values[0]
+    assert (gram.values.diff() <= 0).all()
     for rank in sorted({0, 1, min(shape) // 3, min(shape) // 2, min(shape) - 1, min(shape)}):
-        gone = wanted.values[rank:].norm()
-        assert (weight.double() - found.matrix(rank).double()).norm() <= gone + 5e-7 * norm  # Eckart–Young
-        gap = float(wanted.values[rank - 1] - wanted.values[rank]) if 0 < rank < min(shape) else 1.0
-        if gap < 1e-12 * wanted.values[0]:
+        dropped = expected.values[rank:].norm()
+        assert (weight.double() - gram.matrix(rank).double()).norm() <= dropped + 5e-7 * norm  # Eckart–Young
+        gap = float(expected.values[rank - 1] - expected.values[rank]) if 0 < rank < min(shape) else 1.0
+        if gap < 1e-12 * expected.values[0]:
             continue  # the best approximation is not unique
-        for keep, taken in (("largest", rank), ("smallest", min(shape) - rank)):
-            error, of_plain = ((d.matrix(taken, keep).double() - wanted.matrix(taken, keep)).norm() for d in (found, plain))
+        for keep, kept in (("largest", rank), ("smallest", min(shape) - rank)):
+            error, plain_error = ((d.matrix(kept, keep).double() - expected.matrix(kept, keep)).norm() for d in (gram, plain))
             assert error <= 5e-7 * norm
-            assert error <= of_plain + 3e-7 * norm
+            assert error <= plain_error + 3e-7 * norm
 
 
-def test_where_the_gap_is_narrow_the_gram_matrix_is_far_nearer_than_float32():
+def test_with_a_narrow_gap_the_gram_matrix_is_far_more_accurate_than_float32():
     weight = matrix_with(spectrum("flat", 60), (60, 100))
-    found, plain = Decomposition.of(weight), Decomposition(*torch.linalg.svd(weight, full_matrices=False))
-    wanted = exact(weight).matrix(20)
-    errors = [(d.matrix(20).double() - wanted).norm() / weight.norm() for d in (found, plain)]
+    gram, plain = Decomposition.of(weight), Decomposition(*torch.linalg.svd(weight, full_matrices=False))
+    expected = exact(weight).matrix(20)
+    errors = [(d.matrix(20).double() - expected).norm() / weight.norm() for d in (gram, plain)]
     assert errors[0] < 5e-7 < 5e-6 < errors[1]
 
 
 def test_small_singular_values_keep_their_digits():
     weight = matrix_with(10 ** torch.linspace(0, -5, 30, dtype=torch.float64), (30, 70))
-    wanted = exact(weight).values
-    assert ((Decomposition.of(weight).values.double() - wanted) / wanted).abs().max() < 1e-5
+    expected = exact(weight).values
+    assert ((Decomposition.of(weight).values.double() - expected) / expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_factors_are_orthonormal_and_can_be_had_from_the_basis(shape):
+def test_both_factors_are_orthonormal_and_follow_from_the_basis(shape):
     weight = matrix_with(spectrum("power", min(shape)), shape)
-    found, one = Decomposition.of(weight), torch.eye(min(shape))
-    torch.testing.assert_close(found.left.T @ found.left, one, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.right @ found.right.T, one, atol=1e-5, rtol=0)
-    again = Decomposition.on(weight, found.basis.clone())
-    assert all(torch.equal(*pair) for pair in zip(vars(found).values(), vars(again).values(), strict=True))
-    first, second = found.factors(min(shape))
+    gram, one = Decomposition.of(weight), torch.eye(min(shape))
+    torch.testing.assert_close(gram.left.T @ gram.left, one, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gram.right @ gram.right.T, one, atol=1e-5, rtol=0)
+    again = Decomposition.from_basis(weight, gram.basis.clone())
+    assert all(torch.equal(*pair) for pair in zip(vars(gram).values(), vars(again).values(), strict=True))
+    first, second = gram.factors(min(shape))
     torch.testing.assert_close(first @ second, weight, atol=1e-5, rtol=0)
 
 
@@ -100,7 +100,7 @@ def test_the_zero_matrix_and_narrow_types():
     torch.testing.assert_close(huge.matrix(20) * 1e-30, weight, atol=1e-6, rtol=0)
 
 
-def test_what_cannot_be_decomposed_says_which():
+def test_a_matrix_that_cannot_be_decomposed_is_named():
     for bad in (torch.nan, torch.inf):
         weight = torch.ones(3, 4)
         weight[1, 2] = bad
@@ -109,7 +109,7 @@ def test_what_cannot_be_decomposed_says_which():
                 edit.reduced(weight)
 
 
-# -- the authors' way --------------------------------------------------------------------------------------------------
+# -- the authors' code -------------------------------------------------------------------------------------------------
 
 
 def test_the_official_rank_is_that_of_the_authors_floats():
@@ -149,16 +149,16 @@ def test_the_official_variant_of_rank_0_is_zero_and_of_half_precision_computed_i
 
 def test_one_decomposition_serves_every_rho_to_the_last_bit():
     weight = matrix_with(spectrum("power", 30), (50, 30))
-    factors = Decomposition.of(weight)
+    decomposition = Decomposition.of(weight)
     for edit in (ReduceRank("decoder.0.up", rho, keep) for rho in (0.0, 0.2, 0.9) for keep in ("largest", "smallest")):
-        assert torch.equal(edit.of_factors(weight, factors), edit.reduced(weight))
+        assert torch.equal(edit.reduced_from(weight, decomposition), edit.reduced(weight))
     official = ReduceRank("decoder.0.up", 0.3, variant="official", seed=4)
-    assert torch.equal(official.of_factors(weight, None), official.reduced(weight))
+    assert torch.equal(official.reduced_from(weight, None), official.reduced(weight))
     with pytest.raises(ValueError, match="decomposition"):
-        ReduceRank("decoder.0.up", 0.3).of_factors(weight, None)
+        ReduceRank("decoder.0.up", 0.3).reduced_from(weight, None)
 
 
-def test_the_variant_stands_in_the_json_only_where_it_is_not_the_default():
+def test_the_variant_is_in_the_json_only_where_it_is_not_the_default():
     exactly, official = ReduceRank("decoder.0.up", 0.3), ReduceRank("decoder.0.up", 0.3, variant="official", seed=4)
     assert exactly.to_json() == {"kind": "reduce_rank", "site": "decoder.0.up", "rho": 0.3, "keep": "largest"}
     assert official.to_json() == exactly.to_json() | {"variant": "official", "seed": 4}
@@ -166,7 +166,7 @@ def test_the_variant_stands_in_the_json_only_where_it_is_not_the_default():
         assert Plan.from_json(plan.to_json()) == plan
 
 
-def test_variants_and_seeds_that_cannot_be():
+def test_impossible_variants_and_seeds_are_refused():
     for settings, error, words in (
         ({"variant": "offical"}, UnknownName, "official"),
         ({"variant": "official"}, InputError, "a seed"),

@@ -1,4 +1,4 @@
-"""Factors: one decomposition for every ρ, kept on disk under the weight's hash, whatever becomes of the folder."""
+"""The SVD cache: one decomposition for every ρ, stored on disk under the weight's hash, whatever happens to the folder."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ import pico
 from resect.core.errors import InputError, NotFinite, NotWritable, UnknownName
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
-from resect.edits.svd_cache import SvdCache, default_folder, digest, effective_rank
+from resect.edits.svd_cache import SvdCache, default_folder, effective_rank, weight_digest
 from resect.models.anatomy import Anatomy
 
 
@@ -32,143 +32,143 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", pico.PICO)
-def test_what_is_read_again_is_what_was_made_on_every_layout(name, tmp_path):
+def test_a_stored_decomposition_equals_the_computed_one_on_every_layout(name, tmp_path):
     for dtype in (torch.float32, torch.bfloat16) if name in ("llama", "gpt2", "modernbert") else (torch.float32,):
         anatomy = Anatomy.of(pico.build(name, dtype=dtype))
         last = {site.role: site for site in anatomy.sites}
         for site in last.values():
-            made = SvdCache(anatomy, folder=tmp_path).of(site)
-            read = SvdCache(anatomy, folder=tmp_path).of(str(site))
-            assert same(made, Decomposition.of(anatomy.weight(site)))
-            assert same(made, read)
+            computed = SvdCache(anatomy, folder=tmp_path).decomposition(site)
+            read = SvdCache(anatomy, folder=tmp_path).decomposition(str(site))
+            assert same(computed, Decomposition.of(anatomy.weight(site)))
+            assert same(computed, read)
             weight = anatomy.weight(site)
             for edit in (ReduceRank(site, 0.4), ReduceRank(site, 0.3, "smallest")):
-                assert torch.equal(edit.of_factors(weight, read), edit.reduced(weight))
+                assert torch.equal(edit.reduced_from(weight, read), edit.reduced(weight))
     assert files(tmp_path)
 
 
-def test_only_the_short_side_is_kept_but_all_of_it_in_float64(tmp_path):
+def test_only_the_short_side_is_stored_but_everything_in_float64(tmp_path):
     for dtype, limit in ((torch.float32, 24 * 24 * 4 + 1000), (torch.float64, 24 * (24 + 40 + 1) * 8 + 1000)):
         anatomy = Anatomy.of(pico.build("llama", dtype=dtype))
         folder = tmp_path / str(dtype)
-        made = SvdCache(anatomy, folder=folder).of("decoder.0.down")
+        computed = SvdCache(anatomy, folder=folder).decomposition("decoder.0.down")
         assert files(folder)[0].stat().st_size <= limit
-        assert same(made, SvdCache(anatomy, folder=folder).of("decoder.0.down"))
+        assert same(computed, SvdCache(anatomy, folder=folder).decomposition("decoder.0.down"))
 
 
-def test_a_file_is_really_read_and_its_use_is_marked(anatomy, tmp_path):
-    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
+def test_reading_a_file_marks_its_use(anatomy, tmp_path):
+    SvdCache(anatomy, folder=tmp_path).decomposition("decoder.0.up")
     (path,) = files(tmp_path)
     os.utime(path, (1e9, 1e9))
-    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
+    SvdCache(anatomy, folder=tmp_path).decomposition("decoder.0.up")
     assert path.stat().st_mtime > 1e9
 
 
-def test_the_last_matrix_is_remembered_by_its_values():
+def test_the_last_matrix_is_kept_in_memory_by_its_values():
     anatomy = Anatomy.of(pico.build("llama"))
-    factors = SvdCache(anatomy)
-    first = factors.of("decoder.0.up")
-    assert factors.of("decoder.0.up") is first
+    cache = SvdCache(anatomy)
+    first = cache.decomposition("decoder.0.up")
+    assert cache.decomposition("decoder.0.up") is first
     with ReduceRank("decoder.0.up", 0.5).applied(anatomy):
-        edited = factors.of("decoder.0.up")
+        edited = cache.decomposition("decoder.0.up")
         assert edited is not first
         assert edited.values[13] < 1e-6 < first.values[13]
-    assert same(factors.of("decoder.0.up"), first)
-    np.testing.assert_allclose(factors.values("decoder.0.up"), np.linalg.svd(anatomy.weight("decoder.0.up").double())[1], rtol=1e-6)
+    assert same(cache.decomposition("decoder.0.up"), first)
+    np.testing.assert_allclose(cache.singular_values("decoder.0.up"), np.linalg.svd(anatomy.weight("decoder.0.up").double())[1], rtol=1e-6)
 
 
-def test_hashes_tell_apart_what_differs_and_read_in_pieces():
+def test_hashes_of_different_weights_differ():
     weight = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
     moved = weight.clone()
     moved[5, 9] += 1e-6
     several = [weight, moved, weight.T, weight.bfloat16(), weight.bfloat16().float(), weight.reshape(10, 6)]
-    assert len({digest(each) for each in several}) == len(several)
-    assert digest(weight) == digest(weight.T.contiguous().T) == digest(weight.clone())
+    assert len({weight_digest(one) for one in several}) == len(several)
+    assert weight_digest(weight) == weight_digest(weight.T.contiguous().T) == weight_digest(weight.clone())
     wide = torch.zeros(3, 2**24 // 4 + 1)  # more than one piece
-    assert digest(wide) != digest(wide.index_fill(0, torch.tensor([2]), 1.0))
+    assert weight_digest(wide) != weight_digest(wide.index_fill(0, torch.tensor([2]), 1.0))
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_used_longest_ago_goes_first(anatomy, tmp_path):
+def test_the_least_recently_used_file_is_deleted_first(anatomy, tmp_path):
     size = 24 * 24 * 4 + 1100
-    factors = SvdCache(anatomy, folder=tmp_path, limit=2 * size)
+    cache = SvdCache(anatomy, folder=tmp_path, limit=2 * size)
     sites = ["decoder.0.up", "decoder.0.down", "decoder.0.gate"]
     for place, site in enumerate(sites[:2]):
-        factors.of(site)
+        cache.decomposition(site)
         newest = max(files(tmp_path), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1e9 + place, 1e9 + place))
-    SvdCache(anatomy, folder=tmp_path).of(sites[0])  # used again: the other one is the oldest now
-    kept = {digest(anatomy.weight(site)) for site in (sites[0], sites[2])}
-    factors.of(sites[2])
+    SvdCache(anatomy, folder=tmp_path).decomposition(sites[0])  # used again: the other one is the oldest now
+    kept = {weight_digest(anatomy.weight(site)) for site in (sites[0], sites[2])}
+    cache.decomposition(sites[2])
     assert {path.stem for path in files(tmp_path)} == kept
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 2 * size
 
 
-def test_what_others_keep_in_the_folder_stays(anatomy, tmp_path):
+def test_other_files_in_the_folder_are_not_touched(anatomy, tmp_path):
     theirs = [tmp_path / "model.safetensors", tmp_path / ".model.safetensors.x.part"]
     for path in theirs:
         path.write_bytes(b"x" * 9000)
         os.utime(path, (1, 1))
     for site in ("decoder.0.up", "decoder.1.up"):
-        SvdCache(anatomy, folder=tmp_path, limit=4000).of(site)
+        SvdCache(anatomy, folder=tmp_path, limit=4000).decomposition(site)
     assert all(path.exists() for path in theirs)
-    assert len(files(tmp_path)) == 2  # theirs, and the last of ours
+    assert len(files(tmp_path)) == 2  # the other one, and the last of the cache
 
 
-def test_no_limit_means_no_folder(anatomy, tmp_path):
-    for factors in (SvdCache(anatomy, folder=tmp_path / "none", limit=0), SvdCache(anatomy)):
-        factors.of("decoder.0.up")
+def test_without_limit_or_folder_nothing_is_stored(anatomy, tmp_path):
+    for cache in (SvdCache(anatomy, folder=tmp_path / "none", limit=0), SvdCache(anatomy)):
+        cache.decomposition("decoder.0.up")
     assert not (tmp_path / "none").exists()
-    SvdCache(anatomy, folder=tmp_path, limit=100).of("decoder.0.up")  # too large to be kept at all
+    SvdCache(anatomy, folder=tmp_path, limit=100).decomposition("decoder.0.up")  # too large to be stored at all
     assert not files(tmp_path)
     with pytest.raises(InputError, match="-1"):
         SvdCache(anatomy, limit=-1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit", "foreign"])
-def test_a_damaged_file_is_made_anew(anatomy, tmp_path, damage):
-    made = SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
+def test_a_damaged_file_is_replaced(anatomy, tmp_path, damage):
+    computed = SvdCache(anatomy, folder=tmp_path).decomposition("decoder.0.up")
     (path,) = files(tmp_path)
-    whole = path.read_bytes()
-    flipped = whole[:-5] + bytes([whole[-5] ^ 64]) + whole[-4:]
+    content = path.read_bytes()
+    flipped = content[:-5] + bytes([content[-5] ^ 64]) + content[-4:]
     foreign = pico.build("llama").state_dict()["lm_head.weight"].numpy().tobytes()
-    path.write_bytes({"cut": whole[:-100], "empty": b"", "bit": flipped, "foreign": foreign}[damage])
-    assert same(SvdCache(anatomy, folder=tmp_path).of("decoder.0.up"), made)
-    assert path.read_bytes() == whole
+    path.write_bytes({"cut": content[:-100], "empty": b"", "bit": flipped, "foreign": foreign}[damage])
+    assert same(SvdCache(anatomy, folder=tmp_path).decomposition("decoder.0.up"), computed)
+    assert path.read_bytes() == content
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_once_and_done_without(anatomy, tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_reported_once_and_not_used(anatomy, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    factors = SvdCache(anatomy, folder=tmp_path / "file")
-    with pytest.warns(UserWarning, match="not kept") as said:
-        found = [factors.of(site) for site in ("decoder.0.up", "decoder.0.down")]
-    assert len(said) == 1
-    assert same(found[0], Decomposition.of(anatomy.weight("decoder.0.up")))
+    cache = SvdCache(anatomy, folder=tmp_path / "file")
+    with pytest.warns(UserWarning, match="not stored") as reported:
+        results = [cache.decomposition(site) for site in ("decoder.0.up", "decoder.0.down")]
+    assert len(reported) == 1
+    assert same(results[0], Decomposition.of(anatomy.weight("decoder.0.up")))
 
 
-def test_a_full_disk_is_said_once_and_done_without(anatomy, tmp_path):
-    factors = SvdCache(anatomy, folder=tmp_path)
+def test_a_full_disk_is_reported_once_and_not_used(anatomy, tmp_path):
+    cache = SvdCache(anatomy, folder=tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
-        with pytest.warns(UserWarning, match="not kept") as said:
-            found = [factors.of(site) for site in ("decoder.0.up", "decoder.0.down")]
+        with pytest.warns(UserWarning, match="not stored") as reported:
+            results = [cache.decomposition(site) for site in ("decoder.0.up", "decoder.0.down")]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (len(found), len(said)) == (2, 1)
+    assert (len(results), len(reported)) == (2, 1)
     assert not list(tmp_path.iterdir())
 
 
-def test_several_may_use_one_folder_at_a_time(anatomy, tmp_path):
+def test_several_threads_may_use_one_folder(anatomy, tmp_path):
     sites = [site for site in anatomy.sites if site.role in ("up", "down", "gate")]
-    wanted = {site: Decomposition.of(anatomy.weight(site)) for site in sites}
+    expected = {site: Decomposition.of(anatomy.weight(site)) for site in sites}
 
     def work(seed: int) -> bool:
-        factors = SvdCache(anatomy, folder=tmp_path, limit=3 * (24 * 24 * 4 + 1100))
+        cache = SvdCache(anatomy, folder=tmp_path, limit=3 * (24 * 24 * 4 + 1100))
         order = np.random.default_rng(seed).choice(len(sites), 20)
-        return all(same(factors.of(sites[place]), wanted[sites[place]]) for place in order)
+        return all(same(cache.decomposition(sites[place]), expected[sites[place]]) for place in order)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -177,17 +177,17 @@ def test_several_may_use_one_folder_at_a_time(anatomy, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_a_killed_process_left_is_swept_later(anatomy, tmp_path):
+def test_old_partial_files_are_deleted(anatomy, tmp_path):
     old, new = tmp_path / f".{'a' * 64}.safetensors.x.part", tmp_path / f".{'b' * 64}.safetensors.y.part"
     for path in (old, new):
         path.write_bytes(b"torn")
     os.utime(old, (1e9, 1e9))
-    SvdCache(anatomy, folder=tmp_path).of("decoder.0.up")
+    SvdCache(anatomy, folder=tmp_path).decomposition("decoder.0.up")
     assert not old.exists()
     assert new.exists()
 
 
-def test_where_the_folder_is(monkeypatch):
+def test_the_default_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("RESECT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert default_folder() == Path.home() / ".cache" / "resect" / "factors"
@@ -200,29 +200,29 @@ def test_where_the_folder_is(monkeypatch):
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def test_weights_that_have_no_values(tmp_path):
+def test_weights_without_plain_values_are_refused(tmp_path):
     with pytest.raises(NotWritable, match="meta"):
-        SvdCache(Anatomy.of(pico.build_on_meta("llama"))).of("decoder.0.up")
+        SvdCache(Anatomy.of(pico.build_on_meta("llama"))).decomposition("decoder.0.up")
     model = pico.build("llama")
     up, down = model.model.layers[0].mlp.up_proj, model.model.layers[1].mlp.down_proj
     up.weight = torch.nn.Parameter(up.weight.to(torch.int8), requires_grad=False)
     down.weight.data[3, 4] = torch.nan
-    factors = SvdCache(Anatomy.of(model), folder=tmp_path)
+    cache = SvdCache(Anatomy.of(model), folder=tmp_path)
     with pytest.raises(NotWritable, match=r"decoder\.0\.up .*int8"):
-        factors.of("decoder.0.up")
+        cache.decomposition("decoder.0.up")
     with pytest.raises(NotFinite, match=r"decoder\.1\.down"):
-        factors.of("decoder.1.down")
+        cache.decomposition("decoder.1.down")
     with pytest.raises(UnknownName, match="moment"):
-        factors.of("decoder.0.act")
+        cache.decomposition("decoder.0.act")
     with pytest.raises(UnknownName):
-        factors.of("encoder.0.up")
+        cache.decomposition("encoder.0.up")
     assert not files(tmp_path)
 
 
 # -- effective rank ----------------------------------------------------------------------------------------------------
 
 
-def test_the_effective_rank_lies_between_1_and_the_rank():
+def test_the_effective_rank_is_between_1_and_the_rank():
     assert effective_rank(np.ones(12)) == pytest.approx(12)
     assert effective_rank([3.0, 0.0, 0.0]) == 1
     assert effective_rank([0.0, 0.0]) == 0

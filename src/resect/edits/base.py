@@ -1,7 +1,7 @@
-"""What every edit is: frozen data that can be written into weights, or hung on activations, and taken back exactly.
+"""Edit: frozen data that is written into weights, or applied by hooks to activations, and undone exactly.
 
-Knows slices of stored weights and hooks; what is put into them is each edit's own. Several edits at once are `order`'s
-and `plan`'s. An edit is never told which model it was made for.
+Knows slices of stored weights and hooks; what is put into them is up to each kind of edit. Several edits at once are the subject of
+`form_choice` and `plan`. An edit does not know which model it was made for.
 """
 
 import math
@@ -13,25 +13,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import BadPlan, InputError, NotWritable, UnknownName
-from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import anatomy_of
+from resect.models.anatomy import Anatomy, anatomy_of
 from resect.models.storage import Index
 
 from .undo import Undo
 
-#: How an edit may be asked to be applied; "auto" is weights where that can be, activations elsewhere.
+#: The form that a caller may request; "auto" is weights where that is possible, activations elsewhere.
 RequestedForm = Literal["auto", "weights", "activations"]
-#: How an edit was applied.
+#: The form in which an edit is applied.
 AppliedForm = Literal["weights", "activations"]
-#: What will do where Neurons are wanted.
-UnitsBySite = Neurons | Mapping[Any, Any]
-#: From the values of some units, [..., units], to what they shall be.
+#: What is accepted where Neurons are needed.
+NeuronsLike = Neurons | Mapping[Any, Any]
+#: Maps the values of some units, [..., units], to their new values.
 ActivationChange = Callable[[Tensor], Tensor]
 
 
@@ -44,12 +44,33 @@ class TensorSlice:
     units: tuple[int, ...] | None = None
 
     def locate(self, anatomy: Anatomy) -> tuple[nn.Parameter, Index]:
-        """The parameter and the index of this slice. Raises NotWritable."""
+        """Returns the parameter and the index of this slice. Raises NotWritable."""
         if self.axis == "bias":
             return anatomy.locate_bias(self.site, self.units)
         if self.axis == "rows":
             return anatomy.locate(self.site, rows=self.units)
         return anatomy.locate(self.site, columns=self.units)
+
+
+@dataclass(frozen=True)
+class RandomSubstitutes:
+    """What a random control edits instead of a plan's own units and matrices: drawn once for all edits of a plan.
+
+    `units`: by `unit_space`, each own unit to another one; `matrices`: each own matrix to another one; `rng`: for other random choices.
+    """
+
+    units: Mapping[Site, Mapping[int, int]]
+    matrices: Mapping[Site, Site]
+    rng: np.random.Generator
+
+    def of(self, neurons: Neurons) -> dict[Site, list[int]]:
+        """Returns by site the other unit for each unit, in the order of the own ones."""
+        return {site: [self.units[unit_space(site)][unit] for unit in units] for site, units in neurons.items()}
+
+
+def unit_space(site: Site) -> Site:
+    """Returns the site whose numbers count a site's units: `act` and `post` of a block have the same units."""
+    return site.at("post") if site.is_moment else site
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,7 @@ class Edit(ABC):
     @property
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
-        """The sites that it names, moments among them."""
+        """The sites that it names, including moments."""
 
     @property
     def is_empty(self) -> bool:
@@ -69,161 +90,178 @@ class Edit(ABC):
         return not self.sites
 
     @abstractmethod
-    def check_fits(self, anatomy: Anatomy) -> None:
-        """Raises UnknownName for a site, WrongModel for a unit that the model has not."""
+    def units(self, anatomy: Anatomy) -> Neurons:
+        """Returns the units that it names; of a matrix that it changes completely, all rows."""
+
+    @property
+    def complete_matrices(self) -> tuple[Site, ...]:
+        """The matrices that it changes completely, not unit by unit."""
+        return ()
+
+    @property
+    def replaceable_matrices(self) -> tuple[Site, ...]:
+        """The matrices instead of which a random control edits other ones."""
+        return ()
 
     @abstractmethod
-    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
-        """The slices that the weight form overwrites."""
+    def random_like(self, substitutes: RandomSubstitutes) -> "Edit":
+        """Returns a random edit of the same kind and size, for a control."""
 
-    def columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
-        """The columns of each `down` that it changes, or that carry what it changes: its units at `act` and `post`."""
+    @abstractmethod
+    def check_fits(self, anatomy: Anatomy) -> None:
+        """Raises UnknownName for a site, WrongModel for a unit that the model does not have."""
+
+    @abstractmethod
+    def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
+        """Returns the slices that the weight form overwrites."""
+
+    def down_columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
+        """Returns the columns of each `down` that it changes, or whose units at `act` and `post` it changes."""
         return {}
 
-    def obstacles(self, anatomy: Anatomy) -> list[str]:
-        """Why it has no weight form in this model, whatever the storage; empty where it has one."""
+    def weight_obstacles(self, anatomy: Anatomy) -> list[str]:
+        """Returns why it has no weight form in this model, whatever the storage; empty where it has one."""
         return []
 
-    def folds(self, anatomy: Anatomy) -> bool:
-        """Whether its weight form puts a constant into a bias."""
+    def folds_into_bias(self, anatomy: Anatomy) -> bool:
+        """Returns whether its weight form adds a constant to a bias."""
         return False
 
     @property
     def only_scales(self) -> bool:
-        """Whether it does nothing but multiply units by numbers, so that it can trade places with another that does."""
+        """Whether it only multiplies units by numbers, so that its order among other such edits does not matter."""
         return False
 
-    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]] | None:
-        """The activation form: at a site's tap, what becomes of which units; None where there is no such form."""
+    def activation_changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]] | None:
+        """Returns the activation form: at a site's tap, which units change and how; None where there is no such form."""
         return None
 
     @abstractmethod
     def _write(self, anatomy: Anatomy) -> None:
-        """Overwrite the slices of `touches`, which are in safety."""
+        """Overwrite the slices of `written_slices`, whose old values are saved already."""
 
-    # -- what can be done ----------------------------------------------------------------------------------------------
+    # -- what is possible ----------------------------------------------------------------------------------------------
 
     def problems(self, model: Any, form: RequestedForm = "auto") -> list[str]:
-        """Sentences on why this form cannot be taken; empty where it can. Touches nothing.
+        """Returns sentences on why this form is not possible; empty where it is. Touches nothing.
 
         Raises UnknownName, WrongModel.
         """
         anatomy = anatomy_of(model)
         self.check_fits(anatomy)
-        if form == "auto":
-            weights = self._against_weights(anatomy)
-            return weights if weights and self._against_activations(anatomy) else []
-        return self._against_weights(anatomy) if form == "weights" else self._against_activations(anatomy)
+        if form == "activations":
+            return self._activation_problems(anatomy)
+        problems = self._weight_problems(anatomy)
+        return problems if form == "weights" or self._activation_problems(anatomy) else []
 
-    def form_for(self, model: Any, form: RequestedForm = "auto") -> AppliedForm:
-        """The form that it takes. Raises NotWritable where there is none, UnknownName, WrongModel."""
+    def choose_form(self, model: Any, form: RequestedForm = "auto") -> AppliedForm:
+        """Returns the form in which it is applied. Raises NotWritable where there is none, UnknownName, WrongModel."""
         if form not in ("auto", "weights", "activations"):
             raise UnknownName("form", str(form), ("auto", "weights", "activations"))
         anatomy = anatomy_of(model)
-        wanted: AppliedForm = "weights" if form == "auto" else form
-        found = self.problems(anatomy, wanted)
-        if found and form == "auto" and not self._against_activations(anatomy):
+        preferred: AppliedForm = "weights" if form == "auto" else form
+        problems = self.problems(anatomy, preferred)
+        if problems and form == "auto" and not self._activation_problems(anatomy):
             return "activations"
-        if found:
-            more = f" (And {len(found) - 1} more such obstacles.)" if len(found) > 1 else ""
-            raise NotWritable(found[0] + more)
-        return wanted
+        if problems:
+            more = f" (And {len(problems) - 1} more such obstacles.)" if len(problems) > 1 else ""
+            raise NotWritable(problems[0] + more)
+        return preferred
 
-    def _against_weights(self, anatomy: Anatomy) -> list[str]:
-        found = self.obstacles(anatomy)
-        places = _places_of_parameters(anatomy)
-        for touch in () if found else self.touches(anatomy):
+    def _weight_problems(self, anatomy: Anatomy) -> list[str]:
+        problems = self.weight_obstacles(anatomy)
+        uses = _uses_of_parameters(anatomy)
+        for tensor_slice in () if problems else self.written_slices(anatomy):
             try:
-                parameter, _ = touch.locate(anatomy)
+                parameter, _ = tensor_slice.locate(anatomy)
             except NotWritable as error:
-                found.append(str(error))
+                problems.append(str(error))
             else:
-                if places[id(parameter)] > 1:
-                    found.append(
-                        f"{touch.site} is stored in a parameter that stands in {places[id(parameter)]} places of the "
-                        "model, "
-                        "which would all be changed; use the activation form."
+                if uses[id(parameter)] > 1:
+                    problems.append(
+                        f"{tensor_slice.site} is stored in a parameter that is used in {uses[id(parameter)]} places of the model, "
+                        "which would all change; use the activation form."
                     )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(problems))
 
-    def _against_activations(self, anatomy: Anatomy) -> list[str]:
-        changes = self.changes(anatomy)
+    def _activation_problems(self, anatomy: Anatomy) -> list[str]:
+        changes = self.activation_changes(anatomy)
         if changes is None:
             return [f"A {self.kind} at {self.sites[0]} is a change of the weights and has no activation form."]
-        places = Counter(id(module) for _, module in _root(anatomy).named_modules(remove_duplicate=False))
-        shared = [site for site, _, _ in changes if places[id(anatomy.module(site))] > 1]
-        return [f"The module of {site} is used in several places of the model, which would all be changed." for site in shared]
+        uses = Counter(id(module) for _, module in _root(anatomy).named_modules(remove_duplicate=False))
+        shared = [site for site, _, _ in changes if uses[id(anatomy.module(site))] > 1]
+        return [f"The module of {site} is used in several places of the model, which would all change." for site in shared]
 
-    # -- doing it ------------------------------------------------------------------------------------------------------
+    # -- applying it ---------------------------------------------------------------------------------------------------
 
     def write(self, model: Any) -> Undo:
         """Write it into the weights. Raises NotWritable, UnknownName, WrongModel before anything is touched."""
         anatomy = anatomy_of(model)
-        return self.put(anatomy, self.form_for(anatomy, "weights"))
+        return self.apply_as(anatomy, self.choose_form(anatomy, "weights"))
 
     def hooks(self, model: Any) -> Undo:
-        """Hang it on the activations. Raises NotWritable, UnknownName, WrongModel before anything is touched."""
+        """Apply it to the activations by hooks. Raises NotWritable, UnknownName, WrongModel before anything is touched."""
         anatomy = anatomy_of(model)
-        return self.put(anatomy, self.form_for(anatomy, "activations"))
+        return self.apply_as(anatomy, self.choose_form(anatomy, "activations"))
 
     @contextmanager
     def applied(self, model: Any, form: RequestedForm = "auto") -> Iterator[AppliedForm]:
-        """Apply it inside a `with` block, and yield the form it took. Leaving, by whatever way, takes it back exactly.
+        """Apply it inside a `with` block, and yield the form. Leaving the block, also by an exception, undoes it exactly.
 
         Raises NotWritable, UnknownName, WrongModel before anything is touched.
         """
         anatomy = anatomy_of(model)
-        taken = self.form_for(anatomy, form)
-        with self.put(anatomy, taken):
-            yield taken
+        chosen = self.choose_form(anatomy, form)
+        with self.apply_as(anatomy, chosen):
+            yield chosen
 
-    def put(self, anatomy: Anatomy, taken: AppliedForm) -> Undo:
-        """Do it in a form that `form_for` found possible. Where it fails half way, what was done is undone."""
+    def apply_as(self, anatomy: Anatomy, form: AppliedForm) -> Undo:
+        """Apply it in a form that `choose_form` returned. Where it fails half way, what was done is undone."""
         undo = Undo()
         with ExitStack() as on_error:
             on_error.callback(undo.restore)
-            if taken == "activations":
-                for site, units, change in self.changes(anatomy) or ():
-                    undo.hang(_Hook(anatomy, site, units, change).hang(anatomy.module(site), anatomy.tap(site).when))
+            if form == "activations":
+                for site, units, change in self.activation_changes(anatomy) or ():
+                    undo.add_hook(_ActivationHook(anatomy, site, units, change).register(anatomy.module(site), anatomy.tap(site).when))
             else:
-                for touch in self.touches(anatomy):
-                    undo.keep(*touch.locate(anatomy))
+                for tensor_slice in self.written_slices(anatomy):
+                    undo.save(*tensor_slice.locate(anatomy))
                 with torch.no_grad():
                     self._write(anatomy)
             on_error.pop_all()
         return undo
 
-    # -- making it -----------------------------------------------------------------------------------------------------
+    # -- construction --------------------------------------------------------------------------------------------------
 
-    def _set(self, **given: Any) -> None:
-        """Take what was given, and judge it; what `__init__` does, and `from_fields`, which trusts no file."""
-        for name, value in given.items():
+    def _set_fields(self, **values: Any) -> None:
+        """Set the fields and validate them: for `__init__`, and for `from_fields`, which trusts no file."""
+        for name, value in values.items():
             object.__setattr__(self, name, value)
-        self._judge()
+        self._validate()
 
     @abstractmethod
-    def _judge(self) -> None:
-        """Bring every field into its one form. Raises InputError, BadAddress, UnknownName."""
+    def _validate(self) -> None:
+        """Convert every field to its one form. Raises InputError, BadAddress, UnknownName."""
 
     # -- JSON ----------------------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object: `kind`, and the fields that are set."""
+        """Returns a JSON object: `kind`, and the fields that are set."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"kind": self.kind} | {name: _to_json(value) for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_fields(cls, value: Mapping[str, Any]) -> Self:
-        """The edit of a JSON object without its kind. Raises BadPlan, BadAddress, UnknownName, InputError."""
+    def from_fields(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the edit of a JSON object without its kind. Raises BadPlan, BadAddress, UnknownName, InputError."""
         known = {field.name for field in fields(cls)}
-        for name in value:
+        for name in values:
             if name not in known:
                 raise BadPlan(str(UnknownName(f"setting of a {cls.kind}", str(name), known)))
-        lacking = [each.name for each in fields(cls) if each.default is MISSING and each.name not in value]
+        lacking = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]
         if lacking:
             raise BadPlan(f"A {cls.kind} needs {', '.join(lacking)}.")
         edit = cls.__new__(cls)
-        edit._set(**{each.name: value.get(each.name, each.default) for each in fields(cls)})
+        edit._set_fields(**{field.name: values.get(field.name, field.default) for field in fields(cls)})
         return edit
 
 
@@ -239,61 +277,56 @@ def _root(anatomy: Anatomy) -> nn.Module:
     return anatomy.root
 
 
-def _places_of_parameters(anatomy: Anatomy) -> Counter[int]:
-    """In how many places of the model each parameter stands, by id; a module that stands in two counts twice."""
+def _uses_of_parameters(anatomy: Anatomy) -> Counter[int]:
+    """Returns in how many places of the model each parameter is used, by id; a module that is used twice counts twice."""
     modules = _root(anatomy).named_modules(remove_duplicate=False)
     return Counter(id(parameter) for _, module in modules for parameter in module._parameters.values() if parameter is not None)
 
 
-class _Hook:
-    """Changes some units of what comes by a site's tap, and nothing else."""
+class _ActivationHook:
+    """Changes some units of the values at a site's tap, and nothing else."""
 
     def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: ActivationChange) -> None:
         part = anatomy.tap(site).part
         if part is None:
             self._positions = list(units)
         else:
-            taken = range(part.stop)[part] if isinstance(part, slice) else part
-            self._positions = [taken[unit] for unit in units]
+            positions = range(part.stop)[part] if isinstance(part, slice) else part
+            self._positions = [positions[unit] for unit in units]
         self._change = change
-        self._places: dict[torch.device, Tensor] = {}  # by device: a list would be sent there anew at every call
+        self._indices: dict[torch.device, Tensor] = {}  # by device: a list would be copied there at every call
 
-    def hang(self, module: nn.Module, when: str) -> RemovableHandle:
-        """Hang it before or behind a module."""
+    def register(self, module: nn.Module, when: str) -> RemovableHandle:
+        """Register it before or after a module's forward pass."""
         return module.register_forward_pre_hook(self.before) if when == "input" else module.register_forward_hook(self.after)
 
     def changed(self, values: Tensor) -> Tensor:
-        """A copy of the values, the units changed."""
-        if values.device not in self._places:
-            self._places[values.device] = torch.tensor(self._positions, device=values.device)
-        where = self._places[values.device]
-        return values.index_copy(-1, where, self._change(values.index_select(-1, where)).to(values.dtype))
+        """Returns a copy of the values with the units changed."""
+        if values.device not in self._indices:
+            self._indices[values.device] = torch.tensor(self._positions, device=values.device)
+        index = self._indices[values.device]
+        return values.index_copy(-1, index, self._change(values.index_select(-1, index)).to(values.dtype))
 
-    def before(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What a module is given, changed."""
-        return self.changed(given[0]), *given[1:]
+    def before(self, _module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns a module's arguments, the first one changed."""
+        return self.changed(arguments[0]), *arguments[1:]
 
-    def after(self, _module: nn.Module, _given: object, result: Tensor) -> Tensor:
-        """What a module returns, changed."""
-        return self.changed(result)
-
-
-def wide(values: Tensor) -> Tensor:
-    """The values in float32, or float64 as they are: what arithmetic on weights is done in."""
-    return values if values.dtype == torch.float64 else values.float()
+    def after(self, _module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
+        """Returns a module's output, changed."""
+        return self.changed(output)
 
 
-def finite(what: str, value: Any) -> float:
-    """`value` as a float. Raises InputError where it is no finite number."""
+def finite_number(what: str, value: Any) -> float:
+    """Returns `value` as a float. Raises InputError where it is no finite number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise InputError(f"The {what} is a finite number, not {value!r}.")
     return float(value) + 0.0  # + 0.0: minus zero would be equal, and have another digest
 
 
 def as_neurons(value: object) -> Neurons:
-    """Neurons, from themselves or from a mapping of address to indices. Raises BadAddress, UnknownName, InputError."""
+    """Returns Neurons, given as themselves or as a mapping of address to indices. Raises BadAddress, UnknownName, InputError."""
     if isinstance(value, Neurons):
         return value
-    if not isinstance(value, Mapping) or any(isinstance(each, str) or not hasattr(each, "__iter__") for each in value.values()):
+    if not isinstance(value, Mapping) or any(isinstance(units, str) or not hasattr(units, "__iter__") for units in value.values()):
         raise InputError(f"Neurons are a mapping of address to unit indices, such as {{'decoder.3.up': [5, 17]}}, not {value!r}.")
     return Neurons(value)

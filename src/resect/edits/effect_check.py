@@ -1,10 +1,9 @@
-"""Did a plan take effect? One question, asked once about a plan that is kept, against the unedited model.
+"""Checks that a plan changes the model, against the unedited model: once for each plan that is reported or exported.
 
-Knows plans and taps. What the model is asked (the probe) is the caller's; whether the effect is a good one is
-`evaluation`'s.
+Knows plans and taps. The caller gives the probe, which runs the model; whether the effect is good is measured in `evaluation`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,108 +13,104 @@ from torch import Tensor
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import NoEffect, NotFinite
-from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import anatomy_of
+from resect.models.anatomy import Anatomy, anatomy_of
 from resect.models.hooks import forward_hooks
 
 from .base import AppliedForm, RequestedForm
 from .plan import Plan
 
-#: Roles whose units may fire without a trace: attention over one token is the same whatever the query and the key.
-_QUIET = ("q", "k", "cross_q", "cross_k")
+#: Roles whose units may be active without effect: attention over one token is the same for every query and key.
+_POSSIBLY_WITHOUT_EFFECT = ("q", "k", "cross_q", "cross_k")
 _EXACT = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What was seen. A plan that is empty has none, and that is an honest result."""
+    """What the probe showed. An empty plan has no effect, which is a valid result."""
 
     forms: tuple[AppliedForm, ...]
-    #: how many parameters hold other values than before
+    #: how many parameters have other values than before
     tensors_changed: int
-    #: how many hooks were hung
+    #: how many hooks were registered
     hooks: int
-    #: largest difference that the plan made to a number of the probe; None: the plan is empty
+    #: largest difference between the probe's numbers with and without the plan; None: the plan is empty
     max_change: float | None
-    #: units (rows, for a whole matrix) that the plan names, and those that the probe made fire in the unedited model
+    #: units (rows, of a complete matrix) that the plan names, and those that were active in the unedited model during the probe
     units_touched: int
     units_fired: int
 
 
 @dataclass
-class _Fired:
-    """Which of some units were other than 0 at any token."""
+class _ActiveUnits:
+    """Records which units were other than 0 at any token."""
 
-    anatomy: Anatomy
-    wanted: Neurons
-    seen: dict[Site, Tensor] = field(default_factory=dict)
+    units: Neurons
+    active: dict[Site, Tensor] = field(default_factory=dict)
 
-    def see(self, site: Site, values: Tensor) -> None:
-        """Take in the values of one forward pass, [..., units]."""
-        fired = (values != 0).flatten(0, -2).any(0).cpu()
-        self.seen[site] = fired | self.seen[site] if site in self.seen else fired
+    def record(self, site: Site, values: Tensor) -> None:
+        """Record the values of one forward pass, [..., units]."""
+        active = (values != 0).flatten(0, -2).any(0).cpu()
+        self.active[site] = active | self.active[site] if site in self.active else active
 
-    def count(self, sites: tuple[Site, ...]) -> int:
-        """How many units of these sites fired."""
-        return sum(int(self.seen[seen_at(site)][list(self.wanted[site])].sum()) for site in sites if seen_at(site) in self.seen)
+    def count(self, sites: Iterable[Site]) -> int:
+        """Returns how many units of these sites were active."""
+        observed = [(site, self.active.get(observed_site(site))) for site in sites]
+        return sum(int(active[list(self.units[site])].sum()) for site, active in observed if active is not None)
 
 
 def verify_effect(plan: Plan, model: Any, probe: Callable[[], np.ndarray], form: RequestedForm = "auto") -> Effect:
-    """Run the probe with and without the plan, and compare.
+    """Runs the probe with and without the plan, and compares the numbers.
 
     Parameters
     ----------
     plan : Plan
     model : LanguageModel or Hugging Face model, unedited
-    probe : asks the model something, and gives numbers that depend on its logits; called twice, not for an empty plan
+    probe : runs the model and returns numbers that depend on its logits; called twice, not for an empty plan
 
-    Raises NoEffect where a plan that names something touches no tensor and hangs no hook, or where the numbers stay the
-    same to the last bit although the probe made touched units fire. (In half precision, and for queries and keys alone,
-    equal numbers are possible, and are no error.) Raises NotFinite where the plan makes a number NaN, and what
+    Raises NoEffect where a plan that names something writes no tensor and registers no hook, or where the numbers are the
+    same to the last bit although the plan's units were active during the probe. (In half precision, and for queries and keys
+    alone, equal numbers are possible, and no error.) Raises NotFinite where the plan makes a number NaN, and what
     `Plan.applied` raises.
     """
     anatomy = anatomy_of(model)
-    forms = plan.forms_for(anatomy, form)
+    forms = plan.choose_forms(anatomy, form)
     if plan.is_empty:
         return Effect(forms, 0, 0, None, 0, 0)
-    wanted = named_units(plan, anatomy)
-    fired = _Fired(anatomy, wanted)
-    with forward_hooks(anatomy, list(dict.fromkeys(map(seen_at, wanted))), fired.see):
+    units = named_units(plan, anatomy)
+    active = _ActiveUnits(units)
+    with forward_hooks(anatomy, list(dict.fromkeys(map(observed_site, units))), active.record):
         base = np.asarray(probe(), dtype=np.float64)
-    with plan.put(anatomy, forms) as undo:
-        touched, changed, hooks = len(undo.tensors), undo.changed, undo.hooks
+    with plan.apply_as(anatomy, forms) as undo:
+        written, changed, hooks = len(undo.parameters), undo.changed_count, undo.hook_count
         edited = np.asarray(probe(), dtype=np.float64)
-    if not touched and not hooks:
-        raise NoEffect(f"The plan names {wanted.count} units, but writes no tensor and hangs no hook; look at its factors and values.")
+    if not written and not hooks:
+        raise NoEffect(f"The plan names {units.count} units, but writes no tensor and registers no hook; check its factors and values.")
     if np.isnan(edited).any() and not np.isnan(base).any():
-        raise NotFinite("The plan turns the model's answers into NaN; look at its factors and values, or try --dtype float32.")
-    same = np.array_equal(base, edited, equal_nan=True)
-    largest = 0.0 if same else float(np.nanmax(np.abs(np.where(base == edited, 0.0, edited - base))))
-    loud = fired.count(tuple(site for site in wanted if site.role not in _QUIET))
-    if same and loud and _is_exact(anatomy):
+        raise NotFinite("The plan turns the model's answers into NaN; check its factors and values, or try --dtype float32.")
+    is_equal = np.array_equal(base, edited, equal_nan=True)
+    largest = 0.0 if is_equal else float(np.nanmax(np.abs(np.where(base == edited, 0.0, edited - base))))
+    effective = active.count(site for site in units if site.role not in _POSSIBLY_WITHOUT_EFFECT)
+    if is_equal and effective and _is_exact(anatomy):
         raise NoEffect(
-            f"The plan was applied ({', '.join(sorted(set(forms)))}), and {loud} of its {wanted.count} units fire, "
-            "but every answer is the "
-            "same to the last bit: nothing that it changes reaches the output. Was it applied to this model before?"
+            f"The plan was applied ({', '.join(sorted(set(forms)))}), and {effective} of its {units.count} units are active, but every "
+            "output is the same to the last bit: nothing that it changes reaches the output. Was it applied to this model before?"
         )
-    return Effect(forms, changed, hooks, largest, wanted.count, fired.count(tuple(wanted)))
+    return Effect(forms, changed, hooks, largest, units.count, active.count(units))
 
 
 def named_units(plan: Plan, anatomy: Anatomy) -> Neurons:
-    """The units that a plan names; of a matrix that is changed as a whole, all rows."""
+    """Returns the units that a plan names; of a matrix that it changes completely, all rows."""
     named = Neurons()
     for edit in plan.edits:
-        neurons = getattr(edit, "neurons", None)
-        rows: dict[Site | str, range] = {site: range(anatomy.width(site)) for site in edit.sites}
-        named |= Neurons(rows) if neurons is None else neurons
+        named |= edit.units(anatomy)
     return named
 
 
-def seen_at(site: Site) -> Site:
-    """Where it shows whether a unit fires: what a gate or an activation function lets through is seen at `post`."""
+def observed_site(site: Site) -> Site:
+    """Returns the site where a unit's activity shows: `post` for units of `gate` and `up`, which may be suppressed before it."""
     return site.at("post") if site.role in ("gate", "up") else site
 
 
 def _is_exact(anatomy: Anatomy) -> bool:
-    """Whether all weights are float32 or better, so that no change is lost in rounding."""
+    """Returns whether all weights are float32 or better, so that rounding hides no change."""
     return anatomy.root is not None and all(parameter.dtype in _EXACT for parameter in anatomy.root.parameters())

@@ -1,7 +1,4 @@
-"""Edits: what can be done to a model, as values.
-
-One file a kind of thing that is edited; a new edit is a class and a line here.
-"""
+"""The kinds of edits, by the `kind` of their JSON. A new edit is a class, and an entry here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +9,12 @@ from .base import Edit
 from .matrices import PruneWeights, ReduceRank
 from .neurons import Clamp, Scale, Shift
 
-#: The `kind` of an edit's JSON to its class.
+#: The class of each kind.
 KINDS: Mapping[str, type[Edit]] = {edit.kind: edit for edit in (Scale, Clamp, Shift, ReduceRank, PruneWeights)}
 
 
 def from_json(value: Any) -> Edit:
-    """The edit that `Edit.to_json` wrote.
-
-    Raises BadPlan, and what the edit itself raises for settings it cannot have.
-    """
+    """Returns the edit that `Edit.to_json` wrote. Raises BadPlan, and what the edit raises for impossible settings."""
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
         raise BadPlan(f"An edit is an object with a kind ({', '.join(KINDS)}), not {value!r:.80}.")
     kind = value["kind"]

@@ -1,15 +1,16 @@
 """Edits of single units: Scale, Clamp, Shift.
 
-Know what becomes of a unit's value, and which weights do the same. Write h for the values at `post` (what `down`
-reads), W and b for `down`'s weight and bias: W (D h) + b = (W D) h + b, so that scaling units is scaling columns of W;
-and setting units to v, or adding v, puts W v into b.
+Each is a change of activations and, where possible, an equal change of weights. With h the values at `post` (the input of `down`), W and
+b the weight and the bias of `down`: W (D h) + b = (W D) h + b, so that scaling units is scaling columns of W; and setting units to v, or
+adding v, adds W v to b.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +18,9 @@ from torch import Tensor
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, WrongModel
 from resect.models.anatomy import Anatomy
+from resect.models.storage import at_least_float32
 
-from .base import ActivationChange, Edit, TensorSlice, UnitsBySite, as_neurons, finite, wide
+from .base import ActivationChange, Edit, NeuronsLike, RandomSubstitutes, TensorSlice, as_neurons, finite_number
 
 
 class UnitValues(Mapping[Site, tuple[float, ...]]):
@@ -27,13 +29,13 @@ class UnitValues(Mapping[Site, tuple[float, ...]]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[Any, Any]) -> None:
-        held = {}
+        by_site = {}
         for address, entries in values.items():
             entries = entries.tolist() if hasattr(entries, "tolist") else entries
             if not isinstance(entries, list | tuple):
                 raise InputError(f"The values of {address} are one number a unit, in a list, not {entries!r}.")
-            held[Site.of(address)] = tuple(finite(f"value of a unit of {address}", entry) for entry in entries)
-        self._values = held
+            by_site[Site.of(address)] = tuple(finite_number(f"value of a unit of {address}", entry) for entry in entries)
+        self._values = by_site
 
     def __getitem__(self, site: Site | str) -> tuple[float, ...]:
         return self._values[Site.of(site)]
@@ -51,26 +53,30 @@ class UnitValues(Mapping[Site, tuple[float, ...]]):
         return f"UnitValues({self.to_json()})"
 
     def to_json(self) -> dict[str, list[float]]:
-        """A JSON object: address to list of numbers."""
+        """Returns a JSON object: address to list of numbers."""
         return {str(site): list(values) for site, values in self._values.items()}
 
 
 @dataclass(frozen=True)
 class NeuronEdit(Edit):
-    """An edit of single units. Any mapping of address to indices will do for `neurons`."""
+    """An edit of single units. `neurons` may be any mapping of address to indices."""
 
     neurons: Neurons
 
-    def _judge(self) -> None:
+    def _validate(self) -> None:
         object.__setattr__(self, "neurons", as_neurons(self.neurons))
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """The sites that have units in it."""
+        """The sites of its units."""
         return tuple(self.neurons)
 
+    def units(self, anatomy: Anatomy) -> Neurons:
+        """Returns its units."""
+        return self.neurons
+
     def check_fits(self, anatomy: Anatomy) -> None:
-        """Raises UnknownName for a site, WrongModel for a unit that the model has not."""
+        """Raises UnknownName for a site, WrongModel for a unit that the model does not have."""
         for site, units in self.neurons.items():
             width = anatomy.width(site)
             if units[-1] >= width:
@@ -78,36 +84,33 @@ class NeuronEdit(Edit):
                     f"The {self.kind} names unit {units[-1]} of {site}, which has {width} in this {anatomy.family}: 0 to {width - 1}."
                 )
 
-    def columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
-        """The columns of each `down` that stand for its units at `act` and `post`."""
-        found: dict[Site, frozenset[int]] = {}
+    def down_columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
+        """Returns the columns of each `down` that read its units at `act` and `post`."""
+        columns: dict[Site, frozenset[int]] = {}
         for site in filter(lambda site: site.is_moment, self.neurons):
             down = site.at("down")
-            found[down] = found.get(down, frozenset()).union(self.neurons[site])
-        return found
+            columns[down] = columns.get(down, frozenset()).union(self.neurons[site])
+        return columns
 
-    def changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]]:
-        """At each tap, what becomes of which units.
-
-        Without a gate `act` is `post`, and is changed there, in the plan's order.
-        """
-        found = []
+    def activation_changes(self, anatomy: Anatomy) -> list[tuple[Site, tuple[int, ...], ActivationChange]]:
+        """Returns for each tap which units change and how. Without a gate `act` is `post`, and is changed there, in the plan's order."""
+        changes = []
         for site, units in self.neurons.items():
-            tapped = site.at("post") if site.role == "act" and not is_gated(anatomy, site) else site
-            found.append((tapped, units, self._change(site)))
-        return found
+            tapped = site.at("post") if site.role == "act" and not anatomy.has_gate(site) else site
+            changes.append((tapped, units, self._change(site)))
+        return changes
 
     @abstractmethod
     def _change(self, site: Site) -> ActivationChange:
-        """What becomes of the values of this site's units."""
+        """Returns how the values of this site's units change."""
 
 
 @dataclass(frozen=True)
 class Scale(NeuronEdit):
-    """Multiply units by a factor; 0 removes them.
+    """Multiplies units by a factor; 0 removes them.
 
-    At a matrix a unit is a row and its bias entry; at `act` or `post` (in gated blocks post = act · up, so that both
-    scale alike) it is a column of `down`. Both forms exist everywhere.
+    At a matrix a unit is a row and its bias entry; at `act` or `post` (in gated blocks post = act · up, so that scaling
+    either is the same) it is a column of `down`. Both forms exist everywhere.
 
     Parameters
     ----------
@@ -121,34 +124,38 @@ class Scale(NeuronEdit):
     kind: ClassVar[str] = "scale"
     factor: float = 0.0
 
-    def __init__(self, neurons: UnitsBySite, factor: float = 0.0) -> None:
-        self._set(neurons=neurons, factor=factor)
+    def __init__(self, neurons: NeuronsLike, factor: float = 0.0) -> None:
+        self._set_fields(neurons=neurons, factor=factor)
 
-    def _judge(self) -> None:
-        super()._judge()
-        object.__setattr__(self, "factor", finite("factor of a scale", self.factor))
+    def _validate(self) -> None:
+        super()._validate()
+        object.__setattr__(self, "factor", finite_number("factor of a scale", self.factor))
 
     @property
     def only_scales(self) -> bool:
-        """True: it can trade places with any other scaling of the same units."""
+        """True: its order among other scalings of the same units does not matter."""
         return True
 
-    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
-        """Rows and bias entries of matrices, columns of `down` for moments."""
-        found = []
+    def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
+        """Returns rows and bias entries of matrices, columns of `down` for moments."""
+        slices = []
         for site, units in self.neurons.items():
             if site.is_moment:
-                found.append(TensorSlice(site.at("down"), "columns", units))
+                slices.append(TensorSlice(site.at("down"), "columns", units))
                 continue
-            found.append(TensorSlice(site, "rows", units))
+            slices.append(TensorSlice(site, "rows", units))
             if anatomy.has_bias(site):
-                found.append(TensorSlice(site, "bias", units))
-        return tuple(found)
+                slices.append(TensorSlice(site, "bias", units))
+        return tuple(slices)
+
+    def random_like(self, substitutes: RandomSubstitutes) -> "Scale":
+        """Returns the same factor at as many other units of each site."""
+        return Scale(substitutes.of(self.neurons), self.factor)
 
     def _write(self, anatomy: Anatomy) -> None:
-        for touch in self.touches(anatomy):
-            parameter, index = touch.locate(anatomy)
-            parameter.data[index] = self._scaled(wide(parameter.data[index])).to(parameter.dtype)
+        for tensor_slice in self.written_slices(anatomy):
+            parameter, index = tensor_slice.locate(anatomy)
+            parameter.data[index] = self._scaled(at_least_float32(parameter.data[index])).to(parameter.dtype)
 
     def _change(self, site: Site) -> ActivationChange:
         return self._scaled
@@ -158,88 +165,95 @@ class Scale(NeuronEdit):
 
 
 @dataclass(frozen=True)
-class _Constant(NeuronEdit):
-    """What Clamp and Shift share: numbers for units at `act` or `post`."""
+class _ConstantEdit(NeuronEdit):
+    """Base of Clamp and Shift: numbers for units at `act` or `post`."""
 
     values: float | UnitValues
 
-    def __init__(self, neurons: UnitsBySite, values: float | Mapping[Any, Any] | Sequence[Sequence[float]]) -> None:
-        self._set(neurons=neurons, values=values)
+    def __init__(self, neurons: NeuronsLike, values: float | Mapping[Any, Any] | Sequence[Sequence[float]]) -> None:
+        self._set_fields(neurons=neurons, values=values)
 
-    def _judge(self) -> None:
-        super()._judge()
+    def _validate(self) -> None:
+        super()._validate()
         for site in self.neurons:
             if not site.is_moment:
-                raise InputError(f"A {self.kind} is of units at act or post, not at {site}; Scale can be at a matrix.")
-        given = _by_site(self.values, self.sites)
-        if not isinstance(given, Mapping):
-            object.__setattr__(self, "values", finite(f"value of a {self.kind}", given))
+                raise InputError(f"A {self.kind} is of units at act or post, not at {site}; at a matrix use Scale.")
+        numbers = _by_site(self.values, self.sites)
+        if not isinstance(numbers, Mapping):
+            object.__setattr__(self, "values", finite_number(f"value of a {self.kind}", numbers))
             return
-        values = UnitValues(given)
+        values = UnitValues(numbers)
         for site in dict.fromkeys((*self.neurons, *values)):
-            wanted, given = len(self.neurons.get(site, ())), len(values.get(site, ()))
-            if wanted != given:
+            n_units, n_values = len(self.neurons.get(site, ())), len(values.get(site, ()))
+            if n_units != n_values:
                 raise InputError(
-                    f"The {self.kind} has {wanted} units at {site} and {given} values; it needs one number for all, or one a unit."
+                    f"The {self.kind} has {n_units} units at {site} and {n_values} values; it needs one number for all, or one a unit."
                 )
         object.__setattr__(self, "values", UnitValues({site: values[site] for site in self.neurons}))
 
+    def random_like(self, substitutes: RandomSubstitutes) -> Self:
+        """Returns as many other units of each site with the same values, permuted over them."""
+        units = substitutes.of(self.neurons)
+        if not isinstance(self.values, UnitValues):
+            return type(self)(units, self.values)
+        values = self.values
+        return type(self)(units, {site: [values[site][position] for position in np.argsort(units[site])] for site in units})
+
     def values_at(self, site: Site) -> tuple[float, ...]:
-        """One number for each unit of a site."""
+        """Returns one number for each unit of a site."""
         return self.values[site] if isinstance(self.values, UnitValues) else (self.values,) * len(self.neurons[site])
 
-    def folds(self, anatomy: Anatomy) -> bool:
-        """Whether a constant other than 0 goes into `down`'s bias."""
+    def folds_into_bias(self, anatomy: Anatomy) -> bool:
+        """Returns whether a constant other than 0 is added to `down`'s bias."""
         return any(any(self.values_at(site)) for site in self.neurons)
 
-    def obstacles(self, anatomy: Anatomy) -> list[str]:
-        """No bias, or the constant would meet a gate that changes from token to token."""
-        found = []
+    def weight_obstacles(self, anatomy: Anatomy) -> list[str]:
+        """Returns where there is no bias, or where a gate that changes from token to token would multiply the constant."""
+        obstacles = []
         for site in self.neurons:
             if not any(self.values_at(site)):
                 continue
-            if site.role == "act" and is_gated(anatomy, site):
-                found.append(
-                    f"A {self.kind} to other than 0 at {site} cannot be written: post = act · up there, and up "
-                    "changes from token to "
+            if site.role == "act" and anatomy.has_gate(site):
+                obstacles.append(
+                    f"A {self.kind} to other than 0 at {site} cannot be written: post = act · up there, and up changes from token to "
                     "token; use the activation form, or post."
                 )
             elif not anatomy.has_bias(site.at("down")):
-                found.append(
-                    f"A {self.kind} to other than 0 at {site} cannot be written: {site.at('down')} has no bias to "
-                    "carry it; use the activation form."
+                obstacles.append(
+                    f"A {self.kind} to other than 0 at {site} cannot be written: {site.at('down')} has no bias to add it to; use the "
+                    "activation form."
                 )
             elif set(self.neurons.get(site.at("act"), ())) & set(self.neurons.get(site.at("post"), ())):
-                found.append(
-                    f"A {self.kind} that names units both at {site.at('act')} and at {site.at('post')} cannot be "
-                    "written; use the activation form, or two edits."
+                obstacles.append(
+                    f"A {self.kind} that names units both at {site.at('act')} and at {site.at('post')} cannot be written; use the "
+                    "activation form, or two edits."
                 )
-        return found
+        return obstacles
 
     def _output(self, anatomy: Anatomy, site: Site) -> Float[Tensor, " out"]:
-        """What `down` makes of this site's values."""
-        columns = wide(anatomy.weight(site.at("down"))[:, list(self.neurons[site])])
+        """Returns the product of `down` and this site's values."""
+        columns = at_least_float32(anatomy.weight(site.at("down"))[:, list(self.neurons[site])])
         return columns @ torch.tensor(self.values_at(site), dtype=columns.dtype, device=columns.device)
 
     def _fold(self, anatomy: Anatomy, site: Site) -> None:
         bias = anatomy.bias(site.at("down"))
         if bias is not None and any(self.values_at(site)):
-            anatomy.write_bias(site.at("down"), None, wide(bias) + self._output(anatomy, site))
+            anatomy.write_bias(site.at("down"), None, at_least_float32(bias) + self._output(anatomy, site))
 
-    def _bias_touches(self) -> tuple[TensorSlice, ...]:
+    def _bias_slices(self) -> tuple[TensorSlice, ...]:
         return tuple(TensorSlice(site.at("down"), "bias") for site in self.neurons if any(self.values_at(site)))
 
 
 @dataclass(frozen=True, init=False)
-class Clamp(_Constant):
-    """Set units at `act` or `post` to constants, at every token.
+class Clamp(_ConstantEdit):
+    """Sets units at `act` or `post` to constants, at every token.
 
     Parameters
     ----------
     neurons : Neurons, at `act` or `post`
     values : a finite number for all, or by site one number for each of its units in rising order
 
-    The weight form zeroes the units' columns of `down` and puts what they gave into its bias: it exists for 0, else at
+    The weight form sets the units' columns of `down` to 0 and adds their output to its bias: it exists for 0, else at
     `post` where `down` has a bias. Raises InputError, BadAddress. Source: steering by replacement, arXiv:2402.16438
     (LAPE). Differs from the source in: nothing.
     """
@@ -251,9 +265,9 @@ class Clamp(_Constant):
         """Whether all its values are 0, so that it is a scaling."""
         return not any(any(self.values_at(site)) for site in self.neurons)
 
-    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
-        """Columns of `down`, and its bias where the values are not 0."""
-        return tuple(TensorSlice(site.at("down"), "columns", units) for site, units in self.neurons.items()) + self._bias_touches()
+    def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
+        """Returns columns of `down`, and its bias where the values are not 0."""
+        return tuple(TensorSlice(site.at("down"), "columns", units) for site, units in self.neurons.items()) + self._bias_slices()
 
     def _write(self, anatomy: Anatomy) -> None:
         for site, units in self.neurons.items():
@@ -261,19 +275,19 @@ class Clamp(_Constant):
             anatomy.write_columns(site.at("down"), units, 0.0)
 
     def _change(self, site: Site) -> ActivationChange:
-        return lambda seen: torch.tensor(self.values_at(site), dtype=seen.dtype, device=seen.device).expand_as(seen)
+        return lambda values: torch.tensor(self.values_at(site), dtype=values.dtype, device=values.device).expand_as(values)
 
 
 @dataclass(frozen=True, init=False)
-class Shift(_Constant):
-    """Add constants to units at `act` or `post`, at every token.
+class Shift(_ConstantEdit):
+    """Adds constants to units at `act` or `post`, at every token.
 
     Parameters
     ----------
     neurons : Neurons, at `act` or `post`
     values : a finite number for all, or by site one number for each of its units in rising order
 
-    The weight form adds what `down` makes of them to its bias: it exists at `post` where `down` has a bias (and at
+    The weight form adds the product of `down` and the constants to its bias: it exists at `post` where `down` has a bias (and at
     `act` where there is no gate). Raises InputError, BadAddress. Source: additive steering after LAPE (arXiv:2402.16438).
     Differs from the source in: nothing.
     """
@@ -282,28 +296,23 @@ class Shift(_Constant):
 
     @property
     def only_scales(self) -> bool:
-        """False: adding comes before or after a scaling, and that matters."""
+        """False: an addition before a scaling is not the same as one after it."""
         return False
 
-    def touches(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
-        """The bias of `down`."""
-        return self._bias_touches()
+    def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
+        """Returns the bias of `down`."""
+        return self._bias_slices()
 
     def _write(self, anatomy: Anatomy) -> None:
         for site in self.neurons:
             self._fold(anatomy, site)
 
     def _change(self, site: Site) -> ActivationChange:
-        return lambda seen: seen + torch.tensor(self.values_at(site), dtype=seen.dtype, device=seen.device)
+        return lambda values: values + torch.tensor(self.values_at(site), dtype=values.dtype, device=values.device)
 
 
 def _by_site(values: object, sites: Sequence[Site]) -> object:
-    """One list a site, without the sites' names, as a mapping; anything else as it is."""
+    """Returns one list a site, given without the sites, as a mapping by site; anything else as it is."""
     if not isinstance(values, list | tuple) or len(values) != len(sites):
         return values
-    return dict(zip(sites, values, strict=True)) if all(isinstance(each, list | tuple) for each in values) else values
-
-
-def is_gated(anatomy: Anatomy, site: Site) -> bool:
-    """Whether the block of a site has a gate, so that its `act` and `post` differ."""
-    return site.at("gate") in anatomy.sites
+    return dict(zip(sites, values, strict=True)) if all(isinstance(entries, list | tuple) for entries in values) else values

@@ -1,6 +1,6 @@
-"""Plan: edits in an order, with the identity of the model that they were made for. A value, without model or tensors.
+"""Plan: a sequence of edits, with the identity of the model that they were made for. A value, without model or tensors.
 
-Knows edits as edits, never what they do. How a plan came about, and what it is good for, is not in it.
+Knows the interface of edits, not what each does; does not know how a plan was found, or what it achieves.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from resect.core.address import Site
 from resect.core.errors import BadPlan, InputError, UnknownName
 from resect.core.execution import Item, Result
 from resect.core.files import read_json, write_json
-from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import ModelIdentity, anatomy_of
+from resect.models.anatomy import Anatomy, anatomy_of
+from resect.models.fingerprint import ModelIdentity
 
 from . import kinds as edit_kinds
 from .base import AppliedForm, Edit, RequestedForm
-from .ordering import arrange
-from .undo import Undo, unedited
+from .form_choice import choose_forms
+from .undo import Undo, unedited_values
 
 #: The version of plan.json that is written; this and lower ones are read.
 SCHEMA = 1
@@ -30,14 +30,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be cut: edits that are applied in their order, each on what the earlier ones left.
+    """Edits that are applied in their order, each on the result of the earlier ones.
 
     Parameters
     ----------
-    edits : Edits; none of them is the plan that leaves a model as it is
-    model : the identity of the model that they were made for; None: the plan fits wherever its sites and units exist
+    edits : Edits; an empty plan does not change a model
+    model : the identity of the model that they were made for; None: the plan fits every model that has its sites and units
 
-    `model` is of the unedited model, also where it is asked for, or checked, inside another plan's `applied`.
+    `model` identifies the unedited model, also where it is computed, or checked, inside another plan's `applied`.
     """
 
     edits: tuple[Edit, ...] = ()
@@ -46,11 +46,11 @@ class Plan:
     def __init__(self, edits: Iterable[Edit] = (), model: ModelIdentity | None = None) -> None:
         if not isinstance(edits, Iterable):
             raise InputError(f"A plan is made of a sequence of edits, even of one: Plan((edit,)), not Plan({edits!r:.80}).")
-        held = tuple(edits)
-        for edit in held:
+        sequence = tuple(edits)
+        for edit in sequence:
             if not isinstance(edit, Edit):
                 raise InputError(f"A plan is made of edits ({', '.join(edit_kinds.KINDS)}), not of {edit!r:.80}.")
-        object.__setattr__(self, "edits", held)
+        object.__setattr__(self, "edits", sequence)
         object.__setattr__(self, "model", model)
 
     def __repr__(self) -> str:
@@ -59,11 +59,11 @@ class Plan:
         return f"Plan({kinds}; {len(self.sites)} sites; for {fits})"
 
     def __add__(self, other: "Plan") -> "Plan":
-        """The edits of both, the other's last. Raises WrongModel where they were made for two models."""
+        """Returns the edits of both, the other's last. Raises WrongModel where they were made for different models."""
         if not isinstance(other, Plan):
             return NotImplemented
-        both = self.model | other.model if self.model and other.model else self.model or other.model
-        return Plan(self.edits + other.edits, both)
+        model = self.model | other.model if self.model and other.model else self.model or other.model
+        return Plan(self.edits + other.edits, model)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -78,70 +78,66 @@ class Plan:
     # -- on a model ----------------------------------------------------------------------------------------------------
 
     def for_model(self, model: Any) -> Self:
-        """The same plan, with the identity of `model` (LanguageModel or Hugging Face model). Raises UnknownName."""
-        return replace(self, model=ModelIdentity.of(model, self.sites, unedited))
+        """Returns the same plan, with the identity of `model` (LanguageModel or Hugging Face model). Raises UnknownName."""
+        return replace(self, model=ModelIdentity.of(model, self.sites, unedited_values))
 
     @contextmanager
     def applied(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> Iterator[tuple[AppliedForm, ...]]:
-        """Apply it inside a `with` block, and yield the form that each edit took. Leaving, by whatever way, undoes it
-        exactly.
+        """Apply it inside a `with` block, and yield the form of each edit. Leaving the block, also by an exception, undoes it exactly.
 
         Parameters
         ----------
         model : LanguageModel or Hugging Face model; it stays itself, and is changed in place
-        form : "weights", "activations", or "auto": weights where that can be, activations elsewhere
-        allow_other_model : let a model pass whose values differ, but not its shapes
+        form : "weights", "activations", or "auto": weights where that is possible, activations elsewhere
+        allow_other_model : accept a model whose values differ, but not its shapes
 
         Raises WrongModel, NotWritable, Conflict, UnknownName before anything is touched.
         """
         anatomy = anatomy_of(model)
-        forms = self.forms_for(anatomy, form, allow_other_model)
-        with self.put(anatomy, forms):
+        forms = self.choose_forms(anatomy, form, allow_other_model)
+        with self.apply_as(anatomy, forms):
             yield forms
 
     def write(self, model: Any, allow_other_model: bool = False) -> Undo:
-        """Write it into the weights to stay; the Undo takes it back.
-
-        Raises as `applied` does, before anything is touched.
-        """
+        """Write it into the weights to stay; the Undo restores them. Raises as `applied` does, before anything is touched."""
         anatomy = anatomy_of(model)
-        return self.put(anatomy, self.forms_for(anatomy, "weights", allow_other_model))
+        return self.apply_as(anatomy, self.choose_forms(anatomy, "weights", allow_other_model))
 
     def check(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> list[str]:
-        """What cannot be done with this model, in sentences, before anything is; empty where all can."""
+        """Returns sentences on what is not possible with this model, before anything is touched; empty where everything is."""
         try:
-            self.forms_for(model, form, allow_other_model)
+            self.choose_forms(model, form, allow_other_model)
         except InputError as error:
             return [str(error)]
         return []
 
-    def forms_for(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> tuple[AppliedForm, ...]:
-        """The form that each edit takes. Touches nothing; raises as `applied` does."""
+    def choose_forms(self, model: Any, form: RequestedForm = "auto", allow_other_model: bool = False) -> tuple[AppliedForm, ...]:
+        """Returns the form of each edit. Touches nothing; raises as `applied` does."""
         anatomy = anatomy_of(model)
         if self.model is not None:
-            self.model.check(anatomy, unedited, same_shape_is_enough=allow_other_model)
-        return arrange(self.edits, anatomy, form)
+            self.model.check(anatomy, unedited_values, same_shape_is_enough=allow_other_model)
+        return choose_forms(self.edits, anatomy, form)
 
-    def put(self, anatomy: Anatomy, forms: tuple[AppliedForm, ...]) -> Undo:
-        """Do it in the forms that `forms_for` found possible. Where it fails half way, what was done is undone."""
+    def apply_as(self, anatomy: Anatomy, forms: tuple[AppliedForm, ...]) -> Undo:
+        """Apply it in the forms that `choose_forms` returned. Where it fails half way, what was done is undone."""
         undo = Undo()
         with ExitStack() as on_error:
             on_error.callback(undo.restore)
-            for edit, taken in zip(self.edits, forms, strict=True):
-                undo.then(edit.put(anatomy, taken))
+            for edit, form in zip(self.edits, forms, strict=True):
+                undo.add(edit.apply_as(anatomy, form))
             on_error.pop_all()
         return undo
 
     # -- JSON ----------------------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """The object of plan.json: schema, model, edits. No time and no path is in it."""
+        """Returns the object of plan.json: schema, model, edits. It contains no time and no path."""
         model = None if self.model is None else self.model.to_json()
         return {"schema": SCHEMA, "model": model, "edits": [edit.to_json() for edit in self.edits]}
 
     @classmethod
     def from_json(cls, value: Any) -> "Plan":
-        """The plan that `to_json` wrote. Raises BadPlan."""
+        """Returns the plan that `to_json` wrote. Raises BadPlan."""
         if not isinstance(value, Mapping) or not isinstance(value.get("edits"), list):
             raise BadPlan(f"A plan is an object with schema, model and a list of edits, not {value!r:.80}.")
         schema = value.get("schema", SCHEMA)
@@ -168,12 +164,12 @@ class Plan:
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write plan.json, whole or not at all. Raises StorageFailure."""
+        """Write plan.json completely or not at all. Raises StorageFailure."""
         write_json(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Plan":
-        """Read what `save` wrote. Raises BadPlan, which names the file."""
+        """Returns the plan that `save` wrote. Raises BadPlan, which names the file."""
         try:
             return cls.from_json(read_json(Path(path), "plan"))
         except BadPlan as error:
@@ -183,8 +179,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class WithPlan(Generic[Item, Result]):
-    """Work under a plan, which is in force wherever the work is done: on this model, or on the model of another process."""
+class WorkWithPlan(Generic[Item, Result]):
+    """Work that is done with a plan applied: to this model, or to the model of another process where the work is done there."""
 
     plan: Plan
     model: Any
@@ -196,7 +192,7 @@ class WithPlan(Generic[Item, Result]):
         return self.work(item)
 
     def context(self) -> AbstractContextManager[object]:
-        """The plan, in force while items are done. Raises as `Plan.applied`."""
+        """Returns the applied plan, for the time in which items are done. Raises as `Plan.applied`."""
         return self.plan.applied(self.model, allow_other_model=self.allow_other_model)
 
 

@@ -1,20 +1,20 @@
-"""The singular value decomposition of one matrix, exact for its dtype, and what is left of the matrix at any rank.
+"""Singular value decomposition of one matrix, exact for its dtype, and its approximation of any rank.
 
-Knows linear algebra and one matrix; not where it stands in a model.
+Knows linear algebra and one matrix; does not know where it is in a model.
 
-**By the Gram matrix.** A matrix that is stored in 32 bits or less is decomposed by way of the eigenvectors U of W·Wᵀ (of Wᵀ·W where that
-is smaller), in float64: W_r = U_r · (U_rᵀ · W). The squares cost half of float64's digits, yet the result is nearer to the
-truth than a float32 decomposition of W itself, since nothing depends on the eigenvalues: they only choose the subspace, and
-W is projected on it as it is. With ε64 and ε32 the rounding of the dtypes, σ₁ the largest singular value, σ_r the last kept, and
-g = σ_r − σ_{r+1} the gap at the cut, the subspace is turned by
+**By the Gram matrix.** A matrix that is stored in 32 bits or less is decomposed with the eigenvectors U of W·Wᵀ (of Wᵀ·W where that
+is smaller), in float64: W_r = U_r · (U_rᵀ · W). Squaring costs half of float64's digits, yet the result is more accurate than
+a float32 decomposition of W itself, since nothing depends on the eigenvalues: they only choose the subspace, and W itself is
+projected on it. With ε64 and ε32 the rounding of the dtypes, σ₁ the largest singular value, σ_r the last one kept, and
+g = σ_r − σ_{r+1} the gap after it, the error of the subspace is
 
     the Gram matrix, float64:    about ε64 · σ₁² / (g · (σ_r + σ_{r+1}))     and so  ‖W_r − exact‖ ≲ min(σ_r, ε64 · σ₁² / g)
     decomposition in float32:    about ε32 · σ₁ / g                          and so  ‖W_r − exact‖ ≲ min(σ_r, ε32 · σ₁ · σ_r / g)
 
-(Davis and Kahan 1970; LAPACK's backward error). The first is the smaller one wherever σ_r > σ₁ · ε64 / ε32 = 2e-9 · σ₁; below, the whole
-component is less than what rounding W to float32 has lost. Where g is 0 several best approximations exist, and each comes as near to W as
-the others: ‖W − W_r‖ is right in any case. Singular values are the lengths of the rows of Uᵀ·W, not roots of eigenvalues, so that small
-ones keep their digits too. Float64 weights have no wider type to square in, and are decomposed directly.
+(Davis and Kahan 1970; LAPACK's backward error). The first is smaller wherever σ_r > σ₁ · ε64 / ε32 = 2e-9 · σ₁; below that, the complete
+component is less than rounding W to float32 has lost. Where g is 0 several best approximations exist, and all are equally near to W:
+‖W − W_r‖ is right in any case. Singular values are the lengths of the rows of Uᵀ·W, not roots of eigenvalues, so that small ones keep
+their digits too. Float64 weights have no wider type for the squares, and are decomposed directly.
 """
 
 import math
@@ -27,38 +27,37 @@ from jaxtyping import Float
 from torch import Tensor
 
 from resect.core.errors import NotFinite
-
-from .base import wide
+from resect.models.storage import at_least_float32
 
 Keep = Literal["largest", "smallest"]
-#: Columns that are widened to float64 at once.
+#: Columns that are converted to float64 at once.
 _CHUNK = 2048
 
 
-def share(fraction: float, of: int) -> int:
-    """⌊fraction · of⌋ for the fraction that was written, not for its neighbour among the floats.
+def floor_of_share(fraction: float, of: int) -> int:
+    """Returns ⌊fraction · of⌋ for the fraction as it is written in decimals, not for the nearest float.
 
-    >>> share(0.29, 100), int(0.29 * 100)
+    >>> floor_of_share(0.29, 100), int(0.29 * 100)
     (29, 28)
     """
     return math.floor(Fraction(repr(float(fraction))) * of)
 
 
 def check_finite(weight: Tensor, name: str) -> None:
-    """Raises NotFinite where a matrix holds NaN or infinity; `name` is what the error calls it."""
+    """Raises NotFinite where a matrix contains NaN or infinity; `name` is what the error calls it."""
     if not bool(torch.isfinite(weight).all()):
         raise NotFinite(
-            f"{name} of shape {list(weight.shape)} holds NaN or infinity and cannot be decomposed; look at the checkpoint, "
-            "or leave the matrix out of the sites."
+            f"{name} of shape {list(weight.shape)} contains NaN or infinity and cannot be decomposed; check the checkpoint, or "
+            "leave the matrix out of the sites."
         )
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A matrix W [out, in] = left · diag(values) · right, values falling; float64 for a float64 matrix, else float32.
+    """A matrix W [out, in] = left · diag(values) · right, values descending; float64 for a float64 matrix, else float32.
 
-    `left` has orthonormal columns and `right` orthonormal rows; on the longer side those that belong to a value below 1e-7 · values[0],
-    which is less than float32 can tell from 0 in W, may be shorter than 1.
+    `left` has orthonormal columns and `right` orthonormal rows; on the longer side those of a value below 1e-7 · values[0], which float32
+    cannot distinguish from 0 in W, may be shorter than 1.
     """
 
     left: Float[Tensor, "out k"]
@@ -67,18 +66,19 @@ class Decomposition:
 
     @classmethod
     def of(cls, weight: Float[Tensor, "out inside"], name: str = "A matrix") -> "Decomposition":
-        """The exact decomposition, k = min(out, in), O(out · in · k). `name` is what an error calls the matrix.
+        """Returns the exact decomposition, k = min(out, in), O(out · in · k). `name` is what an error calls the matrix.
 
-        How exact: see the head of this module. Beside the result it holds two float64 squares of size k. Raises NotFinite.
+        For its accuracy see the top of this module. It needs memory for two float64 squares of size k in addition to the result.
+        Raises NotFinite.
         """
         check_finite(weight, name)
         if weight.dtype == torch.float64:
             return cls(*torch.linalg.svd(weight, full_matrices=False))
-        return cls.on(weight, _eigenvectors(weight if weight.shape[0] <= weight.shape[1] else weight.T))
+        return cls.from_basis(weight, _eigenvectors(weight if weight.shape[0] <= weight.shape[1] else weight.T))
 
     @classmethod
-    def on(cls, weight: Float[Tensor, "out inside"], basis: Float[Tensor, "k k"]) -> "Decomposition":
-        """What a decomposition was, from the matrix and the decomposition's `basis`: the cheaper part of the work. Not for float64."""
+    def from_basis(cls, weight: Float[Tensor, "out inside"], basis: Float[Tensor, "k k"]) -> "Decomposition":
+        """Returns a decomposition again, from the matrix and the `basis` of it: the cheaper part of the work. Not for float64."""
         if weight.shape[0] <= weight.shape[1]:
             return cls(basis, *_projected(weight, basis))
         values, left = _projected(weight.T, basis)
@@ -90,26 +90,22 @@ class Decomposition:
         return self.left if self.left.shape[0] <= self.right.shape[1] else self.right.T
 
     def factors(self, rank: int, keep: Keep = "largest") -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank inside"]]:
-        """Two matrices: their product is the best approximation of that rank, or the smallest components' sum."""
-        chosen = self._chosen(rank, keep)
-        roots = self.values[chosen].sqrt()
-        return self.left[:, chosen] * roots, roots[:, None] * self.right[chosen]
+        """Returns U·diag(S) and Vᵀ: their product is the best approximation of that rank, or the sum of the smallest components."""
+        kept = slice(0, rank) if keep == "largest" else slice(len(self.values) - rank, None)
+        return self.left[:, kept] * self.values[kept], self.right[kept]
 
     def matrix(self, rank: int, keep: Keep = "largest") -> Float[Tensor, "out inside"]:
-        """The product of `factors`, one matrix multiplication; rank 0 is the zero matrix."""
-        chosen = self._chosen(rank, keep)
-        return (self.left[:, chosen] * self.values[chosen]) @ self.right[chosen]
-
-    def _chosen(self, rank: int, keep: Keep) -> slice:
-        return slice(0, rank) if keep == "largest" else slice(len(self.values) - rank, None)
+        """Returns the product of `factors`; rank 0 is the zero matrix."""
+        first, second = self.factors(rank, keep)
+        return first @ second
 
 
 def _eigenvectors(weight: Float[Tensor, "few many"]) -> Float[Tensor, "few few"]:
-    """The eigenvectors of W · Wᵀ, as columns, those of the largest eigenvalues first; in float32, from float64."""
+    """Returns the eigenvectors of W · Wᵀ, as columns, those of the largest eigenvalues first; in float32, computed in float64."""
     gram = torch.zeros(weight.shape[0], weight.shape[0], dtype=torch.float64, device=weight.device)
     for part in weight.split(_CHUNK, dim=1):
-        wide_part = part.double()
-        gram.addmm_(wide_part, wide_part.T)
+        exact = part.double()
+        gram.addmm_(exact, exact.T)
     vectors: Tensor = torch.linalg.eigh(gram).eigenvectors
     return vectors.flip(1).float().contiguous()
 
@@ -117,15 +113,15 @@ def _eigenvectors(weight: Float[Tensor, "few many"]) -> Float[Tensor, "few few"]
 def _projected(
     weight: Float[Tensor, "few many"], basis: Float[Tensor, "few few"]
 ) -> tuple[Float[Tensor, " few"], Float[Tensor, "few many"]]:
-    """The lengths of the rows of basisᵀ · W, falling, and the rows divided by them."""
-    onto = basis.T.double()
+    """Returns the lengths of the rows of basisᵀ · W, descending, and the rows divided by them."""
+    projection = basis.T.double()
     rows = torch.empty(weight.shape, dtype=torch.float32, device=weight.device)
     squares = torch.zeros(len(rows), dtype=torch.float64, device=weight.device)
     for start in range(0, weight.shape[1], _CHUNK):
-        part = onto @ weight[:, start : start + _CHUNK].double()
+        part = projection @ weight[:, start : start + _CHUNK].double()
         squares += part.square().sum(dim=1)
         rows[:, start : start + _CHUNK] = part
-    # Eigenvalues that are next to nothing come in any order; each length is at least the next one.
+    # Eigenvalues that are nearly 0 are in no certain order; each length must be at least the next one.
     values = squares.sqrt().float().flip(0).cummax(0).values.flip(0)
     rows /= torch.where(values > 0, values, torch.inf)[:, None]
     return values, rows
@@ -136,7 +132,7 @@ _ITERATIONS = {"roberta": 20, "decision_transformer": 20}
 
 
 def official_rank(rho: float, shape: tuple[int, int]) -> int:
-    """The rank of LASER's code: int(min(out, in) · ((10 − rate) · 0.1)) in floats, with rate = 10 · (1 − ρ) as it is typed there.
+    """Returns the rank of LASER's code: int(min(out, in) · ((10 − rate) · 0.1)) in floats, with rate = 10 · (1 − ρ) as it is typed there.
 
     >>> official_rank(0.01, (4096, 11008)), official_rank(0.28, (100, 100))
     (40, 27)
@@ -146,23 +142,23 @@ def official_rank(rho: float, shape: tuple[int, int]) -> int:
 
 
 def official_matrix(weight: Float[Tensor, "out inside"], rank: int, seed: int, family: str = "") -> Float[Tensor, "out inside"]:
-    """The approximation of LASER's code, `torch.svd_lowrank`, in float32 or better; the global generator is left as it was.
+    """Returns the approximation of LASER's code, `torch.svd_lowrank`, in float32 or better; the global generator is not changed.
 
     Its random matrix is drawn by the generator of the weight's device (the CPU's, where a device has none), seeded with `seed`. A rank of
-    0 gives zeros. Source: the authors' code. Differs from the source in: the seed, which theirs has not.
+    0 gives zeros. Source: the authors' code. Differs from the source in: the seed, which theirs does not have.
     """
-    exact = wide(weight)
+    exact = at_least_float32(weight)
     if rank == 0:
         return torch.zeros_like(exact)
-    at_home = exact if exact.device.type in ("cpu", "cuda") else exact.cpu()
+    movable = exact if exact.device.type in ("cpu", "cuda") else exact.cpu()
     generator = torch.default_generator
-    if at_home.is_cuda:
+    if movable.is_cuda:
         torch.cuda.init()
-        generator = torch.cuda.default_generators[at_home.get_device()]
+        generator = torch.cuda.default_generators[movable.get_device()]
     state = generator.get_state()
     try:
         generator.manual_seed(seed)
-        left, values, right = torch.svd_lowrank(at_home, q=rank, niter=_ITERATIONS.get(family, 2))
+        left, values, right = torch.svd_lowrank(movable, q=rank, niter=_ITERATIONS.get(family, 2))
     finally:
         generator.set_state(state)
     return ((left * values) @ right.T).to(exact.device)

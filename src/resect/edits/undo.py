@@ -1,6 +1,6 @@
-"""The way back: what an edit overwrote, and how to put it there again.
+"""Undo: what an edit overwrote, to be restored bit for bit.
 
-Knows parameters, slices and hooks; not what was put into them, nor why.
+Knows parameters, slices and hooks; does not know what was written, or why.
 """
 
 import itertools
@@ -18,10 +18,10 @@ _active: "weakref.WeakSet[Undo]" = weakref.WeakSet()
 
 
 class Undo:
-    """The way back from an edit: the slices that it overwrote, and the hooks that it hung up. Leave it, or `restore()`.
+    """The slices that an edit overwrote, and the hooks that it registered. Leave its `with` block, or call `restore()`.
 
-    Nothing is computed: what was there is put back, bit for bit, last in, first out. Of several edits the last must be
-    restored first (a Plan and ExitStack see to that). Restoring twice does nothing the second time.
+    Nothing is computed: the old values are restored bit for bit, last in, first out. Of several edits the last must be
+    restored first (Plan and ExitStack do so). Restoring twice does nothing the second time.
     """
 
     def __init__(self) -> None:
@@ -36,63 +36,63 @@ class Undo:
     def __exit__(self, *_: object) -> None:
         self.restore()
 
-    def keep(self, parameter: nn.Parameter, index: Index) -> None:
-        """Remember what `parameter.data[index]` holds now."""
+    def save(self, parameter: nn.Parameter, index: Index) -> None:
+        """Save the present values of `parameter.data[index]`."""
         self._slices.append((parameter, index, parameter.data[index].clone()))
         _active.add(self)
 
-    def hang(self, handle: RemovableHandle) -> None:
-        """Remember a hook, to be taken down."""
+    def add_hook(self, handle: RemovableHandle) -> None:
+        """Save a hook, to be removed."""
         self._handles.append(handle)
 
-    def then(self, later: "Undo") -> None:
-        """Restore `later` too, before what this one holds already."""
+    def add(self, later: "Undo") -> None:
+        """Restore `later` too, before what is saved here already."""
         self._inner.append(later)
 
     def restore(self) -> None:
-        """Put everything back as it was."""
+        """Restore everything."""
         while self._inner:
             self._inner.pop().restore()
         while self._handles:
             self._handles.pop().remove()
         while self._slices:
-            _put_back(*self._slices[-1])
+            _restore_slice(*self._slices[-1])
             self._slices.pop()
         _active.discard(self)
 
     @property
-    def hooks(self) -> int:
-        """How many hooks hang."""
-        return len(self._handles) + sum(inner.hooks for inner in self._inner)
+    def hook_count(self) -> int:
+        """The number of registered hooks."""
+        return len(self._handles) + sum(inner.hook_count for inner in self._inner)
 
     @property
-    def tensors(self) -> list[nn.Parameter]:
-        """The parameters of which slices are held, each once."""
-        own = [parameter for parameter, _, _ in self._slices]
-        own += [parameter for inner in self._inner for parameter in inner.tensors]
-        return list({id(parameter): parameter for parameter in own}.values())
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters of which slices are saved, each once."""
+        parameters = [parameter for parameter, _, _ in self._slices]
+        parameters += [parameter for inner in self._inner for parameter in inner.parameters]
+        return list({id(parameter): parameter for parameter in parameters}.values())
 
     @property
-    def changed(self) -> int:
-        """How many of `tensors` hold other values now than before."""
-        return sum(not torch.equal(parameter.data, unedited(parameter)) for parameter in self.tensors)
+    def changed_count(self) -> int:
+        """How many of `parameters` have other values now than before."""
+        return sum(not torch.equal(parameter.data, unedited_values(parameter)) for parameter in self.parameters)
 
 
-def _put_back(parameter: nn.Parameter, index: Index, held: Tensor) -> None:
-    here = parameter.device  # the model may have been moved meanwhile
-    place = tuple(part.to(here) if isinstance(part, Tensor) else part for part in index)
+def _restore_slice(parameter: nn.Parameter, index: Index, values: Tensor) -> None:
+    device = parameter.device  # the model may have been moved in the meantime
+    local_index = tuple(part.to(device) if isinstance(part, Tensor) else part for part in index)
     with torch.no_grad():
-        parameter.data[place] = held.to(here)
+        parameter.data[local_index] = values.to(device)
 
 
-def unedited(parameter: nn.Parameter) -> Tensor:
-    """What a parameter held before any edit that is in force now: itself, or a copy where there is such an edit."""
-    touching = [undo for undo in _active if any(each is parameter for each, _, _ in undo._slices)]
-    if not touching:
+def unedited_values(parameter: nn.Parameter) -> Tensor:
+    """Returns a parameter's values before all edits that are applied now: its own, or a copy where there is such an edit."""
+    undos = [undo for undo in _active if any(saved is parameter for saved, _, _ in undo._slices)]
+    if not undos:
         return parameter.data
     original = nn.Parameter(parameter.data.clone(), requires_grad=False)
-    for undo in sorted(touching, key=lambda undo: -undo._number):
-        for each, index, held in reversed(undo._slices):
-            if each is parameter:
-                _put_back(original, index, held)
+    for undo in sorted(undos, key=lambda undo: -undo._number):
+        for saved, index, values in reversed(undo._slices):
+            if saved is parameter:
+                _restore_slice(original, index, values)
     return original.data

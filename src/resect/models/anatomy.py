@@ -236,6 +236,10 @@ class Anatomy:
             return None
         return taken(plain_parameter(self.module(site), "bias", str(site), meta=True).detach(), slot.rows)
 
+    def has_gate(self, site: Site | str) -> bool:
+        """Returns whether the block of a site has a gate, so that its `act` and `post` differ."""
+        return Site.of(site).at("gate") in self._known
+
     def has_bias(self, site: Site | str) -> bool:
         """Whether a matrix has a bias."""
         module = self.module(self._matrix(site))
@@ -296,3 +300,15 @@ class Anatomy:
                     f"{site} is stored as {list(weight.shape)}, but the configuration of this {self.family} says "
                     f"{list(said)}; a model whose heads or units were pruned is not covered."
                 )
+
+
+def anatomy_of(model: Any) -> Anatomy:
+    """Returns the anatomy of a LanguageModel or of a Hugging Face model, or the anatomy itself. Raises InputError, UnknownFamily."""
+    if isinstance(model, Anatomy):
+        return model
+    own = getattr(model, "anatomy", None)
+    if isinstance(own, Anatomy):
+        return own
+    if not isinstance(model, nn.Module):
+        raise InputError(f"A {type(model).__name__} is no model; give a LanguageModel or a Hugging Face model.")
+    return Anatomy.of(model)

@@ -17,9 +17,9 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from resect.core.address import ROLES, STACKS, Site
-from resect.core.errors import BadPlan, InputError, NotWritable, WrongModel
+from resect.core.errors import BadPlan, NotWritable, WrongModel
 
-from .anatomy import Anatomy
+from .anatomy import Anatomy, anatomy_of
 
 #: How many values of a matrix are looked at.
 PLACES = 16
@@ -28,21 +28,6 @@ PLACES = 16
 _DOWN, _ACROSS = 0.6180339887498949, 0.7548776662466927
 #: Below this, float16 has no finer steps: two values that are nearer than this may be one, loaded in different dtypes.
 _SMALLEST = 2.0**-24
-
-
-def anatomy_of(model: Any) -> Anatomy:
-    """The anatomy of a LanguageModel, of a plain Hugging Face model, or the anatomy itself.
-
-    Raises InputError, UnknownFamily.
-    """
-    if isinstance(model, Anatomy):
-        return model
-    found = getattr(model, "anatomy", None)
-    if isinstance(found, Anatomy):
-        return found
-    if not isinstance(model, nn.Module):
-        raise InputError(f"A {type(model).__name__} is no model; give a LanguageModel or a Hugging Face model.")
-    return Anatomy.of(model)
 
 
 def current(parameter: nn.Parameter) -> Tensor:

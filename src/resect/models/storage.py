@@ -28,6 +28,11 @@ _CLASSES = {
 }
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Returns the values in float32, or as they are where they are float64: half precision is too coarse to compute with."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = False) -> nn.Parameter:
     """The parameter `name` of a module, if it holds plain numbers that the module computes with as they are.
 
