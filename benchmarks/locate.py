@@ -13,7 +13,7 @@ from random_models import llama, t5
 from resect import Crispr, Example, LanguageModel, Site, Task
 from resect.evaluation.questions import Questions
 from resect.methods.crispr.attribution import attribute
-from resect.methods.crispr.bias_scores import pairs_of
+from resect.methods.crispr.bias_scores import bias_pairs
 
 
 class NoReducer:
@@ -36,7 +36,7 @@ def task(examples: int, tokens: int) -> Task:
 def bare_passes(model: LanguageModel, rows: Task, batch: int) -> None:
     """What any implementation must run: ŷ from all choices, then forward and backward over two rows an example."""
     questions = Questions(model, rows, rows.split("locate"))
-    pairs = pairs_of(questions.scoring(0), questions.gold)
+    pairs = bias_pairs(questions.encoded_choices(0), questions.gold)
     for start in range(0, len(pairs), batch):
         part = pairs[start : start + batch]
         attribute(model, (), [pair.biased for pair in part] + [pair.golden for pair in part], NoReducer())

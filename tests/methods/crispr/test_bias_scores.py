@@ -26,17 +26,17 @@ RULES = {
 }
 
 
-def load(name: str, dtype: torch.dtype) -> LanguageModel:
+def language_model(name: str, dtype: torch.dtype) -> LanguageModel:
     return LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
 
 
-def pairs_of(model: LanguageModel) -> list[BiasPair]:
+def bias_pairs_of(model: LanguageModel) -> list[BiasPair]:
     pairs = []
     for prompt, (biased, golden) in zip(PROMPTS, LABELS, strict=True):
         rows = [model.tokens(prompt, biased), model.tokens(prompt, golden)]
         with torch.no_grad():
             confusion = float(naive_logprob(model, rows[0]))
-        # A tiny model finds every text all but impossible; a handsome confusion lets each example count.
+        # A tiny model finds every text nearly impossible; a larger confusion lets every example count.
         pairs.append(BiasPair(rows[0], rows[1], confusion / 10))
     return pairs
 
@@ -44,12 +44,12 @@ def pairs_of(model: LanguageModel) -> list[BiasPair]:
 def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: BiasScoreRule) -> dict[Site, np.ndarray]:
     """h · dP/dh (or d log P) of one row at each site, [tokens, units], by autograd through the whole model with all weights."""
     model.model.requires_grad_(True)
-    held: dict[torch.nn.Module, torch.Tensor] = {}
+    outputs: dict[torch.nn.Module, torch.Tensor] = {}
 
     def keep(module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        assert module not in held
+        assert module not in outputs
         output.retain_grad()
-        held[module] = output
+        outputs[module] = output
 
     modules = {model.anatomy.module(site) for site in sites}
     handles = [module.register_forward_hook(keep) for module in modules]
@@ -62,10 +62,10 @@ def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, 
         model.model.requires_grad_(False)
     products = {}
     for site in sites:
-        output, where = held[model.anatomy.module(site)], model.anatomy.tap(site).part
+        output, part = outputs[model.anatomy.module(site)], model.anatomy.tap(site).part
         product = (output.detach() * output.grad).reshape(-1, output.shape[-1])
-        part = slice(None) if where is None else where if isinstance(where, slice) else list(where)
-        products[site] = product[:, part].double().numpy()
+        units = slice(None) if part is None else part if isinstance(part, slice) else list(part)
+        products[site] = product[:, units].double().numpy()
     return products
 
 
@@ -80,8 +80,8 @@ def naive_score(rows: list[tuple[np.ndarray, np.ndarray]], alphas: list[float], 
     if rule.pooling == "apart":
         biased = [alpha * pool(row[0]) for row, alpha in zip(rows, alphas, strict=True)]
         golden = [alpha * pool(row[1]) for row, alpha in zip(rows, alphas, strict=True)]
-        step = rule.skill_batch or 1
-        clamped = [np.maximum(0, sum(golden[at : at + step])) for at in range(0, len(rows), step)]
+        size = rule.skill_batch or 1
+        clamped = [np.maximum(0, sum(golden[start : start + size])) for start in range(0, len(rows), size)]
         return np.asarray((sum(biased) - rule.skill * sum(clamped)) / len(rows))
     total = np.zeros(rows[0][0].shape[1])
     for (biased, golden), alpha in zip(rows, alphas, strict=True):
@@ -91,34 +91,34 @@ def naive_score(rows: list[tuple[np.ndarray, np.ndarray]], alphas: list[float], 
     return total
 
 
-def worst(model: LanguageModel, pairs: list[BiasPair], rule: BiasScoreRule, sites: list[Site]) -> float:
-    found, wanted = bias_scores(model, sites, pairs, rule), naive_scores(model, sites, pairs, rule)
-    assert all(np.abs(values).max() > 0 for values in wanted.values())
-    return max(np.abs(found[str(site)] - wanted[site]).max() / np.abs(wanted[site]).max() for site in sites)
+def largest_relative_error(model: LanguageModel, pairs: list[BiasPair], rule: BiasScoreRule, sites: list[Site]) -> float:
+    computed, expected = bias_scores(model, sites, pairs, rule), naive_scores(model, sites, pairs, rule)
+    assert all(np.abs(values).max() > 0 for values in expected.values())
+    return max(np.abs(computed[str(site)] - expected[site]).max() / np.abs(expected[site]).max() for site in sites)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
 def test_scores_equal_the_naive_reference_in_float64(name: str, rule: BiasScoreRule) -> None:
-    model = load(name, torch.float64)
-    assert worst(model, pairs_of(model), rule, list(model.anatomy.sites)) < 1e-4
+    model = language_model(name, torch.float64)
+    assert largest_relative_error(model, bias_pairs_of(model), rule, list(model.anatomy.sites)) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["t5-gated", "llama", "bert"])
 def test_scores_equal_the_naive_reference_in_float32(name: str) -> None:
-    model = load(name, torch.float32)
-    assert worst(model, pairs_of(model), BiasScoreRule(), list(model.anatomy.sites)) < 1e-3
+    model = language_model(name, torch.float32)
+    assert largest_relative_error(model, bias_pairs_of(model), BiasScoreRule(), list(model.anatomy.sites)) < 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pico.language_models)
 def test_every_family_agrees_with_the_naive_reference(name: str) -> None:
-    model = load(name, torch.float64)
-    pairs = pairs_of(model)[:3]
+    model = language_model(name, torch.float64)
+    pairs = bias_pairs_of(model)[:3]
     last = max(site.layer for site in model.anatomy.sites)
     sites = [site for site in model.anatomy.sites if site.layer == last]
-    assert worst(model, pairs, BiasScoreRule(), sites) < 1e-4
+    assert largest_relative_error(model, pairs, BiasScoreRule(), sites) < 1e-4
 
 
 @pytest.mark.slow
@@ -128,24 +128,24 @@ def test_the_batch_size_does_not_change_the_scores(name: str) -> None:
         results = []
         for batch_size in (2, 64):
             model = LanguageModel.of(pico.build(name, dtype=torch.float64), pico.tokenizer(name), batch_size=batch_size)
-            results.append(bias_scores(model, model.anatomy.sites, pairs_of(model), rule))
+            results.append(bias_scores(model, model.anatomy.sites, bias_pairs_of(model), rule))
         for address, values in results[0].items():
             assert np.abs(values - results[1][address]).max() < 1e-6 * np.abs(values).max()
 
 
-def test_locating_changes_neither_weights_nor_what_requires_gradients_nor_logits() -> None:
-    model = load("llama", torch.float32)
+def test_locating_changes_neither_weights_nor_gradient_flags_nor_logits() -> None:
+    model = language_model("llama", torch.float32)
     model.model.requires_grad_(True)
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     logits = pico.output("llama", model.model)
-    bias_scores(model, model.anatomy.sites, pairs_of(model), BiasScoreRule())
+    bias_scores(model, model.anatomy.sites, bias_pairs_of(model), BiasScoreRule())
     assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
     assert all(weight.requires_grad and weight.grad is None for weight in model.model.parameters())
     assert torch.equal(pico.output("llama", model.model), logits)
 
 
 def test_a_product_of_many_small_probabilities_does_not_underflow() -> None:
-    model = load("llama", torch.float32)
+    model = language_model("llama", torch.float32)
     long = BiasPair(model.tokens("Who?", "z" * 60), model.tokens("Who?", "q" * 60), 0.0)
-    found = bias_scores(model, model.anatomy.sites, [long], replace(RULES["paper"], confusion_weight=False))
-    assert all(np.abs(np.asarray(values)).max() > 0 for values in found.values())
+    scores = bias_scores(model, model.anatomy.sites, [long], replace(RULES["paper"], confusion_weight=False))
+    assert all(np.abs(np.asarray(values)).max() > 0 for values in scores.values())

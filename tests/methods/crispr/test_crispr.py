@@ -1,4 +1,4 @@
-"""Plant and find; what is drawn, chosen and kept; and what a variant sets."""
+"""Plant and find; which examples are drawn, how n is chosen, what the journal stores, and what a variant sets."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ UP = "*.up"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_planted_bias_neurons_come_out_on_top_and_those_of_the_control_do_not(name: str) -> None:
+def test_planted_bias_neurons_rank_first_and_those_of_the_control_do_not(name: str) -> None:
     model, bias, skill = planted.model(name)
     task = planted.task()
     method = Crispr(sites=UP)
@@ -39,14 +39,14 @@ def test_planted_bias_neurons_come_out_on_top_and_those_of_the_control_do_not(na
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_both_variants_find_what_was_planted(variant: str) -> None:
+def test_both_variants_find_the_planted_neurons(variant: str) -> None:
     model, bias, _ = planted.model("llama")
     assert Crispr(variant=variant, sites=UP).locate(model, planted.task()).top(bias.count) == bias
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", [{"tokens": "mean"}, {"confusion_weight": False}, {"skill": 0.0}])
-def test_every_switch_of_the_ablation_changes_the_scores(switch: dict[str, object]) -> None:
+def test_every_setting_of_the_ablation_changes_the_scores(switch: dict[str, object]) -> None:
     model, _, _ = planted.model("llama")
     full, without = (Crispr(sites=UP, **settings).locate(model, planted.task()) for settings in ({}, switch))
     assert any(not np.array_equal(full[site], without[site]) for site in full)
@@ -56,13 +56,13 @@ def test_every_switch_of_the_ablation_changes_the_scores(switch: dict[str, objec
 def test_where_nothing_helps_the_plan_is_empty() -> None:
     model, _, _ = planted.model("llama")
     task = planted.task()
-    turned = Task(
+    reversed_task = Task(
         "b is right",
         tuple(Example(e.fields, e.choices, 1 - e.gold, e.id, e.group) for e in task.examples),
         task.instructions,
         task.template,
     )
-    found = Crispr().search(model, turned)
+    found = Crispr().search(model, reversed_task)
     assert found.plan.edits == ()
     assert found.trials[0]["size"] == 0
     assert found.trials[0]["score"] == 1.0
@@ -73,16 +73,16 @@ def test_search_does_not_see_the_test_split() -> None:
     model, _, _ = planted.model("llama")
     task = planted.task()
     hidden = {example.id for example in task.split("test")}
-    spoilt = Task(
+    spoilt_task = Task(
         task.name,
         tuple(Example({"text": "!" * 9}, e.choices, 1 - e.gold, e.id, e.group, e.tags) if e.id in hidden else e for e in task.examples),
         task.instructions,
         task.template,
     )
-    assert Crispr().search(model, task).plan == Crispr().search(model, spoilt).plan
+    assert Crispr().search(model, task).plan == Crispr().search(model, spoilt_task).plan
 
 
-def test_the_draw_is_seeded_takes_only_what_is_tagged_and_never_leaves_its_split() -> None:
+def test_the_draw_is_seeded_takes_only_tagged_examples_and_stays_in_its_split() -> None:
     task = planted.task(400)
     locate = {example.id for example in task.split("locate")}
     first, again, other = (Crispr(samples=10, seed=seed).draw(task) for seed in (0, 0, 1))
@@ -92,11 +92,11 @@ def test_the_draw_is_seeded_takes_only_what_is_tagged_and_never_leaves_its_split
     assert len(Crispr(samples=9999).draw(task)) == len(locate)
     with pytest.raises(UnknownName, match="Did you mean 'odd'"):
         Crispr(locate_on=("od",)).draw(task)
-    with pytest.raises(BadTask, match="carries all"):
+    with pytest.raises(BadTask, match="all of the tags odd, even"):
         Crispr(locate_on=("odd", "even")).draw(task)
 
 
-def test_fewer_examples_than_asked_for_are_said() -> None:
+def test_fewer_examples_than_requested_are_noted() -> None:
     model, _, _ = planted.model("llama")
     (note,) = Crispr(samples=999, n=1).search(model, planted.task()).notes
     assert "999 were requested" in note
@@ -119,30 +119,30 @@ def test_the_limit_is_a_share_of_all_neurons_but_at_least_fifty() -> None:
 
 
 @pytest.mark.slow
-def test_what_was_located_is_not_located_again() -> None:
-    class Once(MemoryJournal):
+def test_located_scores_are_read_from_the_journal() -> None:
+    class KeepsEveryKeyOnce(MemoryJournal):
         def keep(self, key: str, entry: object) -> None:
             assert self.recall(key) is None
             super().keep(key, entry)
 
     model, _, _ = planted.model("llama")
-    journal = Once()
+    journal = KeepsEveryKeyOnce()
     first = Crispr().search(model, planted.task(), workers=Workers(journal=journal))
     assert Crispr().search(model, planted.task(), workers=Workers(journal=journal)).plan.digest == first.plan.digest
 
 
 @pytest.mark.slow
-def test_a_journal_tells_other_settings_apart() -> None:
+def test_a_journal_distinguishes_settings() -> None:
     model, _, _ = planted.model("llama")
     journal, settings = MemoryJournal(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
-    kept = [Crispr(**each).locate(model, planted.task(), workers=Workers(journal=journal)) for each in settings]
-    for each, scores in zip(settings, kept, strict=True):
-        alone = Crispr(**each).locate(model, planted.task())
+    stored = [Crispr(**chosen).locate(model, planted.task(), workers=Workers(journal=journal)) for chosen in settings]
+    for chosen, scores in zip(settings, stored, strict=True):
+        alone = Crispr(**chosen).locate(model, planted.task())
         assert list(scores) == list(alone)
         assert all(np.array_equal(scores[site], alone[site]) for site in alone)
 
 
-def test_cutting_is_zeroing_the_row_and_its_bias() -> None:
+def test_cutting_sets_the_row_and_its_bias_to_zero() -> None:
     model, bias, _ = planted.model("bert")
     ((site, units),) = bias.items()
     with cut(bias).applied(model):
@@ -159,9 +159,9 @@ def test_sites_narrow_the_search() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"samples": 0}, {"n": 1, "fraction": 0.1}, {"fraction": 2.0}, {"skill_batch": 4}],
+    [{"samples": 0}, {"n": 1, "fraction": 0.1}, {"fraction": 2.0}, {"skill_batch": 4}, {"draws": 0}, {"trials": 0}, {"skill": -1.0}],
 )
-def test_settings_that_do_not_exist_are_refused(settings: dict[str, object]) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Crispr(**settings)
 
@@ -169,14 +169,14 @@ def test_settings_that_do_not_exist_are_refused(settings: dict[str, object]) -> 
 def test_the_official_split_is_that_of_the_authors_code() -> None:
     task = planted.task(200)
     built_in = Task("t", task.examples, task.instructions, task.template, official_template="{{ instruction }}  {{ text }} ")
-    theirs = official_task(built_in)
+    prepared = official_task(built_in)
     dev = sorted(np.random.RandomState(0).choice(200, 20, replace=False))
-    assert [example.id for example in theirs.split("select")] == [task.examples[place].id for place in dev]
-    assert len(theirs.split("test")) == 180
-    assert theirs.template.startswith("{{ instruction }}  ")
+    assert [example.id for example in prepared.split("select")] == [task.examples[index].id for index in dev]
+    assert len(prepared.split("test")) == 180
+    assert prepared.template.startswith("{{ instruction }}  ")
     drawn = Crispr(variant="official", samples=5).draw(built_in)
-    places = sorted(np.random.RandomState(2026).choice(20, 5, replace=False))
-    assert [example.id for example in drawn] == [task.examples[dev[place]].id for place in places]
+    chosen = sorted(np.random.RandomState(2026).choice(20, 5, replace=False))
+    assert [example.id for example in drawn] == [task.examples[dev[index]].id for index in chosen]
     assert official_task(task) == task
 
 
@@ -191,13 +191,13 @@ def test_draws_average_the_scores_of_several_seeds_into_one_ranking() -> None:
 
 def test_locating_reports_progress_by_instruction() -> None:
     model, _, _ = planted.model("llama")
-    told = []
-    Crispr().locate(model, planted.task(), workers=Workers(progress=lambda stage, done, total: told.append((done, total))))
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    reported = []
+    Crispr().locate(model, planted.task(), workers=Workers(progress=lambda stage, done, total: reported.append((done, total))))
+    assert reported == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.mark.slow
-def test_a_model_in_memory_keeps_its_weights_whatever_happens() -> None:
+def test_a_search_leaves_the_weights_as_they_were() -> None:
     model, _, _ = planted.model("llama")
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     Crispr().search(model, planted.task())

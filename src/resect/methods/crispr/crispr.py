@@ -1,15 +1,13 @@
 """CRISPR: find the neurons through which a model prefers a biased answer, and cut them.
 
 Source: Yang, Kang, Choi, Lee, Jung 2024, "Mitigating Biases for Instruction-following Language Models via Bias Neurons Elimination"
-(arXiv:2311.09627, US 2025/0259059 A1). `variant="paper"` is computed as the paper writes it, `variant="official"` as its authors' code
-(yny0506/BiasNeuron at 27f93d1) does it: they differ in `PRESETS` (in `settings`) and in `bias_scores`. Knows no other method, no file and
+(arXiv:2311.09627, US 2025/0259059 A1). `variant="paper"` computes what the paper writes, `variant="official"` what its authors' code
+(yny0506/BiasNeuron at 27f93d1) computes: they differ in `PRESETS` (in `settings`) and in `bias_scores`. Knows no other method, no file and
 no terminal.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from resect.data.tasks.example import Example
 from resect.data.tasks.task import Task
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
+from resect.edits.svd import floor_of_share
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Inputs, Method, TaskInputs, task_inputs
 from resect.models.language_model import LanguageModel
@@ -31,7 +30,7 @@ from .authors_split import has_authors_task, official_draw, official_task
 from .bias_scores import BiasScoreRule, LocateWork
 from .settings import LEAST_LIMIT, MAX_FRACTION, CrisprSettings
 
-#: What one example costs with its gradients, in passes of one example without: two rows, forward and backward, kept for all layers.
+#: The cost of one example with gradients, in answered questions: two rows, forward and backward, with the activations of all layers.
 GRADIENT_COST = 8
 
 
@@ -41,31 +40,31 @@ class Crispr(CrisprSettings, Method):
 
     Parameters
     ----------
-    samples : examples that find the neurons, drawn with `seed` from the *locate* split; all of them where there are fewer
-    variant : "paper" or "official"; fills in every setting that is None
-    tokens : "max" or "mean" over an example's tokens
-    confusion_weight : weigh an example by P(ŷ), the probability of its most probable wrong choice
-    skill : λ, how much of the attribution to the golden choice is subtracted; 0 leaves the term out
-    locate_on : use only examples that carry every one of these tags
+    samples : number of examples that locate the neurons, drawn with `seed` from the *locate* split; all of them where there are fewer
+    variant : "paper" or "official"; sets every setting that is None
+    tokens : how a neuron's scores at the tokens of an example are combined: by their "max" or their "mean"
+    confusion_weight : weight each example by P(ŷ), the probability of its most probable wrong choice
+    skill : λ, how much of the attribution to the golden choice is subtracted, from 0 on; 0 leaves the term out
+    locate_on : use only examples that have every one of these tags
     sites : globs of the matrices whose neurons are scored; empty or "*": all
     seed : of the draw of examples
-    n, fraction : cut so many neurons, or this share of all; with one of them nothing is searched
-    choose : "golden", "grid" or "first-drop": how n is found on the *select* split
-    max_fraction : the largest share of all neurons that is tried; None: 0.001, but at least 50 neurons
+    n, fraction : cut so many neurons, or this share of all in [0, 1]; with one of them nothing is searched
+    choose : how n is chosen on the *select* split: "golden" (golden section), "grid" (every n) or "first-drop" (the first n after which the
+        metric drops)
+    max_fraction : the largest share of all neurons that is tried, in [0, 1]; None: 0.001, but at least 50 neurons
     gradient : of P ("probability") or of log P ("log-probability")
-    pooling : the maximum over tokens of B ("joint"), or of A(ŷ) and A(y) each for itself ("apart")
-    skill_batch : 0: the skill term is clamped token by token (joint) or example by example (apart); k: after it was summed over k
-        examples of one instruction, in the order of the data
-    metric : "accuracy" (most probable choice) or "generation": by which n is chosen
-    authors_task : the authors' prompt and split, for built-in tasks; their dev split both finds neurons and chooses n
+    pooling : combine tokens after the skill is subtracted ("joint": of B), or before, for ŷ and y separately ("apart": of A(ŷ) and A(y))
+    skill_batch : 0: the skill term is clamped for each token ("joint") or example ("apart"); k: after it was summed over k examples of one
+        instruction, in the order of the data
+    metric : by which n is chosen and the edit compared: "accuracy" (the most probable choice) or "generation" (generated text)
+    authors_task : the authors' prompt and split, for built-in tasks; their dev split both locates neurons and chooses n
     largest : the largest n that is tried; None: by `max_fraction`
-    trials : how often a job repeats the search with other samples; "official" averages the scores instead
-    scale : of golden section: "log", which does not step over a peak among few neurons, or "linear"
-    draws : examples are drawn so many times (seed, seed + 1, …) and the scores averaged into one ranking
+    trials : how often a job repeats the search with other samples; "official" averages the scores of its draws instead
+    scale : of golden section: "log", which does not skip a peak among few neurons, or "linear"
+    draws : number of draws of examples (seed, seed + 1, …), whose scores are averaged into one ranking
 
-    Raises InputError for a setting that does not exist.
-    Differs from the source in: `locate_on`, the minimum of 50 neurons, and disjoint splits are ours ("paper"); nothing that is
-        known of ("official").
+    Raises InputError for impossible settings.
+    Differs from the source in: "paper": `locate_on`, the minimum of 50 neurons, and disjoint splits are ours. "official": nothing known.
     """
 
     def prepare_task(self, task: Task) -> Task:
@@ -73,7 +72,7 @@ class Crispr(CrisprSettings, Method):
         return official_task(task) if self.authors_task else task
 
     def draw(self, task: Task, seed: int | None = None) -> tuple[Example, ...]:
-        """The examples that find the neurons, in the task's order; all that exist where they are fewer than `samples`.
+        """The examples that locate the neurons, in the task's order; all that exist where they are fewer than `samples`.
 
         Raises EmptySplit, UnknownName for a tag, BadTask where no example of the split carries the tags.
         """
@@ -83,10 +82,10 @@ class Crispr(CrisprSettings, Method):
         if self.authors_task and has_authors_task(task):
             return official_draw(pool, self.samples, seed)
         chosen = np.random.default_rng([seed, 0xC]).choice(len(pool), self.samples, replace=False)
-        return tuple(pool[place] for place in sorted(chosen.tolist()))
+        return tuple(pool[index] for index in sorted(chosen.tolist()))
 
     def _pool(self, task: Task) -> tuple[Example, ...]:
-        """What examples are drawn from: the *locate* split, or the authors' dev split."""
+        """The examples to draw from: those of the *locate* split, or of the authors' dev split, that have the tags. Raises BadTask."""
         task = self.prepare_task(task)
         split = "select" if self.authors_task and has_authors_task(task) else "locate"
         pool = task.split(split)
@@ -94,16 +93,16 @@ class Crispr(CrisprSettings, Method):
             tagged = {example.id for example in task.with_tags(self.tags).examples}
             pool = tuple(example for example in pool if example.id in tagged)
             if not pool:
-                raise BadTask(f"No example of the {split} split carries all of the tags {', '.join(self.tags)}.")
+                raise BadTask(f"No example of the {split} split has all of the tags {', '.join(self.tags)}.")
         return pool
 
     def check_inputs(self, inputs: Inputs) -> None:
-        """Refuse a task that lacks the splits. Raises EmptySplit, BadTask, UnknownName."""
+        """Raises EmptySplit, BadTask, UnknownName for a task without examples to locate neurons on."""
         if isinstance(inputs, TaskInputs):
             self.draw(inputs.task)
 
     def check(self, model: LanguageModel, inputs: Task | TaskInputs) -> None:
-        """Look at the settings, the model and the task before any work. Raises what `search` would, and InputError."""
+        """Check settings, model and task before any work. Raises what `search` raises, and InputError for more neurons than there are."""
         task = task_inputs(inputs).task
         self.draw(task)
         total = sum(model.anatomy.width(site) for site in self.sites_of(model))
@@ -121,19 +120,20 @@ class Crispr(CrisprSettings, Method):
         *,
         workers: Workers | None = None,
     ) -> Scores:
-        """The bias score of every neuron of `sites`: float32 [units] a site, high = the biased answer runs through it.
+        """The bias score of every neuron of `sites`: float32 [units] for each site. High: the bias runs through it.
 
-        `examples`: those given, else drawn as `draw` says. One work item an instruction.
+        `examples`: used as they are; None: drawn as `draw` does. An item of work is the examples of one draw under one instruction.
         Raises BadAddress, BadTask, EmptySplit, NotFinite, OutOfMemory, PromptTooLong.
         """
         drawn = [self.draw(task, self.seed + draw) for draw in range(self.draws)] if examples is None else [tuple(examples)]
         sites, prepared = self.sites_of(model), self.prepare_task(task)
-        by_draw = [Questions(model, prepared, chosen) for chosen in drawn]
-        items = [(questions, place) for questions in by_draw for place in range(len(task.instructions))]
+        by_draw = [Questions(model, prepared, examples_of_draw) for examples_of_draw in drawn]
+        items = [(questions, instruction) for questions in by_draw for instruction in range(len(task.instructions))]
+        key = ("locate", str(self._rule), "+".join(map(str, sites)))
         entries = (workers or Workers()).map(
             LocateWork(model, sites, self._rule),
-            ((questions.scoring(place), questions.gold) for questions, place in items),
-            [journal_key("locate", str(self._rule), "+".join(map(str, sites)), questions.digest, place) for questions, place in items],
+            ((questions.encoded_choices(instruction), questions.gold) for questions, instruction in items),
+            [journal_key(*key, questions.digest, instruction) for questions, instruction in items],
             stage="locating bias neurons",
         )
         sums = {site: np.zeros(model.anatomy.width(site)) for site in sites}
@@ -144,7 +144,7 @@ class Crispr(CrisprSettings, Method):
             "method": self.name,
             "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()},
             "task": task.name,
-            "examples": [[example.id for example in chosen] for chosen in drawn],
+            "examples": [[example.id for example in examples_of_draw] for examples_of_draw in drawn],
         }
         meaning = "high: the model's preference for a wrong answer runs through this neuron"
         return Scores({site: total / len(items) for site, total in sums.items()}, "neuron", meaning, provenance)
@@ -152,7 +152,7 @@ class Crispr(CrisprSettings, Method):
     def search(
         self, model: LanguageModel, inputs: Task | TaskInputs, workers: Workers | None = None, *, scores: Scores | None = None
     ) -> Found:
-        """Locate (or use `scores`), then choose how many neurons to cut by the accuracy on the *select* split.
+        """Locate (or use `scores`), then choose how many neurons to cut by the metric on the *select* split.
 
         The plan is empty where no cut is better than none. Never uses the *test* split. Raises what `locate` raises.
         """
@@ -172,14 +172,13 @@ class Crispr(CrisprSettings, Method):
             name=journal_key("choose", questions.digest, cut(ranking.top(limit)).digest),
             workers=workers,
         )
-        # The authors compare percentages of two decimals, and the first of equals stays.
+        # The authors compare percentages with two decimals, and the first of equal ones wins.
         chosen = best(trials, digits=4, ties="earlier") if self.variant == "official" else best(trials)
-        pairs = len(questions.examples) * len(task.instructions)
-        lines = tuple(_line(trial, pairs) for trial in trials)
+        lines = tuple(_trial_line(trial, questions.pairs) for trial in trials)
         return Found.one(cut(scores.top(chosen.size)).for_model(model), scores=scores, trials=lines, notes=notes)
 
     def forecast(self, model: LanguageModel, inputs: TaskInputs, seconds_per_answer: float) -> Forecast:
-        """Gradients on the located examples, then some numbers of neurons on the select split."""
+        """Gradients on the examples that locate, then some numbers of neurons on the *select* split."""
         located, sizes = len(self.draw(inputs.task)), self.sizes_tried(model)
         select = self.prepare_task(inputs.task).split("select") if sizes else ()
         sentence = f"Score the neurons of {len(self.sites_of(model))} sites on {located} examples"
@@ -192,8 +191,8 @@ class Crispr(CrisprSettings, Method):
         total = model.anatomy.neurons
         available = sum(model.anatomy.width(site) for site in self.sites_of(model))
         if self.max_fraction is not None:
-            return min(available, _share(self.max_fraction, total))
-        largest = self.largest if self.largest is not None else max(LEAST_LIMIT, _share(MAX_FRACTION, total))
+            return min(available, floor_of_share(self.max_fraction, total))
+        largest = self.largest if self.largest is not None else max(LEAST_LIMIT, floor_of_share(MAX_FRACTION, total))
         return min(available, largest)
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
@@ -207,7 +206,7 @@ class Crispr(CrisprSettings, Method):
         return most_evaluations(self.choose, self.limit(model))
 
     def examples_seen(self, task: Task) -> tuple[Example, ...]:
-        """The examples that found the neurons."""
+        """The examples that locate the neurons."""
         return self.draw(task)
 
     @property
@@ -216,7 +215,7 @@ class Crispr(CrisprSettings, Method):
 
     def _given_size(self, model: LanguageModel) -> int | None:
         """The number of neurons where it is not searched."""
-        return self.n if self.fraction is None else _share(self.fraction, model.anatomy.neurons)
+        return self.n if self.fraction is None else floor_of_share(self.fraction, model.anatomy.neurons)
 
     def _notes(self, task: Task) -> tuple[str, ...]:
         available = len(self._pool(task))
@@ -230,11 +229,6 @@ def cut(neurons: Neurons) -> Plan:
     return Plan((Scale(neurons, 0.0),)) if neurons else Plan()
 
 
-def _share(fraction: float, total: int) -> int:
-    """Floor of fraction · total for the decimal number that was written: 0.29 · 100 is 29, in floats 28.99…."""
-    return math.floor(Fraction(repr(float(fraction))) * int(total))
-
-
-def _line(trial: Trial, examples: int) -> dict[str, Any]:
+def _trial_line(trial: Trial, examples: int) -> dict[str, Any]:
     """A candidate as a line of trials.jsonl; `examples` counts pairs of example and instruction."""
     return {"size": trial.size, "score": trial.score, "examples": examples, "complete": True, "seconds": trial.seconds}

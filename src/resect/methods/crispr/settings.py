@@ -1,14 +1,15 @@
-"""The settings of CRISPR, with what they mean in sentences. Needs no torch."""
+"""The settings of CRISPR: their declarations, what they exclude, and sentences on them for a report. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from resect.core.errors import InputError
-from resect.runs.declarations import setting
+from resect.core.number_format import plural
+from resect.runs.declarations import declarations, setting
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
-from resect.search.size_search import CHOICES, SCALES, SizeChoice
+from resect.search.size_search import SCALES, SizeChoice
 
 #: What a variant sets, where a field is left None.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -31,47 +32,43 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "scale": "linear",
     },
 }
-#: Share of all neurons that may be cut by default (the patent's claim), and the least number that is tried: small models have few.
+#: The largest share of all neurons that is cut by default (the patent's claim), and the least limit, since small models have few neurons.
 MAX_FRACTION, LEAST_LIMIT = 0.001, 50
-_ALLOWED: Mapping[str, tuple[str, ...]] = {
-    "tokens": ("max", "mean"),
-    "gradient": ("probability", "log-probability"),
-    "pooling": ("joint", "apart"),
-    "metric": ("accuracy", "generation"),
-    "choose": CHOICES,
-    "scale": SCALES,
-}
+#: Where else to score neurons, where cutting did not help.
+FEED_FORWARD = ("*.{gate,up,down}",)
 
 
 @dataclass(frozen=True)
 class CrisprSettings(MethodSettings):
-    """The settings of CRISPR (see `Crispr` for what they do). Raises InputError for a setting that does not exist."""
+    """The settings of CRISPR (see `Crispr` for what they do). Raises InputError for impossible settings."""
 
     name: ClassVar[str] = "crispr"
     summary: ClassVar[str] = "Find bias neurons, cut them, and measure on held-out examples what changed."
     source: ClassVar[str] = "Yang et al., ACL 2024, arXiv:2311.09627"
     reads: ClassVar[Reads] = Reads.TASK
 
-    samples: int = setting(20, "Examples of the locate split that find the neurons.", least=1, metavar="N")
-    variant: Literal["paper", "official"] = setting("paper", "Compute as the paper writes it, or as its authors' code does it.")
+    samples: int = setting(20, "Number of examples of the locate split by which bias neurons are located.", least=1, metavar="N")
+    variant: Literal["paper", "official"] = setting("paper", "Compute as the paper describes, or as its authors' code does.")
     tokens: Literal["max", "mean"] = setting("max", "How a neuron's scores at the tokens of one example are combined.")
-    confusion_weight: bool = setting(True, "Weigh each example by the probability of its wrong answer.")
+    confusion_weight: bool = setting(True, "Weight each example by the probability of its most probable wrong answer.")
     skill: float = setting(
         1.0, "How much of a neuron's attribution to the right answer is subtracted from its score.", least=0.0, metavar="λ"
     )
     locate_on: str | tuple[str, ...] = setting(
-        (), "Locate only on examples that carry every one of these tags, e.g. ambig.", metavar="TAG", commas=True
+        (), "Locate only on examples that have all of these tags, such as ambig.", metavar="TAG", commas=True
     )
     sites: str | tuple[str, ...] = setting(
         (), "The matrices whose neurons are scored: globs like decoder.*.up or '*.{q,k}'. By default all.", metavar="GLOB"
     )
     seed: int = 0
-    n: int | None = setting(None, "Cut exactly so many neurons; nothing is searched.", least=0, metavar="N")
+    n: int | None = setting(None, "Cut exactly this number of neurons; nothing is searched.", least=0, metavar="N")
     fraction: float | None = setting(
         None, "Cut this share of all neurons (0.001 is 0.1 %); nothing is searched.", least=0.0, most=1.0, metavar="F"
     )
     choose: SizeChoice = setting(
-        "golden", "How many neurons are cut: by golden section on the select split, every number, or up to the first drop."
+        "golden",
+        "How the number of cut neurons is chosen on the select split: by golden section, by trying every number (grid), or by increasing "
+        "it up to the first drop.",
     )
     max_fraction: float | None = setting(
         None,
@@ -84,17 +81,21 @@ class CrisprSettings(MethodSettings):
         None, "What is differentiated: the answer's probability (paper) or its logarithm (official)."
     )
     pooling: Literal["joint", "apart"] | None = setting(
-        None, "Combine tokens after the skill is subtracted (joint, paper), or for both answers before (apart, official)."
+        None,
+        "Combine the scores at tokens after the skill is subtracted (joint, paper), or before, separately for both answers (apart, "
+        "official).",
     )
     skill_batch: int | None = setting(
-        None, "Sum skill over so many examples before it is clamped (0 in the paper, 4 official).", least=0, metavar="N"
+        None, "Sum the skill over this number of examples before it is clamped (paper 0, official 4).", least=0, metavar="N"
     )
     metric: Literal["accuracy", "generation"] | None = setting(
-        None, "How n is chosen and the edit compared: by the most probable choice (accuracy, paper) or by generated text (official)."
+        None,
+        "How the number of neurons is chosen and the edit compared: by the most probable choice (accuracy, paper) or by generated text "
+        "(generation, official).",
     )
     authors_task: bool | None = setting(None, "Use built-in tasks with the prompt and the split of the authors' code (official).")
     largest: int | None = setting(
-        None, "Largest number of neurons that is tried (500 official); by default see max_fraction.", least=0, metavar="N"
+        None, "Largest number of neurons that is tried (official 500); by default see max_fraction.", least=0, metavar="N"
     )
     trials: int = setting(1, "Repeat with other samples, each trial with its own cut.", least=1, metavar="N")
     scale: Literal["log", "linear"] | None = None
@@ -108,8 +109,8 @@ class CrisprSettings(MethodSettings):
         return Crispr
 
     def __post_init__(self) -> None:
-        if self.variant not in PRESETS:
-            raise InputError(f"The variant of CRISPR is one of {', '.join(PRESETS)}, not {self.variant!r}.")
+        for declared in declarations(type(self)):
+            declared.checked(getattr(self, declared.field))
         for name, value in PRESETS[self.variant].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -117,19 +118,10 @@ class CrisprSettings(MethodSettings):
             object.__setattr__(self, "sites", ())
         if self.variant == "official" and self.draws == 1:
             object.__setattr__(self, "draws", self.trials)
-        for name, allowed in _ALLOWED.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}.")
-        self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        if min(self.samples, self.draws, self.trials) < 1 or self.skill < 0 or (self.n is not None and self.n < 0):
-            raise InputError("samples, draws and trials are 1 or more, skill and n are 0 or more.")
+        if self.draws < 1 or self.scale not in SCALES:
+            raise InputError(f"draws is 1 or more and scale is one of {', '.join(SCALES)}, not {self.draws} and {self.scale!r}.")
         if self.n is not None and self.fraction is not None:
             raise InputError(f"n = {self.n} and fraction = {self.fraction} both say how many neurons are cut; give one of them.")
-        for name in ("fraction", "max_fraction"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is a share from 0 to 1, not {getattr(self, name)}.")
         if self.skill_batch and self.pooling == "joint":
             raise InputError('skill_batch sums pooled skill terms, so it needs pooling="apart".')
 
@@ -140,21 +132,35 @@ class CrisprSettings(MethodSettings):
         return tuple({"trials": 1, "seed": self.seed + trial} for trial in range(self.trials))
 
     def describe(self) -> list[str]:
-        """What was done, in sentences."""
-        source = "as its paper writes it" if self.variant == "paper" else "as its authors' code does it"
+        """How neurons were scored, on what, and how many were cut, in sentences."""
+        source = "as its paper describes" if self.variant == "paper" else "as its authors' code does"
         kind = "largest value" if self.tokens == "max" else "mean"
-        weight = "weighs each example by the probability of its wrong answer" if self.confusion_weight else "weighs all examples alike"
+        weight = "weights each example by the probability of its wrong answer" if self.confusion_weight else "weights all examples alike"
         skill = f"the attribution to the right answer is subtracted (λ = {self.skill:g})" if self.skill else "no skill term is subtracted"
-        where = f"at the sites that match {', '.join(self.site_globs)}" if self.sites else "at every matrix of the blocks"
         sentences = [
-            f"CRISPR, {source} (Yang et al., ACL 2024): each neuron has a score, how much of the model's preference for a wrong answer "
-            "runs through it. Those with the highest scores are cut: their weights and their bias are set to 0.",
-            f"The score takes the {kind} over the tokens of an example and {weight}; {skill}. Neurons were scored {where}.",
+            f"CRISPR, {source} (Yang et al., ACL 2024): the score of a neuron is how much of the model's preference for a wrong answer runs "
+            "through it. The neurons with the highest scores are cut: their weights and their bias are set to 0.",
+            f"The score takes the {kind} over the tokens of an example and {weight}; {skill}.",
+            self._where_scored(),
             self._how_many(),
         ]
-        if self.variant == "official":
-            sentences.append("The splits of the authors' code overlap: examples that chose n may be among those reported here.")
+        preset = PRESETS[self.variant]
+        others = [f"{name} = {getattr(self, name)}" for name in preset if name != "largest" and getattr(self, name) != preset[name]]
+        if others:
+            sentences.append(f"Other than in this variant: {', '.join(others)}.")
+        if self.trials > 1 and self.variant == "paper":
+            sentences.append(f"The search was repeated: {plural(self.trials, 'trials')} with other examples, each with its own cut.")
+        if self.authors_task:
+            sentences.append(
+                "In built-in tasks the splits of the authors' code overlap: examples that chose n may be among those reported here."
+            )
         return sentences
+
+    def _where_scored(self) -> str:
+        where = f"at the sites that match {', '.join(self.site_globs)}" if self.sites else "at every matrix of the blocks"
+        tagged = f" with the tags {', '.join(self.tags)}" if self.tags else ""
+        draws = f", averaged over {plural(self.draws, 'draws')}" if self.draws > 1 else ""
+        return f"Neurons were scored {where}, on at most {plural(self.samples, 'examples')}{tagged}{draws}."
 
     def _how_many(self) -> str:
         if self.n is not None:
@@ -163,28 +169,28 @@ class CrisprSettings(MethodSettings):
             return f"{100 * self.fraction:g} % of all neurons are cut, as requested; nothing was searched."
         searches = {"golden": "golden section", "grid": "trying every number", "first-drop": "increasing it up to the first drop"}
         most = "0.1 % of all, or 50 where that is more"
-        if self.largest is not None:
-            most = f"{self.largest:,}"
-        elif self.max_fraction is not None:
+        if self.max_fraction is not None:
             most = f"{100 * self.max_fraction:g} % of all"
+        elif self.largest is not None:
+            most = f"{self.largest:,}"
         return f"How many to cut was chosen by {searches[self.choose]} on the select split, from 0 to {most}."
 
     def alternatives(self, values: Mapping[str, Any], comparison: Mapping[str, Any], is_empty: bool) -> list[tuple[str, dict[str, Any]]]:
         """What to try where cutting did not help: other examples, more of them, other matrices."""
         tags = list((comparison.get("base") or {}).get("by_tag") or {})
-        tries: list[tuple[str, dict[str, Any]]] = []
+        suggestions: list[tuple[str, dict[str, Any]]] = []
         if tags and not self.locate_on:
             first = "ambig" if "ambig" in tags else tags[0]
-            tries.append((f"locate only on examples tagged {first}:", {"locate_on": (first,)}))
+            suggestions.append((f"locate only on examples tagged {first}:", {"locate_on": (first,)}))
         if values.get("limit") is not None:
-            tries.append(("use more examples, without the limit:", {"limit": None}))
+            suggestions.append(("use more examples, without the limit:", {"limit": None}))
         else:
-            tries.append(("locate on more examples:", {"samples": 3 * self.samples}))
+            suggestions.append(("locate on more examples:", {"samples": 3 * self.samples}))
         if self.sites:
-            tries.append(("score the neurons of all matrices:", {"sites": ()}))
+            suggestions.append(("score the neurons of all matrices:", {"sites": ()}))
         else:
-            tries.append(("score the feed-forward blocks only:", {"sites": ("*.{gate,up,down}",)}))
-        return tries
+            suggestions.append(("score the feed-forward blocks only:", {"sites": FEED_FORWARD}))
+        return suggestions
 
     @property
     def site_globs(self) -> tuple[str, ...]:
