@@ -11,7 +11,7 @@ import torch
 
 from measurement import best_of_each
 from resect.edits.svd import Decomposition, floor_of_share
-from resect.methods.laser.gradient_screening import RHOS
+from resect.methods.laser.settings import RHOS
 
 WANTED_RATIO, WANTED_ERROR = 5.0, 1e-6
 

@@ -30,7 +30,7 @@ def exported(folder: Path, roles: tuple[str, ...], rho: float) -> tuple[dict[str
     folders = {"dense": folder / f"dense-{rho}", "factored": folder / f"factored-{rho}"}
     export(plan, str(base), folders["dense"], verify=False)
     result = export(plan, str(base), folders["factored"], as_format="factored", verify=False)
-    return folders, 0 if result.saving is None else len(result.saving.kept)
+    return folders, 0 if result.factoring is None else len(result.factoring.matrices)
 
 
 def weights_of(folder: Path) -> int:

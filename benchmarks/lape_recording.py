@@ -64,7 +64,7 @@ def speed(rounds: int, batches: int) -> bool:
     windows, holds = random_windows(batches * ROWS), True
     lines = list(text_of(windows.size))
     for name, model in models.items():
-        model.batches.sizes["windows"] = ROWS
+        model.batcher.sizes["windows"] = ROWS
         workloads = {
             "plain": lambda: plain(model, windows, ROWS),  # noqa: B023
             "count": lambda: count(model, windows, ROWS),  # noqa: B023

@@ -59,7 +59,7 @@ def main() -> None:
     for name, model in models.items():
         method = Crispr(samples=options.examples)
         method.locate(model, rows)
-        batch = model.batches.sizes["gradients"]
+        batch = model.batcher.sizes["gradients"]
         workloads = {"locate": lambda: method.locate(model, rows), "bare": lambda: bare_passes(model, rows, batch)}  # noqa: B023
         seconds = best_of_each(options.rounds, workloads)
         ratio = seconds["locate"] / seconds["bare"]
