@@ -1,4 +1,4 @@
-"""`resect steer` on a command line: which prompts it takes for which language, what it refuses, and what it says of what it kept."""
+"""`resect steer` on a command line: which prompts belong to which language, what it refuses, and where it says the answers are."""
 
 import json
 import re
@@ -16,67 +16,73 @@ from resect.runs.run_folder import Run
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the planted model, a run of LAPE on it, and prompts."""
-    folder, planted = tmp_path_factory.mktemp("steering"), bilingual.model()
+    path, planted = tmp_path_factory.mktemp("steering"), bilingual.model()
     model = LanguageModel.of(planted.model.float(), planted.tokenizer)
-    model.model.save_pretrained(folder / "model")
-    model.tokenizer.save_pretrained(folder / "model")
+    model.model.save_pretrained(path / "model")
+    model.tokenizer.save_pretrained(path / "model")
     for language in bilingual.WORDS:
-        (folder / f"{language}.txt").write_text("\n".join(f"{line} :" for line in bilingual.texts(language, 3)))
-    (folder / "x=en.txt").write_text("the house :\n")
-    corpus = tuple(f"{language}={folder / language}.txt" for language in bilingual.WORDS)
-    with Run.open(folder / "run", Recipe(method="lape", model=str(folder / "model"), corpus=corpus)) as run:
+        (path / f"{language}.txt").write_text("\n".join(f"{line} :" for line in bilingual.texts(language, 3)))
+    (path / "x=en.txt").write_text("the house :\n")
+    corpus = tuple(f"{language}={path / language}.txt" for language in bilingual.WORDS)
+    with Run.open(path / "run", Recipe(method="lape", model=str(path / "model"), corpus=corpus)) as run:
         run.keep_counts(bilingual.counts(model))
         run.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
-    return folder
+    return path
 
 
-def steer(place: Path, *more: str) -> int:
-    """The command, in the folder's own words."""
-    given = ["steer", str(place / "model"), "--run", str(place / "run"), "--quiet", *more]
-    return main([each.replace("HERE", str(place)) for each in given])
+def steer(folder: Path, *arguments: str) -> int:
+    """Runs the command in the folder, and returns its exit code; HERE in the arguments stands for the folder."""
+    command = ["steer", str(folder / "model"), "--run", str(folder / "run"), "--quiet", *arguments]
+    return main([argument.replace("HERE", str(folder)) for argument in command])
 
 
-def refused(place: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
-    """What the command says when it refuses."""
-    assert steer(place, *more) == 2
+def refusal(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Returns the message with which the command refuses the arguments."""
+    assert steer(folder, *arguments) == 2
     return capsys.readouterr().err
 
 
-def test_prompts_of_a_language_in_which_nothing_is_asked_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(place, capsys, "--to", "en", "--prompts", "fr=HERE/fr.txt")
-    assert re.search(r"names fr, which is neither in --to \(en\) nor --from \(not given\). Prompts of en", told)
-    told = refused(place, capsys, "--to", "fr", "--from", "en", "--prompts", "de=HERE/fr.txt")
-    assert "names de, which is neither in --to (fr) nor --from (en). Prompts of en" in told
-    told = refused(place, capsys, "--to", "fr", "--from", "en", "--prompts", "fr=HERE/fr.txt")
-    assert "names fr, but with --from en the prompts are in en: give them as en=FILE, or leave --from out" in told
-    told = refused(place, capsys, "--to", "fr", "--prompts", "fr=HERE/nowhere.txt")
-    assert "nowhere.txt cannot be read: No such file" in told
-    told = refused(place, capsys, "--to", "fr", "--prompts", "HERE/a=b.txt")
-    assert "a=b.txt cannot be read" in told
+def test_prompts_in_a_language_that_is_not_needed_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--to", "en", "--prompts", "fr=HERE/fr.txt")
+    assert re.search(r"names fr, which is neither in --to \(en\) nor --from \(not given\). Prompts of en", message)
+    message = refusal(folder, capsys, "--to", "fr", "--from", "en", "--prompts", "de=HERE/fr.txt")
+    assert "names de, which is neither in --to (fr) nor --from (en). Prompts of en" in message
+    message = refusal(folder, capsys, "--to", "fr", "--from", "en", "--prompts", "fr=HERE/fr.txt")
+    assert "names fr, but with --from en the prompts are in en: give them as en=FILE, or leave --from out" in message
+    message = refusal(folder, capsys, "--to", "fr", "--prompts", "fr=HERE/nowhere.txt")
+    assert "nowhere.txt cannot be read: No such file" in message
+    message = refusal(folder, capsys, "--to", "fr", "--prompts", "HERE/a=b.txt")
+    assert "a=b.txt cannot be read" in message
+
+
+def test_a_limit_below_one_prompt_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for limit in ("0", "-1"):
+        message = refusal(folder, capsys, "--to", "fr", "--prompts", "HERE/fr.txt", "--limit", limit)
+        assert f"--limit is {limit}; it must be at least 1" in message
 
 
 @pytest.mark.slow
-def test_where_answers_are_is_told_and_is_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_answers_are_where_the_command_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("lingua")
-    asking = ("--to", "fr", "--from", "en", "--new-tokens", "10", "--prompts")
-    assert steer(place, *asking, "en=HERE/en.txt") == 0
+    arguments = ("--to", "fr", "--from", "en", "--new-tokens", "10", "--prompts")
+    assert steer(folder, *arguments, "en=HERE/en.txt") == 0
     shown = capsys.readouterr().out
-    assert f"The answers are in {place / 'run' / 'steered' / 'fr-from-en-set.json'}." in shown
-    assert f"The report is {place / 'run' / 'report.html'}." in shown
-    assert steer(place, *asking, "HERE/x=en.txt", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["saved"] == [str(place / "run" / "steered" / "fr-from-en-set-2.json")]
-    assert json.loads(Path(found["saved"][0]).read_text()) == found["steered"][0]
-    assert [answer["prompt"] for answer in found["steered"][0]["answers"]] == ["the house :"]
-    assert Path(found["report"]).exists()
+    assert f"The answers are in {folder / 'run' / 'steered' / 'fr-from-en-set.json'}." in shown
+    assert f"The report is {folder / 'run' / 'report.html'}." in shown
+    assert steer(folder, *arguments, "HERE/x=en.txt", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["saved"] == [str(folder / "run" / "steered" / "fr-from-en-set-2.json")]
+    assert json.loads(Path(result["saved"][0]).read_text()) == result["steered"][0]
+    assert [answer["prompt"] for answer in result["steered"][0]["answers"]] == ["the house :"]
+    assert Path(result["report"]).exists()
 
 
 @pytest.mark.filterwarnings("default:Answers end after")
-def test_the_usual_length_fits_or_what_fits_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_answers_are_as_long_as_usual_or_a_warning_says_how_long(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("lingua")
-    asking = ("--to", "fr", "--from", "en", "--prompts", "HERE/x=en.txt")
-    assert steer(place, *asking) == 0
+    arguments = ("--to", "fr", "--from", "en", "--prompts", "HERE/x=en.txt")
+    assert steer(folder, *arguments) == 0
     assert "Answers end after 125 tokens at the latest, not 128" in capsys.readouterr().err
-    assert "--new-tokens 125 fits" in refused(place, capsys, *asking, "--new-tokens", "126")
+    assert "--new-tokens 125 fits" in refusal(folder, capsys, *arguments, "--new-tokens", "126")

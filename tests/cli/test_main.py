@@ -1,4 +1,4 @@
-"""The command line: what it refuses, how it says so, with what code it ends. What it computes is tested elsewhere."""
+"""The command line: what it refuses, the message, and the exit code. What the commands compute is tested elsewhere."""
 
 import errno
 import json
@@ -11,11 +11,14 @@ import time
 
 import pytest
 
-from resect.cli.arguments import build, normalised, parse, settings_of
+from resect.cli.command_arguments import STEERING_MODES
 from resect.cli.commands import commands
 from resect.cli.main import main
-from resect.runs.methods import method_names
+from resect.cli.parsing import build_parsers, given_settings, kebab_case, parse
+from resect.methods.lape.steering import MODES
+from resect.runs.methods import method_names, settings_class
 from resect.runs.recipe import Recipe, declared_settings
+from resect.runs.schemas.catalogue import NAMES
 
 T5 = {
     "architectures": ["T5ForConditionalGeneration"],
@@ -32,7 +35,7 @@ T5 = {
 
 
 def resect(*arguments, **settings):
-    """The command in a process of its own."""
+    """Runs the command in a process of its own."""
     command = [sys.executable, "-m", "resect", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
 
@@ -51,7 +54,7 @@ def test_every_command_has_help(command, capsys):
     assert capsys.readouterr().out.startswith(f"usage: resect {command}")
 
 
-def test_without_a_command_there_is_help(capsys):
+def test_without_a_command_the_help_is_printed(capsys):
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 0
@@ -61,13 +64,13 @@ def test_without_a_command_there_is_help(capsys):
 def test_help_is_quick():
     resect("--help")
     start = time.monotonic()
-    done = resect("crispr", "--help")
-    assert done.returncode == 0
+    process = resect("crispr", "--help")
+    assert process.returncode == 0
     assert time.monotonic() - start < 1.5  # a second, and what a busy machine adds
 
 
-def test_every_flag_has_a_sentence():
-    for name, command in build()[1].items():
+def test_every_argument_has_a_help_sentence():
+    for name, command in build_parsers()[1].items():
         for action in command._actions:
             assert action.help, f"resect {name} {action.option_strings}"
             assert action.help.endswith((".", ")", "exit", "%(default)s)")) or action.dest == "help", action.help
@@ -87,6 +90,8 @@ def test_every_flag_has_a_sentence():
         (["crispr", "m", "t", "--engine", "rays"], "rays"),
         (["crispr", "", "t"], "model is missing"),
         (["list", "model"], "Did you mean 'methods'?"),
+        (["schema", "compare"], "Did you mean 'comparison'? Known: analyses, answers, comparison"),
+        (["steer", "m", "--run", "nowhere", "--to", "fr", "--prompts", "p"], "nowhere"),
         (["crispr", "m", "t", "--metric", "accurate"], "Did you mean 'accuracy'?"),
         (["--quiet", "crisp"], "Did you mean 'crispr'?"),
         (["run", "nowhere.toml"], "nowhere.toml"),
@@ -109,7 +114,7 @@ def test_every_flag_has_a_sentence():
         (["crispr", "m", "t", "--calibrate", "cc", "none"], "it is cc, dc, both, or none alone"),
     ],
 )
-def test_wrong_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+def test_wrong_usage_gives_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     captured = capsys.readouterr()
@@ -120,87 +125,83 @@ def test_wrong_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_both_spellings_of_a_flag_are_accepted():
+def test_flags_may_be_in_kebab_case_or_snake_case():
     kebab = parse(["crispr", "m", "t", "--batch-size", "8", "--locate-on=ambig", "--max-fraction", "0.1"])
     snake = parse(["crispr", "m", "t", "--batch_size", "8", "--locate_on=ambig", "--max_fraction", "0.1"])
-    assert settings_of(kebab) == settings_of(snake)
-    assert normalised(["--data=a_b", "--", "--x_y"]) == ["--data=a_b", "--", "--x_y"]
+    assert given_settings(kebab) == given_settings(snake)
+    assert kebab_case(["--data=a_b", "--", "--x_y"]) == ["--data=a_b", "--", "--x_y"]
 
 
-def test_flags_add_up_and_take_several_values():
-    options = parse(
-        [
-            "crispr",
-            "m",
-            "t",
-            "--sites",
-            "a",
-            "b",
-            "--sites",
-            "c",
-            "--locate-on",
-            "x,y",
-            "z",
-            "--data",
-            "d",
-            "--data",
-            "t=e",
-        ]
-    )
-    given = settings_of(options)
+def test_repeated_flags_add_up_and_take_several_values():
+    flags = "--sites a b --sites c --locate-on x,y z --data d --data t=e"
+    given = given_settings(parse(["crispr", "m", "t", *flags.split()]))
     assert given["sites"] == ["a", "b", "c"]
     assert given["locate_on"] == ["x", "y", "z"]
     assert given["data"] == ["d", "t=e"]
 
 
-def test_what_is_not_given_keeps_the_default_of_the_recipe():
-    assert Recipe.from_settings(settings_of(parse(["crispr", "m", "t"]))) == Recipe(model="m", task="t")
-    given = settings_of(parse(["crispr", "m", "t", "--no-confusion-weight", "--skill", "0", "--chat-template"]))
+def test_flags_that_are_not_given_leave_the_default_of_the_recipe():
+    assert Recipe.from_settings(given_settings(parse(["crispr", "m", "t"]))) == Recipe(model="m", task="t")
+    given = given_settings(parse(["crispr", "m", "t", "--no-confusion-weight", "--skill", "0", "--chat-template"]))
     recipe = Recipe.from_settings(given)
     assert (recipe.confusion_weight, recipe.skill, recipe.chat_template) == (False, 0.0, True)
 
 
 @pytest.mark.parametrize("method", method_names())
-def test_every_setting_of_a_recipe_has_a_flag(method):
-    flags = {action.dest for action in build()[1][method]._actions}
-    own = set(declared_settings(method))
-    others = {key for name in method_names() for key in declared_settings(name)} - own
-    assert own <= flags
-    assert not others & flags
+def test_a_method_has_a_flag_for_each_of_its_settings_and_for_no_other(method):
+    flags = {action.dest for action in build_parsers()[1][method]._actions}
+    settings = set(declared_settings(method))
+    other_settings = {key for name in method_names() for key in declared_settings(name)} - settings
+    assert settings <= flags
+    assert not other_settings & flags
 
 
-def test_anatomy_of_a_configuration_alone(flan_t5_base, capsys):
+def test_anatomy_needs_the_configuration_alone(flan_t5_base, capsys):
     assert main(["anatomy", str(flan_t5_base), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["family"] == "t5"
-    assert found["kind"] == "encoder-decoder"
-    assert found["neurons"]["total"] == sum(found["neurons"]["by_role"].values()) == 227_328
-    assert found["sites"]["decoder.3.up"] == [2048, 768]
-    assert found["parameters"] > 200_000_000
+    anatomy = json.loads(capsys.readouterr().out)
+    assert anatomy["family"] == "t5"
+    assert anatomy["kind"] == "encoder-decoder"
+    assert anatomy["neurons"]["total"] == sum(anatomy["neurons"]["by_role"].values()) == 227_328
+    assert anatomy["sites"]["decoder.3.up"] == [2048, 768]
+    assert anatomy["parameters"] > 200_000_000
     assert main(["anatomy", str(flan_t5_base)]) == 0
     shown = capsys.readouterr().out
     assert "227,328" in shown and "t5 (encoder-decoder)" in shown
 
 
 @pytest.mark.parametrize(("family", "message"), [("mamba", "'mamba' is not known"), ("lama", "'lama' is not known. Did you mean 'llama'?")])
-def test_an_unknown_family_is_code_2_whether_transformers_knows_it_or_not(family, message, tmp_path, capsys):
+def test_an_unknown_family_is_refused_whether_transformers_knows_it_or_not(family, message, tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     assert main(["anatomy", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["tasks", "methods", "families"])
-def test_list(what, capsys):
+def test_list_prints_every_name(what, capsys):
     assert main(["list", what, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {"tasks": "bbq/age", "methods": "crispr", "families": "llama"}[what] in found
+    names = json.loads(capsys.readouterr().out)
+    assert {"tasks": "bbq/age", "methods": "crispr", "families": "llama"}[what] in names
     assert main(["list", what]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in found)
+    assert all(name in shown for name in names)
 
 
-def test_a_reader_that_goes_away_is_no_error():
-    done = subprocess.run(
+def test_list_methods_prints_summary_and_source(capsys):
+    assert main(["list", "methods"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name in method_names():
+        assert settings_class(name).summary in shown
+        assert settings_class(name).source in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schema_prints_a_json_schema(name, capsys):
+    assert main(["schema", name]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_a_reader_that_closes_standard_output_is_no_error():
+    process = subprocess.run(
         f"{sys.executable} -m resect list tasks | true",
         shell=True,
         capture_output=True,
@@ -208,34 +209,34 @@ def test_a_reader_that_goes_away_is_no_error():
         timeout=120,
         check=False,
     )
-    assert done.stderr == ""
+    assert process.stderr == ""
 
 
 @pytest.mark.slow
-def test_no_colour_where_there_is_no_terminal(flan_t5_base):
-    done = resect("anatomy", flan_t5_base)
-    assert done.returncode == 0
-    assert "\x1b" not in done.stdout
+def test_without_a_terminal_nothing_is_coloured(flan_t5_base):
+    process = resect("anatomy", flan_t5_base)
+    assert process.returncode == 0
+    assert "\x1b" not in process.stdout
 
 
-def test_an_interrupt_is_code_130_and_says_what_is_kept(flan_t5_base):
-    """The child waits at a pipe that it reads its recipe from, and is interrupted there."""
+def test_an_interrupt_gives_exit_code_130_and_says_that_work_is_kept(flan_t5_base):
+    """The process is interrupted while it waits at a pipe from which it reads its recipe."""
     recipe = flan_t5_base / "recipe.toml"
     os.mkfifo(recipe)
-    with subprocess.Popen([sys.executable, "-m", "resect", "run", str(recipe)], stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([sys.executable, "-m", "resect", "run", str(recipe)], stderr=subprocess.PIPE, text=True) as process:
         try:
-            end = opened_by_a_reader(recipe)
-            child.send_signal(signal.SIGINT)
-            _, told = child.communicate(timeout=60)
-            os.close(end)
+            writing_end = wait_for_reader(recipe)
+            process.send_signal(signal.SIGINT)
+            _, message = process.communicate(timeout=60)
+            os.close(writing_end)
         finally:
-            child.kill()
-    assert child.returncode == 130
-    assert re.fullmatch(r"resect: interrupted\. .*kept.*\n", told)
+            process.kill()
+    assert process.returncode == 130
+    assert re.fullmatch(r"resect: interrupted\. .*kept.*\n", message)
 
 
-def opened_by_a_reader(pipe, seconds=60):
-    """The writing end of a named pipe, once somebody has opened it to read: however busy the machine is, he is there then."""
+def wait_for_reader(pipe, seconds=60):
+    """Returns the writing end of a named pipe, as soon as another process has opened the pipe to read, however busy the machine is."""
     for _ in range(20 * seconds):
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -243,11 +244,8 @@ def opened_by_a_reader(pipe, seconds=60):
             if error.errno != errno.ENXIO:
                 raise
         time.sleep(0.05)
-    raise TimeoutError(f"nobody reads {pipe}")
+    raise TimeoutError(f"no process reads {pipe}")
 
 
-def test_the_modes_of_steering_are_those_that_there_are():
-    from resect.cli.command_arguments import STEERING  # which loads no torch
-    from resect.methods.lape.steering import MODES
-
-    assert STEERING == MODES
+def test_the_steering_modes_of_the_command_are_those_of_the_plan():
+    assert STEERING_MODES == MODES

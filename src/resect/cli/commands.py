@@ -1,4 +1,4 @@
-"""Every command: what it is for, what it takes, and which function does it. The commands of methods come from the registry."""
+"""The table of all commands: summary, arguments, and the function that runs each. The commands of methods come from the registry."""
 
 import importlib
 from argparse import Namespace
@@ -20,7 +20,7 @@ class Command:
     ----------
     summary : one sentence
     arguments : adds its arguments to a parser
-    function : "module.function" of this package that does it, loaded when it is called
+    function : the function of this package that runs it, as "module.function"; imported only then
     """
 
     summary: str
@@ -28,64 +28,76 @@ class Command:
     function: str
 
     def __call__(self, options: Namespace) -> None:
-        """Do it."""
+        """Run the command."""
         module, _, name = self.function.partition(".")
         getattr(importlib.import_module(f"resect.cli.{module}"), name)(options)
 
 
-_BEFORE: Mapping[str, Command] = {
+_BEFORE_METHODS: Mapping[str, Command] = {
     "demo": Command(
-        "The main job on the model and the task inside the package: no network, no arguments.",
+        "Run the main job on the model and the task inside the package: no network, no arguments.",
         command_arguments.demo,
-        "run_commands.demo",
+        "run_commands.run_demo",
     ),
     "anatomy": Command(
-        "What a model consists of: family, sites, neurons. A folder with config.json alone is enough.",
+        "Show what a model consists of: family, sites, neurons. A folder with config.json alone is enough.",
         command_arguments.anatomy,
-        "show_commands.anatomy",
+        "show_commands.show_anatomy",
     ),
 }
-_AFTER: Mapping[str, Command] = {
+_AFTER_METHODS: Mapping[str, Command] = {
     "steer": Command(
-        "Make a model answer in another language by the units that a run found.", command_arguments.steer, "evaluate_commands.steer"
+        "Make a model answer in another language, with the units of languages that a run found.",
+        command_arguments.steer,
+        "evaluate_commands.steer_model",
     ),
     "try": Command(
-        "The answer to a prompt before and after a plan, side by side.", command_arguments.try_plan, "evaluate_commands.try_plan"
+        "Show a model's answers to prompts before and after a plan, side by side.",
+        command_arguments.try_plan,
+        "evaluate_commands.try_plan",
     ),
     "evaluate": Command(
-        "How well a model does on tasks, with and without a plan, and after calibration.",
+        "Evaluate a model on tasks, with and without a plan, and after calibration.",
         command_arguments.evaluate,
-        "evaluate_commands.evaluate",
+        "evaluate_commands.evaluate_model",
     ),
     "transfer": Command(
-        "What plans that were found on some tasks do to others: plans × tasks.", command_arguments.transfer, "evaluate_commands.transfer"
+        "Evaluate plans on other tasks than those they were found on: plans × tasks.",
+        command_arguments.transfer,
+        "evaluate_commands.transfer_plans",
     ),
     "table": Command(
-        "Finished runs side by side, as papers print them: models × tasks × methods.", command_arguments.table, "show_commands.table"
+        "Show finished runs side by side, as papers print them: models × tasks × methods.",
+        command_arguments.table,
+        "show_commands.show_table",
     ),
     "analyse": Command(
-        "Further analyses of a finished run: losses, spectra, small components, paraphrases, and more.",
+        "Analyse a finished run further: losses, spectra, small components, paraphrases, and more.",
         command_arguments.analyse,
-        "run_commands.analyse",
+        "run_commands.analyse_run",
     ),
     "export": Command(
-        "The edited model as a Hugging Face checkpoint, verified to the last bit.", command_arguments.export, "run_commands.export"
+        "Write the edited model as a Hugging Face checkpoint, verified to the last bit.",
+        command_arguments.export,
+        "run_commands.export_plan",
     ),
-    "report": Command("A run as one HTML file.", command_arguments.report, "show_commands.report"),
+    "report": Command("Write a run as one HTML file.", command_arguments.report, "show_commands.write_report"),
     "repeat": Command(
-        "The recorded recipe of a run once more, and which of its files come out the same.", command_arguments.repeat, "run_commands.repeat"
+        "Run the recorded recipe of a run once more, and compare the files of both runs.",
+        command_arguments.repeat,
+        "run_commands.repeat_run",
     ),
-    "run": Command("The same job from a recipe file.", command_arguments.run, "run_commands.from_recipe"),
-    "schema": Command("The JSON schema of a file of the run folder.", command_arguments.schema, "show_commands.schema"),
-    "list": Command("What exists: tasks, methods or families.", command_arguments.list_names, "show_commands.list_names"),
+    "run": Command("Run the job of a recipe file.", command_arguments.run, "run_commands.run_recipe"),
+    "schema": Command("Print the JSON schema of a file of the run folder.", command_arguments.schema, "show_commands.print_schema"),
+    "list": Command("List tasks, methods or families.", command_arguments.list_names, "show_commands.list_names"),
 }
 
 
 @cache
 def commands() -> Mapping[str, Command]:
-    """All commands by name, in the order of the help."""
+    """Returns all commands by name, in the order of the help."""
     methods = {}
     for name in method_names():
         settings = settings_class(name)
-        methods[name] = Command(settings.summary, partial(command_arguments.method, settings=settings), "run_commands.job")
-    return {**_BEFORE, **methods, **_AFTER}
+        methods[name] = Command(settings.summary, partial(command_arguments.method, settings=settings), "run_commands.run_method")
+    return {**_BEFORE_METHODS, **methods, **_AFTER_METHODS}

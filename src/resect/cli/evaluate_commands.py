@@ -1,4 +1,4 @@
-"""The commands that ask a model and make no run: try, evaluate, transfer, steer."""
+"""The commands that run a model outside a job: try, evaluate, transfer, steer."""
 
 import re
 from argparse import Namespace
@@ -12,97 +12,101 @@ from resect.core.files import read_lines
 from resect.runs.run_files import STEERED
 from resect.runs.run_folder import Run
 
-from .arguments import settings_of
-from .output import check_picture, emit, emit_grid, model_named, plan_path, run_of
-from .progress import progress_bar
+from .output import check_picture, emit, emit_grid, load_model_of, plan_path, run_of
+from .parsing import given_settings
+from .progress import show_progress
 
-#: What can be the code of a language; anything else before an equals sign belongs to the name of a file.
+#: What may be the code of a language; anything else in front of an equals sign is part of a file's name.
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 
 def try_plan(options: Namespace) -> None:
-    """Answers before and after a plan."""
+    """Print the answers to prompts before and after a plan."""
     path = plan_path(options.plan)
 
     from resect.edits.plan import Plan
-    from resect.jobs import evaluate as asking
+    from resect.jobs.evaluate_plans import try_prompts
     from resect.report.terminal import command_output
 
     plan = Plan.load(path)
-    model = model_named(options)
-    given = {"allow_other_model": options.allow_other_model, "max_new_tokens": options.max_new_tokens}
-    answers = asking.try_plan(model, plan, options.prompt, **given)
+    answers = try_prompts(
+        load_model_of(options),
+        plan,
+        options.prompt,
+        allow_other_model=options.allow_other_model,
+        max_new_tokens=options.max_new_tokens,
+    )
     rows = [{"prompt": prompt, "before": before, "after": after} for prompt, before, after in answers]
     emit(options, {"answers": rows}, lambda: command_output.side_by_side(rows))
 
 
-def evaluate(options: Namespace) -> None:
-    """Tasks with and without a plan."""
+def evaluate_model(options: Namespace) -> None:
+    """Print comparisons on tasks, with and without a plan."""
     path = None if options.plan is None else plan_path(options.plan)
 
     from resect.edits.plan import Plan
-    from resect.jobs import evaluate as asking
+    from resect.jobs.evaluate_plans import evaluate_tasks
     from resect.report.terminal import command_output
 
     plan = None if path is None else Plan.load(path)
-    model = model_named(options)
-    with progress_bar(options.quiet) as progress:
-        comparisons = asking.evaluate(
+    model = load_model_of(options)
+    with show_progress(options.quiet) as progress:
+        comparisons = evaluate_tasks(
             model,
             plan,
             options.tasks,
-            settings_of(options),
+            given_settings(options),
             progress,
             allow_other_model=options.allow_other_model,
-            keep=options.output,
+            journal_folder=options.output,
         )
-    found: dict[str, Any] = {name: comparison.to_json() for name, comparison in comparisons.items()}
-    result = {"plan": None if plan is None else plan.to_json(), "comparisons": found}
-    if len(found) == 1:
-        result["comparison"] = next(iter(found.values()))
-    emit(options, result, lambda: command_output.comparisons(found, model=model.name, plan=options.plan))
+    by_task: dict[str, Any] = {name: comparison.to_json() for name, comparison in comparisons.items()}
+    value = {"plan": None if plan is None else plan.to_json(), "comparisons": by_task}
+    if len(by_task) == 1:
+        value["comparison"] = next(iter(by_task.values()))
+    emit(options, value, lambda: command_output.comparisons(by_task, model=model.name, plan=options.plan))
 
 
-def transfer(options: Namespace) -> None:
-    """Plans carried over to other tasks."""
+def transfer_plans(options: Namespace) -> None:
+    """Print what plans change on other tasks."""
     check_picture(options)
-    named = [(text, plan_path(text), run_of(text)) for text in options.plans]
+    sources = [(text, plan_path(text), run_of(text)) for text in options.plans]
 
     from resect.edits.plan import Plan
-    from resect.jobs import evaluate as asking
+    from resect.jobs.evaluate_plans import TransferredPlan, evaluate_transfer
     from resect.report.tables.comparison_grid import transferred
 
-    plans = [asking.TransferredPlan(text, Plan.load(path), None if run is None else _found_on(run)) for text, path, run in named]
-    model = model_named(options)
-    with progress_bar(options.quiet) as progress:
-        found = asking.transfer(
+    plans = [TransferredPlan(text, Plan.load(path), None if run is None else _task_of(run)) for text, path, run in sources]
+    model = load_model_of(options)
+    with show_progress(options.quiet) as progress:
+        result = evaluate_transfer(
             model,
             plans,
             options.on,
-            settings_of(options),
+            given_settings(options),
             progress,
             allow_other_model=options.allow_other_model,
-            keep=options.output,
+            journal_folder=options.output,
         )
-    emit_grid(options, found, transferred(found))
+    emit_grid(options, result, transferred(result))
 
 
-def steer(options: Namespace) -> None:
-    """Answers in another language, by the units that a run of lape found."""
+def steer_model(options: Namespace) -> None:
+    """Print answers in another language, given with the units that a run found, and store them in the run."""
     run = Run.load(options.run)
     prompts = _prompts(options)
 
     from resect.evaluation.llm_judge import LLMJudge
-    from resect.jobs.steer import steer as answers_of
+    from resect.jobs.steer_answers import steer
     from resect.report.page.html import write
     from resect.report.terminal import command_output
 
     if (options.judge is None) != (options.judge_model is None):
         raise InputError("A judge is an address and the name of a model there: give both --judge and --judge-model.")
     judge = None if options.judge is None else LLMJudge(options.judge, options.judge_model)
-    model = model_named(options)
-    with progress_bar(options.quiet) as progress:
-        found = answers_of(
+    model = load_model_of(options)
+    with show_progress(options.quiet) as progress:
+        results = steer(
             model,
             run,
             options.to,
@@ -117,29 +121,31 @@ def steer(options: Namespace) -> None:
             progress=progress,
         )
     report = write(run)
-    saved = [str(run.folder / STEERED / f"{each['name']}.json") for each in found]
-    where = [f"The answers are in {', '.join(saved)}.", f"The report is {report}."]
-    value = {"run": str(run.folder), "steered": found, "saved": saved, "report": str(report)}
-    emit(options, value, lambda: Group(command_output.steered(found), command_output.lines(where)))
+    saved = [str(run.folder / STEERED / f"{result['name']}.json") for result in results]
+    sentences = [f"The answers are in {', '.join(saved)}.", f"The report is {report}."]
+    value = {"run": str(run.folder), "steered": results, "saved": saved, "report": str(report)}
+    emit(options, value, lambda: Group(command_output.steered(results), command_output.lines(sentences)))
 
 
 def _prompts(options: Namespace) -> dict[str, tuple[str, ...]]:
-    """The prompts of each language that is named in front of a file; those of no language in particular under ""."""
-    limit, found = settings_of(options).get("limit"), dict[str, tuple[str, ...]]()
+    """Returns the prompts by the language in front of their file; those of files without a language under ""."""
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit is {options.limit}; it must be at least 1.")
+    by_language: dict[str, tuple[str, ...]] = {}
     for entry in options.prompts:
-        language, path = _language_of(entry, options)
-        found[language] = (*found.get(language, ()), *read_lines(Path(path), "file of prompts"))
-    return {language: prompts[:limit] for language, prompts in found.items()}
+        language, path = _language_and_file(entry, options)
+        by_language[language] = (*by_language.get(language, ()), *read_lines(Path(path), "file of prompts"))
+    return {language: prompts[: options.limit] for language, prompts in by_language.items()}
 
 
-def _language_of(entry: str, options: Namespace) -> tuple[str, str]:
-    """The language in front of a file, and the file; "" where the name of the file merely has an equals sign in it.
+def _language_and_file(entry: str, options: Namespace) -> tuple[str, str]:
+    """Returns the language in front of a file, and the file; the language is "" where only the file's name has an equals sign in it.
 
-    Raises InputError for a language in which nothing is asked.
+    Raises InputError for a language in which no prompt is answered.
     """
     name, equals, path = entry.partition("=")
-    asked = [options.source] if options.source else options.to
-    if equals and name in asked:
+    prompted = [options.source] if options.source else options.to
+    if equals and name in prompted:
         return name, path
     if not equals or not _LANGUAGE.fullmatch(name) or Path(entry).exists():
         return "", entry
@@ -149,9 +155,9 @@ def _language_of(entry: str, options: Namespace) -> tuple[str, str]:
             f"{options.source}=FILE, or leave --from out."
         )
     known = f"--to ({', '.join(options.to)}) nor --from ({options.source or 'not given'})"
-    raise InputError(f"--prompts {entry} names {name}, which is neither in {known}. Prompts of {' and '.join(asked)} are needed.")
+    raise InputError(f"--prompts {entry} names {name}, which is neither in {known}. Prompts of {' and '.join(prompted)} are needed.")
 
 
-def _found_on(run: Run) -> str:
-    """The name of the task that a run looked at; of one that is not finished, what its recipe says."""
-    return str(run.comparison()["task"]) if run.is_finished else run.recipe.task
+def _task_of(run: Run) -> str:
+    """Returns the name of the task that a run's plan was found on; before the run is finished, as its recipe gives it."""
+    return str(run.comparison()["task"]) if run.is_finished else run.recipe.get("task", "")

@@ -1,7 +1,6 @@
-"""The command `resect`: parse, call `run`, print. The only package that prints, and where errors become exit codes.
+"""The command `resect`: parses the command line, runs the command, and turns errors into exit codes. Only this package prints.
 
-Exit codes: 0 done; 2 the request is wrong; 1 the work failed; 130 interrupted. Nothing heavy is loaded before there is
-work.
+Exit codes: 0 done; 2 the request is wrong; 1 the computation failed; 130 interrupted. Nothing heavy is imported before a command needs it.
 """
 
 import errno
@@ -13,22 +12,24 @@ from collections.abc import Sequence
 
 from resect.core.errors import ResectError
 
-from .arguments import parse
+from .commands import commands
+from .parsing import parse
 
-_NOISE = r"(transformers|torch|huggingface_hub|datasets|accelerate)(\.|$)"
+#: Packages whose warnings are shown only with --verbose.
+_LIBRARIES = r"(transformers|torch|huggingface_hub|datasets|accelerate)(\.|$)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name); returns the exit code."""
+    """Run one command line (without the program's name), and return the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with warnings.catch_warnings():
-            _work(given)
-    except BrokenPipeError:  # whoever read the results has seen enough
+            _run(given)
+    except BrokenPipeError:  # the reader of standard output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt:
-        _say("interrupted. Finished work is kept; the same command goes on where it stopped.")
+        _say("interrupted. Finished work is kept; the same command continues where it stopped.")
         return 130
     except ResectError as error:
         _say(f"error: {error}")
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         full = " The disk is full; finished work is kept." if error.errno == errno.ENOSPC else ""
         _say(f"error: {error}.{full}")
         return 1
-    except Exception as error:  # noqa: BLE001  the last place that can turn a bug into one line instead of fifty
+    except Exception as error:  # noqa: BLE001  the last place that can report a bug in one line instead of fifty
         if "--verbose" in given:
             traceback.print_exc()
         _say(f"error: {type(error).__name__}: {error} This is a bug in resect; --verbose shows where.")
@@ -48,22 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _work(given: Sequence[str]) -> None:
+def _run(given: Sequence[str]) -> None:
     options = parse(given)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not options.verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        warnings.filterwarnings("ignore", module=_NOISE)
+        warnings.filterwarnings("ignore", module=_LIBRARIES)
     warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
-
-    from .commands import commands
-
     commands()[options.command](options)
     sys.stdout.flush()
 
 
 def _say(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print("resect:", " ".join(text.split()), file=sys.stderr)

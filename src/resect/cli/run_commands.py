@@ -1,92 +1,92 @@
-"""The commands that work in run folders, or make something of one: demo, crispr, run, repeat, export."""
+"""The commands that run a job, or continue from a run folder: demo, the methods, run, repeat, analyse, export."""
 
 import os
 from argparse import Namespace
 from pathlib import Path
 
-from resect.core.errors import InputError
+from resect.core.errors import Failure, InputError
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
-from .arguments import settings_of
 from .output import emit, plan_path, run_of
-from .progress import progress_bar
+from .parsing import given_settings
+from .progress import show_progress
 
 
-def demo(options: Namespace) -> None:
-    """The main job on what the package holds."""
+def run_demo(options: Namespace) -> None:
+    """Run the main job on the model and the task inside the package."""
     # So small a model is no faster on several threads, and on a busy machine far slower: they wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from resect.jobs import run
 
-    with progress_bar(options.quiet) as progress:
+    with show_progress(options.quiet) as progress:
         outcome = run.demo(progress, output=options.output)
     _show_run(outcome.folder, options)
 
 
-def job(options: Namespace) -> None:
-    """The whole job of a method: locate, search, compare."""
-    _job(Recipe.from_settings({"method": options.command, **settings_of(options)}), options)
+def run_method(options: Namespace) -> None:
+    """Run the job of the method that the command names."""
+    _run_job(Recipe.from_settings({"method": options.command, **given_settings(options)}), options)
 
 
-def from_recipe(options: Namespace) -> None:
-    """The job of a recipe file. A recipe in a run folder, which says nothing else, means that folder; so does the folder itself."""
+def run_recipe(options: Namespace) -> None:
+    """Run the job of a recipe file. A run folder, or the unchanged recipe in it, continues in that folder."""
     path = Path(options.recipe)
     recipe = Run.load(path).recipe.with_settings(output=str(path)) if path.is_dir() else Recipe.load(path)
     if recipe.output is None and Run.is_run(path.parent) and Run.load(path.parent).recipe == recipe:
         recipe = recipe.with_settings(output=str(path.parent))
-    _job(recipe.with_settings(**settings_of(options)), options)
+    _run_job(recipe.with_settings(**given_settings(options)), options)
 
 
-def repeat(options: Namespace) -> None:
-    """A finished run once more. Raises Repeated-run disagreement as a Failure, after it was printed."""
+def repeat_run(options: Namespace) -> None:
+    """Run a finished run once more, and print which files agree. Raises Failure where the plan does not."""
     run = Run.load(options.run)
 
-    from resect.core.errors import Failure
-    from resect.jobs.repeat import repeat as again
+    from resect.jobs.repeat import repeat
     from resect.report.terminal import command_output
 
-    with progress_bar(options.quiet) as progress:
-        repeated = again(run, options.output, progress)
-    found = repeated.to_json()
-    emit(options, found, lambda: command_output.agreement(found))
+    with show_progress(options.quiet) as progress:
+        repeated = repeat(run, options.output, progress)
+    value = repeated.to_json()
+    emit(options, value, lambda: command_output.agreement(value))
     if not repeated.agrees:
         raise Failure("The plan came out differently; see above what was not the same around the two runs.")
 
 
-def analyse(options: Namespace) -> None:
-    """Analyses of a finished run, into its folder, and its report anew."""
+def analyse_run(options: Namespace) -> None:
+    """Analyse a finished run, store the results in its folder, and write its report again."""
     run = Run.load(options.run)
 
-    from resect.jobs.analyse import analyse as look
+    from resect.jobs.analyse import analyse
     from resect.report.page.html import write
     from resect.report.terminal import command_output
 
-    given = {name: value for name, value in settings_of(options).items() if name not in ("counts", "corpus")}  # which mean others here
-    with progress_bar(options.quiet) as progress:
-        found = look(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
-    path = write(run)
+    # The flags --counts and --corpus of this command are not the settings of these names.
+    given = {key: value for key, value in given_settings(options).items() if key not in ("counts", "corpus")}
+    with show_progress(options.quiet) as progress:
+        results = analyse(run, options.what, counts=options.counts, corpus=options.corpus, progress=progress, **given)
+    page = write(run)
     notes = [f"{exhibit.title}: {exhibit.note}" for exhibit in run.exhibits() if exhibit.note]
-    where = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {path}."
-    emit(options, {"run": str(run.folder), "analyses": found}, lambda: command_output.lines([*notes, where]))
+    files = f"The numbers are in {run.folder / 'analyses.json'}, the plots in {page}."
+    emit(options, {"run": str(run.folder), "analyses": results}, lambda: command_output.lines([*notes, files]))
 
 
-def export(options: Namespace) -> None:
-    """A plan written into a checkpoint."""
+def export_plan(options: Namespace) -> None:
+    """Write the model with a plan applied as a checkpoint."""
     path, run = plan_path(options.plan), run_of(options.plan)
     source = options.model or (run.recipe.model if run is not None else None)
     if source is None:
-        raise InputError("Which model is to be cut? A plan by itself does not say: --model MODEL.")
+        raise InputError("A plan by itself does not say which model it edits; give --model MODEL.")
 
     from resect.edits.plan import Plan
-    from resect.export.export import export as write
+    from resect.export.export import export
     from resect.report.terminal import command_output
 
-    given = {name: value for name, value in settings_of(options).items() if name in ("revision", "device", "trust_remote_code")}
+    given = {key: value for key, value in given_settings(options).items() if key in ("revision", "device", "trust_remote_code")}
     if run is not None and options.model is None and run.recipe.revision is not None:
         given.setdefault("revision", run.recipe.revision)
-    with progress_bar(options.quiet) as progress:
-        exported = write(
+    with show_progress(options.quiet) as progress:
+        exported = export(
             Plan.load(path),
             source,
             options.to,
@@ -101,7 +101,7 @@ def export(options: Namespace) -> None:
     emit(options, exported.to_json(), lambda: command_output.lines(exported.sentences()))
 
 
-def _job(recipe: Recipe, options: Namespace) -> None:
+def _run_job(recipe: Recipe, options: Namespace) -> None:
     from resect.jobs import run
     from resect.jobs.dry_run import describe
 
@@ -109,17 +109,17 @@ def _job(recipe: Recipe, options: Namespace) -> None:
         sentences = describe(recipe)
         emit(options, {"run": str(recipe.folder), "dry_run": sentences}, lambda: "\n".join(sentences))
         return
-    with progress_bar(options.quiet) as progress:
+    with show_progress(options.quiet) as progress:
         outcome = run.job(recipe, progress, fresh=options.fresh)
     _show_run(outcome.folder, options)
 
 
 def _show_run(folder: Path, options: Namespace) -> None:
-    """The report into the folder, and the summary onto the terminal."""
+    """Write the report into the run folder, and print the summary."""
     from resect.report.page.html import write
     from resect.report.terminal.summary import summary
 
     run = Run.load(folder)
     write(run)
-    made = {"plan": run.plan_json(), "comparison": run.comparison()} if run.recipe.compares else {"counts": str(run.counts_path)}
-    emit(options, {"run": str(folder), **made}, lambda: summary(run))
+    results = {"plan": run.plan_json(), "comparison": run.comparison()} if run.recipe.compares else {"counts": str(run.counts_path)}
+    emit(options, {"run": str(folder), **results}, lambda: summary(run))

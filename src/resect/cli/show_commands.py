@@ -1,5 +1,7 @@
-"""The commands that only show what is there: anatomy, list, table, report."""
+"""The commands that run no model: anatomy, list, table, schema, report."""
 
+import json
+import sys
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -8,94 +10,90 @@ from resect.core.errors import InputError
 from resect.runs.methods import method_names, settings_class
 from resect.runs.run_folder import Run
 
-from .arguments import settings_of
 from .output import check_picture, emit, emit_grid
+from .parsing import given_settings
 
 
-def anatomy(options: Namespace) -> None:
-    """What a model is made of, from its configuration."""
+def show_anatomy(options: Namespace) -> None:
+    """Print what a model consists of, as its configuration says."""
     from resect.models.anatomy import Anatomy
     from resect.models.loading import load_config
     from resect.report.terminal import command_output
 
-    given = settings_of(options)
+    given = given_settings(options)
     config = load_config(options.model, revision=given.get("revision"), trust_remote_code=given.get("trust_remote_code", False))
-    body = Anatomy.of_config(config)
-    found = {
+    anatomy = Anatomy.of_config(config)
+    value = {
         "model": options.model,
-        "family": body.family,
-        "kind": body.kind,
-        "parameters": body.parameters,
-        "layers": body.layers,
-        "d_model": body.d_model,
-        "d_ff": body.d_ff,
-        "gated": body.gated,
-        "neurons": body.neurons.to_json(),
-        "sites": {str(site): list(body.shape(site)) for site in body.sites},
-        "moments": {str(site): body.width(site) for site in body.moments},
-        "cannot": list(body.cannot),
+        "family": anatomy.family,
+        "kind": anatomy.kind,
+        "parameters": anatomy.parameters,
+        "layers": anatomy.layers,
+        "d_model": anatomy.d_model,
+        "d_ff": anatomy.d_ff,
+        "gated": anatomy.gated,
+        "neurons": anatomy.neurons.to_json(),
+        "sites": {str(site): list(anatomy.shape(site)) for site in anatomy.sites},
+        "moments": {str(site): anatomy.width(site) for site in anatomy.moments},
+        "cannot": list(anatomy.cannot),
     }
-    emit(options, found, lambda: command_output.body(found))
+    emit(options, value, lambda: command_output.anatomy(value))
 
 
 def list_names(options: Namespace) -> None:
-    """Tasks, methods or families."""
+    """Print the names of tasks, methods or families, each with a sentence."""
     if options.what == "tasks":
         from resect.data.tasks.registry import list_tasks
 
-        found = list_tasks()
+        names = list_tasks()
     elif options.what == "families":
-        from resect.models.families import FAMILIES, families
+        from resect.models.families import FAMILIES, covered_families
 
-        found = {name: FAMILIES[name].kind for name in families()}
+        names = {name: FAMILIES[name].kind for name in covered_families()}
     else:
-        methods = map(settings_class, method_names())
-        found = {each.name: f"{each.summary} ({each.source})" for each in methods}
+        methods = {name: settings_class(name) for name in method_names()}
+        names = {name: f"{method.summary} ({method.source})" for name, method in methods.items()}
 
     from resect.report.terminal import command_output
 
-    emit(options, found, lambda: command_output.listing(found))
+    emit(options, names, lambda: command_output.listing(names))
 
 
-def table(options: Namespace) -> None:
-    """Finished runs side by side."""
+def show_table(options: Namespace) -> None:
+    """Print finished runs side by side."""
     check_picture(options)
-    other = [folder for folder in options.runs if not Run.is_run(folder)]
-    if len(other) == len(options.runs):
-        Run.load(other[0])  # says what is wrong with it
-    for folder in other:  # `runs/*` takes in what lies beside the runs
+    others = [folder for folder in options.runs if not Run.is_run(folder)]
+    if len(others) == len(options.runs):
+        Run.load(others[0])  # raises, and says why
+    for folder in others:  # `runs/*` may match other files
         warnings.warn(f"{folder} is no run folder, and was left out.", stacklevel=1)
-    runs = [Run.load(folder) for folder in options.runs if folder not in other]
-    bare = [run for run in runs if not run.recipe.compares]
-    for run in bare:
-        warnings.warn(f"{run.folder} only recorded counts, which a table cannot show, and was left out.", stacklevel=1)
-    runs = [run for run in runs if run not in bare]
+    runs = []
+    for run in (Run.load(folder) for folder in options.runs if folder not in others):
+        if run.recipe.compares:
+            runs.append(run)
+        else:
+            warnings.warn(f"{run.folder} only recorded counts, which a table cannot show, and was left out.", stacklevel=1)
     if not runs:
-        raise InputError("No run is left that measured something: give finished run folders.")
+        raise InputError("None of these runs measured anything; give finished run folders.")
 
-    from resect.report.tables.comparison_grid import table as grid_of
+    from resect.report.tables.comparison_grid import table
 
-    grid = grid_of(runs)
+    grid = table(runs)
     emit_grid(options, grid.to_json(), grid)
 
 
-def schema(options: Namespace) -> None:
-    """The JSON schema of a file of the run folder, for editors and other programs."""
-    import json
-    import sys
-
+def print_schema(options: Namespace) -> None:
+    """Print the JSON schema of a file of the run folder, for editors and other programs."""
     from resect.runs.schemas.catalogue import json_schema
 
     json.dump(json_schema(options.what), sys.stdout, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
 
 
-def report(options: Namespace) -> None:
-    """A run as one HTML file."""
+def write_report(options: Namespace) -> None:
+    """Write a run as one HTML file."""
     from resect.report.page.html import write
-    from resect.report.readers.run_reader import opened
+    from resect.report.readers.run_contents import opened
 
-    run = opened(options.run)
-
-    path = write(run, None if options.to is None else Path(options.to))
+    path = write(opened(options.run), None if options.to is None else Path(options.to))
     emit(options, {"report": str(path)}, lambda: f"{path} opens in a browser, without a network.")

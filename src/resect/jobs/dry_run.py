@@ -1,4 +1,4 @@
-"""What a job would do, before any of it is done: what the model cannot do, and about how long it takes. Stores nothing, prints nothing."""
+"""Describes a job before it runs: what it would do, what the model cannot do, about how long it takes. Stores and prints nothing."""
 
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
@@ -8,33 +8,34 @@ from .run import open_job
 
 
 def describe(recipe: Recipe) -> list[str]:
-    """Sentences for people; the model is loaded, and a batch is timed. Raises what preparing the job raises."""
+    """Returns sentences for the user; the model is loaded, and a batch is timed. Raises what preparing the job raises."""
     method, evaluation = open_job(recipe)
     model = model_of(recipe)
     inputs = evaluation.prepare(model)
     repetitions = max(1, len(recipe.settings.repetitions()))
-    compared, seconds_per_answer = evaluation.forecast(repetitions)
-    searched = method.forecast(model, inputs, seconds_per_answer)
+    comparison, seconds_per_answer = evaluation.forecast(repetitions)
+    search = method.forecast(model, inputs, seconds_per_answer)
     anatomy = model.anatomy
     return [
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
-        *searched.sentences,
-        *compared.sentences,
+        *search.sentences,
+        *comparison.sentences,
         *anatomy.cannot,
-        f"This takes about {_duration(searched.seconds * repetitions + compared.seconds)} on {model.forward.device}.",
-        f"{_folder(recipe)} Nothing was done yet.",
+        f"This takes about {_duration(search.seconds * repetitions + comparison.seconds)} on {model.forward.device}.",
+        f"{_folder_state(recipe)} Nothing was done yet.",
     ]
 
 
-def _folder(recipe: Recipe) -> str:
-    """Where results will go, and what prevents it."""
+def _folder_state(recipe: Recipe) -> str:
+    """Returns a sentence that says where the results would go, and what prevents it."""
     if not Run.is_run(recipe.folder):
         return f"Results go to {recipe.folder}."
     run = Run.load(recipe.folder)
-    other = run.recipe.differs(recipe)
-    if other:
-        return f"{recipe.folder} was made with other settings ({', '.join(other)}) and will be refused: --output or --fresh."
-    return f"{recipe.folder} is {'finished' if run.is_finished else 'begun'} already: finished work will be read, not done again."
+    differing = run.recipe.differs(recipe)
+    if differing:
+        return f"{recipe.folder} holds a run of other settings ({', '.join(differing)}) and would be refused: give --output or --fresh."
+    state = "is finished" if run.is_finished else "was started"
+    return f"{recipe.folder} {state} already: finished work is read, not computed again."
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The process of a Ray worker, and what is sent between it and the engine. Knows a model and work; knows no cluster."""
+"""The process of a Ray worker, and the messages between it and the engine. Knows a model and the work on it; knows no cluster."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,120 +16,121 @@ from resect.models.language_model import LanguageModel
 
 from .inputs import weights_digest
 
-#: What of a model is never sent; the worker's own stands in its place.
-PARTS = ("", "model", "tokenizer", "anatomy", "encoder", "forward", "speech", "batches")
-#: The model of this process, where it is a worker.
-_own: dict[str, LanguageModel] = {}
+#: The model ("") and the parts of it that are sent by name: a worker puts its own in their place.
+SHARED_PARTS = ("", "model", "tokenizer", "anatomy", "encoder", "forward", "generation", "batcher")
+#: In a worker process: its model, under "model".
+_worker_model: dict[str, LanguageModel] = {}
 
 
 def part_of(model: LanguageModel, name: str) -> Any:
-    """One of the `PARTS` of a model; the first is the model itself."""
+    """Returns the part of a model that one of `SHARED_PARTS` names."""
     return attrgetter(name)(model) if name else model
 
 
-def part_of_own(name: str) -> Any:
-    """The same of this worker's own model: what stands in the place of what was not sent."""
-    return part_of(_own["model"], name)
+def worker_part(name: str) -> Any:
+    """Returns that part of this worker's model."""
+    return part_of(_worker_model["model"], name)
 
 
 @dataclass(frozen=True)
-class Given:
-    """What decides bits, apart from the model: as the engine's process has it."""
+class NumericSettings:
+    """PyTorch's settings that decide the last bits of a result."""
 
     threads: int
-    precision: str
+    matmul_precision: str
 
     @classmethod
-    def here(cls) -> "Given":
-        """As this process has it."""
+    def current(cls) -> "NumericSettings":
+        """Returns those of this process."""
         return cls(torch.get_num_threads(), torch.get_float32_matmul_precision())
 
-    def take(self) -> None:
-        """Have it in this process."""
+    def apply(self) -> None:
+        """Set them in this process."""
         torch.set_num_threads(self.threads)
-        torch.set_float32_matmul_precision(self.precision)
+        torch.set_float32_matmul_precision(self.matmul_precision)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What a worker has: its model's weights as a digest, versions, where it is, and on which machine."""
+class LoadedModel:
+    """What a worker has loaded, and where: the digest of the weights, versions, the worker in words, the address of its machine."""
 
     weights: str
-    resect: str
-    torch: str
-    where: str
+    resect_version: str
+    torch_version: str
+    worker: str
     node: str
 
 
 @dataclass(frozen=True)
-class Done:
-    """The result of an item, and the batch sizes that are known once it is done."""
+class ItemResult:
+    """The result of an item, and the batch sizes that the worker knows after it."""
 
-    result: Any
-    sizes: Mapping[str, int]
+    value: Any
+    batch_sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Raised:
-    """An error of ours on its way: its class, its words and its attributes; not every class can be made of its words alone."""
+class SentError:
+    """A ResectError as a message: class, text and attributes, since not every class can be constructed from its text alone."""
 
     kind: type[ResectError]
-    words: str
+    text: str
     attributes: Mapping[str, Any]
 
     @classmethod
-    def of(cls, error: ResectError, more: str = "") -> "Raised":
-        """An error, with something added to its words."""
-        return cls(type(error), f"{error}{more}", dict(vars(error)))
+    def of(cls, error: ResectError, addition: str = "") -> "SentError":
+        """Returns the message for an error; `addition` is appended to its text."""
+        return cls(type(error), f"{error}{addition}", dict(vars(error)))
 
-    def error(self) -> ResectError:
-        """The error itself."""
-        found = self.kind.__new__(self.kind)
-        Exception.__init__(found, self.words)
-        vars(found).update(self.attributes)
-        return found
+    def restored(self) -> ResectError:
+        """Returns the error."""
+        error = self.kind.__new__(self.kind)
+        Exception.__init__(error, self.text)
+        vars(error).update(self.attributes)
+        return error
 
 
 class Worker:
-    """A process with the model in it. Its calls come one after the other, in the order in which they were made."""
+    """A process that holds the model. Ray runs its calls one after the other, in the order in which they were made."""
 
     def __init__(self) -> None:
-        self._number, self._around = 0, ExitStack()
+        self._work_number, self._context = 0, ExitStack()
         self._work: Any = None
 
-    def there(self) -> bool:
-        """Answers as soon as there is a process."""
+    def is_running(self) -> bool:
+        """Returns True as soon as the process runs."""
         return True
 
-    def load(self, load: Callable[[], LanguageModel], given: Given) -> Loaded | Raised:
-        """Load the model."""
+    def load(self, load: Callable[[], LanguageModel], settings: NumericSettings) -> LoadedModel | SentError:
+        """Load the model under these settings."""
         import ray
 
         node = ray.util.get_node_ip_address()
-        where = f"{node} (process {os.getpid()})"
-        given.take()
+        worker = f"{node} (process {os.getpid()})"
+        settings.apply()
         try:
-            _own["model"] = load()
+            _worker_model["model"] = load()
         except ResectError as error:
-            return Raised.of(error, f" (On the Ray worker {where}.)")
-        return Loaded(weights_digest(_own["model"]), __version__, str(torch.__version__), where, node)
+            return SentError.of(error, f" (On the Ray worker {worker}.)")
+        return LoadedModel(weights_digest(_worker_model["model"]), __version__, str(torch.__version__), worker, node)
 
-    def do(self, number: int, work: list[Any], sizes: dict[str, int], item: Any) -> Done | Raised:
-        """Do an item of a work in batches of these sizes.
+    def compute(self, number: int, work: list[Any], batch_sizes: dict[str, int], item: Any) -> ItemResult | SentError:
+        """Compute one item of a work in batches of these sizes.
 
-        `work` is a list of one reference, so that it is fetched here, once for all its items: its number tells whether it has changed.
+        `work` is a list of one object reference: Ray would fetch a bare reference for every item, this one is fetched here when `number`
+        says that the work has changed.
         """
         import ray
 
-        batches = _own["model"].batches
-        batches.sizes = dict(sizes)
+        batcher = _worker_model["model"].batcher
+        batcher.sizes = dict(batch_sizes)
         try:
-            if number != self._number:
-                self._around.close()
-                self._number, self._work = 0, ray.get(work[0])
-                self._around.enter_context(context_of(self._work))
-                self._number = number
-            result = self._work(item)
+            if number != self._work_number:
+                self._context.close()
+                self._work_number, self._work = 0, ray.get(work[0])
+                self._context.enter_context(context_of(self._work))
+                self._work_number = number
+            value = self._work(item)
         except ResectError as error:
-            return Raised.of(error)
-        return Done(result, dict(batches.sizes))
+            return SentError.of(error)
+        return ItemResult(value, dict(batcher.sizes))

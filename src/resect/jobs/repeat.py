@@ -1,4 +1,4 @@
-"""The recorded recipe of a run once more, in a folder of its own, and which of its files come out the same. Prints nothing."""
+"""Runs the recorded recipe of a run once more, in another folder, and compares the files of both runs. Prints nothing."""
 
 import hashlib
 import json
@@ -14,51 +14,59 @@ from resect.core.execution import Progress, no_progress
 from resect.runs.run_files import ANSWERS, COMPARISON, COUNTS, EXAMPLES, INPUTS, MATRIX, PLAN, PLANS, SCORES, TRIALS
 from resect.runs.run_folder import Run
 
-from . import run as jobs
+from .run import job
 
-#: What a run computes, by file; the plan's bytes are what is promised.
-PRODUCTS = (PLAN, SCORES, TRIALS, COMPARISON, EXAMPLES, COUNTS, MATRIX, ANSWERS)
-#: What may change the last bits.
+#: The files that a job computes; the same bytes are promised for plans.
+COMPUTED_FILES = (PLAN, SCORES, TRIALS, COMPARISON, EXAMPLES, COUNTS, MATRIX, ANSWERS)
+#: Entries of environment.json that may change the last bits of a result.
 CIRCUMSTANCES = ("device", "dtype", "threads", "batch_sizes", "platform", "versions")
+#: A value of the first run and of the second.
+Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Repetition:
     """Two runs of one recipe.
 
-    `files`: by name ("trial-1/plan.json") both digests, the first run's and the second's; None where there is no such file. `inputs`: the
-    same of what the recipe points at. `circumstances`: what was not the same around them, as (then, now).
+    Parameters
+    ----------
+    files : by name ("trial-1/plan.json") the digests of both runs' files; None where a file does not exist
+    inputs : the same of what the recipe names
+    circumstances : what was not the same around them
     """
 
     first: Path
     second: Path
-    files: Mapping[str, tuple[str | None, str | None]]
-    inputs: Mapping[str, tuple[str | None, str | None]]
-    circumstances: Mapping[str, tuple[Any, Any]]
+    files: Mapping[str, Pair]
+    inputs: Mapping[str, Pair]
+    circumstances: Mapping[str, Pair]
 
     @property
     def agrees(self) -> bool:
-        """Whether every plan came out with the same bytes, which is what is promised."""
+        """Whether every plan has the same bytes in both runs, which is what is promised."""
         plans = [pair for name, pair in self.files.items() if Path(name).name == PLAN or Path(name).parent.name == PLANS]
         return all(then == now is not None for then, now in plans)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object: every pair with whether it agrees."""
-        pair = lambda found: {"then": found[0], "now": found[1], "agrees": found[0] == found[1] and found[0] is not None}
+        """Returns a JSON object: every pair of digests, and whether they agree."""
+
+        def digests(pairs: Mapping[str, Pair]) -> dict[str, Any]:
+            return {name: {"then": then, "now": now, "agrees": then == now is not None} for name, (then, now) in pairs.items()}
+
         return {
             "run": str(self.first),
             "repeated": str(self.second),
             "agrees": self.agrees,
-            "files": {name: pair(found) for name, found in self.files.items()},
-            "inputs": {name: pair(found) for name, found in self.inputs.items()},
+            "files": digests(self.files),
+            "inputs": digests(self.inputs),
             "circumstances": {name: {"then": then, "now": now} for name, (then, now) in self.circumstances.items()},
         }
 
 
-def repeat(run: Run, output: str | None = None, progress: Progress = no_progress) -> Repeated:
-    """Do the job of a finished run again, with its batch sizes and its number of threads, and compare what comes out.
+def repeat(run: Run, output: str | None = None, progress: Progress = no_progress) -> Repetition:
+    """Run the recipe of a finished run again, with its batch sizes and its number of threads, and compare the files.
 
-    `output`: the folder of the second run; by default `<run>-repeat`. One that a kill left unfinished goes on, a finished one is made anew.
+    `output`: the folder of the second run; by default `<run>-repeat`. An unfinished repetition is continued, a finished one done anew.
 
     Raises InputError where the run is not finished, RunMismatch for a folder that holds something else, and what the job raises.
     """
@@ -70,34 +78,35 @@ def repeat(run: Run, output: str | None = None, progress: Progress = no_progress
     second = Path(output) if output is not None else run.folder.with_name(f"{first.name}-repeat")
     if second.resolve() == first:
         raise RunMismatch(f"{second} is the run itself; give another folder for its repetition.")
-    held = run.environment()
-    if isinstance(held.get("threads"), int):
-        torch.set_num_threads(held["threads"])
+    environment = run.environment()
+    if isinstance(environment.get("threads"), int):
+        torch.set_num_threads(environment["threads"])
     recipe = run.recipe.with_settings(output=str(second))
-    other = Run.load(second).recipe.differs(recipe) if Run.is_run(second) else ()
-    if other:  # a finished repetition is made anew, and nothing else is
-        raise RunMismatch(f"{second} holds a run of other settings ({', '.join(other)}); give another folder with --output.")
-    done = Run.is_run(second) and Run.load(second).is_finished
-    jobs.job(recipe, progress, fresh=done, batch_sizes=held.get("batch_sizes"))
-    again = Run.load(second)
-    return Repeated(
+    earlier = Run.load(second) if Run.is_run(second) else None
+    differing = () if earlier is None else earlier.recipe.differs(recipe)
+    if differing:
+        raise RunMismatch(f"{second} holds a run of other settings ({', '.join(differing)}); give another folder with --output.")
+    job(recipe, progress, fresh=earlier is not None and earlier.is_finished, batch_sizes=environment.get("batch_sizes"))
+    repeated = Run.load(second)
+    around = _pairs(environment, repeated.environment())
+    return Repetition(
         run.folder,
         second,
-        {name: (_digest(run.folder / name), _digest(second / name)) for name in _names(run)},
-        _both(dict(run.journal.recall(INPUTS) or {}), dict(again.journal.recall(INPUTS) or {})),
-        {name: (then, now) for name, (then, now) in _both(held, again.environment()).items() if name in CIRCUMSTANCES and then != now},
+        {name: (_digest(run.folder / name), _digest(second / name)) for name in _computed_files(run)},
+        _pairs(dict(run.journal.recall(INPUTS) or {}), dict(repeated.journal.recall(INPUTS) or {})),
+        {name: (then, now) for name, (then, now) in around.items() if name in CIRCUMSTANCES and then != now},
     )
 
 
-def _names(run: Run) -> list[str]:
-    """What there is of all that a run computes."""
+def _computed_files(run: Run) -> list[str]:
+    """Returns the names of the computed files that exist in a run folder and in those of its trials."""
     folders = [run.folder, *(part.folder for part in run.parts())]
-    names = [*PRODUCTS, *(f"{PLANS}/{language}.json" for language in run.plans())]
+    names = [*COMPUTED_FILES, *(f"{PLANS}/{language}.json" for language in run.plans())]
     return [str((folder / name).relative_to(run.folder)) for folder in folders for name in names if (folder / name).exists()]
 
 
 def _digest(path: Path) -> str | None:
-    """SHA-256 of a file, of its rows without their seconds where it has rows with such; None where it is not there."""
+    """Returns the SHA-256 of a file, of trials without their seconds; None where the file does not exist."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -108,5 +117,5 @@ def _digest(path: Path) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-def _both(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Pair]:
     return {name: (then.get(name), now.get(name)) for name in dict.fromkeys((*then, *now))}

@@ -27,7 +27,7 @@ from resect.runs.run_folder import Run
 from .corpus_evaluation import CorpusEvaluation
 from .evaluation import Evaluation, Measured
 from .inputs import weights_digest
-from .session import JobResult, circumstances, load, note_end, open_engine, take_batch_sizes
+from .session import JobResult, environment_of, load, note_end, open_engine, take_batch_sizes
 from .task_evaluation import TaskEvaluation
 from .text_evaluation import TextEvaluation
 
@@ -122,7 +122,7 @@ def _trial(trial: _Trial, workers: Workers) -> _TrialResult:
         measured = evaluation.measure(found, run, getattr(trial.method, "seed", 0), workers)
         run.keep_comparison(measured.comparison.to_json())
         notes = (*notes, *measured.notes)
-        run.note(notes=list(notes), effect=dataclasses.asdict(measured.effect), **circumstances(trial.model))
+        run.note(notes=list(notes), effect=dataclasses.asdict(measured.effect), **environment_of(trial.model))
     run.agree(digests)
     return _TrialResult(found, measured, notes)
 

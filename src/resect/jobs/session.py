@@ -1,4 +1,4 @@
-"""What a job works with: the loaded model, batch sizes that outlive a kill, the engine, and the circumstances that are recorded.
+"""What a job works with: the loaded model, batch sizes that survive an interruption, the journal, the engine, and the recorded environment.
 
 Knows recipes and run folders; knows no method and no job.
 """
@@ -19,16 +19,17 @@ from resect.core.execution import Engine, Journal, LocalEngine, Progress, no_pro
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
+from resect.runs.journal import PrefixedJournal
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import BATCH_SIZES
 from resect.runs.run_folder import Run
 
-from .inputs import model_of, model_settings
+from .inputs import model_of, model_settings, weights_digest
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job left: its folder, the plan and the comparison in it (None: it only recorded counts)."""
+    """The result of a job: its run folder, and the plan and the comparison in it (None: the job only recorded counts)."""
 
     folder: Path
     plan: Plan
@@ -36,57 +37,62 @@ class JobResult:
 
 
 def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
-    """The model of a recipe. In a run folder, batch sizes that were found before are used again."""
+    """Returns the model of a recipe; in a run folder it computes in the batch sizes that the folder has stored."""
     model = model_of(recipe)
     if run is not None:
-        model.batches.sizes = _KeptSizes(run.journal)
+        model.batcher.sizes = _StoredBatchSizes(run.journal)
     return model
 
 
 def take_batch_sizes(run: Run, sizes: Mapping[str, int] | None) -> None:
-    """Have a run compute in the batches of another run of its recipe, unless it has found some of its own. Raises StorageFailure."""
+    """Store the batch sizes of another run of the same recipe, unless the run has stored its own. Raises StorageFailure."""
     if sizes and run.journal.recall(BATCH_SIZES) is None:
         run.journal.keep(BATCH_SIZES, dict(sizes))
 
 
 def note_end(run: Run, model: LanguageModel, started: float, **facts: Any) -> None:
-    """Note how the work was done, and how long it took since `started`, with earlier calls that were interrupted. Raises StorageFailure."""
+    """Record the environment, facts, and the seconds since `started`, added to those of interrupted calls. Raises StorageFailure."""
     before = run.environment().get("seconds", 0.0)
-    run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **circumstances(model))
+    run.note(seconds=round(before + time.monotonic() - started, 1), **facts, **environment_of(model))
+
+
+def journal_for(model: LanguageModel, journal: Journal) -> Journal:
+    """Returns the journal for the answers of this very model, in its number type: entries of other models are never read."""
+    return PrefixedJournal(journal, f"{weights_digest(model)}/{model.model.dtype}")
 
 
 def open_engine(recipe: Recipe, model: LanguageModel, progress: Progress = no_progress) -> AbstractContextManager[Engine]:
-    """Who does the work of a recipe: this process, or workers on a Ray cluster for as long as the context lasts.
+    """Returns the engine of a recipe: this process, or workers on a Ray cluster for as long as the context is open.
 
-    Each worker loads the model as this process did; a folder is read at the same place on its own machine. Raises InputError where Ray is
-    not installed or no cluster answers, WrongModel where a worker finds another model there, Failure.
+    Each worker loads the model as this process did, from the same path on its own machine. Raises InputError where Ray is not installed or
+    no cluster answers, WrongModel where a worker finds another model there, Failure.
     """
     if recipe.engine == "local":
         return nullcontext(LocalEngine())
     from .ray_engine import RayEngine
 
-    kind = None if recipe.device_map else model.forward.device.type
-    load = partial(load_model, **{**model_settings(recipe), "path": _absolute(recipe.model), "device": kind})
-    return RayEngine(model, load, workers=recipe.ray_workers, address=recipe.ray_address, progress=progress)
+    device = None if recipe.device_map else model.forward.device.type
+    load_again = partial(load_model, **{**model_settings(recipe), "path": _absolute(recipe.model), "device": device})
+    return RayEngine(model, load_again, workers=recipe.ray_workers, address=recipe.ray_address, progress=progress)
 
 
 def _absolute(path: str) -> str:
-    """A folder of this machine with its whole path, since a worker may stand in another one; a Hub id as it is."""
+    """Returns the absolute path of a folder, since a worker may run in another folder; a Hub id is left as it is."""
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
-def circumstances(model: LanguageModel) -> dict[str, Any]:
-    """How the work is done: what environment.json keeps."""
+def environment_of(model: LanguageModel) -> dict[str, Any]:
+    """Returns how the model computes, as environment.json records it."""
     return {
         "device": str(model.forward.device),
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "batch_sizes": dict(model.batches.sizes),
+        "batch_sizes": dict(model.batcher.sizes),
     }
 
 
-class _KeptSizes(UserDict[str, int]):
-    """Batch sizes by purpose that outlive a kill, so that a run that goes on computes in the same batches."""
+class _StoredBatchSizes(UserDict[str, int]):
+    """Batch sizes by purpose, stored in a journal, so that a continued run computes in the same batches."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ def test_a_composition_shows_its_steps_on_select_and_on_test(tmp_path):
     for expected in ("Kept: 3 reductions", "the model as it is", "64.0 %   62.2 %", "rank 0: the matrix is zeroed", "69.1 %   65.5 %"):
         assert expected in text, expected
     on_page = shown(run).text
-    for expected in ("One on top of the other", "0 the model as it is", "65.5 %", "framed ones were kept", "3 decoder.7.down"):
+    for expected in ("Composition", "0 the model as it is", "65.5 %", "framed ones were kept", "3 decoder.7.down"):
         assert expected in on_page, expected
 
 
@@ -96,13 +96,13 @@ def test_no_gain_is_said_and_what_to_try(tmp_path, monkeypatch):
 def test_what_is_proposed_changes_one_setting_and_can_be_typed(tmp_path, settings, says):
     import shlex
 
-    from resect.cli.arguments import parse, settings_of
+    from resect.cli.parsing import given_settings, parse
 
     recipe = RECIPE.with_settings(**settings)
     changes = set()
     for _, command in next_commands(recipe, tmp_path / "x", ComparisonFile.model_validate(NOTHING), PlanSummary(is_of_matrices=True)):
         words = shlex.split(command)
-        typed = Recipe.from_settings({"method": words[1], **settings_of(parse(words[1:]))})
+        typed = Recipe.from_settings({"method": words[1], **given_settings(parse(words[1:]))})
         (name,) = recipe.differs(typed)
         changes.add(name)
     assert changes == says
@@ -121,8 +121,8 @@ def test_what_was_done_is_told_from_the_recipe():
             "smallest": {"keep": "smallest"},
         }.items()
     }
-    assert "gate, or up where there is no gate; down), at ρ = 0.9, 0.8" in told["plain"] and "smaller damage" in told["plain"]
-    assert "one on top of the other" in told["composed"]
+    assert "feed-forward block (gate, or up; down), at ρ = 0.9, 0.8" in told["plain"] and "smaller damage" in told["plain"]
+    assert "were composed from the last layer down" in told["composed"]
     assert "nothing was searched" in told["published"] and "0.9" not in told["published"]
     assert "the 6 most promising" in told["screened"]
     assert "svd_lowrank" in told["official"] and "svd_lowrank" not in told["plain"]
@@ -148,7 +148,7 @@ def test_a_map_shows_every_candidate_and_no_bound_as_a_score(tmp_path):
     bounds = sum(kinds.count("cell bound") for kinds in boxes)
     assert bounds == sum(not row["complete"] for row in TRIALS) == sum(text.startswith("≤") for texts in said for text in texts)
     assert sum(kinds.count("cell up") + kinds.count("cell down") for kinds in boxes) == sum(row["complete"] for row in TRIALS)
-    assert [kinds.count("cell chosen") for kinds in boxes] == [1, 0]
+    assert [kinds.count("cell framed") for kinds in boxes] == [1, 0]
     assert "68.2" in said[0]
 
 
@@ -214,7 +214,7 @@ def test_other_metrics_and_paraphrases_of_a_comparison_are_told(tmp_path):
         "Other metrics on the test split",
         "logloss (less is better)",
         "20 facts, 2 paraphrases each",
-        "+10.0 points",
+        "+10.0",
         "top-10 accuracy",
     ):
         assert expected in on_page, expected
@@ -228,7 +228,7 @@ def test_a_plan_of_the_same_matrix_twice_is_told_twice(tmp_path):
 def test_without_its_select_numbers_a_search_is_still_shown(tmp_path):
     bare = copy.deepcopy(COMPARISON) | {"other_metrics": {}}
     run = reduced(tmp_path / "run", bare)
-    assert "Chosen: decoder.10.gate, ρ 0.05: rank 12 of 256." in printed(run) and "How it was found" in shown(run).text
+    assert "Chosen: decoder.10.gate, ρ 0.05: rank 12 of 256." in printed(run) and "The candidates as numbers" in shown(run).text
     (run.folder / "comparison.json").unlink()
     (run.folder / "plan.json").write_text(json.dumps({"edits": [{"kind": "reduce_rank", "site": "decoder.1.gate", "rho": "x"}]}))
     text = shown(run).text
@@ -293,7 +293,7 @@ def test_without_a_task_the_price_is_what_counts(tmp_path, changes, badge, says)
     assert "1 was left" in text and "in 1 nothing is below the edge" in text and "answers" not in text
     found = shown(run).text
     assert f"{badge} before 2.48 → after 2.49" in found and says in found and "What is missing" not in found
-    assert "taken back: the text became too improbable" in found and "512 passages of plain text" in found
+    assert "undone: the text became too improbable" in found and "512 passages of plain text" in found
 
 
 def test_harm_under_another_metric_is_said(tmp_path):
@@ -356,9 +356,7 @@ def test_answers_are_counted_among_all_that_were_asked(tmp_path):
 
 def test_what_a_map_leaves_open_is_said_beside_it(tmp_path):
     plain = shown(reduced(tmp_path / "run")).text
-    assert (
-        "Most candidates were stopped early; the complete map is what “resect analyse RUN loss” draws." in plain and "(blank)" not in plain
-    )
+    assert "Most candidates were stopped early; “resect analyse RUN loss” draws the complete map" in plain and "(blank)" not in plain
     assert "larger ones are not tried (blank)" in shown(composed(tmp_path / "composed")).text
     whole = [{**row, "complete": True} for row in TRIALS]
     assert "analyse RUN loss" not in shown(reduced(tmp_path / "whole", trials=whole)).text

@@ -145,7 +145,7 @@ def test_any_width_will_do(tmp_path, width):
     text = shown(folder(tmp_path), width)
     commands = [line for line in text.splitlines() if "resect try" in line or "resect export" in line]
     assert len(commands) == 2  # a command is never broken over lines: it is there to be copied
-    assert all(len(line) <= width for line in text.splitlines() if line not in commands and "Everything is in" not in line)
+    assert all(len(line) <= width for line in text.splitlines() if "resect " not in line and "Everything is in" not in line)
 
 
 def test_a_cut_that_found_nothing_says_so_and_what_to_try(tmp_path):
@@ -176,9 +176,7 @@ def test_the_verdict_follows_the_interval_and_the_control(change, says, good):
 
 
 def test_less_loss_helps_and_more_does_harm():
-    less, more = (
-        ComparisonFile.model_validate({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"}) for mean in (-0.2, 0.2)
-    )
+    less, more = (ComparisonFile.model_validate({**with_change(mean, mean - 0.1, mean + 0.1), "metric": "logloss"}) for mean in (-0.2, 0.2))
     assert "helps: -0.200 on examples" in verdict(less, THREE) and has_helped(less)
     assert "harm" in verdict(more, THREE) and not has_helped(more)
 
@@ -191,7 +189,7 @@ def test_too_few_groups_for_an_interval_are_told(tmp_path):
 def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
     import shlex
 
-    from resect.cli.arguments import parse, settings_of
+    from resect.cli.parsing import given_settings, parse
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my model").mkdir()
@@ -206,7 +204,7 @@ def test_the_commands_that_are_proposed_can_be_typed(tmp_path, monkeypatch):
     for _, command in next_commands(recipe, tmp_path / "runs" / "x", ComparisonFile.model_validate(with_change(0, 0, 0)), PlanSummary()):
         words = shlex.split(command)
         assert Path(words[0]).name == "resect"
-        typed = Recipe.from_settings({"method": words[1], **settings_of(parse(words[1:]))})
+        typed = Recipe.from_settings({"method": words[1], **given_settings(parse(words[1:]))})
         assert len(recipe.differs(typed)) == 1
         assert typed.output is not None and typed.output.startswith("runs/x-")
 

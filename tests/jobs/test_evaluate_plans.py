@@ -15,8 +15,7 @@ from resect.edits.plan import Plan
 from resect.evaluation.calibration import calibrated
 from resect.evaluation.compare import evaluate
 from resect.evaluation.questions import Questions
-from resect.jobs import evaluate as evaluate_job
-from resect.jobs.evaluate import TransferredPlan
+from resect.jobs.evaluate_plans import TransferredPlan, evaluate_tasks, evaluate_transfer, try_prompts
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 
@@ -39,8 +38,8 @@ def second(where: Path, tmp_path: Path) -> str:
 
 def test_a_task_is_evaluated_with_and_without_a_plan(model: LanguageModel, where: Path) -> None:
     task = str(where / "task.toml")
-    (alone,) = evaluate_job.evaluate(model, None, [task], SETTINGS).values()
-    (both,) = evaluate_job.evaluate(model, PLAN, [task], SETTINGS).values()
+    (alone,) = evaluate_tasks(model, None, [task], SETTINGS).values()
+    (both,) = evaluate_tasks(model, PLAN, [task], SETTINGS).values()
     wanted = evaluate(model, PLAN, load_task(task))
     assert alone.edited is None
     assert alone.base == both.base == wanted.base
@@ -51,7 +50,7 @@ def test_a_task_is_evaluated_with_and_without_a_plan(model: LanguageModel, where
 
 def test_calibration_is_that_of_the_model_as_it_is(model: LanguageModel, where: Path) -> None:
     path = str(where / "task.toml")
-    (found,) = evaluate_job.evaluate(model, PLAN, [path], {**SETTINGS, "calibrate": ["cc"]}).values()
+    (found,) = evaluate_tasks(model, PLAN, [path], {**SETTINGS, "calibrate": ["cc"]}).values()
     task = load_task(path)
     assert found.baselines["cc"].mean == pytest.approx(calibrated(Questions(model, task, task.split("test")), "cc").mean)
     assert found.baselines["dc"] is None
@@ -60,18 +59,18 @@ def test_calibration_is_that_of_the_model_as_it_is(model: LanguageModel, where: 
 def test_of_several_tasks_the_last_is_refused_before_the_first_is_asked(model: LanguageModel, where: Path) -> None:
     task, stages = str(where / "task.toml"), []
     with pytest.raises(InputError, match="nowhere"):
-        evaluate_job.evaluate(model, None, [task, "nowhere.toml"], {}, lambda *told: stages.append(told))
+        evaluate_tasks(model, None, [task, "nowhere.toml"], {}, lambda *told: stages.append(told))
     with pytest.raises(InputError, match="task in front of a path"):
-        evaluate_job.evaluate(model, None, [task], {"data": [f"bbq={task}"]}, lambda *told: stages.append(told))
+        evaluate_tasks(model, None, [task], {"data": [f"bbq={task}"]}, lambda *told: stages.append(told))
     with pytest.raises(InputError, match="give each once"):
-        evaluate_job.evaluate(model, None, [task, task], {}, lambda *told: stages.append(told))
+        evaluate_tasks(model, None, [task, task], {}, lambda *told: stages.append(told))
     assert stages == []
 
 
 def test_plans_are_carried_over_to_tasks(model: LanguageModel, where: Path, second: str) -> None:
     first = str(where / "task.toml")
     plans = [TransferredPlan("cut", PLAN, "planted"), TransferredPlan("nothing", Plan())]
-    found = evaluate_job.transfer(model, plans, [first, second], SETTINGS)
+    found = evaluate_transfer(model, plans, [first, second], SETTINGS)
     assert found["tasks"] == ["planted", "second"]
     assert found["plans"] == [{"name": "cut", "found_on": "planted", "cut": 3}, {"name": "nothing", "found_on": None, "cut": 0}]
     for place, task in enumerate((first, second)):
@@ -85,7 +84,7 @@ def test_a_plan_for_another_model_is_refused_before_anything_is_asked(model: Lan
     other, _, _ = planted.model("llama", seed=1)
     foreign, stages = PLAN.for_model(other), []
     with pytest.raises(WrongModel):
-        evaluate_job.transfer(
+        evaluate_transfer(
             model,
             [TransferredPlan("mine", PLAN), TransferredPlan("foreign", foreign)],
             [str(where / "task.toml")],
@@ -93,7 +92,7 @@ def test_a_plan_for_another_model_is_refused_before_anything_is_asked(model: Lan
             lambda *t: stages.append(t),
         )
     assert stages == []
-    evaluate_job.transfer(model, [TransferredPlan("foreign", foreign)], [str(where / "task.toml")], {}, allow_other_model=True)
+    evaluate_transfer(model, [TransferredPlan("foreign", foreign)], [str(where / "task.toml")], {}, allow_other_model=True)
 
 
 def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_model_s(
@@ -103,7 +102,7 @@ def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_mode
 
     def asked(of: LanguageModel) -> int:
         before = len(list((tmp_path / "journal").glob("*"))) if (tmp_path / "journal").exists() else 0
-        evaluate_job.transfer(of, [TransferredPlan("cut", PLAN)], [task], SETTINGS, keep=tmp_path)
+        evaluate_transfer(of, [TransferredPlan("cut", PLAN)], [task], SETTINGS, journal_folder=tmp_path)
         return len(list((tmp_path / "journal").glob("*"))) - before
 
     assert asked(model) == 4  # two instructions, with and without the plan
@@ -115,11 +114,11 @@ def test_what_a_folder_keeps_is_not_asked_again_but_never_taken_for_another_mode
 def test_top_k_is_top_ten_with_the_others_beside_it(model: LanguageModel, where: Path) -> None:
     path = str(where / "task.toml")
     with pytest.warns(UserWarning, match="first token"):
-        (found,) = evaluate_job.evaluate(model, PLAN, [path], {**SETTINGS, "metric": "topk"}).values()
+        (found,) = evaluate_tasks(model, PLAN, [path], {**SETTINGS, "metric": "topk"}).values()
     assert found.metric == "top10"
     assert found.base == evaluate(model, None, load_task(path), metric="top10").base
     assert set(found.other_metrics) == {"top1", "top5", "accuracy"}
-    carried = evaluate_job.transfer(model, [TransferredPlan("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
+    carried = evaluate_transfer(model, [TransferredPlan("cut", PLAN)], [path], {**SETTINGS, "metric": "topk"})
     assert (carried["metric"], carried["metrics"]) == ("top10", {"planted": "top10"})
 
 
@@ -128,7 +127,7 @@ def test_what_cannot_be_calibrated_is_refused_before_anything_is_asked(model: La
     (tmp_path / "bare.toml").write_text(words.replace('"planted"', '"bare"'))
     tasks, stages = [str(where / "task.toml"), str(tmp_path / "bare.toml")], []
     with pytest.raises(BadTask, match="no text field"):
-        evaluate_job.evaluate(model, None, tasks, {**SETTINGS, "calibrate": ["dc"]}, lambda *told: stages.append(told))
+        evaluate_tasks(model, None, tasks, {**SETTINGS, "calibrate": ["dc"]}, lambda *told: stages.append(told))
     assert stages == []
 
 
@@ -137,14 +136,14 @@ def test_a_perplexity_that_is_not_finite_is_told_and_the_accuracies_are_kept(whe
     with torch.no_grad():  # a letter of the text, and of no choice, becomes impossible
         lost.model.lm_head.bias[lost.tokenizer("l")["input_ids"]] = -torch.inf
     with pytest.warns(UserWarning, match="planted: The perplexity could not be measured"):
-        (found,) = evaluate_job.evaluate(lost, None, [path], {**SETTINGS, "text": [str(where / "text.txt")]}).values()
+        (found,) = evaluate_tasks(lost, None, [path], {**SETTINGS, "text": [str(where / "text.txt")]}).values()
     assert found.base == evaluate(lost, None, load_task(path)).base
     assert found.side_effects["perplexity"] is None
 
 
 def test_prompts_are_tried(model: LanguageModel) -> None:
-    ((prompt, before, after),) = evaluate_job.try_plan(model, PLAN, ["Say it. question 3:"], max_new_tokens=2)
+    ((prompt, before, after),) = try_prompts(model, PLAN, ["Say it. question 3:"], max_new_tokens=2)
     assert prompt == "Say it. question 3:"
     assert before != after
     with pytest.raises(UnknownName):
-        evaluate_job.try_plan(model, Plan((Scale(Neurons({"decoder.7.up": [1]}), 0.0),)), ["a"])
+        try_prompts(model, Plan((Scale(Neurons({"decoder.7.up": [1]}), 0.0),)), ["a"])

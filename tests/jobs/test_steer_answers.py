@@ -13,8 +13,8 @@ from evaluation.test_open_ended import ByWords, Counting
 from resect.core.errors import InputError, PromptTooLong, UnknownName, WrongModel
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
-from resect.evaluation.open_ended import ask
-from resect.jobs.steer import FEWEST, _silence, steer
+from resect.evaluation.open_ended import generate_answers
+from resect.jobs.steer_answers import MIN_PROMPTS, _failed_answers, steer
 from resect.methods.lape.steering import MODES, steering_plan
 from resect.models.language_model import LanguageModel
 from resect.runs.recipe import Recipe
@@ -22,7 +22,7 @@ from resect.runs.run_folder import Run
 
 PROMPTS = {language: tuple(f"{line} :" for line in bilingual.texts(language, 8)) for language in bilingual.WORDS}
 #: As many as an interval needs.
-MANY = tuple(f"{line} :" for line in bilingual.texts("en", FEWEST))
+MANY = tuple(f"{line} :" for line in bilingual.texts("en", MIN_PROMPTS))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_steering_to_another_language_raises_the_accuracy_by_the_real_identifier
     (found,) = steer(model, run, ["fr"], "en", mode, prompts={"en": MANY}, new_tokens=10)
     accuracy = found["language_accuracy"]
     assert (accuracy["before"], accuracy["after"]) == (0.0, 1.0)
-    assert (accuracy["gained"], accuracy["lost"]) == (FEWEST, 0)
+    assert (accuracy["gained"], accuracy["lost"]) == (MIN_PROMPTS, 0)
     assert found["empty"] == found["untold"] == {"before": 0, "after": 0}
     assert accuracy["interval"][0] > 0
     assert accuracy["p_value"] < 0.05
@@ -66,7 +66,7 @@ def test_what_is_kept_is_what_was_said(model: LanguageModel, run: Run) -> None:
     assert plan == steering_plan(bilingual.counts(model), bilingual.UNITS, "fr", "en")
     assert plan.model is not None
     assert found["quality"] == {"before": 3.0, "after": 3.0}
-    before, after = ask(model, Plan(), PROMPTS["en"], new_tokens=3), ask(model, plan, PROMPTS["en"], new_tokens=3)
+    before, after = generate_answers(model, Plan(), PROMPTS["en"], new_tokens=3), generate_answers(model, plan, PROMPTS["en"], new_tokens=3)
     for place, answer in enumerate(found["answers"]):
         assert answer == {
             "prompt": PROMPTS["en"][place],
@@ -110,7 +110,14 @@ def test_finished_work_is_not_done_again(model: LanguageModel, run: Run) -> None
 def test_few_prompts_and_what_did_not_change_say_nothing_of_chance(model: LanguageModel, run: Run) -> None:
     few: dict[str, Any] = {"new_tokens": 3, "identifier": ByWords()}
     (found,) = steer(model, run, ["fr"], "en", prompts={"en": MANY[1:]}, **few)
-    assert found["language_accuracy"] == {"before": 0.0, "after": 1.0, "gained": FEWEST - 1, "lost": 0, "interval": None, "p_value": None}
+    assert found["language_accuracy"] == {
+        "before": 0.0,
+        "after": 1.0,
+        "gained": MIN_PROMPTS - 1,
+        "lost": 0,
+        "interval": None,
+        "p_value": None,
+    }
     (found,) = steer(model, run, ["en"], None, "add", 1e-9, prompts={"en": MANY}, **few)
     assert found["language_accuracy"] == {"before": 1.0, "after": 1.0, "gained": 0, "lost": 0, "interval": None, "p_value": None}
 
@@ -152,11 +159,11 @@ def test_silence_is_counted_and_told_with_what_to_try(model: LanguageModel, run:
     assert (found["empty"], found["untold"]) == ({"before": 0, "after": 2}, {"before": 0, "after": 0})
     silent: dict[str, Any] = {"n": 4, "strength": 1.0, "empty": {"before": 3, "after": 0}, "untold": None}
     for template, way in ((None, r"--template 'Q: {prompt}\nA:'"), ("Q: {prompt}", "Try another --template.")):
-        (told,) = _silence(silent, template)
+        (told,) = _failed_answers(silent, template)
         assert told.startswith("most answers are empty (3 of 4 before, 0 after)")
         assert way in told
-    assert _silence({**silent, "empty": {"before": 2, "after": 0}}, None) == []
-    (told,) = _silence({**silent, "empty": {"before": 0, "after": 0}, "untold": {"before": 0, "after": 1}}, None)
+    assert _failed_answers({**silent, "empty": {"before": 2, "after": 0}}, None) == []
+    (told,) = _failed_answers({**silent, "empty": {"before": 0, "after": 0}, "untold": {"before": 0, "after": 1}}, None)
     assert "0 of 4 answers before and of 1 after" in told
 
 
