@@ -86,7 +86,7 @@ def test_a_damaged_recipe_leaves_the_rest_to_be_shown(tmp_path, damage):
     ):
         assert expected in text, expected
     assert ("tiny on bbq/age" in text) == ("models/tiny" in damage)
-    assert "20 examples" not in text and "golden section" not in text and "No command can be given" in text  # no setting is made up
+    assert "seed 0" not in text and "golden section" not in text and "No command can be given" in text  # no setting is made up
 
 
 def test_a_sound_recipe_opens_as_ever_and_a_folder_that_is_no_run_not_at_all(tmp_path):
@@ -162,7 +162,9 @@ def test_torn_analyses_are_named_with_the_command_that_makes_them(tmp_path, cont
     assert "The analyses" in text and "analyse" in text and "+6.3 points" in text
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '[{"kind": "table"}]', '[{"kind": "table", "title": "x", "columns": ["a"], "rows": [[1e300]]}]'])
+@pytest.mark.parametrize(
+    "content", ["{", "{}", '[{"kind": "table"}]', '[{"kind": "table", "title": "x", "columns": ["a"], "rows": [[1e300]]}]']
+)
 def test_damaged_exhibits_are_named_and_the_sound_ones_are_kept(tmp_path, content):
     run = finished(tmp_path / "run")
     (run.folder / "exhibits.json").write_text(content)

@@ -51,7 +51,7 @@ def test_what_is_said_of_a_change(befores, afters, certainty, remarks):
 def test_no_interval_is_invented():
     found = result(["en"] * 20, ["fr"] * 2 + ["en"] * 18)
     assert result(["en"] * 20, ["fr"] * 20, language_accuracy={"before": 0, "after": 1}).change(SHARES) == "+100.0"
-    assert found.answer_changes == 2
+    assert found.moved == 2
     assert result(["en"], ["fr"], language_accuracy=None).change(SHARES) == "\N{EN DASH}"
 
 

@@ -192,7 +192,7 @@ def test_runs_that_are_not_finished_or_damaged_are_named(tmp_path):
         table([Run.load(tmp_path / "begun")])
     run = finished(tmp_path / "torn", compared())
     (run.folder / "comparison.json").write_text('{"schema": 1, "task": "x"}')
-    with pytest.raises(InputError, match=r"torn.*damaged.*metric"):
+    with pytest.raises(InputError, match=r"torn.*damaged.*base"):
         table([run])
     (run.folder / "comparison.json").write_text('{"schema": 1,')
     with pytest.raises(InputError, match="torn"):
@@ -295,7 +295,7 @@ def test_what_each_run_cut_is_listed_by_model_and_task(tmp_path):
     ]
     runs.append(finished(tmp_path / "crispr", compared("bbq/age")))
     grid = table(runs)
-    assert [(each.task, each.method, each.what) for each in grid.done] == [
+    assert [(each.task, each.method, each.what) for each in grid.notes] == [
         ("counterfact", "LASER", "decoder.27.gate ρ 0.01"),
         ("hotpotqa", "LASER", "decoder.26.down ρ 0.1"),
         ("fever", "LASER", "nothing"),

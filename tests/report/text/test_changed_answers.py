@@ -16,8 +16,8 @@ def example(*given, **more):
 
 
 def test_examples_are_grouped_folded_and_told_by_number(tmp_path):
-    rows = [example(number, instruction=said) for number in range(40) for said in ("Choose one.", "Answer.") if number or said == "Answer."]
-    (kind,) = changed_answers.kinds(rows, 2)
+    rows = [row(number, instruction=said) for number in range(40) for said in ("Choose one.", "Answer.") if number or said == "Answer."]
+    (kind,) = changed_answers.kinds([ExampleLine.model_validate(each) for each in rows], 2)
     assert (kind.name, kind.pairs, kind.total, len(kind.open)) == ("fixed", 79, 40, changed_answers.OPEN)
     assert kind.open[0].answers[0].under == "under instruction 1" and kind.open[1].answers[0].under == "under all 2 instructions"
     assert kind.open[1].prompt.whole == "Context 1: an old man and a boy. Who?"
@@ -33,8 +33,8 @@ def test_a_long_text_is_folded_and_a_huge_one_is_cut():
 
 
 def test_a_big_run_makes_no_big_page(tmp_path):
-    rows = [example(number, *(("the man", "nobody") if number % 3 else ("nobody", "the man"))) for number in range(5000)]
-    rows = [row | {"prompt": f"Context {row['id']}: {'word ' * 120}"} for row in rows]
+    rows = [row(number, *(("the man", "nobody") if number % 3 else ("nobody", "the man"))) for number in range(5000)]
+    rows = [each | {"prompt": f"Context {each['id']}: {'word ' * 120}"} for each in rows]
     neurons = {f"decoder.{layer}.{role}": list(range(0, 300, 3)) for layer in range(0, 96, 2) for role in ("q", "k", "up", "down")}
     plan = {**PLAN, "edits": [{"kind": "scale", "factor": 0.0, "neurons": neurons}]}
     run = finished(tmp_path / "run", {**COMPARISON, "difference": changed(0.2, 0.1, 0.3, 3000, 1000)}, plan, rows)

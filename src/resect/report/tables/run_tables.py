@@ -23,8 +23,6 @@ from resect.runs.schemas.comparison import (
 )
 
 CC, DC = "CC, contextual calibration", "DC, domain-context calibration"
-#: Units that a table names; the file has all of them.
-UNITS = 2000
 
 
 def figures_of(comparison: ComparisonFile | None) -> MetricFormat:
@@ -83,7 +81,7 @@ def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary) -> Table
 
 
 def other_metrics_table(comparison: ComparisonFile) -> Table | None:
-    """Metrics besides accuracy by scoring and by generation, and the main one: top-k accuracy, log loss."""
+    """Metrics besides accuracy by scoring and by generation, and the main one: top-k accuracy, log loss, facts in all paraphrases."""
     shown, rows = {"accuracy", "generation"} if comparison.metric in ("accuracy", "generation") else set[str](), []
     for name, other in comparison.other_metrics.metrics.items():
         if name not in shown and other.base is not None:
@@ -91,6 +89,11 @@ def other_metrics_table(comparison: ComparisonFile) -> Table | None:
             label = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
             cells = [_with_interval(figures, other.base), _with_interval(figures, other.edited), _change(figures, other.difference)]
             rows.append((label, *cells))
+    facts = comparison.other_metrics.paraphrases
+    if facts is not None:
+        each = "" if facts.per_fact is None else f", {PAGE.number(facts.per_fact)} paraphrases each"
+        label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{each})", MetricFormat(style=PAGE)
+        rows.append((label, figures.value(facts.base), figures.value(facts.edited), _change(figures, facts.difference)))
     return Table("Other metrics on the test split", ("metric", "before", "after", "change"), rows) if rows else None
 
 
@@ -127,16 +130,6 @@ def sizes_table(contents: RunContents, figures: MetricFormat) -> Table | None:
     strong = tuple(place for place, trial in enumerate(trials) if trial.size == chosen)
     columns = ("n", f"{figures.metric} (select)", "answers", "complete", "seconds")
     return Table("Candidates", columns, rows, strong=strong) if rows else None
-
-
-def units_table(plan: PlanSummary) -> Table:
-    """Every neuron that is cut, by address."""
-    rows, left = [], UNITS
-    for site, units in plan.units.items():
-        named = ", ".join(map(str, units[:left]))
-        rows.append((str(site), f"{len(units):,}", named if len(units) <= left else f"{named} … (all of them in plan.json)"))
-        left = max(0, left - len(units))
-    return Table("Neurons that are cut, counted from 0", ("address", "neurons", "which"), rows)
 
 
 def reductions_table(plan: PlanSummary) -> Table:

@@ -22,8 +22,8 @@ def read_exhibits(values: object, file: str) -> tuple[tuple[Exhibit, ...], tuple
     found, damages = [], []
     for number, value in enumerate(values, start=1):
         try:
-            found.append(from_json(value))
             _check_numbers(value)
+            found.append(from_json(value))
         except (InputError, RecursionError) as error:
             damages.append(Damage(file, f"exhibit {number:,}", f"is damaged: {error}"))
     return tuple(found), tuple(damages)
