@@ -1,4 +1,4 @@
-"""The act behind `resect analyse`: on a run of LASER in a folder; what it keeps, what it goes on with, what it refuses."""
+"""`resect analyse` on a run of LASER: what it stores, what it does not compute twice, and what it refuses."""
 
 import json
 import shutil
@@ -70,24 +70,24 @@ def test_every_analysis_has_its_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_all_that_fit_are_made_kept_and_readable_by_the_report(run: Run) -> None:
+def test_the_analyses_that_fit_the_run_are_stored_and_readable_by_the_report(run: Run) -> None:
     stages: list[str] = []
-    found = analyse(run, progress=lambda stage, done, total: stages.append(stage))
-    assert set(found) == {*ANALYSES} - {"paraphrases", "frequency"}
-    assert run.analyses() == json.loads(json.dumps(found))
+    results = analyse(run, progress=lambda stage, done, total: stages.append(stage))
+    assert set(results) == {*ANALYSES} - {"paraphrases", "frequency"}
+    assert run.analyses() == json.loads(json.dumps(results))
     assert {"decomposing", "the loss of every reduction"} <= set(stages)
-    assert len(by_section(run.exhibits())) == len(found)
+    assert len(by_section(run.exhibits())) == len(results)
     assert all(exhibits[0].note for exhibits in by_section(run.exhibits()).values())
     select = run.comparison()["other_metrics"]["select"]
-    assert found["loss"]["base"]["accuracy"] == pytest.approx(select["base"])
+    assert results["loss"]["base"]["accuracy"] == pytest.approx(select["base"])
     (edit,) = Plan.from_json(run.plan_json()).edits
-    row, column = found["loss"]["sites"].index(str(edit.site)), found["loss"]["rhos"].index(edit.rho)
-    assert found["loss"]["accuracy"][row][column] == pytest.approx(select["chosen"])
-    assert found["components"]["n_examples"] == run.comparison()["difference"]["fixed"]
-    assert not [name for name, value in found.items() if name not in ("spectra", "perplexity") and "split" not in value]
+    row, column = results["loss"]["sites"].index(str(edit.site)), results["loss"]["rhos"].index(edit.rho)
+    assert results["loss"]["accuracy"][row][column] == pytest.approx(select["chosen"])
+    assert results["components"]["n_examples"] == run.comparison()["difference"]["fixed"]
+    assert not [name for name, value in results.items() if name not in ("spectra", "perplexity") and "split" not in value]
 
 
-def test_a_later_call_keeps_the_rest_and_asks_nothing_twice(run: Run) -> None:
+def test_a_later_call_keeps_earlier_analyses_and_computes_nothing_twice(run: Run) -> None:
     first = analyse(run, ["growth"])
     entries = run.journal.count
     assert analyse(run, ["reduction"], limit=None).keys() == {"reduction"}
@@ -99,24 +99,24 @@ def test_a_later_call_keeps_the_rest_and_asks_nothing_twice(run: Run) -> None:
     assert run.journal.count == more
 
 
-def test_limited_examples_are_fewer(run: Run) -> None:
-    whole, few = analyse(run, ["growth"]), analyse(run, ["growth"], limit=20)
-    assert 0 < few["growth"]["n_pairs"] < whole["growth"]["n_pairs"]
+def test_a_limit_reduces_the_examples(run: Run) -> None:
+    unlimited, limited = analyse(run, ["growth"]), analyse(run, ["growth"], limit=20)
+    assert 0 < limited["growth"]["n_pairs"] < unlimited["growth"]["n_pairs"]
 
 
-def test_fresh_takes_the_analyses_away(run: Run) -> None:
+def test_fresh_deletes_the_analyses(run: Run) -> None:
     analyse(run, ["spectra"])
     with Run.open(run.folder, run.recipe, fresh=True) as again:
         assert again.analyses() == {}
 
 
-def test_the_same_again_with_other_numbers_of_the_machine(run: Run) -> None:
+def test_settings_that_change_no_result_may_differ_from_the_run_and_others_not(run: Run) -> None:
     assert analyse(run, ["growth"], device="cpu", state_memory=0.0)["growth"]["n_pairs"] > 0
     with pytest.raises(BadRecipe, match="dtype cannot be another"):
         analyse(run, ["growth"], dtype="bfloat16")
 
 
-def test_what_does_not_fit_is_refused_with_the_reason(run: Run, tmp_path: Path) -> None:
+def test_an_analysis_that_does_not_fit_the_run_is_refused_with_the_reason(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="growth"):
         analyse(run, ["grow"])
     with pytest.raises(InputError, match="wordings"):
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_a_damaged_file_is_said_before_any_work(run: Run, content: str) -> None:
+def test_a_damaged_file_is_refused_before_any_work(run: Run, content: str) -> None:
     (run.folder / "analyses.json").write_text(content)
     entries = run.journal.count
     with pytest.raises(InputError, match=r"analyses\.json.*Delete it"):
@@ -149,14 +149,14 @@ def test_an_unfinished_run_is_refused(run: Run) -> None:
         analyse(run)
 
 
-def test_an_empty_plan_leaves_what_needs_none(run: Run) -> None:
+def test_with_an_empty_plan_the_analyses_without_a_plan_remain(run: Run) -> None:
     run.keep_plan(Plan())
     with pytest.raises(InputError, match=r"plan of this run is empty.*spectra, loss"):
         analyse(run, ["growth"])
     assert set(analyse(run)) == {"spectra", "loss"}
 
 
-def test_a_run_of_neurons_has_no_matrices(where: Path, tmp_path: Path) -> None:
+def test_a_run_that_cuts_neurons_has_no_analyses_of_matrices(where: Path, tmp_path: Path) -> None:
     recipe = Recipe(
         model=str(where / "model"),
         task=str(where / "task.toml"),
@@ -175,7 +175,7 @@ def test_a_run_of_neurons_has_no_matrices(where: Path, tmp_path: Path) -> None:
     assert set(analyse(run)) == {"perplexity", "temperature"}
 
 
-def test_a_run_without_a_task_has_spectra_and_plain_text(where: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_task_has_the_analyses_of_spectra_and_plain_text(where: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n".join(f"line {n} of a text to read" for n in range(40)))
     settings = {"task": "", "task_free": True, "rise": 10.0, "rho": Recipe(model="m", task="t").rho, "text": (str(text),)}
@@ -186,11 +186,11 @@ def test_a_run_without_a_task_has_spectra_and_plain_text(where: Path, tmp_path: 
     assert set(analyse(run)) == {"spectra"} | ({"perplexity"} if outcome.plan.edits else set())
 
 
-def test_another_process_is_waited_for(run: Run) -> None:
+def test_a_folder_in_which_another_process_works_is_refused(run: Run) -> None:
     with Run.open(run.folder, run.recipe), pytest.raises(RunMismatch, match="Another process"):
         analyse(run, ["spectra"])
     analyse(run, ["spectra"])
-    lock(run.folder / LOCK)  # given back
+    lock(run.folder / LOCK)  # the lock is free again
 
 
 def test_a_model_that_has_changed_is_refused(where: Path, tmp_path: Path, finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""The job on languages, as the command line and Python start it: what it leaves, how it goes on, and what it refuses before any work."""
+"""The job on corpora by language, from Python and the command line: its files, how it continues, what it refuses before any work."""
 
 import json
 import os
@@ -34,13 +34,13 @@ def recipe_of(folder, tmp_path, **settings):
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """A run that is not to be changed."""
+    """A finished run. Not to be changed."""
     path = tmp_path_factory.mktemp("finished")
     run.job(recipe_of(folder, path))
     return Run.load(path / "run")
 
 
-def test_the_planted_units_are_found_and_switched_off(finished):
+def test_the_plans_deactivate_the_planted_units(finished):
     plans = finished.plans()
     for language, units in tongues.UNITS.items():
         (edit,) = Plan.from_json(plans[language]).edits
@@ -51,7 +51,7 @@ def test_the_planted_units_are_found_and_switched_off(finished):
     assert abs(comparison["control"]["mean"] - comparison["base"]["mean"]) < 0.1 * comparison["difference"]["mean"]
 
 
-def test_the_folder_holds_what_the_contract_says(finished):
+def test_a_run_writes_every_file_of_the_contract(finished):
     assert finished.is_finished
     arrays = load_file(finished.counts_path)
     assert arrays["active/decoder.0.act"].shape == arrays["sum/decoder.0.act"].shape == (2, 40)
@@ -59,8 +59,8 @@ def test_the_folder_holds_what_the_contract_says(finished):
     matrix = finished.matrix()
     for name in ("perplexity", "neg_logprob"):
         assert np.array(matrix[name]["base"]).shape == (2,) and np.array(matrix[name]["deactivated"]).shape == (2, 2)
-    whole = Plan.from_json(finished.plan_json())
-    assert whole.edits == tuple(edit for plan in finished.plans().values() for edit in Plan.from_json(plan).edits)
+    combined = Plan.from_json(finished.plan_json())
+    assert combined.edits == tuple(edit for plan in finished.plans().values() for edit in Plan.from_json(plan).edits)
     assert set(finished.analyses()) == {"layers", "overlap", "stability"}
     assert finished.scores().top(6) == tongues.UNITS["aa"] | tongues.UNITS["bb"]
     text = "".join(path.read_text(encoding="utf-8") for path in [finished.plan_path, *finished.plans_folder.glob("*.json")])
@@ -71,9 +71,9 @@ def test_a_tenth_is_held_out_and_counted_nowhere(folder, finished, tmp_path):
     from resect.data.corpus import is_held_out
 
     model = tongues.model()
-    kept = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held_out(line)]
-    held = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held_out(line)]
-    tokens = [sum(len(ids) for ids in model.encoder.document_ids(lines)) for lines in (kept, held)]
+    counted = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held_out(line)]
+    held_out = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held_out(line)]
+    tokens = [sum(len(ids) for ids in model.encoder.encode_documents(lines)) for lines in (counted, held_out)]
     counts, matrix = Counts.load(finished.counts_path), finished.matrix()
     assert counts.tokens[0] == tokens[0] // 16 * 16
     assert matrix["windows"][0] == tokens[1] // 16
@@ -86,7 +86,7 @@ def test_the_same_settings_give_the_same_bytes(folder, finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
+def test_a_finished_run_is_read_and_not_computed_again(folder, tmp_path):
     recipe = recipe_of(folder, tmp_path)
     first = run.job(recipe).folder
     before = {path.name: path.stat().st_mtime_ns for path in (first / "journal").iterdir()}
@@ -98,27 +98,27 @@ def test_a_finished_folder_is_read_not_made_again(folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["corpus", "valid"])
-def test_a_finished_folder_refuses_other_text_behind_the_same_paths(folder, tmp_path, which):
+def test_a_finished_run_refuses_other_text_under_the_same_paths(folder, tmp_path, which):
     for language in tongues.LETTERS:
         for name in ("corpus", "valid"):
             lines = tongues.documents(language, 40, seed=1 if name == "valid" else 0)
             (tmp_path / f"{name}-{language}.txt").write_text("".join(f"{line}\n" for line in lines))
-    given = {name: tuple(f"{each}={tmp_path}/{name}-{each}.txt" for each in tongues.LETTERS) for name in ("corpus", "valid")}
-    left = Run.load(run.job(recipe_of(folder, tmp_path, **given)).folder)
-    before = {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()}
+    given = {name: tuple(f"{language}={tmp_path}/{name}-{language}.txt" for language in tongues.LETTERS) for name in ("corpus", "valid")}
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, **given)).folder)
+    before = {path.name: path.read_bytes() for path in stored.folder.iterdir() if path.is_file()}
     with (tmp_path / f"{which}-bb.txt").open("a") as file:
         file.writelines(f"{line}\n" for line in tongues.documents("bb", 20, seed=9))
     with pytest.raises(RunMismatch, match=r"another (held-out )?text of bb"):
         run.job(recipe_of(folder, tmp_path, **given))
-    assert {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()} == before
+    assert {path.name: path.read_bytes() for path in stored.folder.iterdir() if path.is_file()} == before
 
 
 class Stop(Exception):
-    """What stands for a kill."""
+    """Raised in place of a kill."""
 
 
 @pytest.mark.slow
-def test_what_a_kill_interrupts_goes_on_from_there(folder, finished, tmp_path):
+def test_an_interrupted_job_continues_where_it_stopped(folder, finished, tmp_path):
     recipe, calls = recipe_of(folder, tmp_path), []
 
     def stop_after(number):
@@ -134,13 +134,13 @@ def test_what_a_kill_interrupts_goes_on_from_there(folder, finished, tmp_path):
         with pytest.raises(Stop):
             run.job(recipe, stop_after(number))
     assert not Run.load(recipe.folder).is_finished
-    left = Run.load(run.job(recipe).folder)
+    stored = Run.load(run.job(recipe).folder)
     for name in ("plan.json", "matrix.json", "comparison.json", "counts.safetensors"):
-        assert (left.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+        assert (stored.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
 @pytest.mark.slow
-def test_counts_of_two_machines_are_merged(folder, finished, tmp_path):
+def test_counts_that_were_recorded_apart_are_merged(folder, finished, tmp_path):
     paths = []
     for language in tongues.LETTERS:
         corpus = (f"{language}={folder / language}.txt",)
@@ -148,61 +148,61 @@ def test_counts_of_two_machines_are_merged(folder, finished, tmp_path):
             recipe_of(folder, tmp_path, corpus=corpus, fraction=None, draws=3, record_only=True, output=str(tmp_path / language))
         )
         assert alone.comparison is None and not alone.plan.edits
-        left = Run.load(alone.folder)
-        assert left.is_finished
-        paths.append(str(left.counts_path))
+        stored = Run.load(alone.folder)
+        assert stored.is_finished
+        paths.append(str(stored.counts_path))
     valid = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
-    left = Run.load(run.job(recipe_of(folder, tmp_path, corpus=(), counts=tuple(paths), valid=valid)).folder)
-    assert left.counts_path.read_bytes() == finished.counts_path.read_bytes()  # a tenth is held out there, too
-    assert {name: Plan.from_json(plan).edits for name, plan in left.plans().items()} == {
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, corpus=(), counts=tuple(paths), valid=valid)).folder)
+    assert stored.counts_path.read_bytes() == finished.counts_path.read_bytes()  # recording alone holds out a tenth, too
+    assert {name: Plan.from_json(plan).edits for name, plan in stored.plans().items()} == {
         name: Plan.from_json(plan).edits for name, plan in finished.plans().items()
     }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("selector", ["lap", "lave", "random"])
-def test_other_selectors_run(folder, tmp_path, selector):
-    left = Run.load(run.job(recipe_of(folder, tmp_path, selector=selector, draws=0)).folder)
-    assert left.matrix()["selector"] == selector and left.matrix()["control"] is None
+def test_the_other_selectors_run(folder, tmp_path, selector):
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, selector=selector, draws=0)).folder)
+    assert stored.matrix()["selector"] == selector and stored.matrix()["control"] is None
     if selector == "random":
-        assert left.matrix()["units"] == [3, 3]
+        assert stored.matrix()["units"] == [3, 3]
 
 
-def test_pv_goes_by_checkpoints(folder, tmp_path):
+def test_pv_selects_by_tuned_checkpoints(folder, tmp_path):
     import torch
 
     for language, units in tongues.UNITS.items():
         tuned = tongues.model().model
         with torch.no_grad():
-            for name, other in tongues.UNITS.items():
-                for site, indices in (other if name != language else {}).items():
+            for name, others in tongues.UNITS.items():
+                for site, indices in (others if name != language else {}).items():
                     tuned.model.layers[site.layer].mlp.gate_proj.weight[list(indices)] += 1.0
         tuned.save_pretrained(tmp_path / f"tuned-{language}")
         assert units
     checkpoint = tuple(f"{language}={tmp_path / f'tuned-{language}'}" for language in tongues.LETTERS)
-    left = Run.load(run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint, draws=0)).folder)
-    assert {name: Plan.from_json(plan).edits[0].neurons for name, plan in left.plans().items()} == tongues.UNITS
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint, draws=0)).folder)
+    assert {name: Plan.from_json(plan).edits[0].neurons for name, plan in stored.plans().items()} == tongues.UNITS
     with pytest.raises(InputError, match="those of aa"):
         run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint[:1], output=str(tmp_path / "other")))
 
 
 @pytest.mark.slow
-def test_open_questions_and_parallel_sentences(folder, tmp_path):
+def test_open_questions_are_answered_and_parallel_sentences_compared(folder, tmp_path):
     questions = []
     for language in tongues.LETTERS:
         path = tmp_path / f"q-{language}.txt"
         path.write_text("".join(f"{line}\n" for line in tongues.documents(language, 2)))
         questions.append(f"{language}={path}")
     parallel = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
-    left = Run.load(run.job(recipe_of(folder, tmp_path, questions=tuple(questions), new_tokens=4, parallel=parallel)).folder)
-    rows, found = left.answers(), left.comparison()["other_metrics"]["open_questions"]
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, questions=tuple(questions), new_tokens=4, parallel=parallel)).folder)
+    rows, summary = stored.answers(), stored.comparison()["other_metrics"]["open_questions"]
     assert {row["deactivated"] for row in rows} == {None, "random", "aa", "bb"}
     assert len(rows) == 4 * 4 and all(row["prompt"].startswith("Q: ") and row["prompt"].endswith("\nA:") for row in rows)
-    assert found["n"] == {"aa": 2, "bb": 2} and found["quality"] is None
-    assert left.analyses()["similarity"]["n_sentences"] == 200
+    assert summary["n"] == {"aa": 2, "bb": 2} and summary["quality"] is None
+    assert stored.analyses()["similarity"]["n_sentences"] == 200
 
 
-def test_a_plan_of_a_language_adds_to_others(folder, finished):
+def test_the_plan_of_a_language_adds_to_other_plans(folder, finished):
     import torch
 
     from resect import ReduceRank, Scale
@@ -218,12 +218,12 @@ def test_a_plan_of_a_language_adds_to_others(folder, finished):
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
 
 
-def test_a_language_without_units_is_said(folder, tmp_path):
-    left = Run.load(run.job(recipe_of(folder, tmp_path, fraction=0.0)).folder)
-    assert left.matrix()["units"] == [0, 0]
-    assert all(plan["edits"] == [] for plan in left.plans().values())
-    assert left.matrix()["neg_logprob"]["deactivated"] == [left.matrix()["neg_logprob"]["base"]] * 2
-    assert any("No unit belongs to aa, bb" in note for note in left.environment()["notes"])
+def test_a_note_names_languages_without_units(folder, tmp_path):
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, fraction=0.0)).folder)
+    assert stored.matrix()["units"] == [0, 0]
+    assert all(plan["edits"] == [] for plan in stored.plans().values())
+    assert stored.matrix()["neg_logprob"]["deactivated"] == [stored.matrix()["neg_logprob"]["base"]] * 2
+    assert any("No unit belongs to aa, bb" in note for note in stored.environment()["notes"])
 
 
 REFUSED = {
@@ -240,7 +240,7 @@ REFUSED = {
     "questions": ({"questions": ("cc={folder}/aa.txt",)}, InputError, "cc"),
     "parallel": ({"parallel": ("aa={folder}/aa.txt", "bb={tmp}/short.txt")}, InputError, "line by line"),
     "purity": ({"purity": True}, InputError, "aa"),
-    "what controls are called": ({"corpus": ("random={folder}/aa.txt", "bb={folder}/bb.txt")}, InputError, "random"),
+    "the name of controls as a language": ({"corpus": ("random={folder}/aa.txt", "bb={folder}/bb.txt")}, InputError, "random"),
     "a pipe": ({"corpus": ("aa={tmp}/pipe.txt", "bb={folder}/bb.txt")}, InputError, "pipe"),
     "all of it held out": ({"valid": ("aa={folder}/aa.txt",)}, InputError, "held-out text too"),
     "less than a window held out": ({"valid_tokens": 8}, InputError, "--valid-tokens"),
@@ -259,21 +259,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
+def test_inputs_that_are_refused_leave_no_folder(folder, tmp_path, case):
     (tmp_path / "empty.txt").write_text("\n\n")
     (tmp_path / "short.txt").write_text("uvw\n")
     (tmp_path / "broken.txt").write_bytes(b"uvw xyz\nuu\nv\xffv\n" * 20)
     Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 7), int) for layer in range(2)}).save(tmp_path / "other.safetensors")
     Counts(("cc",), (9,), {f"decoder.{layer}.act": np.zeros((1, 40), int) for layer in range(2)}).save(tmp_path / "cc.safetensors")
-    mine = Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 40), int) for layer in range(2)})
+    counts = Counts(("aa", "bb"), (9, 9), {f"decoder.{layer}.act": np.zeros((2, 40), int) for layer in range(2)})
     for name in ("aa", "again"):
-        mine.save(tmp_path / f"{name}.safetensors")
+        counts.save(tmp_path / f"{name}.safetensors")
     Counts(("../x",), (9,), {f"decoder.{layer}.act": np.zeros((1, 40), int) for layer in range(2)}).save(tmp_path / "odd.safetensors")
     (tmp_path / "counts.pt").write_bytes(b"PK")
     os.mkfifo(tmp_path / "pipe.txt")
     settings, error, message = REFUSED[case]
     filled = {
-        name: tuple(each.format(folder=folder, tmp=tmp_path) for each in value) if isinstance(value, tuple) else value
+        name: tuple(text.format(folder=folder, tmp=tmp_path) for text in value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
     with pytest.raises(error, match=message):
@@ -300,7 +300,7 @@ def test_what_is_refused_before_work_leaves_no_folder(folder, tmp_path, case):
         ({"metric": "accuracy"}, "metric"),
     ],
 )
-def test_settings_that_cannot_be(folder, tmp_path, settings, message):
+def test_impossible_settings_are_refused(folder, tmp_path, settings, message):
     with pytest.raises((BadRecipe, InputError), match=re.escape(message)):
         recipe_of(folder, tmp_path, **settings)
 
@@ -310,7 +310,7 @@ def test_a_model_that_gives_nan_is_refused_before_anything_is_counted(folder, tm
 
     broken = tongues.model()
     with torch.no_grad():
-        broken.model.model.norm.weight[0] = float("nan")  # which the head alone sees, and counting runs none
+        broken.model.model.norm.weight[0] = float("nan")  # only the head reads it, and counting runs without the head
     broken.model.save_pretrained(tmp_path / "broken")
     broken.tokenizer.save_pretrained(tmp_path / "broken")
     with pytest.raises(NotFinite):
@@ -318,25 +318,38 @@ def test_a_model_that_gives_nan_is_refused_before_anything_is_counted(folder, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_reading_held_out_text_is_told(folder, tmp_path):
-    told = []
-    run.job(recipe_of(folder, tmp_path, draws=0), lambda *each: told.append(each))
-    assert told[:3] == [("reading held-out text", done, 2) for done in range(3)]
+def test_reading_held_out_text_is_reported_as_progress(folder, tmp_path):
+    reports = []
+    run.job(recipe_of(folder, tmp_path, draws=0), lambda *report: reports.append(report))
+    assert reports[:3] == [("reading held-out text", done, 2) for done in range(3)]
 
 
-def test_languages_on_the_same_files_are_said(folder, tmp_path):
+def test_a_note_names_languages_that_share_files(folder, tmp_path):
     both = (f"aa={folder}/aa.txt", f"bb={folder}/aa.txt")
-    left = Run.load(run.job(recipe_of(folder, tmp_path, corpus=both, draws=0)).folder)
-    assert any("aa, bb do not all have text of their own" in note for note in left.environment()["notes"])
+    stored = Run.load(run.job(recipe_of(folder, tmp_path, corpus=both, draws=0)).folder)
+    assert any("aa, bb do not all have text of their own" in note for note in stored.environment()["notes"])
 
 
 @pytest.mark.slow
-def test_the_command_line(folder, tmp_path, capsys):
+def test_the_command_runs_the_job_and_exports_the_plan_of_one_language(folder, tmp_path, capsys):
     corpus = [f"{language}={folder / language}.txt" for language in tongues.LETTERS]
-    words = ["lape", str(folder / "model"), "--corpus", *corpus, "--window", "16", "--fraction", "0.08", "--tokens", "2000", "--draws", "0"]
-    assert main([*words, "--output", str(tmp_path / "run"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"run", "plan", "comparison"}
+    command = [
+        "lape",
+        str(folder / "model"),
+        "--corpus",
+        *corpus,
+        "--window",
+        "16",
+        "--fraction",
+        "0.08",
+        "--tokens",
+        "2000",
+        "--draws",
+        "0",
+    ]
+    assert main([*command, "--output", str(tmp_path / "run"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {"run", "plan", "comparison"}
     assert Run.load(tmp_path / "run").recipe.corpus_tokens == 2000
     assert Recipe.from_toml((tmp_path / "run/recipe.toml").read_text()).to_words()[0] == "lape"
     assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "cut")]) == 2
@@ -346,5 +359,5 @@ def test_the_command_line(folder, tmp_path, capsys):
 
 
 def test_a_dry_run_says_what_would_be_done(folder, tmp_path):
-    told = " ".join(describe(recipe_of(folder, tmp_path)))
-    assert "aa" in told and "takes about" in told and not (tmp_path / "run").exists()
+    sentences = " ".join(describe(recipe_of(folder, tmp_path)))
+    assert "aa" in sentences and "takes about" in sentences and not (tmp_path / "run").exists()

@@ -106,8 +106,8 @@ def raising(item: int) -> int:
     return item
 
 
-def trials_without_seconds(found) -> list[dict[str, Any]]:
-    return [{name: value for name, value in trial.items() if name != "seconds"} for trial in found.trials]
+def trials_without_seconds(search) -> list[dict[str, Any]]:
+    return [{name: value for name, value in trial.items() if name != "seconds"} for trial in search.trials]
 
 
 def test_results_come_in_order_from_several_processes_each_with_its_own_model(engine, model):
@@ -195,8 +195,8 @@ def test_the_items_of_a_killed_worker_are_computed_again(engine, tmp_path):
 def test_crispr_gives_the_same_plan_and_scores_to_the_last_bit(engine, model, task):
     method, journals = Crispr(), (MemoryJournal(), MemoryJournal())
     here, there = (
-        method.search(model, task, workers=Workers(engine=each, journal=journal))
-        for each, journal in zip((LocalEngine(), engine), journals, strict=True)
+        method.search(model, task, workers=Workers(engine=one, journal=journal))
+        for one, journal in zip((LocalEngine(), engine), journals, strict=True)
     )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
@@ -209,7 +209,7 @@ def test_crispr_gives_the_same_plan_and_scores_to_the_last_bit(engine, model, ta
 def test_laser_gives_the_same_plan_with_the_same_number_of_answers(engine, model, task, settings):
     method = Laser(rhos=(0.5, 0.1, 0.0), sites=("decoder.1.*", "decoder.0.up"), metric="logloss", **settings)
     here, there = (
-        method.search(model, task, svd_cache=SvdCache(model.anatomy), workers=Workers(engine=each)) for each in (LocalEngine(), engine)
+        method.search(model, task, svd_cache=SvdCache(model.anatomy), workers=Workers(engine=one)) for one in (LocalEngine(), engine)
     )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()
@@ -221,8 +221,8 @@ def test_denoising_gives_the_same_plan(engine, model):
     passages = Passages(model, ["a line to read", "and another one that is longer", "three"])
     method = Laser(sites="*", task_free=True, rise=0.3)
     here, there = (
-        method.search(model, TextInputs(passages), svd_cache=SvdCache(model.anatomy), workers=Workers(engine=each))
-        for each in (LocalEngine(), engine)
+        method.search(model, TextInputs(passages), svd_cache=SvdCache(model.anatomy), workers=Workers(engine=one))
+        for one in (LocalEngine(), engine)
     )
     assert here.plan.edits
     assert there.plan.to_json() == here.plan.to_json()

@@ -1,4 +1,4 @@
-"""Rank reduction without a task: accepted by one half of a text, reported on the other."""
+"""Rank reduction without a task: one half of a text decides, the other half measures."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from resect.core.errors import BadRecipe, InputError
 from resect.jobs import run
 from resect.jobs.dry_run import describe
-from resect.methods.laser.denoising import rho_for
+from resect.methods.laser.denoising import shortest_rho
 from resect.methods.laser.laser import Laser
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
@@ -16,7 +16,7 @@ from resect.runs.run_folder import Run
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "text.txt"
-    path.write_text("".join(f"line {number} of a text that nobody wrote\n" for number in range(12)))
+    path.write_text("".join(f"line {number} of a made-up text\n" for number in range(12)))
     return path
 
 
@@ -25,28 +25,28 @@ def recipe_of(where, tmp_path, text, **settings):
     return Recipe(**(given | {"output": str(tmp_path / "run")} | settings))
 
 
-def test_the_run_is_whole_and_the_text_hardly_worse(where, tmp_path, text):
+def test_the_run_is_complete_and_the_text_hardly_less_probable(where, tmp_path, text):
     outcome = run.job(recipe_of(where, tmp_path, text, rise=0.05))
-    left = Run.load(outcome.folder)
-    comparison = left.comparison()
+    finished = Run.load(outcome.folder)
+    comparison = finished.comparison()
     assert comparison["task"] == "plain text"
     assert comparison["n_examples"] == 6
-    for line in left.trials():
-        assert line["kept"] <= line["complete"]
-        assert line["noise_edge"] > 0
-    assert len(outcome.plan.edits) == sum(line["kept"] for line in left.trials())
+    for trial in finished.trials():
+        assert trial["kept"] <= trial["complete"]
+        assert trial["noise_edge"] > 0
+    assert len(outcome.plan.edits) == sum(trial["kept"] for trial in finished.trials())
     perplexity = comparison["side_effects"]["perplexity"]
     assert perplexity["edited"] < 1.5 * perplexity["base"]
 
 
-def test_what_is_accepted_keeps_within_the_rise(where, tmp_path, text):
+def test_accepted_reductions_stay_within_the_rise(where, tmp_path, text):
     recipe = recipe_of(where, tmp_path, text, rise=0.02)
-    lines = Run.load(run.job(recipe).folder).trials()
-    kept = [line["score"] for line in lines if line["kept"]]
-    assert kept == [] or max(kept) <= 1.02 * _base(recipe)
+    trials = Run.load(run.job(recipe).folder).trials()
+    kept = [trial["score"] for trial in trials if trial["kept"]]
+    assert kept == [] or max(kept) <= 1.02 * _base_perplexity(recipe)
 
 
-def _base(recipe):
+def _base_perplexity(recipe):
     from resect.evaluation.text_passages import Passages
     from resect.jobs.inputs import model_of, texts_of
 
@@ -54,7 +54,7 @@ def _base(recipe):
     return passages.perplexity(passages.losses().sum()) * (1 + 1e-6)
 
 
-def test_a_task_is_refused_with_the_way_out(where, text, tmp_path):
+def test_a_task_is_refused_with_a_hint_at_the_flag_for_it(where, text, tmp_path):
     with pytest.raises(BadRecipe, match="--beside"):
         recipe_of(where, tmp_path, text, task="bbq")
 
@@ -66,16 +66,16 @@ def test_a_text_of_one_line_is_refused(where, tmp_path):
 
 
 def test_a_dry_run_says_what_would_be_done(where, tmp_path, text):
-    told = " ".join(describe(recipe_of(where, tmp_path, text)))
-    assert "noise edge" in told
+    sentences = " ".join(describe(recipe_of(where, tmp_path, text)))
+    assert "noise edge" in sentences
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("of", [1, 3, 7, 128, 4096])
-def test_every_rank_has_a_short_rho(of):
-    from resect.edits.svd import share
+@pytest.mark.parametrize("full_rank", [1, 3, 7, 128, 4096])
+def test_every_rank_has_a_short_rho(full_rank):
+    from resect.edits.svd import floor_of_share
 
-    assert all(share(rho_for(rank, of), of) == rank for rank in range(of))
+    assert all(floor_of_share(shortest_rho(rank, full_rank), full_rank) == rank for rank in range(full_rank))
 
 
 def test_a_negative_rise_is_refused():
@@ -83,7 +83,7 @@ def test_a_negative_rise_is_refused():
         Laser(task_free=True, rise=-0.1)
 
 
-def test_beside_tasks_are_measured(where, tmp_path, text):
+def test_side_effects_on_other_tasks_are_measured(where, tmp_path, text):
     recipe = recipe_of(where, tmp_path, text, beside=(str(where / "task.toml"),), data=())
-    found = json.loads((run.job(recipe).folder / "comparison.json").read_text())
-    assert set(found["side_effects"]) == {"perplexity", "planted"}
+    comparison = json.loads((run.job(recipe).folder / "comparison.json").read_text())
+    assert set(comparison["side_effects"]) == {"perplexity", "planted"}

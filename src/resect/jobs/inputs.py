@@ -1,4 +1,4 @@
-"""What a recipe points at: the model, tasks, plain text, corpora by language. Opens them and refuses what is wrong; computes nothing."""
+"""Opens what a recipe names: the model, tasks, plain text, corpora by language. Refuses what is wrong; computes nothing."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,12 +23,12 @@ from resect.runs.recipe import Recipe
 
 
 def model_of(recipe: Recipe) -> LanguageModel:
-    """The model of a recipe. Raises what `load_model` raises."""
+    """Returns the model of a recipe. Raises what `load_model` raises."""
     return load_model(**model_settings(recipe))
 
 
 def model_settings(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of `load_model` for a recipe."""
+    """Returns the arguments of `load_model` for a recipe."""
     return {
         "path": recipe.model,
         "dtype": recipe.dtype,
@@ -42,7 +42,7 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def weights_digest(model: LanguageModel) -> str:
-    """A digest of every weight that can be read: a fingerprint at some places would not see a few neurons cut out of a checkpoint."""
+    """Returns a digest of every weight: a fingerprint at some positions would miss a few neurons cut out of a checkpoint."""
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in model.model.named_parameters():
         digest.update(name.encode())
@@ -56,18 +56,18 @@ def weights_digest(model: LanguageModel) -> str:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """The task of a recipe, in the recipe's wording. Raises what `load_task` raises."""
+    """Returns the task of a recipe, in the recipe's wording. Raises what `load_task` raises."""
     return task_named(recipe.task, (recipe.task, *recipe.beside), recipe.values)
 
 
 def task_named(name: str, tasks: Sequence[str], settings: Mapping[str, Any], *, by_name: bool = False) -> Task:
-    """One of several tasks, with the data and the wording that the settings give for it.
+    """Returns one of several tasks, with the data and the wording that the settings give for it.
 
-    `by_name`: only what is given for this very task counts, not what is given for no task in particular.
+    `by_name`: only entries that name this task apply, not those that name none.
     Raises UnknownName for a TASK= that is none of the tasks, BadRecipe for two templates; what `load_task` raises.
     """
     data, template, instructions = (
-        given_for(name, tasks, settings.get(key) or (), by_name=by_name) for key in ("data", "template", "instructions")
+        paths_for(name, tasks, settings.get(key) or (), by_name=by_name) for key in ("data", "template", "instructions")
     )
     for key, paths in (("template", template), ("instructions", instructions)):
         if len(paths) > 1:
@@ -83,31 +83,31 @@ def task_named(name: str, tasks: Sequence[str], settings: Mapping[str, Any], *, 
     return task if limit is None else task.limited(limit)
 
 
-def given_for(task: str, tasks: Sequence[str], given: Sequence[str], *, by_name: bool = False) -> tuple[str, ...]:
-    """The paths of [TASK=]PATH entries for one of several tasks: those that name it, or its family; else those that name none.
+def paths_for(task: str, tasks: Sequence[str], entries: Sequence[str], *, by_name: bool = False) -> tuple[str, ...]:
+    """Returns the paths of [TASK=]PATH entries for one of several tasks: those that name it, or its family; else those that name none.
 
-    >>> given_for("glue/rte", ["bbq", "glue/rte"], ["here", "glue=there"])
-    ('there',)
-    >>> given_for("bbq", ["bbq", "glue/rte"], ["here", "glue=there"])
-    ('here',)
+    >>> paths_for("glue/rte", ["bbq", "glue/rte"], ["one", "glue=two"])
+    ('two',)
+    >>> paths_for("bbq", ["bbq", "glue/rte"], ["one", "glue=two"])
+    ('one',)
 
     Raises UnknownName for a TASK that is none of the tasks, where the entry is no path either.
     """
-    named, plain = [], []
-    for entry in given:
+    named, unnamed = [], []
+    for entry in entries:
         name, equals, path = entry.partition("=")
-        owners = [other for other in tasks if other == name or other.startswith(f"{name}/")]
-        if equals and not owners and "{" not in entry and not Path(entry).exists():
+        meant = [known for known in tasks if known == name or known.startswith(f"{name}/")]
+        if equals and not meant and "{" not in entry and not Path(entry).exists():
             raise UnknownName("task in front of a path,", name, tasks, f"({entry!r} is no path either.)")
-        if not equals or not owners:
-            plain.append(entry)
-        elif task in owners:
+        if not equals or not meant:
+            unnamed.append(entry)
+        elif task in meant:
             named.append(path)
-    return tuple(named or (() if by_name else plain))
+    return tuple(named or (() if by_name else unnamed))
 
 
 def side_effects_of(recipe: Recipe) -> SideEffects:
-    """What a recipe measures in addition to its comparison. Raises what loading texts and tasks raises."""
+    """Returns what a recipe measures in addition to its comparison. Raises what loading texts and tasks raises."""
     tasks = (recipe.get("task", ""), *recipe.beside)
     return SideEffects(
         calibrate=tuple(kind for kind in recipe.get("calibrate", ()) if kind != "none"),
@@ -119,12 +119,12 @@ def side_effects_of(recipe: Recipe) -> SideEffects:
 
 
 def texts_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """The documents of the files, or those that ship with the package. Raises InputError."""
+    """Returns the documents of the files, or without files those that ship with the package. Raises InputError."""
     return read_texts(paths) if paths else packaged_texts()
 
 
 def text_name(paths: Sequence[str]) -> str:
-    """What the texts are called."""
+    """Returns the name of these texts in reports."""
     return ", ".join(Path(path).name for path in paths) or PACKAGED_NAME
 
 
@@ -133,15 +133,15 @@ def text_name(paths: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Corpora:
-    """The text of a recipe by language, opened.
+    """The opened text of a recipe, by language.
 
     Attributes
     ----------
-    languages : all of them, in the order in which they were named
+    languages : all languages, in the order in which the recipe names them
     texts, held_out : by language; `held_out` is empty where nothing is measured
     questions, suffix : open questions by language, and the text after each
     parallel : the same sentences in each language
-    purity, held_out_purity : leave out documents in other languages, and count them; None where that is not requested
+    purity, held_out_purity : filters that leave out documents in other languages, and count them; None where that is not requested
     """
 
     languages: tuple[str, ...]
@@ -155,10 +155,12 @@ class Corpora:
 
 
 def corpora_of(recipe: Recipe, extra_languages: Sequence[str] = (), *, measured: bool = True) -> Corpora:
-    """The corpora of a recipe, opened as far as can be before a model is loaded.
+    """Returns the corpora of a recipe, opened as far as is possible before a model is loaded.
 
+    Parameters
+    ----------
     extra_languages : languages that the method knows without text
-    measured : whether anything is measured, for which held-out text of two languages or more is needed
+    measured : whether anything is measured, which needs held-out text of two languages or more
 
     Raises InputError, UnknownName.
     """
@@ -174,11 +176,11 @@ def corpora_of(recipe: Recipe, extra_languages: Sequence[str] = (), *, measured:
     for name in languages:
         hashes: set[int] = set()
         if name in corpora:
-            part = open_corpus(corpora[name], part="all" if name in valid else "train")
-            texts[name] = CorpusText(name, part, recipe.limit, purity, hashes)
+            corpus = open_corpus(corpora[name], part="all" if name in valid else "train")
+            texts[name] = CorpusText(name, corpus, recipe.limit, purity, hashes)
         if measured:
-            other = open_corpus(valid[name]) if name in valid else open_corpus(corpora[name], part="held-out")
-            held_out[name] = CorpusText(name, other, recipe.limit, held_out_purity, hashes, is_held_out=True)
+            corpus = open_corpus(valid[name]) if name in valid else open_corpus(corpora[name], part="held-out")
+            held_out[name] = CorpusText(name, corpus, recipe.limit, held_out_purity, hashes, is_held_out=True)
     return Corpora(
         languages=languages,
         texts=texts,
@@ -193,7 +195,7 @@ def corpora_of(recipe: Recipe, extra_languages: Sequence[str] = (), *, measured:
 
 def _check_languages(languages: tuple[str, ...], corpora: Mapping[str, str], valid: Mapping[str, str], *, measured: bool) -> None:
     if len({name.lower() for name in languages}) < len(languages):
-        raise InputError(f"The languages {', '.join(languages)} differ only in capitals somewhere; give each language one code.")
+        raise InputError(f"Two of the languages {', '.join(languages)} differ only in capitals; give each language one code.")
     for name in valid:
         if name not in languages:
             raise InputError(f"There is held-out text of {name} (--valid), but no other text of it: give --corpus {name}=PATH too.")
@@ -205,41 +207,41 @@ def _check_languages(languages: tuple[str, ...], corpora: Mapping[str, str], val
             "comparison with others (the entropy over one language is undefined): give two or more, or --record-only to count now and "
             "merge later."
         )
-    lacking = [name for name in languages if name not in valid and name not in corpora]
-    if lacking:
-        raise InputError(f"Of {', '.join(lacking)} there is no held-out text to measure on: give --valid {lacking[0]}=PATH.")
+    missing = [name for name in languages if name not in valid and name not in corpora]
+    if missing:
+        raise InputError(f"There is no held-out text of {', '.join(missing)} to measure on: give --valid {missing[0]}=PATH.")
 
 
 def _files_by_language(
     entries: Sequence[str], flag: str, languages: tuple[str, ...], read: Callable[[str], tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
     paths = parse_corpus_entries(tuple(entries), flag)
-    other = [name for name in paths if name not in languages]
-    if other:
-        raise InputError(f"{flag} names {', '.join(other)}, of which there is no text; the languages are {', '.join(languages)}.")
+    unknown = [name for name in paths if name not in languages]
+    if unknown:
+        raise InputError(f"{flag} names {', '.join(unknown)}, of which there is no text; the languages are {', '.join(languages)}.")
     return {name: read(path) for name, path in paths.items()}
 
 
 def _lines(path: str, limit: int | None = None) -> tuple[str, ...]:
     lines = tuple(line.strip() for line in read_lines(Path(path)) if line.strip())[:limit]
     if not lines:
-        raise InputError(f"{path} holds no line of text.")
+        raise InputError(f"{path} has no line of text.")
     return lines
 
 
 def _parallel(entries: Sequence[str], languages: tuple[str, ...], limit: int | None) -> dict[str, tuple[str, ...]]:
-    """The sentences of every language, without those lines that are empty in some language."""
+    """Returns the sentences of every language, without the lines that are empty in some language."""
     lines = _files_by_language(entries, "--parallel", languages, lambda path: tuple(line.strip() for line in read_lines(Path(path))))
     counts = {name: len(sentences) for name, sentences in lines.items()}
     if len(lines) == 1 or len(set(counts.values())) > 1:
         numbers = ", ".join(f"{name} {number}" for name, number in counts.items())
         raise InputError(f"--parallel needs the same sentences in two languages or more, line by line; there are {numbers} lines.")
     rows = [row for row in zip(*lines.values(), strict=True) if all(row)][:limit]
-    return {name: tuple(row[place] for row in rows) for place, name in enumerate(lines)}
+    return {name: tuple(row[index] for row in rows) for index, name in enumerate(lines)}
 
 
 def _suffixes(entries: Iterable[str], languages: tuple[str, ...]) -> dict[str, str]:
-    """The text after a question, by language; a text without a language is for all those that have none of their own."""
+    """Returns the text after a question, by language; an entry without a language is for all those that have none of their own."""
     by_name: dict[str, str] = {}
     for entry in entries:
         name, equals, text = entry.partition("=")

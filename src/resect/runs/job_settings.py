@@ -34,7 +34,7 @@ class JobSettings:
         changes_result=False,
     )
     batch_size: Literal["auto"] | int = setting(
-        "auto", "Sequences a batch; auto finds what fits, and a run folder stores what was found.", least=1, metavar="auto|N"
+        "auto", "Sequences in a batch; auto determines how many fit, and a run folder stores the number.", least=1, metavar="auto|N"
     )
     chat_template: bool = setting(False, "Wrap every prompt in the tokenizer's own chat template.")
     seed: int = setting(0, "Seed of every random draw.", least=0, metavar="N")
@@ -52,7 +52,7 @@ class JobSettings:
     )
     ray_workers: int | None = setting(
         None,
-        "Workers, each with a model of its own; by default one per GPU, or as many as there are CPUs for (two at least).",
+        "Workers, each with a copy of the model; by default one per GPU or, without GPUs, as many as the CPUs allow, at least two.",
         least=1,
         changes_result=False,
         metavar="N",
@@ -85,7 +85,7 @@ class TaskSettings:
         (), "Plain text for the perplexity before and after; by default a short text that ships with resect.", path=True, metavar="FILE"
     )
     beside: tuple[str, ...] = setting(
-        (), "Other tasks on which the side effects of the edit are measured; their data is TASK=PATH.", metavar="TASK"
+        (), "Other tasks on which the side effects of the edit are measured; their data are given as --data TASK=PATH.", metavar="TASK"
     )
 
 
@@ -95,8 +95,8 @@ class MetricSettings:
 
     metric: Literal["accuracy", "generation", "logloss", "topk", "top1", "top5", "top10"] | None = setting(
         None,
-        "By the most probable choice (accuracy), generated text, the right answer's log loss, or whether its first token is among the most "
-        "probable (topk). By default each task's own metric.",
+        "How answers are measured: by the most probable choice (accuracy), by generated text (generation), by the log loss of the right "
+        "answer (logloss), or by whether its first token is among the most probable (topk: 10). By default each task's own metric.",
     )
 
 
@@ -151,7 +151,7 @@ class TextSettings:
 
     text: tuple[str, ...] = setting((), "Plain text; by default a short text that ships with resect.", path=True, metavar="FILE")
     beside: tuple[str, ...] = setting(
-        (), "Tasks on which the side effects of the edit are measured; their data is TASK=PATH.", metavar="TASK"
+        (), "Tasks on which the side effects of the edit are measured; their data are given as --data TASK=PATH.", metavar="TASK"
     )
     data: tuple[str, ...] = setting((), "Local files for a task instead of the Hub.", path=True, metavar="[TASK=]PATH")
     template: tuple[str, ...] = setting((), "File with a task's wording of the prompt (Jinja2).", path=True, metavar="[TASK=]FILE")
