@@ -192,10 +192,10 @@ def analyse(command: Parser) -> None:
     corpus = "Text in which the facts are counted, instead of --counts."
     command.add_argument("--corpus", action="extend", nargs="+", default=[], metavar="FILE", help=corpus)
     add_settings(command, _declared(TaskSettings, ("limit",)))
-    add_settings(command, analysis_settings())
+    add_settings(command, _analysis_settings())
 
 
-def analysis_settings() -> list[Declaration]:
+def _analysis_settings() -> list[Declaration]:
     """Returns the settings that may differ between a run and its analyses: none of them changes a result."""
     by_key = {declaration.key: declaration for declaration in _declared(JobSettings, ("device", "device_map", "trust_remote_code"))}
     for name in method_names():

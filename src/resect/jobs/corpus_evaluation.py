@@ -13,13 +13,12 @@ from resect.edits import controls
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
 from resect.evaluation.answer_ratings import default_identifier
-from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, losses
+from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, window_losses
 from resect.evaluation.llm_judge import LLMJudge
-from resect.evaluation.open_ended import check as check_answers
-from resect.evaluation.open_ended import open_questions, worded
+from resect.evaluation.open_ended import check_prompts, open_questions, question_prompts
 from resect.methods.base import CorpusInputs, Forecast, Found, Method, seconds_of
 from resect.models.language_model import LanguageModel
-from resect.models.text_windows import full_window
+from resect.models.text_windows import window_size
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -27,8 +26,6 @@ from .evaluation import Evaluation, Measured
 from .inputs import corpora_of
 from .task_evaluation import TIMED
 
-#: The text of one language may be so many times as much as that of another before a note says so.
-UNEVEN = 2.0
 STAGE = "reading held-out text"
 
 
@@ -44,20 +41,20 @@ class CorpusEvaluation(Evaluation):
 
     @property
     def inputs(self) -> CorpusInputs:
-        """What a search may read."""
+        """The inputs of the search."""
         return CorpusInputs(self.corpora.languages, self.corpora.texts, self.corpora.parallel)
 
     def prepare(self, model: LanguageModel) -> CorpusInputs:
-        """Check method and questions against the model."""
+        """Check the method and the questions against the model."""
         self.model = model
         self.method.check(model, self.inputs)
         for language, questions in self.corpora.questions.items():
-            check_answers(model, worded(questions, language, self.corpora.suffix), self.recipe.new_tokens)
-        self.window = full_window(model.context, model.kind, self.recipe.get("window"))
+            check_prompts(model, question_prompts(questions, language, self.corpora.suffix), self.recipe.new_tokens)
+        self.window = window_size(model.context, model.kind, self.recipe.get("window"))
         return self.inputs
 
     def begin(self, workers: Workers) -> None:
-        """Read held-out text first: what is too short, and a model that gives NaN, is refused before hours of work."""
+        """Read the held-out text first, so that text that is too short, or a model that gives NaN, is refused before hours of work."""
         if not self.corpora.held_out:
             return
         languages = self.corpora.languages
@@ -65,7 +62,7 @@ class CorpusEvaluation(Evaluation):
             workers.progress(STAGE, number, len(languages))
             self.held_out[name] = self._held_out(name)
         workers.progress(STAGE, len(languages), len(languages))
-        losses(self.model, self._probe)
+        window_losses(self.model, self._probe)
 
     def _held_out(self, name: str) -> HeldOutText:
         return HeldOutText.of(self.model, name, self.corpora.held_out[name], self.window, self.recipe.valid_tokens)
@@ -77,13 +74,13 @@ class CorpusEvaluation(Evaluation):
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of the held-out text, once it is read."""
+        """Digests of the held-out text, once it is read."""
         return {f"held-out text of {name}": text.digest for name, text in self.held_out.items()}
 
     def measure(self, found: Found, run: Run, seed: int, workers: Workers) -> Measured:
-        """Measure the matrix of languages, and ask the open questions; both are stored."""
+        """Measure the matrix of languages, have the open questions answered, and store both."""
         model, recipe, plans = self.model, self.recipe, found.plans
-        effect = verify_effect(found.plan, model, lambda: losses(model, self._probe))
+        effect = verify_effect(found.plan, model, lambda: window_losses(model, self._probe))
         drawn = {name: controls.like(plan, model, seed, recipe.draws) for name, plan in plans.items()}
         label = found.label or self.method.name
         matrix = replace(deactivation_matrix(model, plans, self.held_out, drawn, selector=label, workers=workers), seed=seed)
@@ -95,7 +92,7 @@ class CorpusEvaluation(Evaluation):
     def _answers(
         self, plans: Mapping[str, Plan], drawn: Mapping[str, tuple[Plan, ...]], run: Run, workers: Workers
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Open questions answered under each language's plan, and by the unedited model."""
+        """Have the open questions answered by the unedited model and under each plan; returns a summary, and notes."""
         if not self.corpora.questions:
             return {}, ()
         notes: tuple[str, ...] = ()
@@ -104,7 +101,7 @@ class CorpusEvaluation(Evaluation):
             identifier = default_identifier()
         except InputError as error:
             notes = (f"The language of the answers was not identified: {error}",)
-        random = {name: some[0] for name, some in drawn.items() if some}
+        random = {name: controls[0] for name, controls in drawn.items() if controls}
         rows, summary = open_questions(
             self.model,
             self.corpora.questions,
@@ -120,15 +117,15 @@ class CorpusEvaluation(Evaluation):
         return {"open_questions": summary}, notes
 
     def notes(self, found: Found) -> list[str]:
-        """Limits, held-out shares, documents in other languages, shared files, duplicates."""
+        """Returns notes on limits, held-out shares, documents in other languages, shared files and duplicates."""
         recipe, corpora = self.recipe, self.corpora
         notes = []
         if recipe.limit is not None:
             notes.append(f"Of each text at most {recipe.limit:,} documents were read (--limit).")
         if not corpora.held_out and set(corpora.texts) - set(parse_corpus_entries(recipe.valid, "--valid")):
             notes.append(
-                "A tenth of each text was held out, and not counted. Where other text is to be measured on (--valid), give it while "
-                "recording too: then everything is counted but what occurs in it."
+                "A tenth of each text was held out, and not counted. To measure on other text later (--valid), give it for recording too: "
+                "then everything is counted except the documents that occur in it."
             )
         for purity, what in ((corpora.purity, "text that was read"), (corpora.held_out_purity, "held-out text")):
             notes += _left_out(purity, what)
@@ -142,14 +139,14 @@ class CorpusEvaluation(Evaluation):
         return notes
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
-        """Some windows of held-out text are timed."""
+        """Returns a forecast from timing a few windows of held-out text."""
         recipe, corpora, languages = self.recipe, self.corpora, self.corpora.languages
         sentences, seconds = [], 0.0
         if corpora.held_out:
             held_out = {name: self._held_out(name) for name in languages}
-            some = next(iter(held_out.values())).windows[:TIMED]
+            timed = next(iter(held_out.values())).windows[:TIMED]
             tokens, passes = sum(text.windows.size for text in held_out.values()), 1 + len(languages) * (1 + recipe.draws)
-            seconds = passes * tokens * seconds_of(lambda: losses(self.model, some)) / some.size
+            seconds = passes * tokens * seconds_of(lambda: window_losses(self.model, timed)) / timed.size
             sentences.append(
                 f"Read {tokens:,} held-out tokens {passes} times: with the unedited model, under each language's plan, and with "
                 f"{plural(recipe.draws, 'draws')} of random units for each."
@@ -173,7 +170,7 @@ def _left_out(purity: LanguageFilter | None, what: str) -> list[str]:
 
 
 def _without_units(matrix: DeactivationMatrix) -> list[str]:
-    lacking = [name for name, size in zip(matrix.languages, matrix.units, strict=True) if not size]
-    if not lacking:
+    without = [name for name, size in zip(matrix.languages, matrix.units, strict=True) if not size]
+    if not without:
         return []
-    return [f"No unit belongs to {', '.join(lacking)}: the plan is empty there, and the row of the matrix is the unedited model's."]
+    return [f"No unit belongs to {', '.join(without)}: the plan is empty there, and the row of the matrix is the unedited model's."]

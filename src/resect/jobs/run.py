@@ -1,4 +1,4 @@
-"""The whole job of any method: open the inputs, search, compare, and store the results in a run folder. Prints nothing.
+"""The job of any method: opens the inputs, searches, compares, and stores the results in a run folder. Prints nothing.
 
 An interrupted job continues from the journal of the folder: an entry that exists is read, one that does not is computed.
 """
@@ -37,9 +37,9 @@ DEMO_SETTINGS: dict[str, Any] = {"locate_on": ("ambig",)}
 
 
 def demo(progress: Progress = no_progress, output: str | None = None) -> JobResult:
-    """The main job on the model and the task inside the package, in a new folder (runs/demo, runs/demo-2, …)."""
+    """Run the main job on the model and the task inside the package, in a new folder (runs/demo, runs/demo-2, …)."""
     package = Path(str(resources.files("resect.data") / "demo"))
-    folder = output or str(_free_folder())
+    folder = output or str(_new_demo_folder())
     recipe = Recipe(model=str(package / "hill-and-river"), task=str(package / "task.toml"), output=folder, **DEMO_SETTINGS)
     return job(recipe, progress, fresh=True)
 
@@ -47,9 +47,9 @@ def demo(progress: Progress = no_progress, output: str | None = None) -> JobResu
 def job(
     recipe: Recipe, progress: Progress = no_progress, *, fresh: bool = False, batch_sizes: Mapping[str, int] | None = None
 ) -> JobResult:
-    """From the recipe to the comparison, in the recipe's run folder; continues where an earlier call stopped.
+    """Run the job of a recipe in its run folder; continues where an earlier call stopped.
 
-    `batch_sizes`: those of another run of this recipe, to compute in the same batches.
+    `batch_sizes`: those of another run of this recipe, so that both compute in the same batches.
     Raises RunMismatch for a folder of other settings, and what loading, searching and comparing raise.
     """
     started = time.monotonic()
@@ -63,24 +63,27 @@ def job(
         with open_engine(recipe, model, progress) as engine:
             workers = Workers(engine, run.journal, progress)
             evaluation.begin(workers)
-            trials = [_trial(_Trial(part, changed, evaluation, inputs, model), workers) for part, changed in _trials(run, recipe, method)]
+            trials = [
+                _run_trial(_Trial(trial_run, trial_method, evaluation, inputs, model), workers)
+                for trial_run, trial_method in _trials(run, recipe, method)
+            ]
             first = trials[0]
             comparison = None if first.measured is None else first.measured.comparison
             if len(trials) > 1:
-                comparison = _over_trials(run, recipe, trials, evaluation, workers)
-        note_end(run, model, started, notes=[*first.notes, *_same_examples(trials)])
+                comparison = _compare_over_trials(run, recipe, trials, evaluation, workers)
+        note_end(run, model, started, notes=[*first.notes, *_note_same_examples(trials)])
         return JobResult(run.folder, first.found.plan, comparison)
 
 
 def open_job(recipe: Recipe) -> tuple[Method, Evaluation]:
-    """The method of a recipe and what its plans are compared on, with the data loaded. Raises InputError for wrong data."""
+    """Returns the method of a recipe, and the evaluation of its plans with the data loaded. Raises InputError for wrong data."""
     method: Method = as_method(recipe.settings)
     return method, EVALUATIONS[method.inputs](recipe, method)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One search, its run folder, and what it works on."""
+    """A search, its run folder, and its inputs."""
 
     run: Run
     method: Method
@@ -91,7 +94,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _TrialResult:
-    """What one search found, and what that changes (None: nothing is compared)."""
+    """What a search found, and what its plans change (None: nothing is compared)."""
 
     found: Found
     measured: Measured | None
@@ -99,7 +102,7 @@ class _TrialResult:
 
 
 def _trials(run: Run, recipe: Recipe, method: Method) -> list[tuple[Run, Method]]:
-    """The folder and the method of each repetition of the search. They share a journal: its keys name all that an entry depends on."""
+    """Returns the run folder and the method of each trial. Trials share a journal: its keys name all that an entry depends on."""
     repetitions = recipe.settings.repetitions()
     if not repetitions:
         return [(run, method)]
@@ -108,14 +111,14 @@ def _trials(run: Run, recipe: Recipe, method: Method) -> list[tuple[Run, Method]
     ]
 
 
-def _trial(trial: _Trial, workers: Workers) -> _TrialResult:
+def _run_trial(trial: _Trial, workers: Workers) -> _TrialResult:
     """Search and compare, and store the results in the trial's folder."""
     run, evaluation = trial.run, trial.evaluation
     found = trial.method.search(trial.model, trial.inputs, workers)
     digests = {**evaluation.digests, **found.digests}
     if run.is_finished:  # before any file is overwritten
         run.agree(digests)
-    _keep(run, found)
+    _store(run, found)
     notes = (*found.notes, *evaluation.notes(found))
     measured = None
     if found.plans:
@@ -127,8 +130,8 @@ def _trial(trial: _Trial, workers: Workers) -> _TrialResult:
     return _TrialResult(found, measured, notes)
 
 
-def _keep(run: Run, found: Found) -> None:
-    """Store everything that the search gave."""
+def _store(run: Run, found: Found) -> None:
+    """Store everything that a search found."""
     for name, value in found.artifacts.items():
         value.save(run.folder / name)
     if found.scores is not None:
@@ -146,35 +149,37 @@ def _keep(run: Run, found: Found) -> None:
         run.keep_exhibits(found.exhibits)
 
 
-def _over_trials(run: Run, recipe: Recipe, trials: Sequence[_TrialResult], evaluation: Evaluation, workers: Workers) -> Comparison | None:
-    """What several trials come to: means over the trials, and how far they differ; stored with the first one's plan."""
+def _compare_over_trials(
+    run: Run, recipe: Recipe, trials: Sequence[_TrialResult], evaluation: Evaluation, workers: Workers
+) -> Comparison | None:
+    """Returns the comparison of means over the trials, with how far they differ; it is stored with the first trial's plan."""
     answers = [trial.measured.answers for trial in trials if trial.measured is not None and trial.measured.answers is not None]
     first = answers[0]
-    edited = [each.edited for each in answers]
-    together = comparison_of_answers(first.questions, first.base, edited, [each.controls for each in answers], first.seed)
+    edited = [compared.edited for compared in answers]
+    over_trials = comparison_of_answers(first.questions, first.base, edited, [compared.controls for compared in answers], first.seed)
     means = [values.mean for values in edited]
     spread = {
         "edited": means,
         "std": statistics.pstdev(means),
         "sizes": [named_units(trial.found.plan, first.questions.model.anatomy).count for trial in trials],
     }
-    together = dataclasses.replace(together, other_metrics={**together.other_metrics, "trials": spread})
-    comparison = evaluation.measure_trials(together, first, [trial.found.plan for trial in trials], workers)
-    _keep(run, trials[0].found)
+    over_trials = dataclasses.replace(over_trials, other_metrics={**over_trials.other_metrics, "trials": spread})
+    comparison = evaluation.measure_trials(over_trials, first, [trial.found.plan for trial in trials], workers)
+    _store(run, trials[0].found)
     run.keep_examples(first.changed)
     run.keep_comparison(comparison.to_json())
     return comparison
 
 
-def _same_examples(trials: Sequence[_TrialResult]) -> list[str]:
-    """A sentence where the trials say nothing of the samples, since these are the same."""
+def _note_same_examples(trials: Sequence[_TrialResult]) -> list[str]:
+    """Returns a note where all trials drew the same sample."""
     examples = [str(trial.found.scores.provenance.get("examples")) for trial in trials if trial.found.scores is not None]
     if len(trials) == 1 or len(set(examples)) > 1:
         return []
     return ["All trials used the same examples, since there are no more: their agreement says nothing. Give more data."]
 
 
-def _free_folder() -> Path:
+def _new_demo_folder() -> Path:
     number = 1
     while (folder := Path("runs") / ("demo" if number == 1 else f"demo-{number}")).exists():
         number += 1

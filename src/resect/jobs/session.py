@@ -36,11 +36,10 @@ class JobResult:
     comparison: Comparison | None
 
 
-def load(recipe: Recipe, run: Run | None = None) -> LanguageModel:
-    """Returns the model of a recipe; in a run folder it computes in the batch sizes that the folder has stored."""
+def load(recipe: Recipe, run: Run) -> LanguageModel:
+    """Returns the model of a recipe; it computes in the batch sizes that the run folder has stored, and stores new ones there."""
     model = model_of(recipe)
-    if run is not None:
-        model.batcher.sizes = _StoredBatchSizes(run.journal)
+    model.batcher.sizes = _StoredBatchSizes(run.journal)
     return model
 
 

@@ -9,7 +9,7 @@ from resect.core.execution import Workers
 from resect.edits import controls
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
-from resect.evaluation.calibration import KINDS, content_free_count
+from resect.evaluation.calibration import CALIBRATIONS, content_free_count
 from resect.evaluation.compare import AnswerComparison, compare_questions
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
@@ -20,7 +20,7 @@ from resect.runs.run_folder import Run
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
 from .inputs import side_effects_of, task_of, text_name
 
-#: What one generated answer costs, in answers by scoring.
+#: The cost of a generated answer, in scored answers.
 GENERATION_COST = 4
 #: Examples of the batch that is timed.
 TIMED = 8
@@ -38,7 +38,7 @@ class TaskEvaluation(Evaluation):
         self.task.split("test")
 
     def prepare(self, model: LanguageModel) -> TaskInputs:
-        """Word and encode every question once."""
+        """Encode every question once, and check method and side effects."""
         self.model = model
         self.method.check(model, self.inputs)
         metric = self.method.metric_for(self.task)
@@ -48,14 +48,14 @@ class TaskEvaluation(Evaluation):
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of the task's examples and wording."""
+        """The digest of the task's examples and wording."""
         return {"data or wording": self.task.digest}
 
     def measure(self, found: Found, run: Run, seed: int, workers: Workers) -> Measured:
-        """Compare on the test split; the answers that changed are stored."""
+        """Compare on the test split, and store the answers that changed."""
         model, plan = self.model, found.plan
         seen = self.method.examples_seen(self.task)[:PROBES]
-        effect = verify_effect(plan, model, lambda: Questions(model, self.task, seen, "logloss").flat_logprobs(0))
+        effect = verify_effect(plan, model, lambda: Questions(model, self.task, seen, "logloss").encoded_choices(0).logprobs())
         drawn = controls.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
         answers = compare_questions(self.method.questions(model, self.task, "test"), plan, controls=drawn, seed=seed, workers=workers)
         run.keep_examples(answers.changed)
@@ -66,7 +66,7 @@ class TaskEvaluation(Evaluation):
         return Measured(replace(comparison, other_metrics=facts), effect, notes, answers)
 
     def _composition(self, found: Found, questions: Questions, workers: Workers) -> list[dict[str, Any]]:
-        """Every step of a composition on the *test* split too, which the search did not see."""
+        """Returns the steps of a composition with the value of each on the *test* split, which the search did not read."""
         edits, steps = found.plan.edits, []
         for number, step in enumerate(found.composition):
             stage = f"composition, {number} of {len(edits)}"
@@ -74,11 +74,11 @@ class TaskEvaluation(Evaluation):
         return steps
 
     def measure_trials(self, comparison: Comparison, answers: AnswerComparison, plans: Sequence[Plan], workers: Workers) -> Comparison:
-        """Side effects, averaged over the plans of all trials."""
+        """Returns the comparison with side effects averaged over the plans of all trials."""
         return self.side_effects.measure(comparison, answers.questions, plans, seed=self.recipe.seed, workers=workers)[0]
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
-        """One batch of answers is timed."""
+        """Returns a forecast from timing a batch of answers."""
         test, wordings = self.task.split("test"), len(self.task.instructions)
         questions = Questions(self.model, self.task, test, self.method.metric_for(self.task))
         timed = Questions(self.model, self.task, test[:TIMED], questions.metric)
@@ -93,10 +93,10 @@ class TaskEvaluation(Evaluation):
         return Forecast(sentences, seconds * wordings * (compared + extra)), seconds * wordings
 
     def _side_effects(self, questions: Questions, plans: int) -> tuple[str, int]:
-        """What is measured in addition, in a sentence, and how many answers under each instruction that takes."""
+        """Returns a sentence on the side effects, and how many answers under each instruction they take."""
         effects = self.side_effects
         without_content = {kind: content_free_count(questions, kind) for kind in effects.calibrate}
-        parts = [f"{KINDS[kind]} ({number:,} questions without content)" for kind, number in without_content.items()]
+        parts = [f"{CALIBRATIONS[kind]} ({number:,} questions without content)" for kind, number in without_content.items()]
         parts += ["generated text"] if effects.generation else []
         parts += [f"perplexity on {text_name(self.recipe.text)}", *self.recipe.beside]
         calibrated = sum(number * (plans - 1 if kind == "dc" else 1) for kind, number in without_content.items())  # DC draws in each trial

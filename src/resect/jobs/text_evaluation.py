@@ -42,13 +42,13 @@ class TextEvaluation(Evaluation):
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of the text."""
+        """The digest of the text."""
         return {"text": self.inputs.passages.digest}
 
     def measure(self, found: Found, run: Run, seed: int, workers: Workers) -> Measured:
-        """Compare the losses of the passages that the search did not use."""
+        """Compare the losses on the passages that the search did not read."""
         model, plan, searched = self.model, found.plan, self.inputs.passages
-        effect = verify_effect(plan, model, lambda: searched.bundle(range(min(PROBES, searched.pairs))).ask()[0])
+        effect = verify_effect(plan, model, lambda: searched.batch(range(min(PROBES, searched.pairs))).evaluate()[0])
         drawn = controls.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
         comparison = compare_passages(self.reported, plan, drawn, seed, workers)
         effects = {**comparison.side_effects}
@@ -61,7 +61,7 @@ class TextEvaluation(Evaluation):
         return Measured(replace(comparison, side_effects=effects, other_metrics=dict(found.facts)), effect)
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
-        """One reading of a half is timed."""
+        """Returns a forecast from timing one reading of half the passages."""
         passages = self.inputs.passages
         reading = seconds_of(passages.losses)
         name, size = text_name(self.recipe.text), f"{passages.pairs} passages ({passages.tokens:,} tokens)"
