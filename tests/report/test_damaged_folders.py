@@ -32,12 +32,12 @@ WITH_RANKS = {
     "exhibits.json": ("Accuracy by frequency of the fact", "Accuracy by frequency of the fact"),
 }
 BY_LANGUAGE = {
-    "comparison.json": ("2 answers got no rating", "asked in"),
+    "comparison.json": ("2 answers got no rating", "questions in"),
     "matrix.json": ("next most", "* the largest of its row"),
     "plan.json": ("", ""),
     "plans/fr.json": ("fr decoder.0.act", "fr  decoder.0"),
     "answers.jsonl": ("Un bon ami vous écoute", ""),
-    "steered/fr-from-en-set.json": ("to fr, away from en (set)", "fr from en, set"),
+    "steered/fr-from-en-set.json": ("to fr, away from en (set)", "to fr, away from en (set)"),
     "environment.json": ("3 tokens of zh are left over.", "3 tokens of zh are left over."),
     "scores.safetensors": ("of 3,072 scored", ""),
     "exhibits.json": ("Units that languages share", "Units that languages share"),

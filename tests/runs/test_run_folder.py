@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resect.core.errors import InputError, NotFinite, RunMismatch, StorageFailure
+from resect.core.scores import Scores
 from resect.runs.journal import FolderJournal, append_line, read_lines
 from resect.runs.recipe import Recipe
-from resect.core.scores import Scores
 from resect.runs.run_folder import Run
 
 RECIPE = Recipe(method="crispr", model="some/model", task="bbq/age", seed=3)
@@ -147,7 +147,7 @@ def test_wrong_input_leaves_no_folder_behind(tmp_path):
 
 def test_other_settings_are_refused_with_both_values_and_the_way_out(tmp_path):
     begun(tmp_path / "run")
-    with pytest.raises(RunMismatch, match=r"seed \(there 3, now 4\).*samples \(there 20, now 5\).*--fresh") as caught:
+    with pytest.raises(RunMismatch, match=r"samples \(there 20, now 5\).*seed \(there 3, now 4\).*--fresh") as caught:
         Run.open(tmp_path / "run", RECIPE.with_settings(seed=4, samples=5))
     assert caught.value.exit_code == 2
     assert Recipe.load(tmp_path / "run" / "recipe.toml") == RECIPE

@@ -35,7 +35,7 @@ def show_anatomy(options: Namespace) -> None:
         "neurons": anatomy.neurons.to_json(),
         "sites": {str(site): list(anatomy.shape(site)) for site in anatomy.sites},
         "moments": {str(site): anatomy.width(site) for site in anatomy.moments},
-        "cannot": list(anatomy.cannot),
+        "cannot": list(anatomy.not_covered),
     }
     emit(options, value, lambda: command_output.anatomy(value))
 

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from pydantic import ValidationError
 
 from resect.core.address import Site

@@ -16,7 +16,7 @@ from resect.report.terminal import command_output
 from resect.report.terminal.summary import console, show, summary
 from resect.report.text.language_sentences import scored_tokens
 from resect.report.text.next_steps import next_commands_by_language
-from resect.report.text.printable import SplitTable
+from resect.report.text.split_table import SplitTable
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 from resect.runs.schemas.languages import MatrixFile
@@ -37,20 +37,20 @@ def test_a_summary_says_what_came_out_and_what_to_type(tmp_path):
     text = printed(summary(whole(tmp_path / "lape-ml7")), 120)
     for expected in (
         *("lape · ml7 · en, zh, fr, es, vi, id, ja", "on held-out text: 12,000 tokens of each language, in windows of 128"),
-        *("3 tokens of zh are left over.", "0.145*", "* the largest of its row", "+0.141 to +0.149", "ja +0.043", "61.93 (+4.9 %)"),
-        *("asked in", "90.0 %", "30.0 %, 7 empty", "2.01", "fr from en, set", "+75.0 (too few to say)", "0.0 % → 75.0 %", "4 → 3"),
+        *("3 tokens of zh are left over.", "0.145*", "* the largest of its row", "+0.141 to +0.149", "+0.043", "+15.6 %"),
+        *("questions in", "90.0 %", "30.0 %", "7 empty", "2.01", "to fr, away from en (set)", "+75.0", "too few to say", "75.0 %", "4.00"),
         *("for all 7 languages", "steer models/ml7 --run", "--to zh", "plans/zh.json --model models/ml7 --to ml7-without-zh"),
         *("try models/ml7 --plan", "--selector lave", "Everything is in", "For a page to read and to send", "next most"),
         *(
             "sets with a Jaccard index of 0.83",
             "200 sentences in 7 languages",
             "en  decoder.0: 0, 1, 2",
-            "90.0 %, 2 unclear",
+            "2 unclear",
         ),
     ):
         assert expected in text, expected
     assert text.count("*") == len(LANGUAGES) + 1
-    assert "fr from en, set; ja, set" not in text and "fr from en, set: none → 1 empty of 4" in " ".join(text.split())
+    assert "1 empty" in text and "Empty and unclear answers count as in no language." in text
     assert all(line == line.rstrip(" ") for line in text.splitlines())
 
 
@@ -149,7 +149,7 @@ def test_steered_answers_stand_side_by_side():
     text = printed(command_output.steered(steered()))
     for expected in (
         *("steered to fr, away from en (set)", "What makes a good friend? (1)", "before (en, 4 of 5)", "steered (fr, 3 of 5)"),
-        *("Un bon ami vous écoute et garde vos secrets.", "(nothing)", "0.0 % → 75.0 %", "4 → 3"),
+        *("Un bon ami vous écoute et garde vos secrets.", "(nothing)", "75.0 %", "3.00"),
     ):
         assert expected in text, expected
     several = printed(command_output.steered([steered(), steered("ja", None)]))
@@ -164,7 +164,7 @@ def test_a_summary_names_the_page_that_is_there(tmp_path):
 def test_nothing_is_printed_for_what_was_not_measured():
     found = [{**steered(to, "en", 24), "quality": None} for to in ("zh", "fr")]
     text = printed(command_output.steered(found), 80)
-    assert "quality" not in text and "too few to say" not in text and "+75.0 (+40.0 to +90.0)" in text
+    assert "quality" not in text and "too few to say" not in text and "+75.0\n" in text and "+40.0 to +90.0" in text
     assert text.count("prompts") == 1  # one table, not two halves of one
     assert all(line == line.rstrip(" ") for line in text.splitlines())
 

@@ -13,8 +13,8 @@ from resect.report.terminal.plan_view import cut_neurons
 from resect.report.terminal.summary import console, show, summary
 from resect.report.text.next_steps import next_commands
 from resect.report.text.printable import plain, shortened
-from resect.runs.recipe import Recipe
 from resect.report.text.verdict import has_helped, verdict
+from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 from resect.runs.schemas.comparison import ComparisonFile
 from resect.runs.schemas.plan import PlanFile
@@ -113,7 +113,7 @@ def test_a_summary_says_what_changed_and_what_to_type(tmp_path):
     text = shown(folder(tmp_path))
     for expected in (
         *("60.7 %", "81.6 %", "61.0 %", "18.0", "24.0", "p < 0.001", "3,000 answers fixed, 492 broken"),
-        *("before", "after", "control", "ambig", "clear", "perplexity", "12.35 → 12.5", "+0.400 → +0.050"),
+        *("before", "after", "control", "ambig", "clear", "perplexity", "12.35", "12.5", "+0.400", "+0.050"),
         *("decoder.3", "encoder.0", "Cutting 3 neurons helps", "resect try models/tiny --plan", "plan.json"),
         *("fixed: the man → [red]nobody", "broken: [red]nobody → the boy", "1,200 examples"),
     ):

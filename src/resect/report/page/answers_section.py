@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from resect.core.exhibits import SHARE, Cell, HeatMap, Table
-from resect.core.number_format import DASH, PAGE, MetricFormat, plural
+from resect.core.exhibits import SHARE, HeatMap
+from resect.core.number_format import plural
 from resect.report.readers.open_answers import (
     RANDOM,
     AnswerScores,
@@ -18,6 +18,7 @@ from resect.report.readers.open_answers import (
 )
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.steering import AnswerPair, SteeringResult, remarks
+from resect.report.tables.language_tables import questions_table, steering_table
 from resect.report.text.changed_answers import AnswerKind, ChangedExample, QuotedText
 
 from .blocks import Answer, Block, Fold, Heading, Listing, Paragraph, Quotation, Quotations, Section
@@ -25,7 +26,6 @@ from .exhibit_section import exhibit_blocks
 
 #: Questions of a language that are quoted; languages whose first one is not folded; steered prompts that are quoted, and not folded.
 QUOTED, OPEN, SIDE_BY_SIDE, FIRST = 5, 3, 40, 2
-SHARES = MetricFormat("accuracy", PAGE)
 UNCOUNTED = "Empty answers, and those whose language is unclear (mostly because they are short), count as in no language."
 KINDS = {"fixed": "Fixed", "broken": "Broken", "other": "Wrong before and after"}
 _CODE = re.compile("[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
@@ -75,7 +75,7 @@ def questions_section(scores: OpenQuestionScores | None, questions: Sequence[Que
     if scores is not None:
         scores = scores if scores.empty else replace(scores, empty=empty_answers(questions))
         blocks += map(Paragraph, _about_questions(scores))
-        table = _by_language(scores)
+        table = questions_table(scores)
         blocks += [] if table is None else [table]
         folds = [fold for fold in (_by_deactivation(scores.accuracy, True), _by_deactivation(scores.quality, False)) if fold is not None]
     by_language: dict[str, list[QuestionAnswers]] = {}
@@ -105,25 +105,6 @@ def _about_questions(scores: OpenQuestionScores) -> list[str]:
     return sentences
 
 
-def _by_language(scores: OpenQuestionScores) -> Table | None:
-    """By language of the question: without an edit, with random units and with its own units deactivated."""
-    measures = [(measure, is_share) for measure, is_share in ((scores.accuracy, True), (scores.quality, False)) if measure is not None]
-    if not measures:
-        return None
-    rows = []
-    for name in dict.fromkeys((*scores.n, *(name for measure, _ in measures for name in measure.languages))):
-        cells = list[str]()
-        for measure, is_share in measures:
-            base, own, random = scores.uncounted(name) if is_share else ("", "", "")
-            values = (measure.base.get(name), base), (measure.random.get(name), random), (measure.own(name), own)
-            cells += [_value(value, is_share) + (f"\n{remark}" if remark else "") for value, remark in values]
-        rows.append((name, scores.n.get(name), *cells))
-    states = ("no unit deactivated", "random units", "own units")
-    columns = [state if is_share else f"quality, {state}" for _, is_share in measures for state in states]
-    title = " and ".join("in the language of the question" if is_share else "quality from 1 to 5" for _, is_share in measures)
-    return Table(f"Answers {title}" if scores.accuracy else "Quality of the answers", ("questions in", "number", *columns), rows)
-
-
 def _by_deactivation(measure: AnswerScores | None, is_share: bool) -> Fold | None:
     """Every deactivation by every language of questions."""
     if measure is None or not measure.deactivated:
@@ -148,26 +129,18 @@ def _question(question: QuestionAnswers) -> Quotation:
 
 def steering_section(results: Sequence[SteeringResult]) -> Section:
     """Returns answers steered into languages."""
-    rows, folds, first = list[tuple[Cell, ...]](), list[Fold](), list[Quotation]()
+    folds, first = list[Fold](), list[Quotation]()
     for result in results:
-        accuracy, quality = result.accuracy or (None, None), result.quality or (None, None)
-        shares = [_value(value, True) + (f"\n{note}" if note else "") for value, note in zip(accuracy, result.uncounted, strict=True)]
-        change, _, sure = result.change(SHARES).partition(" (")
-        change += f"\n{sure.removesuffix(')')}" if sure else ""
-        rows.append((result.name, result.number, *shares, change, *(_value(rating, False) for rating in quality)))
         quotations = [_steered(pair, result) for pair in result.pairs[:SIDE_BY_SIDE]]
         shown = FIRST if len(results) <= 3 else 1
         first += quotations[:shown]
         more = f", the first {len(quotations)} of {len(result.pairs):,}" if len(quotations) < len(result.pairs) else ""
         folds += [Fold(f"More prompts: {result.name}{more}", (Quotations(quotations[shown:], is_wide=True),))] if quotations[shown:] else []
-    columns = ["steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after"]
-    columns = columns if any(result.quality for result in results) else columns[:5]
     sentences = [f"{'; '.join(result.name for result in of)}: {sentence}" for sentence, of in remarks(results)]
     sentences += [UNCOUNTED] if any(any(result.uncounted) for result in results) else []
-    table = Table("Answers in the language that was requested", columns, [row[: len(columns)] for row in rows])
     how = "While the model writes, the units of the requested language are activated; those of the language to leave are deactivated."
     but = "An answer in the right language may still be a worse answer: read some."
-    blocks: list[Block] = [*map(Paragraph, sentences), table, Quotations(first, is_wide=True), *folds]
+    blocks: list[Block] = [*map(Paragraph, sentences), steering_table(results), Quotations(first, is_wide=True), *folds]
     return Section("steered", "Steering", "Steered into a language", (how, but), blocks)
 
 
@@ -188,7 +161,3 @@ def _answer(name: str, answer: WrittenAnswer, wanted: str) -> Answer:
 def language_code(language: str) -> str:
     """Returns a language's code as an HTML page may hold it; empty for what is no code."""
     return language.replace("_", "-") if _CODE.fullmatch(language) else ""
-
-
-def _value(value: float | None, is_share: bool) -> str:
-    return SHARES.value(value) if is_share else DASH if value is None else f"{value:.2f}"

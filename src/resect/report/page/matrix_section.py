@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from resect.core.exhibits import HeatMap, Table
-from resect.core.number_format import DASH, PAGE, plural
+from resect.core.number_format import PAGE, plural
 from resect.report.readers.language_matrix import Cells, LanguageMatrix, RandomControl
-from resect.report.text.language_sentences import few_windows_note, perplexity, rise
+from resect.report.tables.language_tables import own_text_table
+from resect.report.text.language_sentences import few_windows_note, perplexity
 
 from .blocks import Block, Fold, Paragraph, Section, folded
 from .exhibit_section import exhibit_blocks
@@ -30,7 +31,7 @@ def matrix_section(matrix: LanguageMatrix) -> Section:
     sentences += [] if control else ["Random units were not deactivated, so that there is no control."]
     framed = [(row, column) for row, column in enumerate(matrix.strongest) if column is not None]
     maps = _maps(matrix, "", matrix.loss.change, None if control is None else control.loss, 3, framed)
-    blocks: list[Block] = [*map(Paragraph, sentences), *exhibit_blocks(maps), folded(_own(matrix))]
+    blocks: list[Block] = [*map(Paragraph, sentences), *exhibit_blocks(maps), folded(own_text_table(matrix))]
     names = ("", *matrix.languages)
     of_perplexity = _maps(matrix, f": {matrix.kind}", matrix.perplexity.change, None if control is None else control.perplexity, 2)
     has_perplexity = any(value is not None for row in matrix.perplexity.change for value in row)
@@ -75,22 +76,6 @@ def _maps(
 def _draws(control: RandomControl | None) -> str:
     draws = None if control is None else control.draws
     return "" if draws is None else " (one draw)" if draws == 1 else f" (mean of {plural(draws, 'draws')})"
-
-
-def _own(matrix: LanguageMatrix) -> Table:
-    """Of each language: its units, the change of its own text, the text that suffers next, and random units."""
-    rows = []
-    for place, name in enumerate(matrix.languages):
-        following = matrix.next_to(name)
-        own = PAGE.signed(matrix.own[place]) + _interval(matrix.loss.interval[place][place])
-        after = DASH if following is None else f"{PAGE.signed(following[1])}\n{following[0]}"
-        says = {True: "yes", False: "no", None: DASH}[matrix.largest[place]]
-        sure = "yes" if name in matrix.sure else "no" if name in matrix.with_units else DASH
-        random = PAGE.signed(matrix.random[place])
-        rows.append((name, matrix.units[place], own, rise(matrix.own[place], PAGE), after, random, says, sure))
-    title = "Change of the negative log-probability of a token, in nats. Clearly: the interval is above 0, random units and the next text"
-    columns = ("language", "units", "its own text", "perplexity", "next most", "random units", "own is the largest", "clearly")
-    return Table(title, columns, rows)
 
 
 def _interval(ends: Sequence[float] | None) -> str:

@@ -83,17 +83,6 @@ class SteeringResult:
         return f"to {self.to}{away} ({self.mode}{strength}){self._file}"
 
     @property
-    def short_name(self) -> str:
-        """The same for a narrow column.
-
-        >>> SteeringResult("fr", "en", "set", 4.0, None, None, None, None, ()).short_name
-        'fr from en, set 4'
-        """
-        away = f" from {self.source}" if self.source else ""
-        strength = "" if self.strength is None or self.strength == 1 else f" {self.strength:g}"
-        return f"{self.to}{away}, {self.mode}{strength}{self._file}"
-
-    @property
     def _file(self) -> str:
         return f" [{self.file}]" if self.file else ""
 

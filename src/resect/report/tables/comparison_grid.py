@@ -21,8 +21,7 @@ from resect.runs.schemas.plan import PlanFile
 from resect.runs.schemas.reading import read_file, read_lines_file
 from resect.runs.schemas.rows import TrialLine
 
-from .grid_footnotes import PlanNote
-from .grid_formats import Cell, Column, Grid, Row, clean, told_apart
+from .grid_formats import Cell, Column, Grid, PlanNote, Row, clean, told_apart
 from .grid_records import changed, spread, unit
 from .transfers import transferred
 

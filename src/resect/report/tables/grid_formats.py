@@ -3,14 +3,13 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,11 +18,11 @@ from resect.core.number_format import DASH, PAGE, PLAIN, MetricFormat, NumberSty
 from resect.report.charts.heat_map import heat_map
 from resect.report.charts.svg import standalone
 from resect.report.text.printable import plain
-
-from . import grid_footnotes
+from resect.report.text.split_table import SplitTable
 
 SURE, OWN = "*", "†"
-GAP, LABEL_LEAST, HEADING_MOST = 3, 14, 20
+#: What stands over the notes on plans.
+NOTES = ("model", "task", "method", "what was changed")
 _LATEX = {
     **{character: f"\\{character}" for character in "_%&#${}"},
     "\\": "\\textbackslash{}",
@@ -97,6 +96,21 @@ class Row:
 
 
 @dataclass(frozen=True)
+class PlanNote:
+    """What the plan of one run changes: of a model, on a task, by a method."""
+
+    model: str
+    task: str
+    method: str
+    what: str
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """The cells of a row."""
+        return self.model, self.task, self.method, self.what
+
+
+@dataclass(frozen=True)
 class Grid:
     """Rows × columns. `heading` says what the rows' labels are; `records`: every number behind it, as flat objects with the same keys.
 
@@ -108,11 +122,39 @@ class Grid:
     rows: tuple[Row, ...]
     caption: str
     records: tuple[Mapping[str, Any], ...]
-    notes: tuple[grid_footnotes.PlanNote, ...] = ()
+    notes: tuple[PlanNote, ...] = ()
 
     def text(self) -> RenderableType:
         """For a terminal: as many columns side by side as there is room for, the others below. The best is bold."""
-        return _Text(self)
+        texts = [self._column(position) for position in range(len(self.columns))]
+        rows, before = list[list[Text]](), ""
+        for number, row in enumerate(self.rows):
+            rows += [[Text(row.block, style="bold"), *(Text("") for _ in self.columns)]] if row.block != before else []
+            before = row.block
+            label = Text(f"  {row.label}" if row.block else row.label)
+            bold = ["bold" if cell is not None and cell.best else "" for cell in row.cells]
+            rows.append([label, *(Text(column[number], style) for column, style in zip(texts, bold, strict=True))])
+        table = SplitTable([self.heading, *(column.label for column in self.columns)], rows)
+        notes: list[RenderableType] = [self._notes(), Text("")] if self.notes else []
+        return Group(table, Text(""), *notes, Text(self.caption, style="dim"))
+
+    def _column(self, position: int) -> list[str]:
+        """A column's cells, all of one width, with the decimal points in line."""
+        column = self.columns[position]
+        parts = [column.figures(row.cells[position]) for row in self.rows]
+        means, changes, marks = (max(map(len, part)) for part in zip(*parts, strict=True))
+        blank = " " if changes else ""
+        return [f"{mean:>{means}}{blank}{change:>{changes}}{mark:<{marks}}" for mean, change, mark in parts]
+
+    def _notes(self) -> Table:
+        """A line a run; where a model is that of the line above, it is not repeated."""
+        table, before = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0)), ""
+        for place, head in enumerate(NOTES):
+            table.add_column(head, overflow="fold", min_width=min(8, max(cell_len(note.cells[place]) for note in self.notes)))
+        for note in self.notes:
+            table.add_row(*map(Text, ("" if note.model == before else note.model, *note.cells[1:])))
+            before = note.model
+        return table
 
     def csv(self) -> str:
         """The records, a line each under a line of names; fractions, not per cent; what was not measured is empty."""
@@ -139,7 +181,11 @@ class Grid:
         layout = "l" * (len(heads) - len(self.columns)) + "r" * len(self.columns)
         head = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{escaped(self.caption)}}}"]
         body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
-        below = grid_footnotes.latex(self.notes, escaped) if self.notes else []
+        below = []
+        if self.notes:
+            notes = [" & ".join(map(escaped, cells)) + r" \\" for cells in (NOTES, *(note.cells for note in self.notes))]
+            top = [r"\par\medskip", r"\begin{tabular}{llll}", r"\toprule", notes[0], r"\midrule"]
+            below = [*top, *notes[1:], r"\bottomrule", r"\end{tabular}"]
         return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
 
     def picture(self) -> str:
@@ -164,70 +210,6 @@ class Grid:
         columns = [{"task": column.task, "metric": column.metric} for column in self.columns]
         found = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
         return {**found, "cuts": [dict(vars(each)) for each in self.notes]}
-
-
-class _Text:
-    """A grid as text. A class, since only when it is printed is it known how wide the terminal is."""
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        for columns in self._parts(options.max_width):
-            yield self._table(columns, options.max_width)
-            yield Text("")
-        if self.grid.notes:
-            yield grid_footnotes.text(self.grid.notes)
-        yield Text(self.grid.caption, style="dim")
-
-    def _parts(self, width: int) -> Iterator[list[int]]:
-        """The columns (by position) that stand side by side."""
-        part: list[int] = []
-        used = self._label_width(width)
-        for position in range(len(self.grid.columns)):
-            wanted = GAP + self._width(position)
-            if part and used + wanted > width:
-                yield part
-                part, used = [], self._label_width(width)
-            part.append(position)
-            used += wanted
-        yield part
-
-    def _table(self, columns: Sequence[int], width: int) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP - 1, 0, 0))
-        table.add_column(self.grid.heading, width=self._label_width(width), overflow="fold")
-        texts = {position: self._texts(position) for position in columns}
-        for position in columns:
-            heading = self.grid.columns[position].label
-            table.add_column(Text(heading), width=self._width(position), justify="right", overflow="fold")
-        before = ""
-        for number, row in enumerate(self.grid.rows):
-            if len(columns) < len(self.grid.columns) and not any(row.cells[position] for position in columns):
-                continue
-            if row.block != before:
-                table.add_row(Text(row.block, style="bold"))
-            before = row.block
-            found = [(texts[position][number], row.cells[position]) for position in columns]
-            cells = [Text(text, style="bold" if cell is not None and cell.best else "") for text, cell in found]
-            table.add_row(Text(_indented(row)), *cells)
-        return table
-
-    def _label_width(self, width: int) -> int:
-        widest = max(cell_len(text) for row in self.grid.rows for text in (row.block, _indented(row), self.grid.heading))
-        left = width - sum(GAP + self._width(position) for position in range(len(self.grid.columns)))
-        return min(widest, max(LABEL_LEAST, width // 3, left))
-
-    def _width(self, position: int) -> int:
-        heading = cell_len(self.grid.columns[position].label)
-        return max(len(self._texts(position)[0]), min(heading, HEADING_MOST))
-
-    def _texts(self, position: int) -> list[str]:
-        """A column's cells, all of one width, with the decimal points in line."""
-        column = self.grid.columns[position]
-        parts = [column.figures(row.cells[position]) for row in self.grid.rows]
-        means, changes, marks = (max(map(len, part)) for part in zip(*parts, strict=True))
-        blank = " " if changes else ""
-        return [f"{mean:>{means}}{blank}{change:>{changes}}{mark:<{marks}}" for mean, change, mark in parts]
 
 
 def clean(text: object) -> str:
@@ -280,7 +262,3 @@ def _gain(column: Column, cell: Cell | None) -> float | None:
         return None
     change = round(cell.change or 0.0, 3)  # what is written as 0 has no colour
     return MetricFormat(column.metric).gain(change)
-
-
-def _indented(row: Row) -> str:
-    return f"  {row.label}" if row.block else row.label

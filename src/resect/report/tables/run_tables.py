@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from resect.core.exhibits import Table
-from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PAGE, MetricFormat, plural
+from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PAGE, MetricFormat, NumberStyle, plural
 from resect.report.charts.interval_chart import change_arrow
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.run_contents import RunContents
@@ -22,7 +22,7 @@ from resect.runs.schemas.comparison import (
     Unmatched,
 )
 
-CC, DC = "CC, contextual calibration", "DC, domain-context calibration"
+BASELINES = {"cc": "CC, contextual calibration", "dc": "DC, domain-context calibration"}
 
 
 def figures_of(comparison: ComparisonFile | None) -> MetricFormat:
@@ -35,44 +35,59 @@ def estimates(comparison: ComparisonFile, plan: PlanSummary) -> list[tuple[str, 
     baselines = comparison.baselines
     rows = [
         *(("before", "before", comparison.base), ("after", f"after the {plan.noun}", comparison.edited)),
-        *(
-            ("control", f"control: {plan.control_noun}", comparison.control),
-            ("cc", CC, baselines.get("cc")),
-            ("dc", DC, baselines.get("dc")),
-        ),
+        ("control", f"control: {plan.control_noun}", comparison.control),
+        *((name, label, baselines.get(name)) for name, label in BASELINES.items()),
     ]
     return [(kind, label, measured) for kind, label, measured in rows if measured is not None]
 
 
-def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricFormat) -> Table:
-    """The measurements as numbers; with one instruction there is no spread."""
-    spreads, rows = has_spread(comparison), []
-    for _, label, measured in estimates(comparison, plan):
-        spread = (figures.value(measured.std_over_instructions),) if spreads else ()
-        rows.append((label, figures.value(measured.mean), figures.interval(measured.interval), *spread))
-    strong = tuple(number for number, (kind, _, _) in enumerate(estimates(comparison, plan)) if kind == "after")
-    columns = ("", comparison.metric, "95 % interval", *(("± instructions",) if spreads else ()))
-    return Table(f"{comparison.metric} on the test split", columns, rows, strong=strong)
+def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricFormat, *, with_other_way: bool = False) -> Table:
+    """The measurements as numbers; with one instruction there is no spread.
+
+    with_other_way : a column more for the means by the other way of answering, scored or generated
+    """
+    spreads, other, rows = has_spread(comparison), _other_way(comparison) if with_other_way else None, []
+    for kind, label, measured in estimates(comparison, plan):
+        cells = [figures.value(measured.mean), figures.interval(measured.interval)]
+        if other is not None:
+            beside = {"before": other.base, "after": other.edited}.get(kind)
+            cells.append(figures.value(None if beside is None else beside.mean))
+        rows.append((label, *cells, *([figures.value(measured.std_over_instructions)] if spreads else [])))
+    strong = [number for number, (kind, _, _) in enumerate(estimates(comparison, plan)) if kind == "after"]
+    for name, baseline in (other.baselines if other is not None else {}).items():  # of the accuracy, whatever else is compared
+        rows += (
+            []
+            if baseline is None
+            else [(BASELINES.get(name, name), DASH, DASH, figures.value(baseline.mean), *([DASH] if spreads else []))]
+        )
+    heading = {"accuracy": "scored", "generation": "generated"}
+    columns = ["", heading.get(comparison.metric, comparison.metric) if other is not None else comparison.metric, "95 % interval"]
+    columns += [] if other is None else [heading["accuracy" if comparison.metric == "generation" else "generation"]]
+    return Table(f"{comparison.metric} on the test split", [*columns, *(["± instructions"] if spreads else [])], rows, strong=strong)
 
 
-def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary) -> Table | None:
+def _other_way(comparison: ComparisonFile) -> MetricComparison | None:
+    """By generation where choices are scored, and the other way round; None where that was not measured."""
+    others = comparison.other_metrics
+    return {"accuracy": others.generation, "generation": others.accuracy}.get(comparison.metric)
+
+
+def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary, style: NumberStyle = PAGE) -> Table | None:
     """The accuracy by scoring and by generation; None where only one of them was measured."""
     mine = MetricComparison(base=comparison.base, edited=comparison.edited, difference=comparison.difference)
-    others = comparison.other_metrics
-    scored, generated = (mine, others.generation) if comparison.metric == "accuracy" else (others.accuracy, mine)
-    if scored is None or generated is None or None in (scored.base, generated.base) or not MetricFormat(comparison.metric).is_share:
+    other, others = _other_way(comparison), comparison.other_metrics
+    if other is None or other.base is None:
         return None
-    figures, both = MetricFormat(style=PAGE), (scored, generated)
+    figures, both = MetricFormat(style=style), (mine, other) if comparison.metric == "accuracy" else (other, mine)
     rows = [
         ("before", *(_with_interval(figures, side.base) for side in both)),
         (f"after the {plan.noun}", *(_with_interval(figures, side.edited) for side in both)),
         ("change, in points", *(_change(figures, side.difference) for side in both)),
         ("fixed / broken", *(_fixed(side.difference) for side in both)),
     ]
-    calibrated = {} if comparison.metric == "accuracy" else scored.baselines
-    for name, label in (("cc", CC), ("dc", DC)):
-        if calibrated.get(name) is not None:
-            rows.append((label, _with_interval(figures, calibrated[name]), DASH))
+    for name, label in BASELINES.items():
+        if other.baselines.get(name) is not None:
+            rows.append((label, _with_interval(figures, other.baselines[name]), DASH))
     unmatched = (None if others.generation is None else others.generation.unmatched) or Unmatched()
     for label, share in (("before", unmatched.base), ("after", unmatched.edited)):
         if share is not None:
@@ -80,36 +95,46 @@ def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary) -> Table
     return Table("Accuracy by scoring and by generation", ("", "by scoring", "by generation"), rows, strong=(1,))
 
 
-def other_metrics_table(comparison: ComparisonFile) -> Table | None:
+def other_metrics_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -> Table | None:
     """Metrics besides accuracy by scoring and by generation, and the main one: top-k accuracy, log loss, facts in all paraphrases."""
     shown, rows = {"accuracy", "generation"} if comparison.metric in ("accuracy", "generation") else set[str](), []
     for name, other in comparison.other_metrics.metrics.items():
         if name not in shown and other.base is not None:
-            figures = MetricFormat(name, PAGE)
+            figures = MetricFormat(name, style)
             label = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
             cells = [_with_interval(figures, other.base), _with_interval(figures, other.edited), _change(figures, other.difference)]
             rows.append((label, *cells))
     facts = comparison.other_metrics.paraphrases
     if facts is not None:
-        each = "" if facts.per_fact is None else f", {PAGE.number(facts.per_fact)} paraphrases each"
-        label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{each})", MetricFormat(style=PAGE)
+        each = "" if facts.per_fact is None else f", {style.number(facts.per_fact)} paraphrases each"
+        label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{each})", MetricFormat(style=style)
         rows.append((label, figures.value(facts.base), figures.value(facts.edited), _change(figures, facts.difference)))
     return Table("Other metrics on the test split", ("metric", "before", "after", "change"), rows) if rows else None
 
 
-def tag_table(comparison: ComparisonFile, figures: MetricFormat) -> Table | None:
-    """Before, after, the change, control and baselines for each tag, with a small drawing of the change."""
+def tag_table(comparison: ComparisonFile, figures: MetricFormat, *, is_drawn: bool = True) -> Table | None:
+    """Before, after, the change, control and baselines for each tag, with a small drawing of the change; None without tags.
+
+    A tag that all examples carry has no row, since its row would be that of the total.
+    """
     before, after = comparison.base.by_tag, {} if comparison.edited is None else comparison.edited.by_tag
     others = {"control": comparison.control, **{name.upper(): measured for name, measured in comparison.baselines.items()}}
     columns = {name: measured.by_tag for name, measured in others.items() if measured is not None}
+    total = [
+        tag
+        for tag, mean in before.items()
+        if (mean, after.get(tag)) == (comparison.base.mean, comparison.edited and comparison.edited.mean)
+    ]
     rows = []
     for tag, mean in before.items():
+        if total == [tag]:
+            continue
         then = after.get(tag)
-        drawn = change_arrow(mean, then) if then is not None and figures.is_share else ""
+        arrow = change_arrow(mean, then) if is_drawn and then is not None and figures.is_share else ""
         change = figures.change(None if then is None else then - mean)
         cells = (figures.value(means.get(tag)) for means in columns.values())
-        rows.append((tag, figures.value(mean), figures.value(then), change, *cells, Markup(drawn)))
-    head = ("tag", "before", "after", "change", *columns, "0 to 100 %")
+        rows.append((tag, figures.value(mean), figures.value(then), change, *cells, *([Markup(arrow)] if is_drawn else [])))
+    head = ("tag", "before", "after", "change", *columns, *(["0 to 100 %"] if is_drawn else []))
     return Table(f"{comparison.metric} by tag", head, rows) if rows else None
 
 
@@ -141,7 +166,7 @@ def reductions_table(plan: PlanSummary) -> Table:
     return Table("Matrices that are reduced, layers counted from 0", ("matrix", "how far", "rank left", "of"), rows)
 
 
-def bias_table(comparison: ComparisonFile) -> Table | None:
+def bias_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -> Table | None:
     """BBQ's bias scores, before and after, all and by category."""
     scores, nothing = comparison.bias_scores, BiasScore()
     if scores is None:
@@ -150,7 +175,7 @@ def bias_table(comparison: ComparisonFile) -> Table | None:
     pairs = [("all", before, after), *((name, score, after.by_category.get(name, nothing)) for name, score in before.by_category.items())]
     kinds = ("ambiguous", lambda score: score.ambig), ("clear", lambda score: score.disambig)
     rows = [
-        (f"{label}, {kind}", PAGE.signed(part(first)), PAGE.signed(part(last)))
+        (f"{label}, {kind}", style.signed(part(first)), style.signed(part(last)))
         for label, first, last in pairs
         for kind, part in kinds
         if part(first) is not None or part(last) is not None
@@ -158,7 +183,7 @@ def bias_table(comparison: ComparisonFile) -> Table | None:
     return Table("BBQ's bias scores", ("items", "before", "after"), rows) if rows else None
 
 
-def side_effects_table(comparison: ComparisonFile) -> Table | None:
+def side_effects_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -> Table | None:
     """Perplexity and other tasks, before and after."""
     rows = []
     for name, effect in comparison.side_effects.items():
@@ -167,11 +192,13 @@ def side_effects_table(comparison: ComparisonFile) -> Table | None:
         base, edited = effect.base, effect.edited
         if "perplexity" in name:
             tokens = "" if effect.tokens is None else f" ({effect.tokens:,} tokens)"
-            share = DASH if edited is None or not base else f"{PAGE.signed(100 * (edited / base - 1), 1)}{PAGE.blank}%"
-            rows.append((f"{effect.kind or name} of {effect.text or 'plain text'}{tokens}", PAGE.number(base), PAGE.number(edited), share))
+            share = DASH if edited is None or not base else f"{style.signed(100 * (edited / base - 1), 1)}{style.blank}%"
+            rows.append(
+                (f"{effect.kind or name} of {effect.text or 'plain text'}{tokens}", style.number(base), style.number(edited), share)
+            )
         else:
             metric = effect.metric or "accuracy"
-            figures, change = MetricFormat(metric, PAGE), effect.difference
+            figures, change = MetricFormat(metric, style), effect.difference
             gain = _change(figures, change) if change else figures.change(None if edited is None else edited - base)
             rows.append((f"{name}, {metric}", figures.value(base), figures.value(edited), gain))
     return Table("Side effects", ("what", "before", "after", "change"), rows) if rows else None
@@ -239,7 +266,7 @@ def _with_interval(figures: MetricFormat, measured: Measurement | None) -> str:
 def _change(figures: MetricFormat, change: PairedChange | None) -> str:
     if change is None:
         return DASH
-    return f"{figures.change(change.mean)}\n{figures.change_interval(change.interval)}\n{PAGE.p_value(change.p_value)}"
+    return f"{figures.change(change.mean)}\n{figures.change_interval(change.interval)}\n{figures.style.p_value(change.p_value)}"
 
 
 def _fixed(change: PairedChange | None) -> str:

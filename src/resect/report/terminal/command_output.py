@@ -10,13 +10,14 @@ from rich.text import Text
 
 from resect.core.errors import InputError
 from resect.report.readers.open_answers import WrittenAnswer
+from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.steering import SteeringResult, with_distinct_names
 from resect.report.text.printable import plain
 from resect.runs.schemas.comparison import ComparisonFile
 from resect.runs.schemas.languages import SteeringFile
 
 from .blocks import indented
-from .comparison_view import difference, evaluated, means_by_tag, outcome, side_effects
+from .comparison_view import details, evaluated, outcome
 from .language_summary import steering_results
 
 
@@ -87,10 +88,8 @@ def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | 
     for task, value in found.items():
         comparison = ComparisonFile.model_validate(value)
         title = f"{plain(model)} · {plain(task)}" + ("" if plan is None else f" · {plain(plan)}")
-        parts += [Text(title, style="bold"), Text(evaluated(comparison)), Text(""), outcome(comparison)]
-        change = difference(comparison) if comparison.difference is not None else None
-        for details in (change, means_by_tag(comparison), side_effects(comparison)):
-            parts += [] if details is None else [indented(details), Text("")]
+        parts += [Text(title, style="bold"), Text(evaluated(comparison)), Text(""), *outcome(comparison, PlanSummary())]
+        parts += [*details(comparison), Text("")]
     return Group(*parts)
 
 

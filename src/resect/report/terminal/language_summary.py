@@ -7,16 +7,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resect.core.address import Neurons
-from resect.core.number_format import DASH, PLAIN, MetricFormat, before_after, plural
+from resect.core.number_format import PLAIN, plural
 from resect.report.readers.language_matrix import LanguageMatrix
-from resect.report.readers.open_answers import AnswerScores, OpenQuestionScores
 from resect.report.readers.run_contents import LanguageContents, RunContents
 from resect.report.readers.shell_commands import near, program
 from resect.report.readers.steering import SteeringResult, remarks
-from resect.report.text.language_sentences import few_windows_note, perplexity, rise, scored_tokens, subject
+from resect.report.tables.language_tables import own_text_table, questions_table, steering_table
+from resect.report.text.language_sentences import few_windows_note, scored_tokens, subject
 from resect.report.text.language_verdict import language_verdict
 from resect.report.text.next_steps import next_commands_by_language
-from resect.report.text.printable import SplitTable, plain
+from resect.report.text.printable import plain
+from resect.report.text.split_table import SplitTable, drawn
 from resect.runs.run_files import COUNTS
 from resect.runs.run_folder import Run
 
@@ -24,7 +25,6 @@ from .blocks import commands, indented, under
 
 #: With more languages than this the matrix is left to the page.
 MOST = 16
-SHARES = MetricFormat("accuracy")
 #: Units of a language that are named.
 UNITS = 8
 
@@ -51,11 +51,9 @@ def languages(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
         on = scored_tokens(matrix)
         parts += [Text(line) for line in (f"on held-out text: {on}" if on else "", few_windows_note(matrix)) if line]
     parts += [*notes, *([] if matrix is None else _matrix(matrix)), *_units(found.units)]
-    if questions is not None and (questions.accuracy or questions.quality):
-        measured = (("answers in their language", questions.accuracy), ("quality from 1 to 5", questions.quality))
-        heading = " and ".join(what for what, scores in measured if scores)
-        parts += under(f"Open questions: {heading}", open_questions(questions))
-    elif questions is not None:
+    table = None if questions is None else questions_table(questions, PLAIN)
+    parts += [] if table is None else under(f"Open questions: {table.title}", drawn(table))
+    if questions is not None and table is None:
         number = plural(sum(questions.n.values()), "open questions")
         parts += [Text(""), Text(f"{number} answered: neither the language nor the quality of the answers was measured.")]
     parts += steering_results(found.steered) if found.steered else []
@@ -74,10 +72,10 @@ def _matrix(matrix: LanguageMatrix) -> list[RenderableType]:
         rows = "rows: whose units are deactivated; columns: whose text"
         parts += under(f"Change of the negative log-probability of a token, in nats ({rows})", changes(matrix))
         parts.append(indented(Text("* the largest of its row", style="dim")))
-    legend = "next most: the other language's text that suffers most; random: its own draw of random units deactivated"
+    legend = "next most: the other language's text that suffers most; random units: its own draw of them; clearly: above all of these"
     return [
         *parts,
-        *under("Each language's own text, with its own units deactivated", own_text(matrix)),
+        *under("Each language's own text, with its own units deactivated", drawn(own_text_table(matrix, PLAIN))),
         indented(Text(legend, style="dim")),
     ]
 
@@ -95,52 +93,11 @@ def changes(matrix: LanguageMatrix) -> SplitTable:
     return SplitTable(["", *(f"{plain(name)} " for name in matrix.languages)], rows)
 
 
-def own_text(matrix: LanguageMatrix) -> SplitTable:
-    """For each language: units, perplexity and loss of its own text, the text that suffers next, and random units."""
-    rows = []
-    for place, name in enumerate(matrix.languages):
-        ends, following, after = matrix.loss.interval[place][place], matrix.next_to(name), matrix.perplexity.deactivated[place][place]
-        cells = (
-            PLAIN.number(matrix.units[place]),
-            PLAIN.signed(matrix.own[place]),
-            DASH if ends is None else f"{PLAIN.signed(ends[0])} to {PLAIN.signed(ends[1])}",
-            DASH if after is None else f"{perplexity(after)} ({rise(matrix.own[place])})",
-            DASH if following is None else f"{plain(following[0])} {PLAIN.signed(following[1])}",
-            PLAIN.signed(matrix.random[place]),
-        )
-        rows.append([Text(plain(name)), *map(Text, cells)])
-    return SplitTable(("", "units", "change", "95 % interval", plain(matrix.kind), "next most", "random"), rows)
-
-
-def open_questions(scores: OpenQuestionScores) -> SplitTable:
-    """For each language of questions: without an edit, its own units deactivated, random units deactivated."""
-    measures = [(measure, is_share) for measure, is_share in ((scores.accuracy, True), (scores.quality, False)) if measure is not None]
-    states = ("as it is", "own off", "random off")
-    heads = [f"{'' if is_share else 'quality, '}{state}" for _, is_share in measures for state in states]
-    head = ["asked in", "questions", *heads]
-    rows = [[Text(plain(name)), Text(PLAIN.number(n)), *_scores(measures, scores.uncounted(name), name)] for name, n in scores.n.items()]
-    return SplitTable(head, rows or [[Text(DASH)] * len(head)])
-
-
 def steering_results(results: Sequence[SteeringResult]) -> list[RenderableType]:
     """Results of steering: a table, and below it sentences on its rows."""
-    has_quality = any(result.quality for result in results)
-    head = ["", "prompts", "in that language", "change, points", *(["quality"] if has_quality else [])]
-    rows = []
-    for result in results:
-        accuracy = SHARES.pair(*result.accuracy) if result.accuracy else DASH
-        cells = [PLAIN.number(result.number), accuracy, result.change(SHARES)]
-        cells += [before_after(PLAIN.number, *result.quality) if result.quality else DASH] if has_quality else []
-        rows.append([Text(plain(result.short_name)), *map(Text, cells)])
-    lines = [f"{'; '.join(result.short_name for result in same)}: {sentence}" for sentence, same in remarks(results)]
-    uncounted = [
-        f"{result.short_name}: {' → '.join(part or 'none' for part in result.uncounted)} of {result.number:,}"
-        for result in results
-        if any(result.uncounted)
-    ]
-    what = "Answers that count as in no language, before → after (unclear: mostly too short to identify)"
-    lines += [f"{what}: {'; '.join(uncounted)}."] if uncounted else []
-    table = under("Steered: answers in the language that was wanted", SplitTable(head, rows))
+    lines = [f"{'; '.join(result.name for result in same)}: {sentence}" for sentence, same in remarks(results)]
+    lines += ["Empty and unclear answers count as in no language."] if any(any(result.uncounted) for result in results) else []
+    table = under("Steered: answers in the language that was requested", drawn(steering_table(results, PLAIN)))
     return [*table, *(indented(Text(plain(line))) for line in lines)]
 
 
@@ -165,13 +122,3 @@ def _verdict(matrix: LanguageMatrix) -> list[RenderableType]:
     word = Text(found.word, style="bold green" if found.is_clear else "bold yellow")
     doubts = [Text(plain(doubt), style="yellow") for doubt in found.doubts]
     return [Text(""), word, *doubts, Text(plain(" ".join(found.findings)), style="bold green" if found.is_clear else "")]
-
-
-def _scores(measures: Sequence[tuple[AnswerScores, bool]], uncounted: Sequence[str], language: str) -> list[Text]:
-    cells = []
-    for scores, is_share in measures:
-        values = (scores.base.get(language), scores.own(language), scores.random.get(language))
-        notes = uncounted if is_share else ("",) * len(values)
-        texts = [SHARES.value(value) if is_share else PLAIN.number(value) for value in values]
-        cells += [Text(f"{text}, {note}" if note else text) for text, note in zip(texts, notes, strict=True)]
-    return cells

@@ -13,8 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from resect.core.exhibits import Exhibit, by_section
-from resect.core.exhibits import Table as TableExhibit
+from resect.core.exhibits import Exhibit, Table, by_section
 from resect.core.number_format import PLAIN
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.rank_search import RankSearch
@@ -23,14 +22,14 @@ from resect.report.readers.shell_commands import near, program
 from resect.report.text.changed_answers import examples_shown, kind_of
 from resect.report.text.next_steps import next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
+from resect.report.text.split_table import drawn
 from resect.report.text.verdict import has_helped, has_price, verdict
 from resect.runs.run_files import REPORT
 from resect.runs.run_folder import Run
 from resect.runs.schemas.rows import ExampleLine
 
-from .blocks import commands, under
-from .comparison_view import difference, evaluated, means_by_tag, outcome, side_effects
-from .exhibit_view import table
+from .blocks import commands, indented, under
+from .comparison_view import details, evaluated, outcome
 from .language_summary import language_title, languages, recorded
 from .plan_view import composition, cut_neurons, reductions
 
@@ -69,10 +68,7 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     parts: list[RenderableType] = [] if comparison is None else [Text(evaluated(comparison))]
     parts += [*notes, *_search(contents)]
     if comparison is not None:
-        parts += [Text(""), outcome(comparison)]
-        if plan is None or plan.total:
-            parts += [] if comparison.difference is None else [difference(comparison)]
-        parts += under("By tag", means_by_tag(comparison)) + under("Side effects and other metrics", side_effects(comparison))
+        parts += [Text(""), *outcome(comparison, contents.plan_or_kind), *details(comparison)]
     if plan is not None:
         parts += under("Where the cut is", cut_neurons(plan)) + under("What was reduced", reductions(plan))
     parts += under("Answers that changed", changed_answers(contents.examples))
@@ -104,9 +100,10 @@ def exhibits(shown: Sequence[Exhibit]) -> list[RenderableType]:
     for section, members in by_section(shown).items():
         parts += [Text(""), Text(plain(section), style="bold")]
         for exhibit in members:
-            drawn = table(exhibit, ROWS_SHOWN) if isinstance(exhibit, TableExhibit) else Text(f"{plain(exhibit.title)}: drawn on the page.")
-            parts.append(Padding(drawn, (0, 0, 0, 2), expand=False))
-            parts += [Padding(Text(plain(exhibit.note), style="dim"), (0, 0, 0, 2), expand=False)] if exhibit.note else []
+            is_table = isinstance(exhibit, Table)
+            parts.append(indented(Text(plain(exhibit.title) + ("" if is_table else ": drawn on the page"), style="italic")))
+            parts += [indented(drawn(exhibit, ROWS_SHOWN))] if isinstance(exhibit, Table) else []
+            parts += [indented(Text(plain(exhibit.note), style="dim"))] if exhibit.note else []
     return parts
 
 

@@ -1,17 +1,11 @@
-"""Text from data as a terminal may show it: one that cannot drive the terminal, and a table that fits its width. Knows no run."""
+"""Text from data as a terminal may show it: it cannot drive the terminal. Knows no run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.measure import Measurement
 from rich.segment import Segment
-from rich.table import Table
-from rich.text import Text
 
 PROMPT_CHARACTERS = 260
-GAP = 2
 
 
 class Trimmed:
@@ -55,42 +49,3 @@ def plain(text: object) -> str:
     'a [31mb'
     """
     return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
-
-
-@dataclass(frozen=True)
-class SplitTable:
-    """A table of as many columns as there is room for; the others follow below, each time with the names of the rows.
-
-    head : of all columns, the first of which names the rows
-    rows : cells, as many in each
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[Text]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        widths = self._widths()
-        left, part = list(range(1, len(self.head))), [0]
-        while left:
-            used = widths[0]
-            while left and (len(part) == 1 or used + GAP + widths[left[0]] <= options.max_width):
-                used += GAP + widths[left[0]]
-                part.append(left.pop(0))
-            yield self._part(part)
-            part = [0]
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        widths = self._widths()
-        whole = sum(widths) + GAP * (len(widths) - 1)
-        return Measurement(min(options.max_width, widths[0] + GAP + max(widths[1:], default=0)), min(options.max_width, whole))
-
-    def _widths(self) -> list[int]:
-        return [max([cell_len(name), *(cell_len(row[place].plain) for row in self.rows)]) for place, name in enumerate(self.head)]
-
-    def _part(self, places: Sequence[int]) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-        for place in places:
-            table.add_column(self.head[place], justify="right" if place else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*(row[place] for place in places))
-        return table
