@@ -7,9 +7,9 @@ from resect.core.number_format import DASH, PAGE, MetricFormat
 from resect.core.site_maps import Cell, role_order, site_maps
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.plan_summary import PlanSummary
-from resect.report.readers.rank_search import RankSearch, score, short_score, step_name
+from resect.report.readers.rank_search import RankSearch, score, short_score
 from resect.report.readers.run_contents import RunContents
-from resect.report.tables.run_tables import figures_of, sizes_table
+from resect.report.tables.run_tables import composition_table, figures_of, sizes_table
 from resect.runs.schemas.rows import TrialLine
 
 from .blocks import Block, Fold, Paragraph, Section
@@ -123,11 +123,9 @@ def _composition(search: RankSearch) -> Section:
     label, names = f"{search.metric} after each", list(map(str, range(len(steps))))
     title = f"{search.metric} as reductions are added"
     curve = Curve(title, "reductions kept", label, series, unit=SHARE if figures.is_share else "", x_names=names)
-    rows = [(f"{place} {step_name(step)}", figures.value(step.select), figures.value(step.test)) for place, step in enumerate(steps)]
-    table = Table(f"The steps, {search.metric}", ("kept", "select", "test"), rows)
     how = "From left to right, each step keeps one more reduction; 0 is the model without an edit."
     but = "Select decided what is kept, so its line can only improve. The result is the line on test, which chose nothing."
-    blocks = [*exhibit_blocks([curve] if series else [], headings=False), table]
+    blocks = [*exhibit_blocks([curve] if series else [], headings=False), composition_table(search)]
     return Section("composition", "Composition", "Composition", (how, but), blocks)
 
 

@@ -8,6 +8,7 @@ from resect.core.exhibits import Table
 from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PAGE, MetricFormat, NumberStyle, plural
 from resect.report.charts.interval_chart import change_arrow
 from resect.report.readers.plan_summary import PlanSummary
+from resect.report.readers.rank_search import RankSearch, step_name
 from resect.report.readers.run_contents import RunContents
 from resect.report.text.verdict import answer_changes, has_spread
 from resect.runs.run_files import PART
@@ -157,12 +158,19 @@ def sizes_table(contents: RunContents, figures: MetricFormat) -> Table | None:
     return Table("Candidates", columns, rows, strong=strong) if rows else None
 
 
-def reductions_table(plan: PlanSummary) -> Table:
+def composition_table(search: RankSearch, style: NumberStyle = PAGE) -> Table:
+    """The steps that were kept, with the metric on select and on test after each."""
+    figures = search.figures(style)
+    rows = [(f"{place} {step_name(step)}", figures.value(step.select), figures.value(step.test)) for place, step in enumerate(search.steps)]
+    return Table(f"The steps, {search.metric}", ("kept", "select", "test"), rows)
+
+
+def reductions_table(plan: PlanSummary, style: NumberStyle = PAGE) -> Table:
     """What is reduced, matrix by matrix."""
     rows = []
     for reduction in plan.reductions:
-        rank = PAGE.number(reduction.rank) + (" (zeroed)" if reduction.rank == 0 else "")
-        rows.append((str(reduction.site), reduction.setting, rank, PAGE.number(reduction.full)))
+        rank = style.number(reduction.rank) + (" (zeroed)" if reduction.rank == 0 else "")
+        rows.append((str(reduction.site), reduction.setting, rank, style.number(reduction.full)))
     return Table("Matrices that are reduced, layers counted from 0", ("matrix", "how far", "rank left", "of"), rows)
 
 

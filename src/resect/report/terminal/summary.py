@@ -19,6 +19,7 @@ from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import Gap, RunContents
 from resect.report.readers.shell_commands import near, program
+from resect.report.tables.run_tables import composition_table, reductions_table
 from resect.report.text.changed_answers import examples_shown, kind_of
 from resect.report.text.next_steps import next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
@@ -31,10 +32,10 @@ from resect.runs.schemas.rows import ExampleLine
 from .blocks import commands, indented, under
 from .comparison_view import details, evaluated, outcome
 from .language_summary import language_title, languages, recorded
-from .plan_view import composition, cut_neurons, reductions
+from .plan_view import cut_neurons
 
-#: Rows of a table of exhibits that a terminal shows; the page has all of them.
-ROWS_SHOWN = 12
+#: Rows of a table that a terminal shows, of exhibits, and of reductions; the page has all of them.
+ROWS_SHOWN, LAYERS_SHOWN = 12, 24
 
 
 def console(**settings: Any) -> Console:
@@ -70,7 +71,8 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     if comparison is not None:
         parts += [Text(""), *outcome(comparison, contents.plan_or_kind), *details(comparison)]
     if plan is not None:
-        parts += under("Where the cut is", cut_neurons(plan)) + under("What was reduced", reductions(plan))
+        parts += under("Where the cut is", cut_neurons(plan))
+        parts += under("What was reduced", drawn(reductions_table(plan, PLAIN), LAYERS_SHOWN)) if plan.reductions else []
     parts += under("Answers that changed", changed_answers(contents.examples))
     if comparison is None or plan is None:
         return [*parts, Text(""), Text("The run is not finished, or damaged: see what is missing.", style="bold yellow")]
@@ -117,8 +119,8 @@ def _search(contents: RunContents) -> list[RenderableType]:
         return []
     lines: list[RenderableType] = [Text(line, style="yellow" if line == search.caution else "") for line in search.sentences()]
     lines += [] if plan is None else [Text(search.outcome(plan, PLAIN), style="bold")]
-    steps = composition(search)
-    return [Text(""), *lines, *([] if steps is None else [Padding(steps, (1, 0, 0, 2), expand=False)])]
+    steps = [] if len(search.steps) < 2 else under("Steps", drawn(composition_table(search, PLAIN), LAYERS_SHOWN))
+    return [Text(""), *lines, *steps]
 
 
 def _gaps(gaps: Sequence[Gap]) -> list[RenderableType]:
