@@ -1,6 +1,6 @@
-"""What grows while work goes on and survives a kill at any moment: entries, one file each, and rows, one line each.
+"""Files that grow during work and survive a kill at any moment: entries of a journal, one file each, and rows, one line each.
 
-Knows neither what the entries mean nor where in a run folder they lie.
+Knows neither what the entries mean nor where in a run folder they are.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ if sys.platform != "win32":  # there, two processes in one folder are not notice
 
 
 class FolderJournal:
-    """The Journal of work.py in a folder: a safetensors file an entry, its plain values in the metadata."""
+    """A Journal in a folder: one safetensors file for each entry, with its plain values in the metadata."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def count(self) -> int:
-        """How many entries are kept."""
+        """The number of entries."""
         return sum(1 for _ in self.folder.glob("*.safetensors"))
 
     def clear(self) -> None:
-        """Take all entries away, and the folder if nothing else is in it."""
+        """Delete all entries, and the folder if nothing else is in it."""
         for path in self.folder.glob("*.safetensors"):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # what is not ours stays
+        with contextlib.suppress(OSError):  # other files stay
             self.folder.rmdir()
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
     def recall(self, key: str) -> Entry | None:
-        """The entry kept under `key`; None where there is none, or where its file is damaged."""
+        """The entry under `key`; None where there is none, or where its file is damaged."""
         path = self._path(key)
         if not path.exists():
             return None
@@ -60,7 +60,7 @@ class FolderJournal:
         return {**values, **{name: array.reshape(shapes[name]) for name, array in arrays.items()}}
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Keep `entry` under `key`. Raises StorageFailure."""
+        """Store `entry` under `key`. Raises StorageFailure."""
         arrays = {name: value for name, value in entry.items() if isinstance(value, np.ndarray)}
         values = {name: value for name, value in entry.items() if name not in arrays}
         shapes = {name: array.shape for name, array in arrays.items()}
@@ -70,22 +70,22 @@ class FolderJournal:
 
 @dataclass(frozen=True)
 class PrefixedJournal:
-    """A journal whose keys stand apart from those of others in the same folder."""
+    """A journal with a prefix before all keys, which separates them from others in the same folder."""
 
     inner: Journal
     prefix: str
 
     def recall(self, key: str) -> Entry | None:
-        """The entry kept under `key`, or None."""
+        """The entry under `key`, or None."""
         return self.inner.recall(f"{self.prefix}/{key}")
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Keep `entry` under `key`. Raises StorageFailure."""
+        """Store `entry` under `key`. Raises StorageFailure."""
         self.inner.keep(f"{self.prefix}/{key}", entry)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, without a torn last one; none where there is no file.
+    """The rows of a JSON-lines file, without an incomplete last one; none where there is no file.
 
     Raises InputError that names the line where any other is no JSON.
     """
@@ -104,12 +104,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a JSON-lines file, whole or not at all. Raises NotFinite, StorageFailure."""
+    """Write a JSON-lines file, completely or not at all. Raises NotFinite, StorageFailure."""
     write_text(path, "".join(map(_line, rows)))
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a JSON-lines file, over a torn last one if there is one. Raises NotFinite, StorageFailure."""
+    """Add a row to a JSON-lines file, in place of an incomplete last one. Raises NotFinite, StorageFailure."""
     line = _line(row).encode("utf-8")
     try:
         with path.open("a+b") as file:
@@ -126,9 +126,9 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def lock(path: Path) -> int:
-    """An open file descriptor that keeps other processes from locking the same file, until it is closed or killed.
+    """Lock a file until the descriptor that is returned is closed, or this process is killed.
 
-    Raises RunMismatch where another process has it, StorageFailure.
+    Raises RunMismatch where another process has locked it, StorageFailure.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -146,13 +146,13 @@ def lock(path: Path) -> int:
     return handle
 
 
-def is_torn(path: Path) -> bool:
-    """Whether this is what a kill left of a file half written (by `files.write_bytes`)."""
+def is_partial_file(path: Path) -> bool:
+    """Whether this is an incomplete file that a kill left (of `files.write_bytes`)."""
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
-def sweep(*folders: Path) -> None:
-    """Take away what a kill left of files half written."""
+def remove_partial_files(*folders: Path) -> None:
+    """Delete incomplete files that a kill left."""
     for path in (path for folder in folders for path in folder.glob(".*.part")):
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
-"""The run folder: begun, gone on with by whoever has the same settings, refused to others, cleared.
+"""The run folder: started, continued with the same settings, refused with other ones, cleared.
 
-Knows how a folder is opened, locked and matched; what lies in it is told in `contents.py`.
+Knows how a folder is opened, locked and compared with a recipe; its files are in `run_files`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 from resect.core.errors import InputError, RunMismatch, StorageFailure
 from resect.core.files import write_json
 
-from .journal import FolderJournal, is_torn, lock, sweep
+from .journal import FolderJournal, is_partial_file, lock, remove_partial_files
 from .recipe import Recipe
 from .run_files import (
     COMPARISON,
@@ -44,9 +44,9 @@ _ELSEWHERE = "choose another folder with --output, or start this one anew with -
 
 
 class Run(RunFiles):
-    """A run folder. `open` it to work in it, `load` it to read.
+    """A run folder: `open` to work in it, `load` to read it.
 
-    While it is open to work in, no other process can open it so; `close`, leaving a `with` block, or a kill ends that.
+    While it is open, no other process can open it; `close`, leaving the `with` block, or a kill releases it.
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
@@ -62,24 +62,28 @@ class Run(RunFiles):
         inputs: Mapping[str, str] | None = None,
         fresh: bool = False,
     ) -> "Run":
-        """Begin a run in a new or empty folder, or go on in one that holds the same recipe.
+        """Start a run in a new or empty folder, or continue one with the same recipe.
 
-        `inputs` are digests of what the job reads (see `agree`). `fresh` deletes what an earlier run left, no more.
-        Where no work is finished yet, other settings take the place of those that are there.
-        Raises RunMismatch where the folder holds other things, other settings, or a damaged recipe; StorageFailure.
+        Parameters
+        ----------
+        inputs : digests of what the job reads (see `agree`)
+        fresh : delete what an earlier run left, and nothing else
+
+        Settings are replaced as long as no work is finished. Raises RunMismatch for a folder with other files, other settings, or a
+        damaged recipe; StorageFailure.
         """
         run = cls(Path(folder), recipe.anchored())
         _make(run.folder)
-        _refuse_foreign(run.folder)
+        _refuse_other_files(run.folder)
         run._release = weakref.finalize(run, os.close, lock(run.folder / LOCK))
         try:
-            held = None if fresh or not (run.folder / RECIPE).exists() else _recipe_of(run.folder)
-            if held is None or run._is_untouched():
+            stored = None if fresh or not (run.folder / RECIPE).exists() else _recipe_of(run.folder)
+            if stored is None or run._is_untouched():
                 _clear(run.folder)
                 run.recipe.save(run.folder / RECIPE)
             else:
-                run._match(held)
-            sweep(run.folder, run.folder / JOURNAL, run.folder / PLANS, run.folder / STEERED)
+                run._check_settings(stored)
+            remove_partial_files(run.folder, run.folder / JOURNAL, run.folder / PLANS, run.folder / STEERED)
             run.note()
             run.agree(inputs or {})
         except BaseException:
@@ -94,14 +98,14 @@ class Run(RunFiles):
         if not (path / RECIPE).exists():
             what = "is no run folder: it holds no recipe.toml" if path.is_dir() else "does not exist"
             if path.is_file():
-                home = next((str(each) for each in path.parents if cls.is_run(each)), None)
+                home = next((str(parent) for parent in path.parents if cls.is_run(parent)), None)
                 what = "is a file" + ("" if home is None else f" of the run in {home}: name that folder")
-            raise RunMismatch(f"{folder} {what}. A run folder is what `resect crispr`, `laser` and `lape` write.")
+            raise RunMismatch(f"{folder} {what}. The commands of methods write run folders (see `resect list methods`).")
         return cls(path, _recipe_of(path))
 
     @staticmethod
     def is_run(folder: str | os.PathLike[str]) -> bool:
-        """Whether a job has worked in this folder (a recipe that merely lies somewhere makes no run)."""
+        """Whether a job has worked in this folder; a recipe alone makes no run."""
         return (Path(folder) / RECIPE).exists() and (Path(folder) / ENVIRONMENT).exists()
 
     def __enter__(self) -> "Run":
@@ -111,61 +115,62 @@ class Run(RunFiles):
         if error[0] is not None and self._is_untouched():  # wrong input leaves no folder behind
             _clear(self.folder)
             (self.folder / LOCK).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # what is not ours stays
+            with contextlib.suppress(OSError):  # other files stay
                 self.folder.rmdir()
         self.close()
 
     def close(self) -> None:
-        """Let others work in this folder."""
+        """Release the folder for other processes."""
         if self._release is not None:
             self._release()
 
     def _is_untouched(self) -> bool:
-        """Whether no work is finished: nothing would be lost, and nothing mixed, by starting with other settings."""
+        """Whether no work is finished, so that nothing would be lost, or mixed, with other settings."""
         done = (SCORES, TRIALS, PLAN, COMPARISON, EXAMPLES, COUNTS, MATRIX)
         entries = self.journal.count - sum(self.journal.recall(name) is not None for name in NO_WORK)
         return not (entries or _part_numbers(self.folder) or any((self.folder / name).exists() for name in done))
 
-    def _match(self, held: Recipe) -> None:
-        other = held.differs(self.recipe)
-        told = [f"{name} (there {_shown(getattr(held, name))}, now {_shown(getattr(self.recipe, name))})" for name in other]
-        if told:
-            raise RunMismatch(f"{self.folder} was made with other settings: {', '.join(told)}. Repeat those, {_ELSEWHERE}")
+    def _check_settings(self, stored: Recipe) -> None:
+        """Raises RunMismatch for settings that would change the result."""
+        changes = [f"{key} (there {_shown(stored, key)}, now {_shown(self.recipe, key)})" for key in stored.differs(self.recipe)]
+        if changes:
+            raise RunMismatch(f"{self.folder} was made with other settings: {', '.join(changes)}. Repeat those, {_ELSEWHERE}")
 
     def agree(self, inputs: Mapping[str, str]) -> None:
-        """Record digests of what the job reads; a name keeps its digest for as long as the folder lives.
+        """Store digests of what the job reads; a digest is never replaced by another one.
 
         Raises RunMismatch where the data, the wording or the model behind an unchanged path has changed.
         """
-        held: dict[str, Any] = dict(self.journal.recall(INPUTS) or {})
-        changed = [name for name in inputs if held.get(name, inputs[name]) != inputs[name]]
+        stored: dict[str, Any] = dict(self.journal.recall(INPUTS) or {})
+        changed = [name for name in inputs if stored.get(name, inputs[name]) != inputs[name]]
         if changed:
             raise RunMismatch(
                 f"{self.folder} was made with another {' and '.join(changed)}: the settings are the same, but what "
                 f"they point at has changed. Restore it, {_ELSEWHERE}"
             )
-        if not inputs.items() <= held.items():
-            self.journal.keep(INPUTS, {**held, **inputs})
+        if not inputs.items() <= stored.items():
+            self.journal.keep(INPUTS, {**stored, **inputs})
 
     def part(self, number: int, recipe: Recipe, inputs: Mapping[str, str] | None = None) -> "Run":
-        """The run folder of trial `number`, from 1, begun or gone on with. Raises like `open`."""
+        """The run folder of trial `number`, from 1, started or continued. Raises like `open`."""
         return Run.open(self.folder / f"{PART}{number}", recipe, inputs)
 
     def parts(self) -> tuple["Run", ...]:
-        """The trials that there are, in order."""
+        """The trials that have a folder, in order."""
         return tuple(Run.load(self.folder / f"{PART}{number}") for number in sorted(_part_numbers(self.folder)))
 
     def note(self, **facts: Any) -> None:
         """Add to environment.json how the work is done: device, threads, batch size, seconds. Raises StorageFailure."""
-        held = self.environment()
+        stored = self.environment()
         versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
-        wanted = {**held, "platform": platform.platform(), "versions": versions, **facts}
-        if wanted != held:
-            write_json(self.folder / ENVIRONMENT, wanted)
+        environment = {**stored, "platform": platform.platform(), "versions": versions, **facts}
+        if environment != stored:
+            write_json(self.folder / ENVIRONMENT, environment)
 
 
-def _shown(value: object) -> str:
-    """A setting, as people read it."""
+def _shown(recipe: Recipe, key: str) -> str:
+    """The value of a setting, in a message."""
+    value = recipe.get(key)
     return "not set" if value is None or value == () else repr(value)
 
 
@@ -173,7 +178,7 @@ def _recipe_of(folder: Path) -> Recipe:
     try:
         return Recipe.load(folder / RECIPE)
     except InputError as error:
-        raise RunMismatch(f"The run in {folder} has a damaged recipe: {error} Mend it, {_ELSEWHERE}") from error
+        raise RunMismatch(f"The run in {folder} has a damaged recipe: {error} Repair it, {_ELSEWHERE}") from error
 
 
 def _make(folder: Path) -> None:
@@ -182,22 +187,23 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageFailure(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+        raise StorageFailure(f"The run folder {folder} cannot be created: {error.strerror}.") from error
 
 
-def _refuse_foreign(folder: Path) -> None:
-    # A recipe alone is somebody's own; beside the lock, it is what a kill left of a run that had just begun.
+def _refuse_other_files(folder: Path) -> None:
+    """Raises RunMismatch for a folder that is no run and is not empty."""
+    # A recipe alone is a file of the user; together with the lock, it is what a kill left of a run that had just started.
     if (folder / RECIPE).exists() and ((folder / ENVIRONMENT).exists() or (folder / LOCK).exists()):
         return
-    foreign = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not is_torn(path))
-    if foreign:
-        some = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not is_partial_file(path))
+    if others:
+        some = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
         raise RunMismatch(f"{folder} is no run folder, and it holds {some}. Choose another folder with --output.")
 
 
 def _clear(folder: Path) -> None:
-    """Take away what a run made, and nothing else. The recipe goes last: a kill leaves a run, or no run."""
-    sweep(folder, folder / JOURNAL, folder / PLANS, folder / STEERED)
+    """Delete the files of a run, and nothing else. The recipe is deleted last: a kill leaves a run, or no run."""
+    remove_partial_files(folder, folder / JOURNAL, folder / PLANS, folder / STEERED)
     for number in _part_numbers(folder):
         inner = folder / f"{PART}{number}"
         _clear(inner)
@@ -207,7 +213,7 @@ def _clear(folder: Path) -> None:
     for name in (PLANS, STEERED):
         for path in (folder / name).glob("*.json"):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # what is not ours stays
+        with contextlib.suppress(OSError):  # other files stay
             (folder / name).rmdir()
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
