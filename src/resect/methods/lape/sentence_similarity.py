@@ -1,10 +1,10 @@
-"""How alike a model's layers hold the same sentence in different languages: the upside-down U of the LAPE paper.
+"""How similar the hidden states of the same sentence in different languages are, layer by layer: the upside-down U of the LAPE paper.
 
-Knows a model and parallel text; knows no units and no plan. What is held in memory is the sentences and a few dozen of their embeddings.
+Knows a model and parallel text; does not know units or plans. Only the sentences and a few dozen of their embeddings are in memory.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,12 @@ from resect.core.execution import Entry, Workers, journal_key, json_digest
 from resect.models.encoding import Ids
 from resect.models.language_model import LanguageModel
 
-#: Sentences that are compared if nothing else is said.
+#: Sentences that are compared by default.
 SENTENCES = 512
 STAGE = "similarity of parallel sentences"
-#: Bytes of embeddings that are held at once.
+#: Bytes of embeddings in memory at once.
 _BYTES = 2**26
-#: The most sentences of a language in one item of work: what a kill loses.
+#: The most sentences of a language in one work item, which is what a kill loses.
 _AT_ONCE = 64
 
 
@@ -36,39 +36,39 @@ def similarity(
     limit: int | None = SENTENCES,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
-    """For each layer the mean cosine of the embeddings of parallel sentences, over sentences and pairs of languages.
+    """Returns for each layer the mean cosine of the embeddings of parallel sentences, over sentences and pairs of languages.
 
-    The embedding of a sentence at a layer is the mean of the hidden states of its own tokens. The sentence is read as a document, opened
-    and closed by special tokens as for recording (`Encoder.document_ids`); these, and padding, are no part of the mean: they are the same
-    in every language, and the token that opens a text often has a state many times as large as all others.
+    The embedding of a sentence at a layer is the mean hidden state of its own tokens. The sentence is read as a document, between the same
+    special tokens as in recording (`Encoder.encode_documents`); these, and padding, are not part of the mean: they are the same in every
+    language, and the first token of a text often has a hidden state many times as large as all others.
 
     Parameters
     ----------
-    parallel : by language sentences, of which those in one place say the same; two languages or more
-    limit : compare so many sentences, spread evenly over the text (None: all)
+    parallel : sentences by language; those at one index have the same meaning; two languages or more
+    limit : the most sentences to compare, spread evenly over the text (None: all)
 
     Returns
     -------
-    `stack` : the stack that is looked at: the encoder where there is one, else the decoder
+    `stack` : the stack whose states these are: the encoder where there is one, else the decoder
     `layers` : 0 the first block's input (the embeddings), i the output of block i, before any last norm
     `mean` : for each layer the mean cosine, in [−1, 1], over sentences and pairs of languages
-    `unrelated` : the same of sentences that stand half of the text apart: what `mean` is to be read against, since in many models all
-        embeddings of a layer are alike. The last one of an odd number of sentences is left out of it.
+    `unrelated` : the same for sentences half of the text apart, to compare `mean` with, since in many models all embeddings of a layer
+        are similar. The last one of an odd number of sentences is left out of it.
     `pairs` : `{"en-fr": [one mean cosine a layer], …}`
-    `n_sentences`, `languages`, `left_out` : `{"empty": n, "too_long": n}`: sentences that a language has no text for, or that do not fit
-        the model's context in some language
+    `n_sentences`, `languages`, `left_out` : `{"empty": n, "too_long": n}`: sentences that are empty in some language, or do not fit the
+        model's context
 
     Raises InputError for fewer than two languages, texts of unequal length, or fewer than two sentences that can be compared; NotFinite,
-    OutOfMemory. Source: Tang et al. 2024 (arXiv:2402.16438), "sentence embedding similarity". Differs from the source in: it
-    says neither how its embeddings are pooled nor what special tokens do; the unrelated sentences are ours.
+    OutOfMemory. Source: Tang et al. 2024 (arXiv:2402.16438), "sentence embedding similarity". Differs from the source in: the
+    pooling and the special tokens of the paper are unpublished; the unrelated sentences are ours.
     """
     sentences, left_out = _encoded(model, _checked(parallel), limit)
     languages = tuple(parallel)
     items = list(_items(model, sentences))
     digest = json_digest([languages, sentences, len(items)])
     keys = [journal_key("similarity", digest, place) for place in range(len(items))]
-    found = (workers or Workers()).map(_Comparing(model), items, keys, stage=STAGE)
-    related, unrelated = _means(found, len(sentences))
+    results = (workers or Workers()).map(_Comparing(model), items, keys, stage=STAGE)
+    related, unrelated = _means(results, len(sentences))
     names = [f"{one}-{other}" for one, other in itertools.combinations(languages, 2)]
     return {
         "stack": main_stack(model),
@@ -83,12 +83,12 @@ def similarity(
 
 
 def check(model: LanguageModel, parallel: Mapping[str, Sequence[str]], limit: int | None = SENTENCES) -> None:
-    """Raises InputError for what `similarity` refuses, before anything is compared."""
+    """Raises InputError for what `similarity` refuses, before any work."""
     _encoded(model, _checked(parallel), limit)
 
 
 def main_stack(model: LanguageModel) -> Stack:
-    """The stack that reads a text: the encoder where there is one."""
+    """Returns the stack that reads a text: the encoder where there is one."""
     return next(iter(model.anatomy.layers))
 
 
@@ -100,8 +100,8 @@ def _checked(parallel: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str
             raise InputError(f"The parallel text of {language} is a list of sentences, not {texts!r:.60}.")
     counts = {language: len(texts) for language, texts in parallel.items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{language} {count}" for language, count in counts.items())
-        raise InputError(f"Parallel text has as many sentences in every language, one a line; here: {told}.")
+        numbers = ", ".join(f"{language} {count}" for language, count in counts.items())
+        raise InputError(f"Parallel text has as many sentences in every language, one a line; here: {numbers}.")
     return parallel
 
 
@@ -110,14 +110,14 @@ Sentence = tuple[Ids, ...]
 
 
 def _encoded(model: LanguageModel, parallel: Mapping[str, Sequence[str]], limit: int | None) -> tuple[list[Sentence], dict[str, int]]:
-    """Sentences that can be compared, and how many of those that were looked at cannot. Raises InputError."""
+    """The sentences that can be compared, and the numbers of those that cannot. Raises InputError."""
     if limit is not None and limit < 2:
         raise InputError(f"At least two sentences are compared, not {limit}.")
     total = len(next(iter(parallel.values())))
     places = range(total) if limit is None or limit >= total else [place * total // limit for place in range(limit)]
-    ids = [model.encoder.document_ids([texts[place] for place in places]) for texts in parallel.values()]
+    ids = [model.encoder.encode_documents([texts[place] for place in places]) for texts in parallel.values()]
     framing, context = sum(_frame(model)), model.context
-    found: list[Sentence] = []
+    sentences: list[Sentence] = []
     left_out = {"empty": 0, "too_long": 0}
     for sentence in zip(*ids, strict=True):
         if min(map(len, sentence)) <= framing:
@@ -125,17 +125,17 @@ def _encoded(model: LanguageModel, parallel: Mapping[str, Sequence[str]], limit:
         elif context is not None and max(map(len, sentence)) > context:
             left_out["too_long"] += 1
         else:
-            found.append(sentence)
-    if len(found) < 2:
+            sentences.append(sentence)
+    if len(sentences) < 2:
         raise InputError(
             f"Of {len(places)} parallel sentences {left_out['empty']} are empty in some language, and {left_out['too_long']} do not fit "
             f"the model's context of {context} tokens; at least two are needed. Give more, or shorter ones."
         )
-    return found, left_out
+    return sentences, left_out
 
 
 def _frame(model: LanguageModel) -> tuple[int, int]:
-    """How many tokens open and close every document."""
+    """The numbers of special tokens before and after every document."""
     if model.kind == "masked":
         return len(model.encoder.prefix), len(model.encoder.suffix)
     return int(model.tokenizer.bos_token_id is not None), int(model.tokenizer.eos_token_id is not None)
@@ -143,31 +143,31 @@ def _frame(model: LanguageModel) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Item:
-    """Sentences, and the unrelated ones to hold each against: `partners[i]` is the place of the one of sentence i; −1: none."""
+    """Sentences, and the unrelated ones to compare them with: `partners[i]` is the index of that of sentence i; −1: none."""
 
     sentences: tuple[Sentence, ...]
     partners: tuple[int, ...]
 
 
 def _items(model: LanguageModel, sentences: Sequence[Sentence]) -> list[_Item]:
-    """Sentences in pieces that hold, beside each, the one that stands half of the text away."""
-    each = len(sentences[0]) * (model.anatomy.layers[main_stack(model)] + 1) * model.anatomy.d_model * np.dtype(np.float64).itemsize
-    step = max(1, min(_AT_ONCE, _BYTES // each) // 2)
+    """Work items: sentences with the unrelated ones half of the text away."""
+    size = len(sentences[0]) * (model.anatomy.layers[main_stack(model)] + 1) * model.anatomy.d_model * np.dtype(np.float64).itemsize
+    step = max(1, min(_AT_ONCE, _BYTES // size) // 2)
     half = len(sentences) // 2
-    found = []
+    items = []
     for start in range(0, half, step):
         stop = min(start + step, half)
         width = stop - start
         partners = (*range(width, 2 * width), *range(width))
-        found.append(_Item((*sentences[start:stop], *sentences[half + start : half + stop]), partners))
+        items.append(_Item((*sentences[start:stop], *sentences[half + start : half + stop]), partners))
     if len(sentences) % 2:
-        found.append(_Item((sentences[-1],), (-1,)))
-    return found
+        items.append(_Item((sentences[-1],), (-1,)))
+    return items
 
 
 @dataclass(frozen=True)
 class _Comparing:
-    """The work: cosines of an item's sentences, summed over them."""
+    """The work on an item: the cosines of its sentences, summed."""
 
     model: LanguageModel
 
@@ -189,21 +189,21 @@ class _Comparing:
         return {"related": np.stack(related), "unrelated": np.stack(unrelated), "partnered": len(partnered)}
 
 
-def _means(found: Any, sentences: int) -> tuple[Float64[np.ndarray, "pairs layers"], Float64[np.ndarray, "pairs layers"]]:
-    entries = list(found)
+def _means(results: Any, sentences: int) -> tuple[Float64[np.ndarray, "pairs layers"], Float64[np.ndarray, "pairs layers"]]:
+    entries = list(results)
     related, unrelated = (np.sum([entry[name] for entry in entries], axis=0) for name in ("related", "unrelated"))
     return related / sentences, unrelated / sum(int(entry["partnered"]) for entry in entries)
 
 
 def _embeddings(model: LanguageModel, rows: Sequence[Ids]) -> Float64[np.ndarray, "rows layers d_model"]:
     """The mean hidden state of each row's own tokens, before the first block and after each. Raises NotFinite, OutOfMemory."""
-    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    embeddings: list[np.ndarray] = [np.empty(0)] * len(rows)
     order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
     work = lambda part: _pooled(model, [rows[place] for place in part])
-    for part, states in model.batches.run(order, work, lambda place: len(rows[place])):
+    for part, states in model.batcher.map_batches(order, work, lambda place: len(rows[place])):
         for place, state in zip(part, states, strict=True):
-            found[place] = state
-    stacked = np.stack(found)
+            embeddings[place] = state
+    stacked = np.stack(embeddings)
     if not np.isfinite(stacked).all():
         raise NotFinite("The hidden states of a sentence are not finite: the model gives NaN or infinity. Try --dtype float32.")
     return stacked
@@ -211,7 +211,7 @@ def _embeddings(model: LanguageModel, rows: Sequence[Ids]) -> Float64[np.ndarray
 
 @torch.inference_mode()
 def _pooled(model: LanguageModel, rows: Sequence[Ids]) -> Float64[np.ndarray, "rows layers d_model"]:
-    ids, mask = model.forward.padded(rows)
+    ids, mask = model.forward.pad_rows(rows)
     opening, closing = _frame(model)
     columns = torch.arange(ids.shape[1])
     lengths = torch.tensor([len(row) for row in rows])[:, None]
@@ -219,26 +219,26 @@ def _pooled(model: LanguageModel, rows: Sequence[Ids]) -> Float64[np.ndarray, "r
     weights = weights / weights.sum(dim=1, keepdim=True)
     means: list[Tensor] = []
 
-    def see(states: Tensor) -> None:
+    def add(states: Tensor) -> None:
         wide = torch.promote_types(states.dtype, torch.float32)
         means.append(torch.einsum("rt,rtd->rd", weights.to(states.device, wide), states.to(wide)).cpu().double())
 
-    with _seen(model, see):
+    with _watched(model, add):
         reader = model.model.get_encoder() if model.kind == "encoder-decoder" else model.anatomy.backbone
         reader(input_ids=ids, attention_mask=mask, **({} if model.kind != "causal" else {"use_cache": False}))
     return np.asarray(torch.stack(means, dim=1))
 
 
-def _seen(model: LanguageModel, see: Any) -> ExitStack:
-    """Show the input of the first block, and the output of each, in their order, while a forward pass is made."""
+def _watched(model: LanguageModel, watch: Callable[[Tensor], None]) -> ExitStack:
+    """Calls `watch` with the input of the first block, and the output of each block, during a forward pass."""
     stack, root = main_stack(model), model.model
-    blocks: list[nn.Module] = [root.get_submodule(model.anatomy.block(stack, layer)) for layer in range(model.anatomy.layers[stack])]
+    blocks: list[nn.Module] = [root.get_submodule(model.anatomy.block_path(stack, layer)) for layer in range(model.anatomy.layers[stack])]
 
     def before(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        see(given[0] if given else named["hidden_states"])
+        watch(given[0] if given else named["hidden_states"])
 
     def after(_module: nn.Module, _given: object, output: Any) -> None:
-        see(output if isinstance(output, Tensor) else output[0])
+        watch(output if isinstance(output, Tensor) else output[0])
 
     with ExitStack() as handles:
         handles.callback(blocks[0].register_forward_pre_hook(before, with_kwargs=True).remove)

@@ -8,7 +8,7 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
 from resect.methods.laser.analyses.study import Study
-from resect.methods.laser.candidate_matrices import feed_forward
+from resect.methods.laser.laser import feed_forward_matrices
 from resect.models.language_model import LanguageModel
 
 RHOS = (0.2, 0.9, 0.01)
@@ -39,7 +39,7 @@ def facts_task(answers=("a", "b", "c"), groups=24, wordings=2, metric="top5"):
 def study_of(model=None, task=None, plan=None, **settings):
     model = model or model_of()
     anatomy = model.anatomy
-    sites = settings.pop("sites", feed_forward(anatomy))
+    sites = settings.pop("sites", feed_forward_matrices(anatomy))
     plan = Plan((ReduceRank(sites[-1], 0.2),)) if plan is None else plan
     task = choices_task() if task is None else task
     base = {"metric": task.metric, "factors": SvdCache(anatomy), "sites": sites, "rhos": RHOS, "texts": ("some plain text to read",)}

@@ -9,7 +9,7 @@ from resect.data.tasks.task import Example
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.compare import evaluate
-from resect.evaluation.metrics import all_right
+from resect.evaluation.metrics import all_correct
 from resect.evaluation.questions import Questions
 from resect.methods.laser.analyses.components import components, cosine, embedded, smallest
 from resect.methods.laser.analyses.paraphrases import already_right, paraphrases
@@ -47,8 +47,8 @@ def test_only_what_was_mended_is_asked_of_the_smallest_components(task):
     removed = full - study.rank(edit)
     alone = answers(study, Plan((ReduceRank(edit.site, (removed + 0.5) / full, "smallest"),)))
     for told, (e, i) in zip(found["answers"], pairs, strict=True):
-        assert told["base"] == questions.said(base, e, i) and told["edited"] == questions.said(edited, e, i)
-        assert told["smallest"] == questions.said(alone, e, i) and told["gold"] == questions.examples[e].gold_text
+        assert told["base"] == questions.answer_text(base, e, i) and told["edited"] == questions.answer_text(edited, e, i)
+        assert told["smallest"] == questions.answer_text(alone, e, i) and told["gold"] == questions.examples[e].gold_text
     assert found["kept"][-1] == 1.0 and all(-1 <= value <= 1 for value in found["cosine"])
     whole = [cosine(*embedded(study.model, told["prompt"], told["gold"], told["base"])) for told in found["answers"]]
     assert found["cosine"][-1] == pytest.approx(np.mean(whole))
@@ -93,8 +93,8 @@ def test_facts_in_all_their_wordings():
     found = paraphrases(study)
     examples = task.split("test")
     groups = [example.group for example in examples]
-    assert found["base"] == all_right(answers(study, Plan()).values, groups).mean()
-    assert found["edited"] == all_right(answers(study, study.plan).values, groups).mean()
+    assert found["base"] == all_correct(answers(study, Plan()).values, groups).mean()
+    assert found["edited"] == all_correct(answers(study, study.plan).values, groups).mean()
     assert (found["n_facts"], found["per_fact"], found["split"]) == (len(set(groups)), 3.0, "test")
     assert found["difference"]["mean"] == pytest.approx(found["edited"] - found["base"])
     comparison = evaluate(study.model, study.plan, task)

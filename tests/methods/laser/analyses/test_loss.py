@@ -9,7 +9,7 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.methods.laser.analyses.loss import loss
-from resect.methods.laser.analyses.measures import Measures
+from resect.methods.laser.analyses.measures import Measurements
 
 
 def plainly(study, metric):
@@ -77,7 +77,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_one_pass_and_two_agree():
     study = study_of()
-    measures, edit = Measures(study), ReduceRank(study.sites[0], 0.2)
+    measures, edit = Measurements(study), ReduceRank(study.sites[0], 0.2)
     one = measures.of(edit)
     other = measures.under(Plan((edit,)), "asking")
     assert one.loss == pytest.approx(other.loss, abs=1e-9) and np.array_equal(one.right, other.right)

@@ -65,7 +65,7 @@ def test_a_silenced_layer_is_silent_in_every_family(name):
 def test_a_layer_that_adds_nothing_gives_what_it_was_given():
     model = pico.build("llama", dtype=torch.float64)
     anatomy, given = Anatomy.of(model), []
-    block = model.get_submodule(anatomy.block("decoder", 1))
+    block = model.get_submodule(anatomy.block_path("decoder", 1))
     handle = block.register_forward_hook(lambda _module, inputs, output: given.append((inputs[0], output)))
     with silenced(anatomy, Site.parse("decoder.1.up")).applied(model), torch.no_grad():
         model(**pico.inputs("llama"))

@@ -1,7 +1,7 @@
-"""A study: a model, the plan that a run found for it, the task that it was found by, and who does the work. Knows no file."""
+"""The inputs of an analysis: a model, the plan of a run and its task, and the workers. Knows no file."""
 
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,25 +12,25 @@ from resect.data.tasks.task import Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
-from resect.evaluation.questions import Questions
+from resect.evaluation.questions import Answers, Questions
 from resect.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class Study:
-    """What an analysis is of.
+    """The inputs of an analysis.
 
     Parameters
     ----------
-    plan : what the run found; empty where nothing helped
-    task : by which it was found; None where it was found without one
-    metric : by which the run chose and compared
+    plan : the plan of the run; empty where nothing helped
+    task : the task that chose it; None where there was none
+    metric : the metric by which the run chose and compared
     sites : the matrices that were searched
-    like : an edit whose rule every reduction here follows (what is kept, how it is decomposed); its site and ρ do not matter
+    like : an edit whose rule all reductions follow (what is kept, how it is decomposed); its site and ρ do not matter
     rhos : the shares of the rank that were tried
     texts, text_name : plain text, by documents
     seed : of resampling
-    state_memory : bytes of hidden states that may be held; None: a quarter of what is free
+    state_memory : the most bytes of cached hidden states; None: a quarter of what is free
     """
 
     model: LanguageModel
@@ -49,12 +49,12 @@ class Study:
 
     @property
     def reductions(self) -> tuple[ReduceRank, ...]:
-        """The reductions of the plan, in its order."""
+        """Returns the reductions of the plan, in its order."""
         return tuple(edit for edit in self.plan.edits if isinstance(edit, ReduceRank))
 
     @property
     def falling(self) -> tuple[float, ...]:
-        """The shares that were tried, the gentlest first."""
+        """Returns the shares that were tried, the gentlest reduction first."""
         return tuple(sorted(set(self.rhos), reverse=True))
 
     @property
@@ -64,33 +64,40 @@ class Study:
 
     @property
     def right_by(self) -> str:
-        """The metric by which an answer is right or wrong: the run's own, or where that is the log loss the task's way of answering."""
+        """Returns the metric by which an answer is right: the run's own, or where that is the log loss the task's way of answering."""
         if self.metric != "logloss":
             return self.metric
         return "generation" if self.is_free else "accuracy"
 
     def questions(self, split: str, metric: str | None = None) -> Questions:
-        """A split of the task, by default under the metric that tells right from wrong. Raises InputError without a task, EmptySplit."""
+        """Returns a split of the task, by default under the metric `right_by`. Raises InputError without a task, EmptySplit."""
         if self.task is None:
-            raise InputError("This run has no task, so that there is nothing to ask.")
+            raise InputError("This run has no task, so that there are no questions.")
         return Questions(self.model, self.task, self.task.split(split), metric or self.right_by)
 
+    def before_and_after(self, questions: Questions) -> tuple[Answers, Answers]:
+        """Returns the answers without an edit and under the plan. Raises what evaluating raises."""
+        base = questions.answers(Plan(), stage="answers without an edit", workers=self.workers)
+        return base, questions.answers(self.plan, stage="answers of the edited model", workers=self.workers)
+
     def reduced(self, site: Site, rho: float, like: ReduceRank | None = None) -> ReduceRank:
-        """A reduction of a matrix by the same rule as `like`, or as the study's own."""
+        """Returns a reduction of a matrix by the rule of `like`, by default the study's own."""
         rule = like or self.like
         return ReduceRank(site, rho) if rule is None else replace(rule, site=site, rho=rho)
 
+    def counter(self, stage: str, total: int) -> Callable[[], None]:
+        """Returns a function that reports one more finished step of `total` at each call."""
+        done = itertools.count()
+        report = lambda: self.workers.progress(stage, next(done), total)
+        report()
+        return report
+
     def rank(self, edit: ReduceRank) -> int:
-        """The rank that an edit leaves its matrix with."""
+        """Returns the rank that an edit leaves its matrix with."""
         return edit.rank(self.model.anatomy.shape(edit.site))
 
 
-def number(value: float) -> float | None:
-    """A number as JSON has it: None where it is not finite."""
-    return float(value) if math.isfinite(value) else None
-
-
 def with_others(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What was found of the first matrix of a plan; of a composition's others under "others"."""
+    """Returns the result for the first matrix of a plan; those for the others of a composition are under "others"."""
     first, *others = parts
     return {**first, "others": others} if others else first

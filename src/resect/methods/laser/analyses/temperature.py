@@ -1,4 +1,4 @@
-"""A temperature that repairs the calibration: found on *select*, measured on *test*, for the model as it was and as the plan leaves it.
+"""The temperature that repairs the calibration: fitted on *select*, measured on *test*, before and after the plan.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599), section 4.2, over the choices of an example.
 """
@@ -12,55 +12,57 @@ from jaxtyping import Float64
 
 from resect.core.errors import NotFinite
 from resect.edits.plan import Plan
+from resect.evaluation.questions import Questions
 
 from .study import Study
 
-#: The temperatures between which is looked, and how often the span is halved: to 1e-12 of its logarithm.
+#: The range of the search, and how often it is halved: down to 1e-12 of its logarithm.
 LOWEST, HIGHEST, HALVINGS = 1e-3, 1e3, 60
 Scores = Sequence[Float64[np.ndarray, " _"]]
 
 
 def temperature(study: Study) -> dict[str, Any]:
-    """For "base" and "edited": the temperature of least log loss on *select*, and the log loss on *test* before and after it.
+    """Returns, for "base" and "edited", the temperature of lowest log loss on *select*, and the log loss on *test* without and with it.
 
     The log loss is over the choices: −log softmax(log P / T) of the golden one, so that all choices together have probability 1.
-    Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1, which says that it would help, and nothing more. Differs from the
-    source in: how is unpublished. Raises BadTask for answers that are free text, NotFinite, OutOfMemory.
+    Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), section 5.1, which says only that it would help. Differs from the source
+    in: how is unpublished. Raises BadTask for answers that are free text, NotFinite, OutOfMemory.
     """
     select, test = study.questions("select", "accuracy"), study.questions("test", "accuracy")
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, plan in (("base", Plan()), ("edited", study.plan)):
-        rows = [
-            (row for column in each.all_logprobs(plan, stage=f"scoring the choices, {name}", workers=study.workers) for row in column)
-            for each in (select, test)
-        ]
-        gold = [each.gold.tolist() * len(each.task.instructions) for each in (select, test)]
-        seen, held_out = (centred(*each) for each in zip(rows, gold, strict=True))
-        best = best_temperature(seen)
-        found[name] = {"temperature": best, "before": log_loss(held_out, 1.0), "after": log_loss(held_out, best)}
-    return {**found, "split": "test", "found_on": "select"}
+        fitted, held_out = (_scores(study, questions, plan, f"scores of the choices, {name}") for questions in (select, test))
+        best = best_temperature(fitted)
+        result[name] = {"temperature": best, "before": log_loss(held_out, 1.0), "after": log_loss(held_out, best)}
+    return {**result, "split": "test", "found_on": "select"}
+
+
+def _scores(study: Study, questions: Questions, plan: Plan, stage: str) -> list[Float64[np.ndarray, " _"]]:
+    """The centred scores of all pairs of a split."""
+    columns = questions.all_logprobs(plan, stage=stage, workers=study.workers)
+    return centred((row for column in columns for row in column), questions.gold.tolist() * len(questions.task.instructions))
 
 
 def centred(rows: Iterable[Float64[np.ndarray, " _"]], gold: Iterable[int]) -> list[Float64[np.ndarray, " _"]]:
-    """Each pair's log-probabilities, less that of its golden choice. Raises NotFinite where that has probability 0."""
+    """Returns the log-probabilities of each pair, less that of its golden choice. Raises NotFinite where that has probability 0."""
     with np.errstate(invalid="ignore"):
-        found = [row - row[right] for row, right in zip(rows, gold, strict=True)]
-    lost = sum(bool(np.isnan(row).any() or np.isposinf(row).any()) for row in found)
-    if lost:
-        raise NotFinite(f"{lost} of {len(found)} golden choices have probability 0: no temperature mends that. Try --dtype float32.")
-    return found
+        scores = [row - row[right] for row, right in zip(rows, gold, strict=True)]
+    impossible = sum(bool(np.isnan(row).any() or np.isposinf(row).any()) for row in scores)
+    if impossible:
+        raise NotFinite(f"{impossible} of {len(scores)} golden choices have probability 0, at any temperature. Try --dtype float32.")
+    return scores
 
 
 def log_loss(rows: Scores, at: float) -> float:
-    """Mean of −log softmax(scores / T) of the golden choice, whose score is 0 (`centred`)."""
+    """Returns the mean of −log softmax(scores / T) of the golden choice, whose score is 0 (`centred`)."""
     return math.fsum(float(np.logaddexp.reduce(row / at)) for row in rows) / len(rows)
 
 
 def best_temperature(rows: Scores) -> float:
-    """The temperature of least log loss (`centred` scores), between 0.001 and 1,000.
+    """Returns the temperature of lowest log loss (`centred` scores), from 0.001 to 1,000.
 
-    The loss is convex in 1/T, so that its slope there, the mean score under softmax(scores / T), changes sign once. At the lower end
-    where every golden choice is the most probable, since no answer is too sure then; 1 where no temperature matters.
+    The loss is convex in 1/T: its slope, the mean score under softmax(scores / T), changes sign once. The lower end where every golden
+    choice is the most probable; 1 where the temperature does not matter.
     """
     if slope(rows, 1.0) == 0:
         return 1.0
@@ -76,7 +78,7 @@ def best_temperature(rows: Scores) -> float:
 
 
 def slope(rows: Scores, at: float) -> float:
-    """The derivative of the log loss by 1/T: positive where a higher temperature is better."""
+    """Returns the derivative of the log loss with respect to 1/T: positive where a higher temperature is better."""
     total = []
     for row in rows:
         finite = row[np.isfinite(row)]

@@ -12,7 +12,7 @@ from resect.core.errors import InputError, NotFinite
 from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.methods.laser.analyses import sliding
+from resect.methods.laser.analyses import perplexity as module
 from resect.models.text_windows import sliding_rows
 
 TEXTS = ("A first document, of a few words.", "And a second one: it goes on a little longer than the first.")
@@ -32,10 +32,10 @@ def naive(model, ids, window, stride):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "opt"])
 def test_it_is_what_one_run_a_token_gives(name):
     model = model_of(name)
-    ids = tuple(token for document in model.encoder.document_ids(TEXTS) for token in document)
+    ids = tuple(token for document in model.encoder.encode_documents(TEXTS) for token in document)
     for window, stride in ((16, 8), (24, 5), (1000, 500)):
         rows = sliding_rows(ids, window, stride)
-        found = sliding._perplexity(study_of(model, texts=TEXTS), rows, window, Plan())
+        found = module._perplexity(study_of(model, texts=TEXTS), rows, window, Plan())
         assert found == pytest.approx(naive(model, ids, window, stride), rel=1e-9)
 
 
@@ -43,9 +43,9 @@ def test_before_and_after_of_a_model_with_a_short_context():
     model = model_of("llama")
     model.model.config.max_position_embeddings = 32
     study = study_of(model, texts=TEXTS)
-    found = sliding.perplexity(study)
+    found = module.perplexity(study)
     assert (found["window"], found["stride"]) == (32, 16)
-    ids = tuple(token for document in model.encoder.document_ids(TEXTS) for token in document)
+    ids = tuple(token for document in model.encoder.encode_documents(TEXTS) for token in document)
     assert found["tokens"] == len(ids) - 1 > 64
     assert found["base"] == pytest.approx(naive(model, ids, 32, 16), rel=1e-9)
     with study.plan.applied(model):
@@ -68,7 +68,7 @@ def test_every_token_but_the_first_is_scored_once(length, window, data):
 @pytest.mark.parametrize("name", ["t5", "bert"])
 def test_other_kinds_are_read_as_elsewhere_and_say_so(name):
     model = model_of(name)
-    found = sliding.perplexity(study_of(model, texts=TEXTS))
+    found = module.perplexity(study_of(model, texts=TEXTS))
     assert found["base"] == pytest.approx(model.perplexity(TEXTS))
     assert found["stride"] is None and "No window slides" in found["how"]
     assert found["kind"] == ("pseudo-perplexity" if name == "bert" else "perplexity")
@@ -77,19 +77,19 @@ def test_other_kinds_are_read_as_elsewhere_and_say_so(name):
 def test_a_text_that_is_too_short_is_refused():
     model = model_of("llama")
     with pytest.raises(InputError, match="two tokens"):
-        sliding._rows(model, (), 16, 8)
+        module._rows(model, (), 16, 8)
 
 
 def test_a_model_that_gives_nan_is_refused():
     model = model_of("llama")
     model.anatomy.write("decoder.1.down", [0], float("nan"))
     with pytest.raises(NotFinite):
-        sliding.perplexity(study_of(model, texts=TEXTS, plan=Plan((ReduceRank("decoder.0.down", 0.5),))))
+        module.perplexity(study_of(model, texts=TEXTS, plan=Plan((ReduceRank("decoder.0.down", 0.5),))))
 
 
 def test_what_was_read_is_kept():
     journal = MemoryJournal()
-    once = sliding.perplexity(study_of(texts=TEXTS, workers=Workers(journal=journal)))
+    once = module.perplexity(study_of(texts=TEXTS, workers=Workers(journal=journal)))
     broken = model_of()
     broken.anatomy.write("decoder.1.down", [0], float("nan"))
-    assert sliding.perplexity(study_of(broken, texts=TEXTS, workers=Workers(journal=journal))) == once
+    assert module.perplexity(study_of(broken, texts=TEXTS, workers=Workers(journal=journal))) == once
