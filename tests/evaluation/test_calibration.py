@@ -13,7 +13,7 @@ from resect.core.execution import MemoryJournal, Workers
 from resect.data.tasks.splits import SHARES
 from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
-from resect.evaluation.calibration import CONTENT_FREE, TEXTS, calibrated, content_free
+from resect.evaluation.calibration import CONTENT_FREE, RANDOM_TEXTS, calibrated, content_free
 from resect.evaluation.questions import Questions
 from resect.models.language_model import LanguageModel
 
@@ -74,7 +74,7 @@ def test_a_preference_that_has_nothing_to_do_with_the_question_is_divided_out() 
     assert (calibrated(questions(), "cc").predictions == before.predictions).mean() > 0.9
 
 
-def test_each_distinct_instruction_and_choices_is_asked_once() -> None:
+def test_each_distinct_instruction_and_choices_is_answered_once() -> None:
     model, task, journal = LanguageModel.of(pico.build("llama"), pico.tokenizer("llama")), some(), MemoryJournal()
     examples = task.split("test")
     calibrated(Questions(model, task, examples), "cc", workers=Workers(journal=journal))
@@ -95,7 +95,7 @@ def test_what_has_no_content_replaces_what_is_judged_and_nothing_else() -> None:
 def test_random_texts_are_of_the_domain_s_words_and_length() -> None:
     task = some(200)
     drawn = content_free("dc", task, seed=1)
-    assert len(drawn) == TEXTS
+    assert len(drawn) == RANDOM_TEXTS
     seen = [example for name in ("locate", "select") for example in task.split(name)]
     words = {word for example in seen for word in example.fields["story"].lower().split()}
     lengths = [len(example.fields["story"].split()) for example in seen]

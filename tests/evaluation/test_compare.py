@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pico
-import planted
+import planted_bias
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import BadTask, EmptySplit, UnknownName, WrongModel
@@ -66,8 +66,8 @@ def test_generation_counts_a_text_that_is_no_choice_as_wrong() -> None:
 
 @pytest.mark.slow
 def test_a_comparison_counts_what_changed_and_lists_it() -> None:
-    model, bias, _ = planted.model("llama")
-    task = planted.task()
+    model, bias, _ = planted_bias.model("llama")
+    task = planted_bias.task()
     plan = Plan((Scale(bias, 0.0),))
     result = compare(model, plan, task)
     change = result.comparison.difference
@@ -82,8 +82,8 @@ def test_a_comparison_counts_what_changed_and_lists_it() -> None:
 
 
 def test_the_empty_plan_changes_nothing() -> None:
-    model, _, _ = planted.model("llama")
-    comparison = evaluate(model, Plan(), planted.task())
+    model, _, _ = planted_bias.model("llama")
+    comparison = evaluate(model, Plan(), planted_bias.task())
     assert comparison.base == comparison.edited
     assert comparison.difference is not None
     assert (comparison.difference.fixed, comparison.difference.broken) == (0, 0)
@@ -91,9 +91,9 @@ def test_the_empty_plan_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched() -> None:
-    model, bias, _ = planted.model("llama")
-    task, journal, plan = planted.task(), MemoryJournal(), Plan((Scale(bias, 0.0),))
+def test_what_the_journal_holds_is_not_computed_again_and_the_model_is_not_touched() -> None:
+    model, bias, _ = planted_bias.model("llama")
+    task, journal, plan = planted_bias.task(), MemoryJournal(), Plan((Scale(bias, 0.0),))
     first = compare(model, plan, task, workers=Workers(journal=journal))
     with torch.no_grad():
         for weight in model.model.parameters():
@@ -104,18 +104,18 @@ def test_what_the_journal_holds_is_not_asked_again_and_the_model_is_not_touched(
 
 @pytest.mark.slow
 def test_a_plan_for_another_model_is_refused_and_can_be_let_through() -> None:
-    model, bias, _ = planted.model("llama")
-    other, _, _ = planted.model("llama", seed=1)
+    model, bias, _ = planted_bias.model("llama")
+    other, _, _ = planted_bias.model("llama", seed=1)
     plan = Plan((Scale(bias, 0.0),)).for_model(model)
     with pytest.raises(WrongModel):
-        evaluate(other, plan, planted.task())
-    evaluate(other, plan, planted.task(), allow_other_model=True)
+        evaluate(other, plan, planted_bias.task())
+    evaluate(other, plan, planted_bias.task(), allow_other_model=True)
 
 
 @pytest.mark.slow
-def test_bias_scores_stand_before_and_after() -> None:
-    model, bias, _ = planted.model("llama")
-    task = planted.task()
+def test_bias_scores_are_reported_before_and_after() -> None:
+    model, bias, _ = planted_bias.model("llama")
+    task = planted_bias.task()
 
     def wrong(examples: tuple[Example, ...], predictions: np.ndarray) -> dict[str, float]:
         return {"wrong": float((predictions != np.array([[example.gold] for example in examples])).mean())}
@@ -128,9 +128,9 @@ def test_bias_scores_stand_before_and_after() -> None:
     }
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
-    model, _, _ = planted.model("llama")
-    task = planted.task()
+def test_what_cannot_be_answered_is_refused() -> None:
+    model, _, _ = planted_bias.model("llama")
+    task = planted_bias.task()
     with pytest.raises(UnknownName, match="Did you mean 'accuracy'"):
         Questions(model, task, task.examples, "acuracy")
     free = Task("free", (Example({"text": "x"}, (), "paris"),), ("Say.",), "{{ text }}")
@@ -154,8 +154,8 @@ def _split_of(task: Task) -> str:
 
 @pytest.mark.slow
 def test_bias_scores_of_several_trials_are_their_mean() -> None:
-    model, bias, skill = planted.model("llama")
-    task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
+    model, bias, skill = planted_bias.model("llama")
+    task = replace(planted_bias.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
     both = [Questions(model, task, task.split("test")).answers(Plan((Scale(each, 0.0),))) for each in (bias, skill)]
     questions = Questions(model, task, task.split("test"))
     found = comparison_of_answers(questions, questions.answers(Plan()), both, [], 0).bias_scores
@@ -166,20 +166,20 @@ def test_bias_scores_of_several_trials_are_their_mean() -> None:
 @functools.cache
 def planted_once() -> tuple[LanguageModel, Neurons]:
     """A planted model that nobody changes for good."""
-    model, bias, _ = planted.model("llama")
+    model, bias, _ = planted_bias.model("llama")
     return model, bias
 
 
-def told(n: int = 24) -> Task:
+def free_text_task(n: int = 24) -> Task:
     """The planted questions without choices; as it is the model says "n", and once its bias is cut something else."""
-    task = planted.task(n)
+    task = planted_bias.task(n)
     examples = [replace(example, choices=(), gold="n" if place % 3 else "q") for place, example in enumerate(task.examples)]
     return replace(task, examples=tuple(examples), matching="contains", answer_tokens=2, metric="generation")
 
 
 def test_a_task_is_compared_by_its_own_metric_and_texts_that_changed_are_listed() -> None:
     model, bias = planted_once()
-    plan, task = Plan((Scale(bias, 0.0),)), told()
+    plan, task = Plan((Scale(bias, 0.0),)), free_text_task()
     result = compare(model, plan, task)
     comparison, change = result.comparison, result.comparison.difference
     assert comparison.metric == "generation"
@@ -194,9 +194,9 @@ def test_a_task_is_compared_by_its_own_metric_and_texts_that_changed_are_listed(
     json.dumps(result.changed)
 
 
-def test_of_a_log_loss_what_fell_was_fixed_and_no_text_changed() -> None:
+def test_a_log_loss_that_fell_is_fixed_and_no_text_changed() -> None:
     model, bias = planted_once()
-    result = compare(model, Plan((Scale(bias, 0.0),)), told(), metric="logloss")
+    result = compare(model, Plan((Scale(bias, 0.0),)), free_text_task(), metric="logloss")
     change = result.comparison.difference
     assert change is not None
     assert change.fixed == int((result.edited.values < result.base.values).sum())
@@ -207,7 +207,7 @@ def test_of_a_log_loss_what_fell_was_fixed_and_no_text_changed() -> None:
 
 def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of_it() -> None:
     model, bias = planted_once()
-    task = replace(planted.task(), bias_scores=lambda examples, taken: {"share": 0.5})
+    task = replace(planted_bias.task(), bias_scores=lambda examples, taken: {"share": 0.5})
     result = compare(model, Plan((Scale(bias, 0.0),)), task, metric="top1")
     assert result.comparison.bias_scores is None
     assert result.base.texts is not None
@@ -220,7 +220,7 @@ def test_of_top_k_the_most_probable_token_is_listed_and_no_bias_score_is_made_of
 @pytest.mark.parametrize("wordings", [2, 3])
 def test_facts_are_right_where_all_of_their_wordings_are(wordings: int) -> None:
     model, bias = planted_once()
-    task = told(24)
+    task = free_text_task(24)
     examples = [
         replace(
             each, fields={**each.fields, "fact": str(i // wordings)}, group=str(i // wordings), tags=("paraphrase",) * (i % wordings > 0)

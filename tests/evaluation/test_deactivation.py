@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pico
-import tongues
+import planted_languages
 from naive import naive_logprob
 from resect.core.address import Neurons
 from resect.core.errors import InputError
@@ -15,7 +15,7 @@ from resect.core.execution import LocalEngine, MemoryJournal, Workers
 from resect.edits import controls as control
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
-from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, losses
+from resect.evaluation.deactivation import DeactivationMatrix, HeldOutText, deactivation_matrix, window_losses
 from resect.models.language_model import LanguageModel
 from resect.models.text_windows import scored_rows
 
@@ -35,11 +35,11 @@ class Counting(LocalEngine):
 
 
 def held(model, number=20):
-    return {name: HeldOutText.of(model, name, tongues.documents(name, number, seed=1), WINDOW) for name in tongues.LETTERS}
+    return {name: HeldOutText.of(model, name, planted_languages.documents(name, number, seed=1), WINDOW) for name in planted_languages.LETTERS}
 
 
 def plans():
-    return {name: Plan((Scale(units, 0.0),)) for name, units in tongues.UNITS.items()}
+    return {name: Plan((Scale(units, 0.0),)) for name, units in planted_languages.UNITS.items()}
 
 
 @pytest.mark.parametrize("name", pico.language_models)
@@ -58,12 +58,12 @@ def test_losses_are_those_of_one_row_at_a_time_with_the_units_at_zero(name):
             for w in text.windows.tolist()
         ]
     with plan.applied(model):
-        found = losses(model, text.windows)
+        found = window_losses(model, text.windows)
     np.testing.assert_allclose(found, wanted, rtol=2e-5)
 
 
 def test_planted_units_stand_out_on_the_diagonal_and_random_ones_do_not():
-    model = tongues.model()
+    model = planted_languages.model()
     controls = {name: control.like(plan, model, 0, 2) for name, plan in plans().items()}
     matrix = deactivation_matrix(model, plans(), held(model), controls)
     found = matrix.to_json()
@@ -80,7 +80,7 @@ def test_planted_units_stand_out_on_the_diagonal_and_random_ones_do_not():
 
 
 def test_the_comparison_is_the_diagonal():
-    model = tongues.model()
+    model = planted_languages.model()
     texts = held(model)
     matrix = deactivation_matrix(model, plans(), texts, {name: control.like(plan, model, 0, 2) for name, plan in plans().items()})
     comparison, found = matrix.comparison(), matrix.to_json()
@@ -96,7 +96,7 @@ def test_the_comparison_is_the_diagonal():
 
 
 def test_a_language_without_units_has_the_bases_row_and_costs_no_pass():
-    model, engine = tongues.model(), Counting()
+    model, engine = planted_languages.model(), Counting()
     given = {**plans(), "bb": Plan()}
     matrix = deactivation_matrix(model, given, held(model), workers=Workers(engine=engine))
     assert engine.items == 2 * 2  # the base, and aa: on two texts
@@ -106,8 +106,8 @@ def test_a_language_without_units_has_the_bases_row_and_costs_no_pass():
     assert matrix.comparison().control is None
 
 
-def test_each_text_is_read_once_by_base_language_and_draw_and_never_again():
-    model, engine, journal = tongues.model(), Counting(), MemoryJournal()
+def test_each_text_is_scored_once_by_base_language_and_draw_and_never_again():
+    model, engine, journal = planted_languages.model(), Counting(), MemoryJournal()
     controls = {name: control.like(plan, model, 0, 2) for name, plan in plans().items()}
     texts = held(model)
     first = deactivation_matrix(model, plans(), texts, controls, workers=Workers(engine=engine, journal=journal))
@@ -115,26 +115,26 @@ def test_each_text_is_read_once_by_base_language_and_draw_and_never_again():
     again = deactivation_matrix(model, plans(), texts, controls, workers=Workers(engine=engine, journal=journal))
     assert engine.items == (1 + 2 + 2 * 2) * 2
     assert again.to_json() == first.to_json()
-    other = dict(texts, aa=HeldOutText.of(model, "aa", tongues.documents("aa", 20, seed=2), WINDOW))
+    other = dict(texts, aa=HeldOutText.of(model, "aa", planted_languages.documents("aa", 20, seed=2), WINDOW))
     deactivation_matrix(model, plans(), other, controls, workers=Workers(engine=engine, journal=journal))
     assert engine.items == (1 + 2 + 2 * 2) * 3  # of the other text only
 
 
 def test_the_model_is_as_it_was():
-    model = tongues.model()
+    model = planted_languages.model()
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     deactivation_matrix(model, plans(), held(model, 5))
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
 
 
 def test_held_out_text_is_cut_at_the_limit_and_refused_where_it_is_short():
-    model = tongues.model()
-    lines = tongues.documents("aa", 50)
+    model = planted_languages.model()
+    lines = planted_languages.documents("aa", 50)
     assert len(HeldOutText.of(model, "aa", lines, WINDOW, 5 * WINDOW + 3).windows) == 5
     assert HeldOutText.of(model, "aa", lines, WINDOW, 5 * WINDOW).scored == 5 * (WINDOW - 1)
     with pytest.raises(InputError, match=r"aa has \d+ tokens, less than one window of 500"):
         HeldOutText.of(model, "aa", lines[:3], 500)
-    with pytest.raises(InputError, match="both are wanted"):
+    with pytest.raises(InputError, match=r"units of aa, bb.*held-out text of aa;"):
         deactivation_matrix(model, plans(), {"aa": HeldOutText.of(model, "aa", lines, WINDOW)})
 
 

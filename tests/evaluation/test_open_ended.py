@@ -15,7 +15,7 @@ from resect.core.execution import MemoryJournal, Workers, context_of
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.answer_ratings import ITEM_SIZE, default_identifier, rate_answers, rated_answers
-from resect.evaluation.open_ended import ask, fitting, open_questions
+from resect.evaluation.open_ended import generate_answers, longest_answer, open_questions
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
@@ -25,7 +25,7 @@ OFF = {language: Plan((Scale(units, 0.0),)) for language, units in bilingual.UNI
 class ByWords:
     """An identifier for the two planted languages."""
 
-    def of(self, texts: Sequence[str]) -> list[str | None]:
+    def identify(self, texts: Sequence[str]) -> list[str | None]:
         found = []
         for text in texts:
             words = [sum(word in text.split() for word in several) for several in bilingual.WORDS.values()]
@@ -63,7 +63,7 @@ class Interrupted:
 
 def naive_answer(model: LanguageModel, prompt: str, steps: int) -> str:
     """Greedy, one whole run a token; the score of what was read or said before is divided by 1.1, or multiplied where it is negative."""
-    (asked,) = model.encoder.prompt_ids([prompt])
+    (asked,) = model.encoder.encode_open_prompts([prompt])
     said: list[int] = []
     for _ in range(steps):
         with torch.no_grad():
@@ -88,72 +88,72 @@ def test_answers_are_those_of_a_plain_loop(name: str, pads_with_the_end: bool) -
     stack = "encoder" if model.kind == "encoder-decoder" else "decoder"
     plan = Plan((Scale({f"{stack}.0.act": [1, 2, 3, 4, 5, 6, 7], "decoder.1.act": [1, 2, 3, 4, 5, 6, 7]}, 0.0),))
     base = [naive_answer(model, prompt, 6) for prompt in prompts]
-    assert ask(model, Plan(), prompts, new_tokens=6) == base
+    assert generate_answers(model, Plan(), prompts, new_tokens=6) == base
     with plan.applied(model):
         wanted = [naive_answer(model, prompt, 6) for prompt in prompts]
-    assert ask(model, plan, prompts, new_tokens=6) == wanted != base
-    assert ask(model, Plan(), prompts, new_tokens=6) == base
+    assert generate_answers(model, plan, prompts, new_tokens=6) == wanted != base
+    assert generate_answers(model, Plan(), prompts, new_tokens=6) == base
 
 
 @pytest.mark.slow
-def test_finished_pieces_stay_done() -> None:
+def test_finished_items_are_not_computed_again() -> None:
     model, journal = bilingual.model(), MemoryJournal()
     prompts = bilingual.texts("en", 2 * ITEM_SIZE + 3)
-    wanted = ask(model, OFF["fr"], prompts, new_tokens=3)
-    assert wanted == [ask(model, OFF["fr"], [prompt], new_tokens=3)[0] for prompt in prompts]
+    wanted = generate_answers(model, OFF["fr"], prompts, new_tokens=3)
+    assert wanted == [generate_answers(model, OFF["fr"], [prompt], new_tokens=3)[0] for prompt in prompts]
     with pytest.raises(KeyboardInterrupt):
-        ask(model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=Interrupted(2)))
+        generate_answers(model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=Interrupted(2)))
     assert not model.model.model.layers[0].mlp.down_proj._forward_pre_hooks
-    rest, told = Interrupted(1), []
-    found = ask(
-        model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=rest, progress=lambda *each: told.append(each))
+    rest, reported = Interrupted(1), []
+    found = generate_answers(
+        model, OFF["fr"], prompts, new_tokens=3, workers=Workers(journal=journal, engine=rest, progress=lambda *each: reported.append(each))
     )
     assert found == wanted
     assert rest.done == 1
-    assert told == [("answering", done, 3) for done in range(4)]
+    assert reported == [("answering", done, 3) for done in range(4)]
     for plan, tokens in ((OFF["en"], 3), (OFF["fr"], 2)):  # other work has other entries
         again = Interrupted(3)
-        ask(model, plan, prompts, new_tokens=tokens, workers=Workers(journal=journal, engine=again))
+        generate_answers(model, plan, prompts, new_tokens=tokens, workers=Workers(journal=journal, engine=again))
         assert again.done == 3
 
 
-def test_what_cannot_be_asked_is_refused_first() -> None:
+def test_what_cannot_be_answered_is_refused_before_any_work() -> None:
     masked = LanguageModel.of(pico.build("bert"), pico.tokenizer("bert"), name="bert")
-    model, told = bilingual.model(), []
-    tell: dict[str, Any] = {"workers": Workers(progress=lambda *each: told.append(each))}
+    model, reported = bilingual.model(), []
+    tell: dict[str, Any] = {"workers": Workers(progress=lambda *each: reported.append(each))}
     with pytest.raises(InputError, match="bert fills masks"):
-        ask(masked, Plan(), ["a"], **tell)
+        generate_answers(masked, Plan(), ["a"], **tell)
     with pytest.raises(PromptTooLong, match=r"context of 128.*--new-tokens 124 fits"):
-        ask(model, Plan(), ["the house", "the house with water"], new_tokens=125, **tell)
+        generate_answers(model, Plan(), ["the house", "the house with water"], new_tokens=125, **tell)
     with pytest.raises(PromptTooLong, match=r"1 of 2 prompts with up to 1 new tokens .* the longest has 131.*shorten") as caught:
-        ask(model, Plan(), ["the house", "the " * 130], new_tokens=125, **tell)
+        generate_answers(model, Plan(), ["the house", "the " * 130], new_tokens=125, **tell)
     assert "fits" not in str(caught.value)
     with pytest.raises(InputError, match="there are 0"):
-        ask(model, Plan(), [], **tell)
+        generate_answers(model, Plan(), [], **tell)
     with pytest.raises(InputError, match="and 0"):
-        ask(model, Plan(), ["the house"], new_tokens=0, **tell)
+        generate_answers(model, Plan(), ["the house"], new_tokens=0, **tell)
     questions = {"en": ["the house"], "fr": ["maison " * 120]}
     with pytest.raises(PromptTooLong):
         open_questions(model, questions, {}, None, identifier=None, judge=None, new_tokens=10, **tell)
-    assert told == []
+    assert reported == []
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5-gated"])
-def test_what_fits_behind_prompts_can_be_written_and_not_a_token_more(name: str) -> None:
+def test_what_fits_after_prompts_can_be_generated_and_not_a_token_more(name: str) -> None:
     model = LanguageModel.of(pico.build(name), pico.tokenizer(name))
     prompts = ["x", "Q: Who was it, the boy or the girl?\nA:"]
-    most = fitting(model, prompts)
+    most = longest_answer(model, prompts)
     if model.kind == "encoder-decoder":
         assert most is None
         return
     assert most is not None
-    ask(model, Plan(), prompts, new_tokens=most)
+    generate_answers(model, Plan(), prompts, new_tokens=most)
     with pytest.raises(PromptTooLong, match=f"--new-tokens {most} fits"):
-        ask(model, Plan(), prompts, new_tokens=most + 1)
+        generate_answers(model, Plan(), prompts, new_tokens=most + 1)
 
 
-def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> None:
-    model, judge, told = bilingual.model(), Counting(), []
+def test_open_questions_are_answered_unedited_with_units_off_and_at_random() -> None:
+    model, judge, reported = bilingual.model(), Counting(), []
     questions = {"en": bilingual.texts("en", 3), "fr": bilingual.texts("fr", 2)}
     plans = {**OFF, "none": Plan()}
     control = {language: Plan((Scale({bilingual.SITE: [9, 11]}, 0.0),)) for language in questions}
@@ -166,7 +166,7 @@ def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> Non
         judge=judge,
         suffix={"fr": " 1"},
         new_tokens=4,
-        workers=Workers(progress=lambda *each: told.append(each)),
+        workers=Workers(progress=lambda *each: reported.append(each)),
     )
     assert summary["n"] == {"en": 3, "fr": 2}
     accuracy = summary["language_accuracy"]
@@ -185,15 +185,15 @@ def test_open_questions_are_asked_as_it_is_with_units_off_and_at_random() -> Non
     assert {row["id"] for row in rows} == {"en/0", "en/1", "en/2", "fr/0", "fr/1"}
     first = rows[15]
     assert first["prompt"] == f"Q: {questions['fr'][0]} 1\nA:"
-    assert first["answer"] == ask(model, Plan(), [first["prompt"]], new_tokens=4)[0]
+    assert first["answer"] == generate_answers(model, Plan(), [first["prompt"]], new_tokens=4)[0]
     assert (first["language"], first["identified"], first["quality"]) == ("fr", "fr", 4)
     assert len(judge.asked) == len(set(judge.asked)), "nothing is rated twice"
     assert {each for each in judge.asked if each[2] == "fr"} <= {(q, row["answer"], "fr") for q in questions["fr"] for row in rows}
-    answered = [each for each in told if each[0] == "answering open questions"]
+    answered = [each for each in reported if each[0] == "answering open questions"]
     assert answered == [("answering open questions", done, 8) for done in range(9)]
 
 
-def test_what_nobody_tells_is_null() -> None:
+def test_what_is_not_measured_is_null() -> None:
     model = bilingual.model()
     rows, summary = open_questions(model, {"en": bilingual.texts("en", 2)}, OFF, None, identifier=None, judge=None, new_tokens=3)
     assert summary["language_accuracy"] is summary["quality"] is None
@@ -210,14 +210,14 @@ def test_units_off_and_the_real_identifier() -> None:
     pytest.importorskip("lingua")
     questions = {language: bilingual.texts(language, 4) for language in bilingual.WORDS}
     identifier = default_identifier()
-    assert identifier.of([" of the model's tokenizer.", "?"]) == ["en", None], "short as it is"
+    assert identifier.identify([" of the model's tokenizer.", "?"]) == ["en", None], "short as it is"
     _, summary = open_questions(bilingual.model(), questions, OFF, None, identifier=identifier, judge=None, new_tokens=10)
     accuracy = summary["language_accuracy"]
     assert accuracy["base"] == {"en": 1.0, "fr": 1.0}
     assert accuracy["deactivated"] == {"en": {"en": 0.0, "fr": 1.0}, "fr": {"en": 1.0, "fr": 0.0}}
 
 
-def test_ratings_are_kept_for_one_judge() -> None:
+def test_ratings_are_stored_for_one_judge() -> None:
     journal, judge = MemoryJournal(), Counting()
     asked = [(f"q{place % 40}", "one two", "en") for place in range(80)]
     assert set(rate_answers(judge, asked, workers=Workers(journal=journal)).values()) == {2}
@@ -231,7 +231,7 @@ def test_ratings_are_kept_for_one_judge() -> None:
     assert rate_answers(None, asked[:2]) == {asked[0]: None, asked[1]: None}
 
 
-def test_a_share_counts_the_unsure_as_wrong_and_a_mean_leaves_out_the_unrated() -> None:
+def test_a_share_counts_the_unidentified_as_wrong_and_a_mean_leaves_out_the_unrated() -> None:
     found = rated_answers(["the house", "maison", "???", "water"], ByWords(), [5, None, None, 2])
     assert found.matches_language("en") == [True, False, False, True]
     assert (found.accuracy("en"), found.accuracy("fr-CA"), found.mean_quality) == (0.5, 0.25, 3.5)

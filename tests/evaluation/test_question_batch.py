@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pico
-import planted
+import planted_bias
 from naive import naive_logprob, naive_rank, naive_text
 from resect.core.errors import InputError, NotFinite
 from resect.data.tasks.task import Example, Task
@@ -46,7 +46,7 @@ def test_the_log_loss_of_a_text_is_that_of_the_text_by_itself(name: str, dtype: 
     model = load(name, dtype)
     task = free(model)
     questions = Questions(model, task, task.examples, "logloss")
-    values, margins = questions.bundle([11, 0, 5, 8]).ask()
+    values, margins = questions.batch([11, 0, 5, 8]).evaluate()
     with torch.no_grad():
         wanted = [-float(naive_logprob(model, model.tokens(*worded(questions, pair)))) for pair in (11, 0, 5, 8)]
     assert np.allclose(values, wanted, atol=1e-4 if dtype == torch.float32 else 1e-6)
@@ -62,14 +62,14 @@ def test_top_k_is_the_place_of_the_first_token(name: str, dtype: torch.dtype) ->
             questions = Questions(model, task, task.examples, metric)
             with torch.no_grad():
                 wanted = [naive_rank(model, *worded(questions, pair)) for pair in pairs]
-            values, margins = questions.bundle(list(pairs)).ask()
+            values, margins = questions.batch(list(pairs)).evaluate()
             assert values.tolist() == margins.tolist() == [float(rank < int(metric[3:])) for rank, _ in wanted]
 
 
 @pytest.mark.parametrize("matching", ["choice", "contains"])
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("name", KINDS)
-def test_generated_texts_are_judged_as_one_at_a_time(name: str, steps: int, matching: str) -> None:
+def test_generated_texts_are_graded_as_one_at_a_time(name: str, steps: int, matching: str) -> None:
     model = load(name)
     task = replace(free(model), matching=matching, answer_tokens=9, answer_tokens_by={model.anatomy.family: steps})
     questions = Questions(model, task, task.examples, "generation")
@@ -78,7 +78,7 @@ def test_generated_texts_are_judged_as_one_at_a_time(name: str, steps: int, matc
         said = [naive_text(model, worded(questions, pair)[0], steps) for pair in pairs]
     gold = [worded(questions, pair)[1] for pair in pairs]
     right = (lambda text, gold: gold.lower().strip() in text.lower()) if matching == "contains" else is_the_same
-    values, margins = questions.bundle(pairs).ask()
+    values, margins = questions.batch(pairs).evaluate()
     assert values.tolist() == margins.tolist() == [float(right(*each)) for each in zip(said, gold, strict=True)]
     assert questions.replayable == (steps == 1 or model.kind == "masked")
 
@@ -120,10 +120,10 @@ def shapes(given: tuple[object, ...]) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("metric", ["accuracy", "logloss"])
 @pytest.mark.parametrize(("name", "dtype"), TYPES)
-def test_choices_are_judged_as_one_at_a_time(name: str, metric: str, dtype: torch.dtype) -> None:
+def test_choices_are_graded_as_one_at_a_time(name: str, metric: str, dtype: torch.dtype) -> None:
     questions = Questions(load(name, dtype), uneven(), uneven().examples, metric)
     pairs = [17, 0, 3, 4, 11]
-    values, margins = questions.bundle(pairs).ask()
+    values, margins = questions.batch(pairs).evaluate()
     for pair, value, margin in zip(pairs, values, margins, strict=True):
         scores, gold = naive_scores(questions, pair), int(questions.gold[pair // 2])
         ahead = scores[gold] - max(score for place, score in enumerate(scores) if place != gold)
@@ -138,11 +138,11 @@ def test_all_pairs_are_the_answers_of_the_questions(name: str) -> None:
     for metric, task in asked(model):
         questions = Questions(model, task, task.examples, metric)
         wanted = questions.answers(Plan()).values.ravel()
-        assert np.allclose(questions.bundle(range(questions.pairs)).values(), wanted, atol=1e-9)
+        assert np.allclose(questions.batch(range(questions.pairs)).evaluate()[0], wanted, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "dtype"), TYPES)
-def test_a_bundle_makes_the_same_calls_each_time(name: str, dtype: torch.dtype) -> None:
+def test_a_batch_makes_the_same_calls_each_time(name: str, dtype: torch.dtype) -> None:
     model = load(name, dtype)
     for metric, task in asked(model):
         questions = Questions(model, task, task.examples, metric)
@@ -151,33 +151,33 @@ def test_a_bundle_makes_the_same_calls_each_time(name: str, dtype: torch.dtype) 
 
 
 def check_calls(model: LanguageModel, questions: Questions) -> None:
-    bundle = questions.bundle([0, 5, 8])
+    batch = questions.batch([0, 5, 8])
     calls: list[tuple[str, tuple[int, ...]]] = []
     watching = [
         part.register_forward_hook(lambda _part, given, _out, path=path: calls.append((path, shapes(given))))
         for path, part in model.model.named_modules()
     ]
-    first = bundle.ask()
+    first = batch.evaluate()
     made, calls[:] = list(calls), []
-    again = bundle.ask()
+    again = batch.evaluate()
     for handle in watching:
         handle.remove()
     assert made == calls != []
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_a_bundle_sees_the_model_as_it_is_when_it_is_asked() -> None:
-    model, bias, _ = planted.model("llama")
-    task = planted.task(12)
-    bundle = Questions(model, task, task.examples).bundle(range(8))
-    assert bundle.values().sum() == 0
+def test_a_batch_is_evaluated_with_the_model_as_it_is_then() -> None:
+    model, bias, _ = planted_bias.model("llama")
+    task = planted_bias.task(12)
+    batch = Questions(model, task, task.examples).batch(range(8))
+    assert batch.evaluate()[0].sum() == 0
     for site, units in bias.items():
         model.anatomy.write_columns(site.at("down"), units, 0.0)
-    assert bundle.values().sum() == 8
+    assert batch.evaluate()[0].sum() == 8
     with torch.no_grad():
         model.model.get_input_embeddings().weight[:] = torch.nan
     with pytest.raises(NotFinite):
-        bundle.ask()
+        batch.evaluate()
 
 
 def test_pairs_lengths_and_best_values() -> None:
@@ -188,21 +188,20 @@ def test_pairs_lengths_and_best_values() -> None:
         e, place = divmod(pair, 2)
         prompt = task.prompt(task.examples[e], task.instructions[place])
         assert questions.length(pair) == len(model.tokens(prompt, "x").input_ids)
-    assert questions.bundle([1, 6]).tokens == max(questions.length(1), questions.length(6))
     assert (questions.best_value, questions.less_is_better, questions.replayable) == (1.0, False, True)
     loss = questions.by("logloss")
     assert (loss.best_value, loss.less_is_better, loss.replayable) == (0.0, True, True)
     assert not questions.by("generation").replayable
     for wrong in ([18], [-1], []):
         with pytest.raises(InputError, match="0 to 17"):
-            questions.bundle(wrong)
+            questions.batch(wrong)
 
 
-def test_a_choice_that_is_impossible_has_a_margin_without_end() -> None:
+def test_an_impossible_choice_has_an_infinite_margin() -> None:
     model = load("gptj")
     with torch.no_grad():
         model.model.lm_head.bias[model.tokens("a:", "no").label_ids[-1]] = -torch.inf
     task = replace(uneven(), examples=(Example({"text": "a"}, ("yes", "no"), 0), Example({"text": "b"}, ("yes", "no"), 1)))
-    values, margins = Questions(model, task, task.examples).bundle(range(4)).ask()
+    values, margins = Questions(model, task, task.examples).batch(range(4)).evaluate()
     assert margins.tolist() == [np.inf, np.inf, -np.inf, -np.inf]
     assert values.tolist() == [1, 1, 0, 0]

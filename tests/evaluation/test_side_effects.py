@@ -1,4 +1,4 @@
-"""What stands beside a comparison is what each measure gives by itself, for one plan, for several, and for none."""
+"""Side effects are what each measure gives by itself, for one plan, for several, and for none."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pico
-import planted
+import planted_bias
 from resect.core.address import Neurons
 from resect.core.comparison import Comparison
 from resect.core.errors import BadTask, InputError, PromptTooLong
@@ -18,8 +18,9 @@ from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import calibrated
 from resect.evaluation.compare import AnswerComparison, compare, evaluate
+from resect.evaluation.perplexity import ITEM_TOKENS
 from resect.evaluation.questions import Questions
-from resect.evaluation.side_effects import CHUNK, SideEffects
+from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 
 TEXTS = ("some plain text to read", "and another one, which is longer than that")
@@ -27,9 +28,9 @@ TEXTS = ("some plain text to read", "and another one, which is longer than that"
 
 @functools.cache
 def compared(kind: str) -> tuple[AnswerComparison, Plan]:
-    model, bias, _ = planted.model(kind)
+    model, bias, _ = planted_bias.model(kind)
     plan = Plan((Scale(bias, 0.0),))
-    return compare(model, plan, planted.task(24)), plan
+    return compare(model, plan, planted_bias.task(24)), plan
 
 
 def measured(found: AnswerComparison, plans: list[Plan], **wanted: object) -> Comparison:
@@ -47,10 +48,10 @@ def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
     assert measured(found, [plan]).baselines == {"cc": None, "dc": None}
 
 
-def test_answers_by_generation_stand_beside_those_by_scoring() -> None:
+def test_answers_by_generation_are_reported_with_those_by_scoring() -> None:
     found, plan = compared("llama")
     both = measured(found, [plan], generation=True).other_metrics["generation"]
-    alone = evaluate(found.questions.model, plan, planted.task(24), metric="generation")
+    alone = evaluate(found.questions.model, plan, planted_bias.task(24), metric="generation")
     assert both["base"] == alone.base.to_json()
     assert both["edited"] == alone.edited.to_json()
     assert both["difference"] == alone.difference.to_json()
@@ -74,7 +75,7 @@ def test_perplexity_is_that_of_the_model_with_and_without_the_plan(kind: str) ->
 
 def test_another_task_is_compared_on_its_own_test_split() -> None:
     found, plan = compared("llama")
-    other = dataclasses.replace(planted.task(20), name="other", instructions=("Name it:",))
+    other = dataclasses.replace(planted_bias.task(20), name="other", instructions=("Name it:",))
     effect = measured(found, [plan], tasks=(other,)).side_effects["other"]
     alone = evaluate(found.questions.model, plan, other)
     assert (effect["base"], effect["edited"]) == (alone.base.mean, alone.edited.mean)
@@ -88,9 +89,9 @@ def test_of_several_plans_the_outcomes_are_averaged() -> None:
     assert both["edited"] == pytest.approx((one["edited"] + one["base"]) / 2)
 
 
-def test_without_a_plan_nothing_is_said_of_an_edited_model() -> None:
+def test_without_a_plan_nothing_is_reported_of_an_edited_model() -> None:
     found, _ = compared("llama")
-    comparison = measured(found, [], texts=TEXTS, generation=True, tasks=(dataclasses.replace(planted.task(), name="other"),))
+    comparison = measured(found, [], texts=TEXTS, generation=True, tasks=(dataclasses.replace(planted_bias.task(), name="other"),))
     assert comparison.side_effects["perplexity"]["edited"] is None
     assert comparison.other_metrics["generation"]["edited"] is comparison.other_metrics["generation"]["difference"] is None
     assert comparison.side_effects["other"]["edited"] is None
@@ -101,19 +102,19 @@ def test_what_cannot_be_measured_is_a_note_and_the_rest_is_measured() -> None:
     model = LanguageModel.of(pico.build("gptj", dtype=torch.float64), pico.tokenizer("gptj"))
     with torch.no_grad():  # the content-free answer "b" becomes impossible
         model.model.lm_head.bias[model.tokens("a:", "b").label_ids[-1]] = -torch.inf
-    found = compare(model, Plan(), planted.task(24))
-    beside = SideEffects(calibrate=("cc",), texts=("",))
-    comparison, notes = beside.measure(found.comparison, found.questions, [Plan()])
+    found = compare(model, Plan(), planted_bias.task(24))
+    effects = SideEffects(calibrate=("cc",), texts=("",))
+    comparison, notes = effects.measure(found.comparison, found.questions, [Plan()])
     assert comparison.baselines["cc"] is None
     assert comparison.side_effects["perplexity"] is None or math.isfinite(comparison.side_effects["perplexity"]["base"])
     assert "probability 0" in notes[0]
-    again, said = dataclasses.replace(beside, must=True).measure(found.comparison, found.questions, [Plan()])
+    again, said = dataclasses.replace(effects, must=True).measure(found.comparison, found.questions, [Plan()])
     assert (again, said) == (comparison, notes)  # what is not finite costs nothing that was measured before
 
 
 def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
-    model, task = LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), planted.task()
-    spare = model.context - max(model.lengths([task.prompt(each, task.instructions[0]) for each in task.examples], ["b"] * 60))
+    model, task = LanguageModel.of(pico.build("gpt2"), pico.tokenizer("gpt2")), planted_bias.task()
+    spare = model.context - max(model.pair_lengths([task.prompt(each, task.instructions[0]) for each in task.examples], ["b"] * 60))
     long = dataclasses.replace(task, template="{{ instruction }}" + "a" * (spare - 4) + "{{ text }}:")
     found = compare(model, Plan(), long)
     comparison, notes = SideEffects(generation=True).measure(found.comparison, found.questions, [Plan()])
@@ -123,21 +124,21 @@ def test_prompts_that_leave_no_room_to_generate_are_noted() -> None:
         SideEffects(generation=True, must=True).measure(found.comparison, found.questions, [Plan()])
 
 
-def test_what_the_journal_holds_is_not_asked_again() -> None:
+def test_what_the_journal_holds_is_not_computed_again() -> None:
     found, plan = compared("llama")
     journal, stages = MemoryJournal(), []
-    beside = SideEffects(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
-    first, _ = beside.measure(found.comparison, found.questions, [plan], workers=Workers(journal=journal))
+    effects = SideEffects(calibrate=("cc", "dc"), generation=True, texts=TEXTS)
+    first, _ = effects.measure(found.comparison, found.questions, [plan], workers=Workers(journal=journal))
     kept = len(journal._entries)
-    again, _ = beside.measure(
-        found.comparison, found.questions, [plan], workers=Workers(journal=journal, progress=lambda *told: stages.append(told))
+    again, _ = effects.measure(
+        found.comparison, found.questions, [plan], workers=Workers(journal=journal, progress=lambda *reported: stages.append(reported))
     )
     assert again == first
     assert len(journal._entries) == kept
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
-def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept(kind: str) -> None:
+def test_a_perplexity_that_is_not_finite_after_the_edit_is_noted_and_all_else_kept(kind: str) -> None:
     found, _ = compared(kind)
     model = found.questions.model
     site = model.anatomy.sites[-1]
@@ -152,31 +153,31 @@ def test_a_perplexity_that_is_not_finite_after_the_cut_is_said_and_all_else_kept
 
 
 @pytest.mark.slow
-def test_plain_text_is_read_in_parts_that_are_kept() -> None:
+def test_plain_text_is_scored_in_items_that_are_stored() -> None:
     found, _ = compared("bert")
     texts = ("some words, and some more of them " * 8,)  # of a masked model every token is a row of its own
-    journal, told = MemoryJournal(), []
+    journal, reported = MemoryJournal(), []
     said, _ = SideEffects(texts=texts).measure(
-        found.comparison, found.questions, [], workers=Workers(journal=journal, progress=lambda *each: told.append(each))
+        found.comparison, found.questions, [], workers=Workers(journal=journal, progress=lambda *each: reported.append(each))
     )
     parts = [key for key in journal._entries if key.startswith("text/")]
-    assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (CHUNK // 274)) == 2
-    assert told == [("reading plain text", done, 2) for done in range(3)]
+    assert len(parts) == math.ceil(said.side_effects["perplexity"]["tokens"] / (ITEM_TOKENS // 274)) == 2
+    assert reported == [("reading plain text", done, 2) for done in range(3)]
     assert said.side_effects["perplexity"]["base"] == pytest.approx(found.questions.model.perplexity(texts))
 
 
-def test_names_that_would_stand_in_each_other_s_place_are_refused() -> None:
-    other = dataclasses.replace(planted.task(20), name="other")
-    with pytest.raises(InputError, match="'other' stands there twice"):
+def test_two_side_effects_of_one_name_are_refused() -> None:
+    other = dataclasses.replace(planted_bias.task(20), name="other")
+    with pytest.raises(InputError, match=r"'other'.*twice"):
         SideEffects(tasks=(other, other))
     with pytest.raises(InputError, match="'perplexity'"):
         SideEffects(tasks=(dataclasses.replace(other, name="perplexity"),))
 
 
 @pytest.mark.slow
-def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
+def test_baselines_are_reported_with_the_metric_that_they_are_of() -> None:
     scored, plan = compared("llama")
-    found = compare(scored.questions.model, plan, planted.task(24), metric="generation")
+    found = compare(scored.questions.model, plan, planted_bias.task(24), metric="generation")
     comparison, notes = SideEffects(calibrate=("cc",)).measure(found.comparison, found.questions, [plan])
     assert comparison.baselines == {"cc": None, "dc": None}
     accuracy = comparison.other_metrics["accuracy"]
@@ -187,12 +188,12 @@ def test_baselines_stand_beside_the_metric_that_they_are_of() -> None:
 
 
 def free(metric: str) -> Task:
-    task = planted.task(12)
+    task = planted_bias.task(12)
     examples = tuple(dataclasses.replace(example, choices=(), gold="n or more") for example in task.examples)
-    return dataclasses.replace(task, name="told", examples=examples, metric=metric, matching="contains", answer_tokens=2)
+    return dataclasses.replace(task, name="free text", examples=examples, metric=metric, matching="contains", answer_tokens=2)
 
 
-def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
+def test_the_log_loss_of_generated_texts_is_reported_too() -> None:
     scored, plan = compared("llama")
     model = scored.questions.model
     found = compare(model, plan, free("generation"))
@@ -208,7 +209,7 @@ def test_beside_texts_that_are_generated_stands_their_log_loss() -> None:
     assert "unmatched" not in texts.other_metrics["generation"]
 
 
-def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> None:
+def test_with_top_ten_top_one_and_five_are_reported_and_a_note_on_long_answers() -> None:
     scored, plan = compared("llama")
     found = compare(scored.questions.model, plan, free("top10"))
     comparison, notes = SideEffects().measure(found.comparison, found.questions, [plan])
@@ -222,12 +223,12 @@ def test_beside_top_ten_stand_top_one_and_five_and_a_note_on_long_answers() -> N
 
 def test_another_task_is_compared_by_its_own_metric() -> None:
     found, plan = compared("llama")
-    effect = measured(found, [plan], tasks=(free("logloss"),)).side_effects["told"]
+    effect = measured(found, [plan], tasks=(free("logloss"),)).side_effects["free text"]
     assert effect["metric"] == "logloss"
     assert effect["base"] == pytest.approx(evaluate(found.questions.model, None, free("logloss")).base.mean)
 
 
-def test_what_cannot_be_asked_beside_is_refused_before_anything_is_asked() -> None:
+def test_side_effects_that_cannot_be_measured_are_refused_before_any_work() -> None:
     found, _ = compared("llama")
     bare = dataclasses.replace(found.questions.task, template="{{ instruction }}")
     questions = Questions(found.questions.model, bare, bare.examples)

@@ -1,4 +1,4 @@
-"""A sweep asks what a plain run asks, and leaves the model as it was."""
+"""Candidates score as in a plain run, and the model stays as it was."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ ROWS = [Example({"text": f"thing {n * 7 % 13}" + " again" * (n % 4)}, ("yes", "n
 TASK = Task("pico", ROWS, ("", "Say:"), "{{ instruction }} {{ text }}: {{ answer }}")
 
 
-def questions(name, metric="accuracy", dtype=torch.float32):
+def questions_of(name, metric="accuracy", dtype=torch.float32):
     model = LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name), batch_size=6)
     return Questions(model, TASK, TASK.examples, metric)
 
@@ -28,65 +28,65 @@ def questions(name, metric="accuracy", dtype=torch.float32):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "metric"), [("gptj", "logloss"), ("t5", "logloss"), ("roberta", "logloss"), ("opt", "top5")])
 def test_values_are_those_of_a_plain_run(name, metric):
-    asked = questions(name, metric)
-    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
-    assert sweep.base == pytest.approx(asked.answers(Plan()).values.flatten(), rel=1e-4)
-    for site in asked.model.anatomy.sites[::3]:
+    questions = questions_of(name, metric)
+    scorer = CandidateScorer(questions, SvdCache(questions.model.anatomy))
+    assert scorer.base == pytest.approx(questions.answers(Plan()).values.flatten(), rel=1e-4)
+    for site in questions.model.anatomy.sites[::3]:
         edit = ReduceRank(site, 0.3)
-        plain = asked.answers(Plan((edit,))).values.flatten()
-        assert sweep.values((edit,)) == pytest.approx(plain, rel=1e-4), str(site)
-        tally = sweep.asked_all(edit)
-        assert sweep.mean(tally.total) == pytest.approx(plain.mean(), rel=1e-4)
+        plain = questions.answers(Plan((edit,))).values.flatten()
+        assert scorer.values((edit,)) == pytest.approx(plain, rel=1e-4), str(site)
+        score = scorer.complete_score(edit)
+        assert scorer.mean(score.total) == pytest.approx(plain.mean(), rel=1e-4)
 
 
 @pytest.mark.slow
 def test_sites_may_come_in_any_order():
-    asked = questions("bart", "logloss")
-    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
-    sites = [asked.model.anatomy.sites[place] for place in np.random.default_rng(0).permutation(len(asked.model.anatomy.sites))[:8]]
+    questions = questions_of("bart", "logloss")
+    scorer = CandidateScorer(questions, SvdCache(questions.model.anatomy))
+    sites = [questions.model.anatomy.sites[place] for place in np.random.default_rng(0).permutation(len(questions.model.anatomy.sites))[:8]]
     for site in sites:
         edit = ReduceRank(site, 0.3)
-        assert sweep.values((edit,)) == pytest.approx(asked.answers(Plan((edit,))).values.flatten(), rel=1e-4), str(site)
+        assert scorer.values((edit,)) == pytest.approx(questions.answers(Plan((edit,))).values.flatten(), rel=1e-4), str(site)
 
 
 def test_several_edits_at_once():
-    asked = questions("llama", "logloss")
-    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
+    questions = questions_of("llama", "logloss")
+    scorer = CandidateScorer(questions, SvdCache(questions.model.anatomy))
     edits = (ReduceRank("decoder.1.down", 0.3), ReduceRank("decoder.0.gate", 0.2))
-    assert sweep.values(edits) == pytest.approx(asked.answers(Plan(edits)).values.flatten(), rel=1e-4)
+    assert scorer.values(edits) == pytest.approx(questions.answers(Plan(edits)).values.flatten(), rel=1e-4)
 
 
-def test_metrics_that_are_asked_alike_keep_their_tallies_apart():
+def test_metrics_of_the_same_answers_keep_their_scores_apart():
     journal, edit = MemoryJournal(), ReduceRank("decoder.1.down", 0.3)
     found = {}
     for metric in ("accuracy", "logloss", "accuracy"):
-        asked = questions("llama", metric)
-        sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy), workers=Workers(journal=journal))
-        found[metric] = sweep.mean(sweep.asked_all(edit).total)
-        assert found[metric] == pytest.approx(asked.answers(Plan((edit,))).mean, rel=1e-4)
+        questions = questions_of("llama", metric)
+        scorer = CandidateScorer(questions, SvdCache(questions.model.anatomy), workers=Workers(journal=journal))
+        found[metric] = scorer.mean(scorer.complete_score(edit).total)
+        assert found[metric] == pytest.approx(questions.answers(Plan((edit,))).mean, rel=1e-4)
 
 
-def test_passages_are_swept_like_questions():
+def test_candidates_are_scored_on_passages_like_on_questions():
     model = LanguageModel.of(pico.build("llama", dtype=torch.float64), pico.tokenizer("llama"), batch_size=2)
     texts = ["one line of text", "and a second, longer line of text", "three"]
     passages, edit = Passages(model, texts), ReduceRank("decoder.0.down", 0.3)
-    sweep = CandidateScorer(passages, SvdCache(model.anatomy), purpose="text")
-    assert passages.perplexity(sweep.base.sum()) == pytest.approx(model.perplexity(texts))
+    scorer = CandidateScorer(passages, SvdCache(model.anatomy), purpose="text")
+    assert passages.perplexity(scorer.base.sum()) == pytest.approx(model.perplexity(texts))
     with Plan((edit,)).applied(model):
         wanted = model.perplexity(texts)
         assert passages.losses().sum() == pytest.approx(np.log(wanted) * passages.tokens)
-    assert passages.perplexity(sweep.values((edit,)).sum()) == pytest.approx(wanted)
+    assert passages.perplexity(scorer.values((edit,)).sum()) == pytest.approx(wanted)
 
 
 def test_an_error_leaves_the_model_as_it_was():
-    asked = questions("llama", "logloss")
-    sweep = CandidateScorer(asked, SvdCache(asked.model.anatomy))
-    asked.model.anatomy.write("decoder.0.down", [0], float("nan"))
-    before = asked.model.model.state_dict()["model.layers.1.mlp.down_proj.weight"].clone()
+    questions = questions_of("llama", "logloss")
+    scorer = CandidateScorer(questions, SvdCache(questions.model.anatomy))
+    questions.model.anatomy.write("decoder.0.down", [0], float("nan"))
+    before = questions.model.model.state_dict()["model.layers.1.mlp.down_proj.weight"].clone()
     with pytest.raises(NotFinite):
-        sweep.values((ReduceRank("decoder.0.down", 0.3),))
-    asked.model.anatomy.write("decoder.1.gate", [0], float("nan"))  # answers become NaN, under an edit of another matrix
+        scorer.values((ReduceRank("decoder.0.down", 0.3),))
+    questions.model.anatomy.write("decoder.1.gate", [0], float("nan"))  # answers become NaN, under an edit of another matrix
     with pytest.raises(NotFinite):
-        sweep.values((ReduceRank("decoder.1.down", 0.9),))
-    assert torch.equal(asked.model.model.state_dict()["model.layers.1.mlp.down_proj.weight"], before)
-    assert not [module for module in asked.model.model.modules() if "forward" in module.__dict__]
+        scorer.values((ReduceRank("decoder.1.down", 0.9),))
+    assert torch.equal(questions.model.model.state_dict()["model.layers.1.mlp.down_proj.weight"], before)
+    assert not [module for module in questions.model.model.modules() if "forward" in module.__dict__]

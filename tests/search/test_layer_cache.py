@@ -11,12 +11,12 @@ LABELS = ["yes", "n", "perhaps"]
 
 
 def _run(model: LanguageModel):
-    requests = model.requests([prompt for prompt in PROMPTS for _ in LABELS], LABELS * len(PROMPTS))
-    return model._scored(requests, list(range(len(requests.prompts))))
+    requests = model.encode_pairs([prompt for prompt in PROMPTS for _ in LABELS], LABELS * len(PROMPTS))
+    return model._score_prompts(requests, list(range(len(requests.prompts))))
 
 
 def _edited(model: LanguageModel, role: str, boundary: LayerBoundary):
-    """A matrix of a layer, halved and disturbed, in place; gives what restores it."""
+    """A matrix of a layer, reversed and halved in place; returns what restores it."""
     site = next(s for s in model.anatomy.sites if (s.stack, s.layer, s.role) == (boundary.stack, boundary.layer, role))
     before = model.anatomy.weight(site).clone()
     model.anatomy.write(site, None, before.flip(0) * 0.5)
@@ -27,25 +27,25 @@ def _edited(model: LanguageModel, role: str, boundary: LayerBoundary):
 @pytest.mark.parametrize("name", pico.language_models)
 def test_a_replay_is_a_full_run_to_the_last_bit(name):
     model = LanguageModel.of(pico.build(name), pico.tokenizer(name))
-    replay = LayerCache(model.anatomy)
+    cache = LayerCache(model.anatomy)
     base = _run(model)
-    memory = None
+    outputs = None
     for stack, layers in model.anatomy.layers.items():
         for layer in range(layers):
             at = LayerBoundary(stack, layer)
-            with replay.recording(at) as fresh:
+            with cache.recording(at) as fresh:
                 _run(model)
-            if memory is not None and memory.at.stack == stack:  # carried on from the layer below, it is the same
-                with replay.answering(memory, attention=True), replay.recording(at) as carried:
+            if outputs is not None and outputs.boundary.stack == stack:  # recorded from the layer below, they are the same
+                with cache.replaying(outputs, attention=True), cache.recording(at) as carried:
                     _run(model)
                 fresh = carried
-            memory = fresh
-            with replay.answering(memory, attention=True):
+            outputs = fresh
+            with cache.replaying(outputs, attention=True):
                 assert _run(model) == base
             for role in [site.role for site in model.anatomy.sites if (site.stack, site.layer) == (stack, layer)]:
                 restore = _edited(model, role, at)
                 full = _run(model)
-                with replay.answering(memory, attention=role in FEED_FORWARD):
+                with cache.replaying(outputs, attention=role in FEED_FORWARD):
                     assert _run(model) == full, f"{at} {role}"
                 restore()
     assert _run(model) == base

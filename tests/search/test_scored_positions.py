@@ -15,11 +15,11 @@ LABELS = ["yes", "n"]
 @pytest.mark.parametrize("name", pico.language_models)
 def test_scored_positions_come_out_the_same(name, dtype):
     model = LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
-    requests = model.requests([prompt for prompt in PROMPTS for _ in LABELS], LABELS * len(PROMPTS))
+    requests = model.encode_pairs([prompt for prompt in PROMPTS for _ in LABELS], LABELS * len(PROMPTS))
     places = list(range(len(requests.prompts)))
-    whole = model._scored(requests, places)
-    model.forward.focus = ScoredPositions(model.anatomy, head=not model.forward.chooses_logits)
-    narrow = model._scored(requests, places)
+    whole = model._score_prompts(requests, places)
+    model.forward.scored_columns_context = ScoredPositions(model.anatomy, head=not model.forward.can_limit_logits)
+    narrow = model._score_prompts(requests, places)
     for before, after in zip(whole, narrow, strict=True):
         assert after == pytest.approx(before, rel=1e-9 if dtype is torch.float64 else 1e-4)
     assert not [module for module in model.model.modules() if "forward" in module.__dict__]

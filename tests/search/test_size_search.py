@@ -7,7 +7,7 @@ import pytest
 
 from resect.core.errors import InputError
 from resect.core.execution import MemoryJournal, Workers
-from resect.search.size_search import Trial, best, choose_size, most_asks
+from resect.search.size_search import Trial, best, choose_size, most_evaluations
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 4, 5, 17, 50, 500, 5000])
@@ -22,7 +22,7 @@ def test_golden_section_finds_the_peak_of_a_function_with_one(limit: int, share:
 
 @pytest.mark.parametrize("scale", ["log", "linear"])
 @pytest.mark.parametrize("limit", [10, 50, 227, 500, 1179, 5000])
-def test_golden_section_asks_one_size_a_narrowing_and_those_of_the_last_bracket(limit: int, scale: str) -> None:
+def test_golden_section_evaluates_one_size_a_narrowing_and_those_of_the_last_bracket(limit: int, scale: str) -> None:
     narrowings = math.ceil(math.log(limit / 4) / math.log((1 + math.sqrt(5)) / 2))
     for peak in range(0, limit, max(1, limit // 13)):
         trials = choose_size(lambda size, peak=peak: -abs(size - peak), limit, scale=scale)
@@ -38,20 +38,20 @@ def test_a_peak_among_few_neurons_before_a_plateau_is_not_stepped_over_on_the_lo
 
 
 @pytest.mark.parametrize("first", [5, 9, 14, 20])
-def test_a_peak_behind_sizes_that_change_nothing_is_found(first: int) -> None:
+def test_a_peak_after_sizes_that_change_nothing_is_found(first: int) -> None:
     curve = lambda size: 0.5 if size < first else 0.9 - 0.01 * abs(size - first - 3)
     trials = choose_size(curve, 50)
     assert best(trials).size == pytest.approx(first + 3, abs=2)
-    assert len(trials) <= most_asks("golden", 50)
+    assert len(trials) <= most_evaluations("golden", 50)
 
 
-def test_the_grid_asks_every_size_and_golden_agrees_with_it_on_one_peak() -> None:
+def test_the_grid_evaluates_every_size_and_golden_agrees_with_it_on_one_peak() -> None:
     curve = [0.5, 0.6, 0.7, 0.9, 0.8, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert [trial.size for trial in choose_size(curve.__getitem__, 9, "grid")] == list(range(10))
     assert best(choose_size(curve.__getitem__, 9, "grid")).size == best(choose_size(curve.__getitem__, 9)).size == 3
 
 
-def test_first_drop_stops_behind_the_first_fall() -> None:
+def test_first_drop_stops_after_the_first_fall() -> None:
     curve = [0.5, 0.5, 0.7, 0.6, 0.9]
     trials = choose_size(curve.__getitem__, 4, "first-drop")
     assert [trial.size for trial in trials] == [0, 1, 2, 3]
@@ -70,28 +70,28 @@ def test_ties_go_to_the_smaller_or_to_the_earlier() -> None:
     assert best(trials, digits=4, ties="earlier").size == 9
 
 
-def test_a_search_that_was_killed_asks_only_what_it_had_not_asked() -> None:
-    journal, asked = MemoryJournal(), []
+def test_a_search_that_was_killed_evaluates_only_what_it_had_not() -> None:
+    journal, evaluated = MemoryJournal(), []
 
     def objective(size: int) -> float:
-        asked.append(size)
-        if len(asked) == 5:
+        evaluated.append(size)
+        if len(evaluated) == 5:
             raise KeyboardInterrupt
         return -abs(size - 20)
 
     with pytest.raises(KeyboardInterrupt):
         choose_size(objective, 50, workers=Workers(journal=journal))
-    before = asked[:4]
+    before = evaluated[:4]
     resumed = choose_size(objective, 50, workers=Workers(journal=journal))
-    assert not set(before) & set(asked[5:])
+    assert not set(before) & set(evaluated[5:])
     assert [(t.size, t.score) for t in resumed] == [(t.size, t.score) for t in choose_size(lambda size: -abs(size - 20), 50)]
 
 
-def test_progress_ends_where_it_said() -> None:
-    told = []
-    choose_size(lambda size: float(size), 50, workers=Workers(progress=lambda stage, done, total: told.append((done, total))))
-    assert told[0] == (0, most_asks("golden", 50))
-    assert told[-1][0] == told[-1][1]
+def test_progress_ends_at_its_total() -> None:
+    reported = []
+    choose_size(lambda size: float(size), 50, workers=Workers(progress=lambda stage, done, total: reported.append((done, total))))
+    assert reported[0] == (0, most_evaluations("golden", 50))
+    assert reported[-1][0] == reported[-1][1]
 
 
 def test_what_does_not_exist_is_refused() -> None:

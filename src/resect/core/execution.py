@@ -1,7 +1,6 @@
-"""How work is handed out and how finished work is kept: three protocols and their in-process defaults.
+"""Execution of resumable work: an engine computes, a journal stores finished work, progress is reported; `Workers` are all three.
 
-An `Engine` maps work over items, a `Journal` keeps what is done, a `Progress` is told how far it is. A method gets all three and
-knows neither processes nor files nor terminals.
+A method gets `Workers` and knows neither processes nor files nor terminals.
 """
 
 import hashlib
@@ -16,66 +15,66 @@ import numpy as np
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: What a journal can keep: arrays by name, and plain JSON values by name.
+#: An entry of a journal: arrays and plain JSON values, by name.
 Entry = Mapping[str, "np.ndarray | str | int | float | bool | list[Any] | dict[str, Any] | None"]
 
 
 class Progress(Protocol):
-    """Is told how far a stage of work is."""
+    """Reports the progress of a stage of work."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` items of `stage` are finished; `done` = 0 opens a stage, `done` = `total` closes it."""
+        """Report that `done` of `total` items of `stage` are finished; `done` = 0 opens a stage, `done` = `total` closes it."""
 
 
 class Engine(Protocol):
-    """Maps work over items. Results come in the order of the items, whatever finished first."""
+    """Maps work over items. Results are in the order of the items, whichever is finished first."""
 
     @property
     def processes_on_machine(self) -> int:
-        """How many of its processes share the memory of one machine."""
+        """The number of its processes that share the memory of one machine."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield `work(item)` for each item, in order.
 
-        Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. To close the generator gives up
-        what is left. `work` may be done in another process, on that process' own model: it changes nothing here but by its results, and
-        what it needs in force meanwhile is said by itself (`WorkWithContext`). Raises what `work` raises.
+        Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. Closing the generator abandons
+        the rest. `work` may run in another process, on that process' own model: it changes nothing here except by its results, and a
+        context that it needs is its own method (`WorkWithContext`). Raises what `work` raises.
         """
 
 
 @runtime_checkable
 class WorkWithContext(Protocol):
-    """Work that needs something in force around it, a plan on the model for example."""
+    """Work that runs within a context, a plan on the model for example."""
 
     def context(self) -> AbstractContextManager[object]:
-        """What is in force while items are done: entered once in each process that does some."""
+        """The context of the work: entered once in each process that does some of it."""
 
 
 class Journal(Protocol):
-    """What is done stays done.
+    """Stores finished work.
 
-    `recall` returns an entry only if it was kept whole; `keep` is atomic: after a kill the entry is either there or not.
+    `recall` returns only complete entries; `keep` is atomic: after a kill the entry either exists or does not.
     A key names the work and everything that its result depends on, apart from the settings that the whole run shares.
     """
 
     def recall(self, key: str) -> Entry | None:
-        """The entry kept under `key`, or None."""
+        """The entry under `key`, or None."""
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Keep `entry` under `key`. Raises StorageFailure."""
+        """Store `entry` under `key`. Raises StorageFailure."""
 
 
 def context_of(work: object) -> AbstractContextManager[object]:
-    """What a work needs in force around it; nothing for most."""
+    """The context of some work; an empty one for most."""
     return work.context() if isinstance(work, WorkWithContext) else nullcontext()
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
-    """The Progress that tells nobody."""
+    """The Progress that reports nothing."""
 
 
 class LocalEngine:
-    """The Engine that does the work here and now, one item after the other."""
+    """The Engine that computes in this process, one item after the other."""
 
     processes_on_machine = 1
 
@@ -87,23 +86,23 @@ class LocalEngine:
 
 
 class MemoryJournal:
-    """The Journal that forgets when the process ends."""
+    """The Journal in memory, which ends with the process."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
     def recall(self, key: str) -> Entry | None:
-        """The entry kept under `key`, or None."""
+        """The entry under `key`, or None."""
         return self._entries.get(key)
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Keep `entry` under `key`."""
+        """Store `entry` under `key`."""
         self._entries[key] = entry
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What a computation needs besides its data: who computes, where finished work is stored, and where progress is reported.
+    """An engine, a journal and progress: what computes, where finished work is stored, and where progress is reported.
 
     Parameters
     ----------
@@ -150,7 +149,7 @@ class Workers:
         return not isinstance(self.journal, MemoryJournal)
 
     def silent(self) -> "Workers":
-        """The same workers, without progress: for work that is one step of a stage that is reported already."""
+        """The same without progress: for work that is a step of a stage whose progress is reported already."""
         return replace(self, progress=no_progress)
 
 
@@ -171,5 +170,5 @@ def json_digest(value: object) -> str:
 
 
 def as_list(value: object) -> list[Any]:
-    """A journal's value as the list that it is."""
+    """A value of a journal entry as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]

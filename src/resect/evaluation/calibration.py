@@ -1,13 +1,13 @@
-"""CC and DC: what a user would try instead of surgery. The model stays as it is, and its preferences are divided out of its answers.
+"""CC and DC, the calibrations that are baselines of an edit: the model stays as it is, and its preferences are divided out of its answers.
 
 CC    contextual calibration, Zhao et al. 2021, "Calibrate Before Use" (arXiv:2102.09690): how probable are the choices after inputs that
-      say nothing ("N/A", "", "[MASK]")?
+      have no content ("N/A", "", "[MASK]")?
 DC    domain-context calibration, Fei et al. 2023, "Mitigating Label Biases for In-context Learning" (arXiv:2305.19148): the same, after
       20 texts of words drawn at random from the task's own.
 
 Knows questions and their answers; knows no method and no plan but the empty one.
 
-How the authors of CRISPR asked content-free questions where choices differ from example to example (BBQ) is unpublished. Here an example
+How the authors of CRISPR worded content-free questions where choices differ from example to example (BBQ) is unpublished. Here an example
 keeps its own choices in the prompt, and the fields that are judged (`Task.judged_fields`) are replaced.
 """
 
@@ -27,17 +27,17 @@ from resect.edits.plan import Plan
 from . import metrics
 from .questions import Answers, Questions
 
-Kind = Literal["cc", "dc"]
-KINDS: Mapping[Kind, str] = {"cc": "contextual calibration", "dc": "domain-context calibration"}
-#: What CC puts in the place of what is judged.
+CalibrationKind = Literal["cc", "dc"]
+CALIBRATIONS: Mapping[CalibrationKind, str] = {"cc": "contextual calibration", "dc": "domain-context calibration"}
+#: The inputs of CC, in the place of the fields that are judged.
 CONTENT_FREE = ("N/A", "", "[MASK]")
-#: How many random texts DC draws.
-TEXTS = 20
+#: The number of random texts that DC draws.
+RANDOM_TEXTS = 20
 
 
 def calibrated(
     questions: Questions,
-    kind: Kind,
+    kind: CalibrationKind,
     *,
     seed: int = 0,
     workers: Workers | None = None,
@@ -53,7 +53,7 @@ def calibrated(
     seed : of DC's draws; its words come from the *locate* and *select* examples of the task
 
     Raises BadTask where the task shows no text that could be replaced, or DC has no examples to take words from; NotFinite where a choice
-    has probability 0 after every content-free input; and what scoring raises.
+    has probability 0 after every content-free input; and as scoring does.
 
     Differs from the source in: CC and DC are published for choices that are the same for all examples; see the head of this module. DC's
     words come from examples that are not tested on (its paper took the test texts). Masked models leave out the input that is their own
@@ -61,36 +61,36 @@ def calibrated(
     """
     scored = questions.by("accuracy")
     mask = scored.model.mask_token
-    fillings = [each for each in content_free(kind, scored.task, seed) if not mask or mask not in "".join(each.values())]
-    blank = _Blank.of(scored, fillings)
-    name = f"asking without content ({kind.upper()})"
-    content_free_questions = Questions(scored.model, blank.task, blank.task.examples)
-    priors = blank.priors(content_free_questions.all_logprobs(Plan(), stage=name, workers=workers))
-    asked = scored.all_logprobs(Plan(), stage="asking the model as it is", workers=workers)
+    fillings = [filling for filling in content_free(kind, scored.task, seed) if not mask or mask not in "".join(filling.values())]
+    blank = _ContentFree.of(scored, fillings)
+    without_content = Questions(scored.model, blank.task, blank.task.examples)
+    stage = f"answering without content ({kind.upper()})"
+    priors = blank.priors(without_content.all_logprobs(Plan(), stage=stage, workers=workers))
+    logprobs_under = scored.all_logprobs(Plan(), stage="answering, unedited", workers=workers)
     chosen = [
         metrics.most_probable([logprobs - prior[case] for logprobs, case in zip(rows, blank.case_of, strict=True)])
-        for rows, prior in zip(asked, priors, strict=True)
+        for rows, prior in zip(logprobs_under, priors, strict=True)
     ]
     predictions = np.stack(chosen, axis=1)
     return Answers(predictions, metrics.correct(predictions, scored.gold))
 
 
-def content_free_count(questions: Questions, kind: Kind) -> int:
-    """How many questions without content are asked under each instruction. Raises as `content_free`."""
+def content_free_count(questions: Questions, kind: CalibrationKind) -> int:
+    """The number of questions without content under each instruction. Raises as `content_free`."""
     fillings = content_free(kind, questions.task)
-    return len(_Blank.of(questions, fillings).task.examples)
+    return len(_ContentFree.of(questions, fillings).task.examples)
 
 
 def content_free(kind: str, task: Task, seed: int = 0) -> tuple[dict[str, str], ...]:
-    """What stands in the place of the fields that are judged: for each content-free input a text for every such field.
+    """The texts that replace the fields that are judged: for each content-free input one for every such field.
 
     DC: floor(mean number of words) + 1 words, drawn one by one, with their frequency, from all lower-cased words of that field in *locate*
     and *select*, joined by blanks, and " ." at the end; each field has its own words and its own length.
 
     Raises UnknownName, BadTask.
     """
-    if kind not in KINDS:
-        raise UnknownName("calibration", str(kind), KINDS)
+    if kind not in CALIBRATIONS:
+        raise UnknownName("calibration", str(kind), CALIBRATIONS)
     fields = task.judged_fields
     if not fields:
         raise BadTask(
@@ -104,7 +104,7 @@ def content_free(kind: str, task: Task, seed: int = 0) -> tuple[dict[str, str], 
         raise BadTask(f"DC takes its words from the splits locate and select, and the task {task.name!r} has no example there.")
     random = np.random.default_rng([seed, 0xDC])
     drawn = {name: _random_texts([str(example.fields[name]) for example in unlabelled], random) for name in fields}
-    return tuple({name: texts[place] for name, texts in drawn.items()} for place in range(TEXTS))
+    return tuple({name: texts[place] for name, texts in drawn.items()} for place in range(RANDOM_TEXTS))
 
 
 def _random_texts(texts: Sequence[str], random: np.random.Generator) -> list[str]:
@@ -112,15 +112,15 @@ def _random_texts(texts: Sequence[str], random: np.random.Generator) -> list[str
     pool = [word for words in by_text for word in words]
     length = len(pool) // len(texts) + 1
     if not pool:  # a field that is always empty has no words to draw
-        return [" ."] * TEXTS
-    return [" ".join(pool[place] for place in random.integers(len(pool), size=length)) + " ." for _ in range(TEXTS)]
+        return [" ."] * RANDOM_TEXTS
+    return [" ".join(pool[place] for place in random.integers(len(pool), size=length)) + " ." for _ in range(RANDOM_TEXTS)]
 
 
 @dataclass(frozen=True)
-class _Blank:
+class _ContentFree:
     """The questions without content: a task of cases × fillings, and which case each example is.
 
-    Two examples are one case where they have the same choices and show the same beside what is judged.
+    Two examples are one case where they have the same choices and the same text in all fields that are not judged.
     """
 
     task: Task
@@ -128,30 +128,28 @@ class _Blank:
     case_of: tuple[int, ...]
 
     @classmethod
-    def of(cls, questions: Questions, fillings: Sequence[Mapping[str, str]]) -> "_Blank":
+    def of(cls, questions: Questions, fillings: Sequence[Mapping[str, str]]) -> "_ContentFree":
         task = questions.task
         kept = [name for name in task.shown_fields if name not in task.judged_fields]
         cases: dict[str, int] = {}
         examples: list[Example] = []
-        found = []
+        case_of = []
         for example, choices in zip(questions.examples, questions.choices, strict=True):
             key = json.dumps([choices, [example.fields.get(name) for name in kept]], sort_keys=True, default=str)
             if key not in cases:
                 examples += [_filled(example, filling, f"{len(cases)}/{n}") for n, filling in enumerate(fillings)]
-            found.append(cases.setdefault(key, len(cases)))
-        choices_of = tuple(tuple(each.choices) for each in examples[:: len(fillings)])
-        return cls(replace(task, name=f"{task.name} without content", examples=tuple(examples)), choices_of, tuple(found))
+            case_of.append(cases.setdefault(key, len(cases)))
+        choices_of = tuple(tuple(example.choices) for example in examples[:: len(fillings)])
+        return cls(replace(task, name=f"{task.name} without content", examples=tuple(examples)), choices_of, tuple(case_of))
 
     def priors(self, by_instruction: Sequence[Sequence[Float64[np.ndarray, " _"]]]) -> list[list[Float64[np.ndarray, " _"]]]:
         """Log p_cf of each case's choices, by instruction. Raises NotFinite where one of them is 0."""
         fillings = len(self.task.examples) // len(self.choices)
-        found = []
+        priors = []
         for rows in by_instruction:
-            starts = range(0, len(rows), fillings)
-            found.append(
-                [_log_mean(np.stack(rows[start : start + fillings]), case) for start, case in zip(starts, self.choices, strict=True)]
-            )
-        return found
+            parts = [np.stack(rows[start : start + fillings]) for start in range(0, len(rows), fillings)]
+            priors.append([_log_mean(part, choices) for part, choices in zip(parts, self.choices, strict=True)])
+        return priors
 
 
 def _filled(example: Example, filling: Mapping[str, str], name: str) -> Example:

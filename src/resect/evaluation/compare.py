@@ -1,7 +1,4 @@
-"""What a plan changes: two answers to the same questions, side by side.
-
-Knows questions and plans; knows no method, and no split but the one that it is handed.
-"""
+"""What a plan changes: the answers to the same questions before and after, paired. Knows questions and plans; knows no method."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,16 +15,16 @@ from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
-from .metrics import TOP, all_right
+from .metrics import TOP, all_correct
 from .questions import Answers, Questions
 
-#: The tag of examples that say the same as another of their group in other words.
+#: The tag of an example that paraphrases another of its group.
 PARAPHRASE = "paraphrase"
 
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """Answers side by side, on the same examples.
+    """Answers to the same examples, before and after.
 
     `controls`: the answers under each random plan. `changed`: the pairs of example and instruction whose answer changed, as rows of
     examples.jsonl: another choice, or where the answer is free text (or top-k) another text or another correctness. The log-loss of a
@@ -47,25 +44,25 @@ class AnswerComparison:
 
     @property
     def changed(self) -> tuple[dict[str, Any], ...]:
-        """One row for each pair that changed, with its texts, so that a report needs neither model nor data."""
+        """One row for each changed pair, with its texts, so that a report needs neither model nor data."""
         differs = self.base.predictions != self.edited.predictions
         for e, i in np.argwhere(~differs).tolist():
-            if self.questions.speaks(e):
-                differs[e, i] = self.questions.said(self.base, e, i) != self.questions.said(self.edited, e, i)
+            if self.questions.is_generated(e):
+                differs[e, i] = self.questions.answer_text(self.base, e, i) != self.questions.answer_text(self.edited, e, i)
         return tuple(self._row(e, i) for e, i in np.argwhere(differs).tolist())
 
     def _row(self, e: int, i: int) -> dict[str, Any]:
-        """`right` only where no text can tell whether the answer is: what the model says is seldom the golden text itself."""
+        """`right` only where a reader could not see it from the texts: a generated answer is seldom the golden text itself."""
         example, instruction = self.questions.examples[e], self.questions.task.instructions[i]
         both = {"base": self.base, "edited": self.edited}
-        right = {name: bool(answers.values[e, i] == 1) for name, answers in both.items()} if self.questions.speaks(e) else None
+        right = {name: bool(answers.values[e, i] == 1) for name, answers in both.items()} if self.questions.is_generated(e) else None
         return {
             "id": example.id,
             "instruction": instruction,
             "prompt": self.questions.prompt(example, instruction),
             "gold": example.gold_text,
-            "base": self.questions.said(self.base, e, i),
-            "edited": self.questions.said(self.edited, e, i),
+            "base": self.questions.answer_text(self.base, e, i),
+            "edited": self.questions.answer_text(self.edited, e, i),
             "tags": list(example.tags),
             **({} if right is None else {"right": right}),
         }
@@ -78,13 +75,13 @@ def comparison_of_answers(
     controls: Sequence[Sequence[Answers]],
     seed: int,
 ) -> Comparison:
-    """The comparison of the base with the mean of several edited answers (one a trial), beside the mean of all their controls."""
+    """The comparison of the base with the mean of several edited answers (one for each trial), and the mean of all their controls."""
     groups = [example.group or str(example.id) for example in questions.examples]
     tags = [example.tags for example in questions.examples]
     after = np.mean([answers.values for answers in edited], axis=0)
     drawn = [answers.values for trial in controls for answers in trial]
     change = difference(base.values, after, groups, seed, tags)
-    if questions.less_is_better:  # what fell was fixed
+    if questions.less_is_better:  # a value that fell was fixed
         change = replace(change, fixed=change.broken, broken=change.fixed)
     facts = _paraphrases(questions, base, edited, seed)
     return Comparison(
@@ -142,11 +139,11 @@ def compare_questions(
     workers: Workers | None = None,
 ) -> AnswerComparison:
     """The same for questions that are worded already. Parameters and errors as of `compare`."""
-    plan.forms_for(questions.model, allow_other_model=allow_other_model)  # before any question is answered
+    plan.choose_forms(questions.model, allow_other_model=allow_other_model)  # before any question is answered
     answers = partial(questions.answers, allow_other_model=allow_other_model, workers=workers)
-    base = answers(Plan(), stage="asking the model as it is")
-    edited = base if plan.is_empty else answers(plan, stage="asking the edited model")
-    drawn = [answers(control, stage=f"asking control {place} of {len(controls)}") for place, control in enumerate(controls, start=1)]
+    base = answers(Plan(), stage="answering, unedited")
+    edited = base if plan.is_empty else answers(plan, stage="answering, edited")
+    drawn = [answers(control, stage=f"answering, control {place} of {len(controls)}") for place, control in enumerate(controls, start=1)]
     return AnswerComparison(questions, base, edited, tuple(drawn), seed)
 
 
@@ -197,27 +194,27 @@ def evaluate(
 
 
 def without_plan(comparison: Comparison) -> Comparison:
-    """The comparison of a model that was measured as it is: nothing was edited, and nothing differs."""
+    """The comparison of an unedited model: no edited answers, and no difference."""
     scores = None if comparison.bias_scores is None else {"base": comparison.bias_scores["base"]}
-    others = {name: {**found, "edited": None, "difference": None} for name, found in comparison.other_metrics.items()}
+    others = {name: {**values, "edited": None, "difference": None} for name, values in comparison.other_metrics.items()}
     return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others)
 
 
 def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers], seed: int) -> dict[str, Any] | None:
-    """Facts that are answered rightly in all of their wordings; None where there are no paraphrases, or nothing is right or wrong.
+    """Facts that are answered correctly in all of their wordings; None where there are no paraphrases, or no answer is right or wrong.
 
-    A fact is a group of several examples that tell a `fact`, and of which one carries the tag "paraphrase"; its wordings are all of them.
+    A fact is a group of several examples with the field `fact`, of which one carries the tag "paraphrase"; its wordings are all of them.
     """
-    told = [example for example in questions.examples if "fact" in example.fields]
-    sizes = Counter(example.group for example in told)
-    known = {example.group for example in told if PARAPHRASE in example.tags and sizes[example.group] > 1}
+    with_fact = [example for example in questions.examples if "fact" in example.fields]
+    sizes = Counter(example.group for example in with_fact)
+    known = {example.group for example in with_fact if PARAPHRASE in example.tags and sizes[example.group] > 1}
     rows = [place for place, example in enumerate(questions.examples) if example.group in known]
     groups = [str(questions.examples[place].group) for place in rows]
     if not rows or questions.less_is_better:
         return None
     facts = list(dict.fromkeys(groups))
-    before = all_right(base.values[rows], groups)
-    after = np.mean([all_right(answers.values[rows], groups) for answers in edited], axis=0)
+    before = all_correct(base.values[rows], groups)
+    after = np.mean([all_correct(answers.values[rows], groups) for answers in edited], axis=0)
     return {
         "n_facts": len(facts),
         "per_fact": len(rows) / len(facts),
@@ -237,7 +234,7 @@ def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers])
 
 
 def _averaged(values: Sequence[Any]) -> Any:
-    """The mean of numbers, key by key where they stand in objects; None where one of them is None."""
+    """The mean of numbers, key by key in objects; None where one of them is None."""
     first = values[0]
     if isinstance(first, dict):
         return {key: _averaged([value[key] for value in values]) for key in first}

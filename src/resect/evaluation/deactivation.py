@@ -1,7 +1,7 @@
-"""The matrix: what switching each language's units off does to the text of each language, beside random units.
+"""The deactivation matrix: the effect of switching off each language's units on the text of each language, compared with random units.
 
-Knows plans by language and held-out text; not how the units were found. Each window of text is read once by the model as it is, once for
-every language's units, and once for every random control: nothing is read twice, and what is read is kept.
+Each window of text is scored once by the unedited model, once under every language's plan, and once under every random control. Knows plans
+by language and held-out text; not how the units were found.
 """
 
 import hashlib
@@ -22,13 +22,15 @@ from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
 from resect.models.text_windows import WindowPacker
 
-#: Held-out tokens of a language that are read at most: the paper's 2^20; to a masked model every token is one pass by itself.
+from .perplexity import perplexity_kind
+
+#: At most so many held-out tokens of a language: the paper's 2^20; a masked model needs a forward pass for every token.
 TOKENS, MASKED_TOKENS = 2**20, 2_000
-#: Windows that follow each other are one group of an interval where there are more: neighbours may share a document.
+#: Where there are more windows, neighbours form one group of an interval, since they may share a document.
 GROUPS = 400
-#: What the comparison calls what is compared: each language's text with that language's units off.
+#: The name of the comparison: each language's text with that language's units off.
 OWN = "its own units off"
-#: The negative log-probability of every window of one language's text; languages have unlike many windows.
+#: The negative log-probability of every window of one language's text; languages have different numbers of windows.
 Losses = Float64[np.ndarray, " _"]
 
 
@@ -48,42 +50,43 @@ class HeldOutText:
                 "--window."
             )
         limit = most or (MASKED_TOKENS if model.kind == "masked" else TOKENS)
-        packing = WindowPacker(window)
-        ids = (each for document in documents for each in model.encoder.document_ids([document]))
-        found = list(islice(packing.windows(ids), max(1, limit // window)))
-        if not found:
+        packer = WindowPacker(window)
+        documents_ids = (ids for document in documents for ids in model.encoder.encode_documents([document]))
+        packed = list(islice(packer.windows(documents_ids), max(1, limit // window)))
+        if not packed:
             raise InputError(
-                f"The held-out text of {language} has {packing.dropped} tokens, less than one window of {window}: give more of it "
+                f"The held-out text of {language} has {packer.dropped} tokens, less than one window of {window}: give more of it "
                 f"(--valid {language}=PATH), or a smaller --window."
             )
-        windows = np.array(found, dtype=np.int32)
+        windows = np.array(packed, dtype=np.int32)
         return cls(windows, sum(len(row.label_ids) for row in _rows(model, windows)[0]))
 
     @property
     def digest(self) -> str:
-        """What the windows hold."""
+        """A digest of the windows."""
         return hashlib.blake2b(self.windows.tobytes() + str(self.windows.shape).encode(), digest_size=16).hexdigest()
 
 
 def _rows(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> tuple[list[Tokens], list[int]]:
-    """The rows that windows are scored in, and which window each is of (a masked model has a row for every token)."""
-    parts = [list(model.window_rows([tuple(window)], len(window))) for window in windows.tolist()]
-    return [row for part in parts for row in part], [number for number, part in enumerate(parts) for _ in part]
+    """The rows in which windows are scored, and the window of each (a masked model has a row for every token)."""
+    by_window = [list(model.window_rows([tuple(window)], len(window))) for window in windows.tolist()]
+    return [row for rows in by_window for row in rows], [number for number, rows in enumerate(by_window) for _ in rows]
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Reads windows under a plan: a work item is (plan, windows)."""
+class WindowLossWork:
+    """The losses of windows under a plan, as work for an engine; an item is (plan, windows)."""
 
     model: LanguageModel
 
     def __call__(self, item: tuple[Plan, Int32[np.ndarray, "windows window"]]) -> Entry:
+        """Compute them. Raises NotFinite, OutOfMemory, and as `Plan.applied`."""
         plan, windows = item
         with plan.applied(self.model):
-            return {"losses": losses(self.model, windows)}
+            return {"losses": window_losses(self.model, windows)}
 
 
-def losses(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> Float64[np.ndarray, " windows"]:
+def window_losses(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> Float64[np.ndarray, " windows"]:
     """The negative log-probability (natural logarithm) of each window's scored tokens, with the model as it is now.
 
     Raises NotFinite, OutOfMemory.
@@ -102,35 +105,33 @@ def deactivation_matrix(
     selector: str = "lape",
     workers: Workers | None = None,
 ) -> "DeactivationMatrix":
-    """Read every language's text with the model as it is, with each language's units off, and with each control.
+    """Score every language's text with the unedited model, with each language's units off, and under each control.
 
     Parameters
     ----------
-    plans : by language what switches its units off; an empty plan's row is the base's, and costs nothing
+    plans : by language the plan that switches its units off; an empty plan's row is the base's, and costs nothing
     texts : held-out text of the same languages
     controls : by language random plans of the same size; None: none
-    selector : what found the units, for the record
+    selector : the name of what selected the units
     workers : engine, journal and progress; default: this process, in memory, silent
 
     Raises InputError where plans and texts are of other languages, NotFinite, OutOfMemory, and what applying a plan raises.
     Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), figure 2. Differs from the source in: intervals, the control, and
-    that both perplexity and mean negative log-probability are told.
+    that both perplexity and mean negative log-probability are reported.
     """
     if set(plans) != set(texts):
-        raise InputError(
-            f"There are units of {', '.join(plans)} and held-out text of {', '.join(texts)}; both are wanted of each language."
-        )
+        raise InputError(f"There are units of {', '.join(plans)} and held-out text of {', '.join(texts)}; each language needs both.")
     languages, base = tuple(plans), Plan()
-    asked = [base, *(plan for plan in plans.values() if plan.edits)]
-    asked += [plan for each in (controls or {}).values() for plan in each if plan.edits]
-    items = [(plan, texts[name].windows) for plan in asked for name in languages]
+    distinct = [base, *(plan for plan in plans.values() if plan.edits)]
+    distinct += [plan for draws in (controls or {}).values() for plan in draws if plan.edits]
+    items = [(plan, texts[name].windows) for plan in distinct for name in languages]
     key_of = lambda plan, name: journal_key("matrix", texts[name].digest, plan.digest)
-    keys = [key_of(plan, name) for plan in asked for name in languages]
-    entries = (workers or Workers()).map(_Read(model), items, keys, stage="reading with units off")
-    read = {key: np.asarray(entry["losses"], dtype=np.float64) for key, entry in zip(keys, entries, strict=True)}
+    keys = [key_of(plan, name) for plan in distinct for name in languages]
+    entries = (workers or Workers()).map(WindowLossWork(model), items, keys, stage="reading text with units off")
+    losses_of = {key: np.asarray(entry["losses"], dtype=np.float64) for key, entry in zip(keys, entries, strict=True)}
 
     def row(plan: Plan) -> tuple[Losses, ...]:
-        return tuple(read[key_of(plan if plan.edits else base, name)] for name in languages)
+        return tuple(losses_of[key_of(plan if plan.edits else base, name)] for name in languages)
 
     return DeactivationMatrix(
         languages=languages,
@@ -138,7 +139,7 @@ def deactivation_matrix(
         units=tuple(sum(edit.neurons.count for edit in plans[name].edits) for name in languages),  # type: ignore[attr-defined]
         window=next(iter(texts.values())).windows.shape[1],
         scored=tuple(texts[name].scored for name in languages),
-        kind="pseudo-perplexity" if model.kind == "masked" else "perplexity",
+        kind=perplexity_kind(model),
         base=row(base),
         off=tuple(row(plans[name]) for name in languages),
         random=tuple(tuple(row(plan) for plan in (controls or {}).get(name, ())) for name in languages),
@@ -152,8 +153,8 @@ class DeactivationMatrix:
     Attributes
     ----------
     languages : of rows and columns
-    selector : what found the units
-    units : how many each language has
+    selector : the name of what selected the units
+    units : the number of units of each language
     window : tokens of a window
     scored : scored tokens of each language's text
     kind : "perplexity", or "pseudo-perplexity" (masked models)
@@ -179,20 +180,20 @@ class DeactivationMatrix:
         return np.asarray(np.array([self._means(row) for row in self.off]) - np.array(self._means(self.base)))
 
     def diagonal(self, change: Float64[np.ndarray, "off text"]) -> dict[str, Any]:
-        """For each language whether its own text suffers most when its units are off (None: it has no units), and for how many."""
-        most = {
+        """For each language whether its own text is affected most when its units are off (None: it has no units), and for how many."""
+        is_maximum = {
             name: (None if not size else bool(row.argmax() == place and row[place] > np.delete(row, place).max(initial=-np.inf)))
             for place, (name, size, row) in enumerate(zip(self.languages, self.units, change, strict=True))
         }
-        return {"is_maximum": most, "count": sum(each is True for each in most.values()), "of": len(most)}
+        return {"is_maximum": is_maximum, "count": sum(value is True for value in is_maximum.values()), "of": len(is_maximum)}
 
     def to_json(self) -> dict[str, Any]:
-        """The object of matrix.json. Raises NotFinite where a perplexity is beyond all numbers."""
+        """The object of matrix.json. Raises NotFinite where a perplexity is beyond the range of a float."""
         base, change = np.array(self._means(self.base)), self.change()
         low_high = [[self._interval(row, text) for text in range(len(self.languages))] for row in self.off]
         perplexities = np.array([[self._perplexity(mean, text) for text, mean in enumerate(row)] for row in (base, *(base + change))])
         rise = perplexities[1:] - perplexities[0]
-        both = {
+        measures = {
             "perplexity": {
                 "base": perplexities[0].tolist(),
                 "deactivated": perplexities[1:].tolist(),
@@ -214,20 +215,20 @@ class DeactivationMatrix:
             "selector": self.selector,
             "units": list(self.units),
             "window": self.window,
-            "windows": [len(each) for each in self.base],
+            "windows": [len(losses) for losses in self.base],
             "tokens": list(self.scored),
             "kind": self.kind,
-            **both,
+            **measures,
             "control": self._control(base, perplexities[0]),
             "diagonal": self.diagonal(change),
         }
 
     def comparison(self) -> Comparison:
-        """Each language's text with its own units off, all languages together, beside random units as many."""
+        """Each language's text with its own units off, all languages together, compared with as many random units."""
         own = range(len(self.languages))
         groups = [f"{self.languages[text]}/{group}" for text in own for group in self._groups(text)]
         tags = [[self.languages[text]] for text in own for _ in self.base[text]]
-        join = lambda parts: np.concatenate([self._a_token(part, text) for text, part in enumerate(parts)])
+        join = lambda parts: np.concatenate([self._per_token(part, text) for text, part in enumerate(parts)])
         base, edited = join(self.base), join([self.off[text][text] for text in own])
         drawn = [np.mean([draw[text] for draw in self.random[text]], axis=0) if self._drawn(text) else self.off[text][text] for text in own]
         has_control = any(map(self._drawn, own))
@@ -241,7 +242,7 @@ class DeactivationMatrix:
             base=estimate(base, groups, tags, self.seed),
             edited=estimate(edited, groups, tags, self.seed),
             control=estimate(join(drawn), groups, tags, self.seed) if has_control else None,
-            difference=replace(change, fixed=change.broken, broken=change.fixed),  # what fell became more probable
+            difference=replace(change, fixed=change.broken, broken=change.fixed),  # a lower loss is the better one
         )
 
     def _drawn(self, language: int) -> bool:
@@ -249,12 +250,13 @@ class DeactivationMatrix:
 
     def _control(self, base: Float64[np.ndarray, " text"], perplexity: Float64[np.ndarray, " text"]) -> dict[str, Any] | None:
         """The mean over the draws; the base's row for a language without units."""
-        draws = max((len(each) for each in self.random), default=0)
+        draws = max(map(len, self.random), default=0)
         if not draws:
             return None
-        means = [[self._means(draw) for draw in each] or [base.tolist()] for each in self.random]
-        losses = np.array([np.mean(each, axis=0) for each in means])
-        risen = np.array([np.mean([[self._perplexity(x, k) for k, x in enumerate(draw)] for draw in each], axis=0) for each in means])
+        means = [[self._means(draw) for draw in of_language] or [base.tolist()] for of_language in self.random]
+        losses = np.array([np.mean(rows, axis=0) for rows in means])
+        perplexities = [[[self._perplexity(mean, text) for text, mean in enumerate(row)] for row in rows] for rows in means]
+        risen = np.array([np.mean(rows, axis=0) for rows in perplexities])
         return {
             "draws": draws,
             "perplexity": {"deactivated": risen.tolist(), "change": (risen - perplexity).tolist()},
@@ -262,13 +264,13 @@ class DeactivationMatrix:
         }
 
     def _means(self, row: Sequence[Losses]) -> list[float]:
-        return [float(each.sum() / scored) for each, scored in zip(row, self.scored, strict=True)]
+        return [float(losses.sum() / scored) for losses, scored in zip(row, self.scored, strict=True)]
 
     def _perplexity(self, mean: float, text: int) -> float:
         return perplexity_of(-mean * self.scored[text], self.scored[text])
 
-    def _a_token(self, losses: Losses, text: int) -> Losses:
-        """Losses such that their mean is that of a token."""
+    def _per_token(self, losses: Losses, text: int) -> Losses:
+        """Losses, scaled such that their mean is that of a token."""
         return losses * (len(losses) / self.scored[text])
 
     def _groups(self, text: int) -> list[str]:
@@ -276,6 +278,6 @@ class DeactivationMatrix:
         return [str(place * min(number, GROUPS) // number) for place in range(number)]
 
     def _interval(self, row: Sequence[Losses], text: int) -> list[float]:
-        """95 % of the change of a token's negative log-probability."""
-        before, after = self._a_token(self.base[text], text), self._a_token(row[text], text)
+        """The 95 % interval of the change of a token's negative log-probability."""
+        before, after = self._per_token(self.base[text], text), self._per_token(row[text], text)
         return [float(end) for end in difference(before, after, self._groups(text), self.seed).interval]

@@ -10,6 +10,7 @@ from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
+from .perplexity import perplexity_kind
 from .text_passages import Passages
 
 #: What the comparison calls the text.
@@ -47,7 +48,7 @@ def compare_passages(passages: Passages, plan: Plan, controls: Sequence[Plan], s
     losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in entries]
     base, edited, drawn = losses[0], losses[1] if plan.edits else losses[0], losses[2:]
     groups = [str(place) for place in range(passages.pairs)]
-    per_token = 1.0 / np.array([passages.scored(place) for place in range(passages.pairs)])
+    per_token = 1.0 / np.array([passages.scored_tokens(place) for place in range(passages.pairs)])
     change = difference(base * per_token, edited * per_token, groups, seed)
     perplexity = {"base": passages.perplexity(base.sum()), "edited": passages.perplexity(edited.sum()), "tokens": passages.tokens}
     return Comparison(
@@ -60,5 +61,5 @@ def compare_passages(passages: Passages, plan: Plan, controls: Sequence[Plan], s
         edited=estimate(edited * per_token, groups, seed=seed),
         control=estimate(np.mean(drawn, axis=0) * per_token, groups, seed=seed) if drawn else None,
         difference=replace(change, fixed=change.broken, broken=change.fixed),  # a lower loss is the better one
-        side_effects={"perplexity": {**perplexity, "kind": "pseudo-perplexity" if model.kind == "masked" else "perplexity"}},
+        side_effects={"perplexity": {**perplexity, "kind": perplexity_kind(model)}},
     )

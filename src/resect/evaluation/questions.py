@@ -13,17 +13,17 @@ from jaxtyping import Float64, Int64
 from resect.core.errors import BadTask, InputError, UnknownName
 from resect.core.execution import Entry, Workers, journal_key, json_digest
 from resect.data.tasks.task import Example, Task
-from resect.edits.plan import Plan, WithPlan
+from resect.edits.plan import Plan, WorkWithPlan
 from resect.models.language_model import LanguageModel
 
 from . import metrics
-from .answer_modes import RankFirstToken, ScoreChoices, by_pair, entry_of, flat
-from .question_batch import AnswerCriterion, GradedAnswers, QuestionBatch
+from .answer_modes import RankFirstToken, ScoreChoices, answer_pairs, logprobs_by_pair, prompt_choice_pairs
+from .question_batch import AnswerCriterion, QuestionBatch
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered: every example under every instruction.
+    """The answers of a model: every example under every instruction.
 
     `predictions` [examples, instructions]: index of the choice, −1 for a text that is no choice; where the answer is free text 0 for a
     right one, −1 else. `values`, same shape: the metric. `texts[e][i]`: what was generated (metric "generation"), or the most probable
@@ -51,7 +51,7 @@ class Questions:
         Llama); for tasks with the matching "contains"
 
     `free[e]`: whether the answer to example e is free text; `choices[e]` is then the golden text alone.
-    Raises BadTask for an example that the metric cannot be asked of, UnknownName for a metric that does not exist.
+    Raises BadTask for an example that has no answer under the metric, UnknownName for a metric that does not exist.
     """
 
     def __init__(
@@ -63,61 +63,64 @@ class Questions:
         self.choices = [choices_of(example, metric) for example in self.examples]
         self.free = tuple(isinstance(example.gold, str) for example in self.examples)
         self.gold = np.array([example.gold if isinstance(example.gold, int) else 0 for example in self.examples], dtype=np.int64)
-        self.judge = AnswerCriterion(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
-        self._scored, self._columns, self._lengths = cache(self._scoring), cache(self._column), cache(self._column_lengths)
+        self.criterion = AnswerCriterion(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
+        self.encoded_choices, self._under, self._lengths = cache(self._encode_choices), cache(self._all_under), cache(self._lengths_under)
 
     @property
     def digest(self) -> str:
-        """What the values depend on, apart from the model and the plan: a short hash."""
-        return self._hash(repr(self.judge))
+        """A short hash of all that the values depend on, apart from the model and the plan."""
+        return self._hash(repr(self.criterion))
 
     @property
-    def asked_digest(self) -> str:
-        """What is asked, apart from the model and the plan: a short hash that metrics share which are asked alike."""
-        return self._hash(self.judge.asks)
+    def answers_digest(self) -> str:
+        """A short hash of all that the answers depend on, apart from the model and the plan; metrics of one mode of answering share it."""
+        return self._hash(self.criterion.mode_name)
 
-    def _hash(self, how: str) -> str:
-        return json_digest([self.task.digest, how, [example.id for example in self.examples]])
+    def _hash(self, criterion: str) -> str:
+        return json_digest([self.task.digest, criterion, [example.id for example in self.examples]])
 
     def answers(
         self,
         plan: Plan,
         *,
         allow_other_model: bool = False,
-        stage: str = "asking",
+        stage: str = "answering",
         workers: Workers | None = None,
     ) -> Answers:
-        """All answers under `plan`; one work item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong and what a plan raises."""
-        return self._read(self._entries(plan, allow_other_model, stage, workers))
+        """All answers under `plan`; a work item for each instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
+        entries = self._entries(plan, allow_other_model, stage, workers)
+        columns = [self._under(place).graded(entry) for place, entry in enumerate(entries)]
+        texts = [column.texts for column in columns if column.texts is not None]
+        return Answers(
+            np.stack([column.predictions for column in columns], axis=1),
+            np.stack([column.values for column in columns], axis=1),
+            tuple(zip(*texts, strict=True)) if texts else None,
+        )
 
     def all_logprobs(
-        self,
-        plan: Plan,
-        *,
-        stage: str = "asking",
-        workers: Workers | None = None,
+        self, plan: Plan, *, stage: str = "answering", workers: Workers | None = None
     ) -> list[list[Float64[np.ndarray, " _"]]]:
-        """Log-probabilities of the choices under `plan`, by instruction and example; one work item an instruction, shared with `answers`.
+        """Log-probabilities of the choices under `plan`, by instruction and example; the work items are those of `answers`.
 
         Raises InputError for questions that are not answered by scoring; else as `answers`.
         """
-        if metrics.how_asked(self.metric) != "scoring":
-            raise InputError(f"Answers by {self.metric} have no log-probabilities of choices; ask with the metric accuracy or logloss.")
-        return [by_pair(entry, self.choices) for entry in self._entries(plan, False, stage, workers)]
+        if metrics.answer_mode(self.metric) != "scoring":
+            raise InputError(f"Answers by {self.metric} have no log-probabilities of choices; take the metric accuracy or logloss.")
+        return [logprobs_by_pair(entry, self.choices) for entry in self._entries(plan, False, stage, workers)]
 
     def by(self, metric: str) -> "Questions":
-        """The same questions under another metric; those that are asked alike share their answers in a journal. Raises as the class."""
+        """The same questions under another metric; metrics of one mode of answering share answers in a journal. Raises as the class."""
         if metric == self.metric:
             return self
-        return Questions(self.model, self.task, self.examples, metric, search_prompt=self.judge.search_prompt)
+        return Questions(self.model, self.task, self.examples, metric, search_prompt=self.criterion.search_prompt)
 
     def _entries(self, plan: Plan, allow_other_model: bool, stage: str, workers: Workers | None) -> list[Entry]:
         places = range(len(self.task.instructions))
-        keys = [journal_key("answers", self.asked_digest, plan.digest, place) for place in places]
-        work = WithPlan(plan, self.model, entry_of, allow_other_model)
-        return list((workers or Workers()).map(work, (self._columns(place).way for place in places), keys, stage=stage))
+        keys = [journal_key("answers", self.answers_digest, plan.digest, place) for place in places]
+        work = WorkWithPlan(plan, self.model, answer_pairs, allow_other_model)
+        return list((workers or Workers()).map(work, (self._under(place).mode for place in places), keys, stage=stage))
 
-    # Pairs, to be asked again and again.
+    # Batches of pairs, for searches.
 
     @property
     def pairs(self) -> int:
@@ -136,105 +139,86 @@ class Questions:
 
     @property
     def replayable(self) -> bool:
-        """Whether a pair is asked in a fixed sequence of forward calls; generating several tokens one by one is none."""
-        return self.metric != "generation" or self.model.kind == "masked" or self.judge.new_tokens == 1
+        """Whether a pair is answered in a fixed sequence of forward calls; generating several tokens one by one is none."""
+        return self.metric != "generation" or self.model.kind == "masked" or self.criterion.new_tokens == 1
 
     @property
-    def longer(self) -> int:
-        """How many golden answers have more tokens than the first, which is what top-k asks about (0 for other metrics)."""
-        ways = [self._columns(place).way for place in range(len(self.task.instructions))]
-        return max(way.longer if isinstance(way, RankFirstToken) else 0 for way in ways)
+    def multi_token_answers(self) -> int:
+        """How many golden answers have more tokens than the first, which is the one that top-k ranks (0 for other metrics)."""
+        modes = [self._under(place).mode for place in range(len(self.task.instructions))]
+        return max(mode.multi_token_answers if isinstance(mode, RankFirstToken) else 0 for mode in modes)
 
     def length(self, pair: int) -> int:
         """Tokens of a pair's prompt. Raises as `check`."""
         e, place = divmod(pair, len(self.task.instructions))
         return self._lengths(place)[e]
 
-    def bundle(self, pairs: Sequence[int]) -> QuestionBatch:
-        """These pairs, worded and encoded once, to be asked at once any number of times with the model as it is then.
+    def batch(self, pairs: Sequence[int]) -> QuestionBatch:
+        """These pairs, worded and encoded once, to be evaluated at once any number of times with the model as it is then.
 
         Raises InputError for a pair that does not exist, and as `check`.
         """
         outside = [pair for pair in pairs if not 0 <= pair < self.pairs]
         if outside or not pairs:
-            raise InputError(f"A bundle holds one pair or more of 0 to {self.pairs - 1}, not {outside or 'none'}.")
+            raise InputError(f"A batch has one pair or more of 0 to {self.pairs - 1}, not {outside or 'none'}.")
         where = [divmod(pair, len(self.task.instructions)) for pair in pairs]
         prompts = tuple(self.prompt(self.examples[e], self.task.instructions[place]) for e, place in where)
         choices, gold = tuple(self.choices[e] for e, _ in where), self.gold[[e for e, _ in where]]
-        way = self.judge.way(self.model, prompts, choices, gold.tolist())
-        return QuestionBatch(tuple(pairs), prompts, choices, gold, self.judge, lambda: way)
+        mode = self.criterion.encode(self.model, prompts, choices, gold.tolist())
+        return QuestionBatch(tuple(pairs), prompts, choices, gold, self.criterion, lambda: mode)
 
-    # Choices, scored with the model as it is now, whatever the metric.
-
-    def scoring(self, place: int) -> ScoreChoices:
-        """The choices of all examples under one instruction, encoded once. Raises InputError, PromptTooLong at the first time."""
-        return self._scored(place)
+    # Choices, scored with the model as it is now, whatever the metric. `encoded_choices(instruction)`: encoded once.
 
     def logprobs(self, place: int) -> list[Float64[np.ndarray, " _"]]:
         """Log-probabilities of each example's choices under one instruction, with the model as it is now."""
-        return by_pair(self._scored(place).entry(), self.choices)
+        return logprobs_by_pair(self.encoded_choices(place).answer(), self.choices)
 
-    def flat_logprobs(self, place: int) -> Float64[np.ndarray, " _"]:
-        """The same as `logprobs`, one example after the other in one array."""
-        return np.asarray(self._scored(place).entry()["logprobs"], dtype=np.float64)
+    def _encode_choices(self, place: int) -> ScoreChoices:
+        """The choices of all examples under one instruction. Raises InputError, PromptTooLong."""
+        mode = self._under(place).mode if metrics.answer_mode(self.metric) == "scoring" else None
+        return mode if isinstance(mode, ScoreChoices) else ScoreChoices.of(self.model, self._prompts(place), self.choices)
 
-    # Words.
+    # Prompts and answers as text.
 
     def prompt(self, example: Example, instruction: str) -> str:
-        """The text that the model is given."""
+        """The prompt of an example under an instruction."""
         return self.task.prompt(example, instruction, answer=self.model.mask_token)
 
-    def said(self, answers: Answers, e: int, i: int) -> str:
-        """What example e under instruction i was answered with, as text; nothing where nothing was said (the log-loss of a text)."""
+    def answer_text(self, answers: Answers, e: int, i: int) -> str:
+        """The answer to example e under instruction i as text; empty where there is none (the log-loss of a text)."""
         index = int(answers.predictions[e, i])
-        if answers.texts is not None and (index < 0 or self.speaks(e)):
+        if answers.texts is not None and (index < 0 or self.is_generated(e)):
             return answers.texts[e][i]
         return "" if self.free[e] else self.choices[e][index]
 
-    def speaks(self, e: int) -> bool:
-        """Whether the answer to example e is what the model says by itself, not one of the choices."""
+    def is_generated(self, e: int) -> bool:
+        """Whether the answer to example e is a text of the model's own, not one of the choices."""
         return self.free[e] or self.metric in metrics.TOP
 
     def check(self) -> None:
-        """Word and encode everything, and ask nothing: what cannot be asked is refused before any work.
+        """Word and encode everything, and run nothing: what cannot be answered is refused before any work.
 
         Raises BadTask, InputError for a choice that becomes no token, PromptTooLong with the number of pairs that do not fit.
         """
         places = range(len(self.task.instructions))
-        if metrics.how_asked(self.metric) == "generation":
-            self.model.openings([prompt for place in places for prompt in self._prompts(place)], self.judge.new_tokens)
+        if metrics.answer_mode(self.metric) == "generation":
+            self.model.encode_prompts([prompt for place in places for prompt in self._prompts(place)], self.criterion.new_tokens)
             return
-        self.model.refuse_too_long([length for place in places for length in self.model.lengths(*self._worded(place))])
+        pairs = [prompt_choice_pairs(self._prompts(place), self.choices) for place in places]
+        self.model.check_lengths([length for prompts, choices in pairs for length in self.model.pair_lengths(prompts, choices)])
 
     def _prompts(self, place: int) -> tuple[str, ...]:
         return tuple(self.prompt(example, self.task.instructions[place]) for example in self.examples)
 
-    def _worded(self, place: int) -> tuple[list[str], list[str]]:
-        """All pairs of prompt and choice under one instruction."""
-        return flat(self._prompts(place), self.choices)
-
-    def _scoring(self, place: int) -> ScoreChoices:
-        way = self._columns(place).way if metrics.how_asked(self.metric) == "scoring" else None
-        return way if isinstance(way, ScoreChoices) else ScoreChoices.of(self.model, self._prompts(place), self.choices)
-
-    def _column(self, place: int) -> QuestionBatch:
+    def _all_under(self, place: int) -> QuestionBatch:
         """All examples under one instruction."""
         pairs = tuple(range(place, self.pairs, len(self.task.instructions)))
         prompts, choices = self._prompts(place), tuple(self.choices)
-        way = cache(lambda: self.judge.way(self.model, prompts, choices, self.gold.tolist()))
-        return QuestionBatch(pairs, prompts, choices, self.gold, self.judge, way)
+        mode = cache(lambda: self.criterion.encode(self.model, prompts, choices, self.gold.tolist()))
+        return QuestionBatch(pairs, prompts, choices, self.gold, self.criterion, mode)
 
-    def _column_lengths(self, place: int) -> list[int]:
-        return self._columns(place).way.lengths
-
-    def _read(self, entries: Sequence[Entry]) -> Answers:
-        columns: list[GradedAnswers] = [self._columns(place).judged(entry) for place, entry in enumerate(entries)]
-        texts = [column.texts for column in columns if column.texts is not None]
-        return Answers(
-            np.stack([column.predictions for column in columns], axis=1),
-            np.stack([column.values for column in columns], axis=1),
-            tuple(zip(*texts, strict=True)) if texts else None,
-        )
+    def _lengths_under(self, place: int) -> list[int]:
+        return self._under(place).mode.prompt_lengths
 
 
 def choices_of(example: Example, metric: str = "accuracy") -> tuple[str, ...]:
@@ -246,6 +230,6 @@ def choices_of(example: Example, metric: str = "accuracy") -> tuple[str, ...]:
         return tuple(example.choices)
     raise BadTask(
         f"The example {example.id} has {len(example.choices)} choices and gold {example.gold!r}; to choose, a model needs two "
-        "choices or more and the index of the right one. Answers that are free text can be asked with the metrics "
+        "choices or more and the index of the right one. Answers that are free text can be measured by the metrics "
         f"{', '.join(name for name in metrics.METRICS if name != 'accuracy')}."
     )

@@ -1,7 +1,4 @@
-"""Plain text as questions: how surprised is the model by each passage? To be swept over as a task's questions are.
-
-Knows texts and a model; knows no task and no plan.
-"""
+"""Passages of plain text, whose log loss scores candidate edits as a task's questions do. Knows texts and a model; no task and no plan."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +11,8 @@ from resect.core.errors import InputError
 from resect.core.execution import journal_key
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
-from resect.models.prompt_pairs import single_batch
-from resect.models.text_windows import WINDOW
+from resect.models.prompt_pairs import one_batch
+from resect.models.text_windows import DEFAULT_WINDOW
 
 
 class Passages:
@@ -25,16 +22,16 @@ class Passages:
     ----------
     texts : documents, opened by BOS and closed by EOS where the tokenizer defines them
     part, parts : every `parts`-th passage, from the one of number `part` on
-    most : take at most so many of them, spread evenly
+    limit : at most so many of them, spread evenly
 
     Raises InputError where the texts hold nothing to score.
     """
 
     metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
 
-    def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, most: int | None = None) -> None:
-        rows = list(model.window_rows(model.encoder.document_ids(texts), min(WINDOW, model.context or WINDOW)))[part::parts]
-        every = 1 if most is None else max(1, math.ceil(len(rows) / most))
+    def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, limit: int | None = None) -> None:
+        rows = list(model.window_rows(model.encoder.encode_documents(texts), min(DEFAULT_WINDOW, model.context or DEFAULT_WINDOW)))[part::parts]
+        every = 1 if limit is None else max(1, math.ceil(len(rows) / limit))
         self.model, self._rows = model, rows[::every]
         if not self._rows:
             raise InputError("The text is too short: no passage of two tokens or more is left to score. Give more of it (--text).")
@@ -42,24 +39,24 @@ class Passages:
 
     @property
     def pairs(self) -> int:
-        """How many passages there are."""
+        """The number of passages."""
         return len(self._rows)
 
     @property
     def tokens(self) -> int:
-        """How many tokens are scored in all."""
+        """The number of scored tokens."""
         return sum(len(row.label_ids) for row in self._rows)
 
     def perplexity(self, loss: float) -> float:
-        """The perplexity of a token, of a total negative log-probability of all passages."""
+        """The perplexity of the passages, from their total negative log-probability."""
         return math.exp(loss / self.tokens)
 
     def allowance(self, rise: float) -> float:
-        """By how much the total loss may grow where the perplexity may rise by this share."""
+        """By how much the total negative log-probability may rise where the perplexity may rise by this share."""
         return self.tokens * math.log1p(rise)
 
-    def scored(self, pair: int) -> int:
-        """How many tokens of a passage are scored."""
+    def scored_tokens(self, pair: int) -> int:
+        """The number of scored tokens of a passage."""
         return len(self._rows[pair].label_ids)
 
     def losses(self) -> Float64[np.ndarray, " passages"]:
@@ -68,23 +65,23 @@ class Passages:
 
     def length(self, pair: int) -> int:
         """Tokens of a passage."""
-        return self.model.fed(self._rows[pair])
+        return self.model.input_length(self._rows[pair])
 
-    def bundle(self, pairs: Sequence[int]) -> "PassageBatch":
-        """Some passages, to be read in one batch."""
+    def batch(self, pairs: Sequence[int]) -> "PassageBatch":
+        """Some passages, to be scored in one batch."""
         return PassageBatch(tuple(pairs), self.model, tuple(self._rows[pair] for pair in pairs))
 
 
 @dataclass(frozen=True)
 class PassageBatch:
-    """Passages that are read at once."""
+    """Passages that are scored at once."""
 
     pairs: tuple[int, ...]
     model: LanguageModel
     rows: tuple[Tokens, ...]
 
-    def ask(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
+    def evaluate(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
         """Negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
-        with single_batch(len(self.rows), max(map(self.model.fed, self.rows))):
-            logprobs = np.array(self.model.batch_logprobs(self.rows), dtype=np.float64)
+        with one_batch(len(self.rows), max(map(self.model.input_length, self.rows))):
+            logprobs = np.array(self.model.one_batch_logprobs(self.rows), dtype=np.float64)
         return -logprobs, logprobs

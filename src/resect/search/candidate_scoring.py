@@ -1,7 +1,7 @@
-"""A sweep: one set of questions, asked again and again of a model of which one matrix is changed.
+"""Scores candidate edits of single matrices, all on the same questions in the same order, and stores their scores.
 
-Knows questions, matrices and how a candidate stands, and who asks; knows no method, and no split but what it was handed. How a candidate is
-asked fast is in `station`.
+Knows questions, rank reductions and partial scores; knows no method, and no split but the one that it is given. `edited_model` evaluates
+the candidates, `question_order` orders the questions.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -23,35 +23,35 @@ from .edited_model import EditEvaluator, ReductionBatch, signed_sum
 from .elimination import NO_THRESHOLD, CandidateBatch, PartialScore, ScoreHistories
 from .question_order import QuestionOrder, QuestionSet
 
-#: What a journal keeps of a candidate.
-_KEPT = ("asked", "total", "margin", "seconds")
+#: The fields of a score that a journal stores.
+_STORED = ("answered", "total", "margin", "seconds")
 
 
 class CandidateScorer:
-    """Questions in a fixed order and fixed batches, hardest first, to be asked under one change after the other (a `race.Course`).
+    """Evaluates one candidate after the other on questions in a fixed order and fixed batches (an `elimination.CandidateEvaluator`).
 
     Parameters
     ----------
-    asked : the questions; more is better, or less, as they say
-    factors : where decompositions come from
-    state_memory : bytes of hidden states that may be held; None: a quarter of what is free. What does not fit is run again
-    replay, positions, share : leave out the layers below, the positions that are not scored, the decomposition for each ρ; no answer
-        depends on them (a position left out may change the last bit)
+    questions : more is better, or less, as they say
+    svd_cache : decompositions of the matrices
+    state_memory : bytes of hidden states that may be cached; None: a quarter of what is free. What does not fit is computed again
+    replay, positions, share : do not compute the layers below an edit, the positions that are not scored, a decomposition for each ρ
+        again; no answer depends on them (positions that are left out may change the last bit)
     purpose : what the batches are for: how much memory a question takes
     workers : engine, journal and progress; default: this process, in memory, silent
 
     Attributes
     ----------
     base : the unedited model's value of each question, in their own order
-    start : the tally of a candidate that was asked nothing
-    scout : how many of the first questions tell who is promising; then come the hardest
-    station : where the questions are asked, in this process
+    start : the score before any question
+    screening_questions : how many of the first questions show which candidates are promising; the hardest come next
+    evaluator : evaluates candidates in this process
     """
 
     def __init__(
         self,
-        asked: QuestionSet,
-        factors: SvdCache,
+        questions: QuestionSet,
+        svd_cache: SvdCache,
         *,
         state_memory: int | None = None,
         replay: bool = True,
@@ -60,66 +60,64 @@ class CandidateScorer:
         purpose: Purpose = "answers",
         workers: Workers | None = None,
     ) -> None:
-        if asked.best_value is None:
-            raise InputError("These questions have no best value, so that no candidate could ever be given up; take another metric.")
-        self.asked, self.model = asked, asked.model
-        self._workers = workers or Workers()
-        self._sign = -1.0 if asked.less_is_better else 1.0
-        lineup = QuestionOrder.of(asked, purpose, self._workers)
-        self._bundles, self.scout, self.base = lineup.batches, lineup.scout, lineup.values
-        replay, positions = replay and asked.replayable, positions and asked.replayable
-        self.station = EditEvaluator(
-            self.model,
-            self._bundles,
+        if questions.best_value is None:
+            raise InputError("These questions have no best value, so that no candidate could ever be abandoned; take another metric.")
+        self._questions, self._workers = questions, workers or Workers()
+        self._sign = -1.0 if questions.less_is_better else 1.0
+        order = QuestionOrder.of(questions, purpose, self._workers)
+        self._batches, self.screening_questions, self.base = order.batches, order.screening_questions, order.values
+        self.evaluator = EditEvaluator(
+            questions.model,
+            self._batches,
             self._sign,
-            factors,
-            limit=state_memory,
-            neighbours=self._workers.engine.processes_on_machine,
-            replay=replay,
-            positions=positions,
+            svd_cache,
+            state_memory=state_memory,
+            processes_on_machine=self._workers.engine.processes_on_machine,
+            replay=replay and questions.replayable,
+            positions=positions and questions.replayable,
             share=share,
         )
-        self._key_of_questions = journal_key("sweep", asked.digest, asked.metric, [bundle.pairs for bundle in self._bundles])
-        self.start = PartialScore(0, asked.pairs, 0.0, self._sign * asked.best_value)
+        self._key = journal_key("candidates", questions.digest, questions.metric, [batch.pairs for batch in self._batches])
+        self.start = PartialScore(0, questions.pairs, 0.0, self._sign * questions.best_value)
 
     @property
     def base_total(self) -> float:
-        """The unedited model's total, as a tally counts it."""
+        """The unedited model's total, added up as a candidate's is, so that no gain comes from rounding."""
         total = 0.0
-        for bundle in self._bundles:  # added up as a candidate's total is, so that no gain is made of rounding
-            total += signed_sum(self._sign, self.base[list(bundle.pairs)])
+        for batch in self._batches:
+            total += signed_sum(self._sign, self.base[list(batch.pairs)])
         return total
 
     def mean(self, total: float) -> float:
         """A total as the metric's mean over all questions."""
-        return self._sign * total / self.asked.pairs
+        return self._sign * total / self._questions.pairs
 
-    def ask(self, heats: Iterable[ReductionBatch]) -> Generator[ScoreHistories, None, None]:
-        """Ask on under each candidate of each heat; none of what is kept stands below it. Raises NotFinite, NotWritable, OutOfMemory."""
-        return self._workers.engine.map(self.station, heats)
+    def evaluate(self, batches: Iterable[ReductionBatch]) -> Generator[ScoreHistories, None, None]:
+        """Yield the histories of each batch of candidates. Raises NotFinite, NotWritable, OutOfMemory."""
+        return self._workers.engine.map(self.evaluator, batches)
 
-    def recalled(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> PartialScore:
-        """Its tally as the journal has it, if it was asked further than this one."""
-        held: Any = self._workers.journal.recall(self._key(candidate, kept))
-        if held is None or held["asked"] <= tally.asked:
-            return tally
-        return replace(tally, **{name: held[name] for name in _KEPT})
+    def stored_score(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], score: PartialScore) -> PartialScore:
+        """The score in the journal if it is of more questions than this one, else this one."""
+        entry: Any = self._workers.journal.recall(self._score_key(candidate, kept))
+        if entry is None or entry["answered"] <= score.answered:
+            return score
+        return replace(score, **{name: entry[name] for name in _STORED})
 
-    def keep(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], tally: PartialScore) -> None:
-        """Keep a tally in the journal."""
-        self._workers.journal.keep(self._key(candidate, kept), {name: getattr(tally, name) for name in _KEPT})
+    def store_score(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], score: PartialScore) -> None:
+        """Store a score in the journal. Raises StorageFailure."""
+        self._workers.journal.keep(self._score_key(candidate, kept), {name: getattr(score, name) for name in _STORED})
 
-    def _key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
-        return journal_key(self._key_of_questions, Plan((*kept, candidate)).digest)
+    def _score_key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
+        return journal_key(self._key, Plan((*kept, candidate)).digest)
 
-    def asked_all(self, edit: ReduceRank) -> PartialScore:
-        """Ask everything under one edit; what was asked before a kill is recalled. Raises as `ask`."""
-        before = self.recalled(edit, (), self.start)
-        with closing(self.ask([CandidateBatch((edit,), (before,), NO_THRESHOLD)])) as found:
-            tally = NO_THRESHOLD.settled(before, next(found)[0])
-        self.keep(edit, (), tally)
-        return tally
+    def complete_score(self, edit: ReduceRank) -> PartialScore:
+        """The score of one edit on every question. Raises as `evaluate`."""
+        before = self.stored_score(edit, (), self.start)
+        with closing(self.evaluate([CandidateBatch((edit,), (before,), NO_THRESHOLD)])) as results:
+            score = NO_THRESHOLD.stopping_point(before, next(results)[0])
+        self.store_score(edit, (), score)
+        return score
 
     def values(self, edits: Sequence[ReduceRank]) -> Float64[np.ndarray, " pairs"]:
-        """The value of each question under some edits at once, in the questions' own order, asked here. Raises as `ask`."""
-        return self.station.values(edits, self.asked.pairs)
+        """The value of each question under several edits together, in the questions' own order, in this process. Raises as `evaluate`."""
+        return self.evaluator.values(edits, self._questions.pairs)

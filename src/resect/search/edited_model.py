@@ -1,8 +1,9 @@
-"""A station: where questions are asked again and again of one model, of which one matrix is changed each time.
+"""Evaluates candidate edits of single matrices: applies each edit to the model, evaluates batches of questions, and undoes it.
 
-What makes it fast changes no answer: layers below the change answer from memory (`replay`), the last layer computes only what is scored
-(`focus`), a matrix is decomposed once for all its ranks (`factors`). Knows a model, bundles of questions and how a candidate stands; knows
-no journal, no method, and nothing of who wins.
+Three things save work and change no answer: layers below the edit return cached outputs (`layer_cache`), the last layer computes only the
+positions that are scored (`scored_positions`), and a matrix is decomposed once for all its ranks (`edits.svd_cache`).
+
+Knows a model, batches of questions and partial scores; knows no journal, no method, and not which candidate wins.
 """
 
 import math
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from resect.core.address import Site
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd_cache import SvdCache
 from resect.edits.undo import Undo
@@ -28,182 +28,178 @@ from .layer_cache import FEED_FORWARD, CachedOutputs, LayerBoundary, LayerCache
 from .question_order import AnswerableBatch, ValuesAndMargins
 from .scored_positions import ScoredPositions
 
-#: A heat of rank reductions.
+#: A batch of candidates that are rank reductions.
 ReductionBatch = CandidateBatch[ReduceRank]
 
 
 class EditEvaluator:
-    """Where candidates are asked: bundles of questions with one model. Work for an engine, whose items are heats.
+    """Work for an engine: an item is a batch of candidates, its result the histories of their scores.
 
-    What it remembers of the layers below a change stays where it is: it is sent without.
+    Caches belong to one process: they are left out when the evaluator is sent to another.
 
     Parameters
     ----------
-    bundles : asked in this order
+    batches : of questions, in the order in which they are evaluated
     sign : of a value in a total, of which more is better
-    limit : bytes of hidden states that may be held; None: a quarter of what is free, divided by the `processes_on_machine` on this machine
+    state_memory : bytes of hidden states that may be cached; None: a quarter of what is free, shared by the `processes_on_machine`
+    replay, positions, share : see `CandidateScorer`
     """
 
     def __init__(
         self,
         model: LanguageModel,
-        bundles: Sequence[AnswerableBatch],
+        batches: Sequence[AnswerableBatch],
         sign: float,
-        factors: SvdCache,
+        svd_cache: SvdCache,
         *,
-        limit: int | None,
-        neighbours: int,
+        state_memory: int | None,
+        processes_on_machine: int,
         replay: bool,
         positions: bool,
         share: bool,
     ) -> None:
-        self.model, self._bundles, self._sign, self._factors, self._share = model, bundles, sign, factors, share
+        self.model, self._batches, self._sign, self._svd_cache = model, batches, sign, svd_cache
         self._anatomy: Anatomy = model.anatomy
-        self._given_limit, self._neighbours, self._replays, self._narrows = limit, neighbours, replay, positions
-        self._settle()
+        self._state_memory, self._processes = state_memory, processes_on_machine
+        self._replays, self._narrows, self._shares = replay, positions, share
+        self._set_up_process()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._of_here}
+        return {name: value for name, value in vars(self).items() if name not in self._of_process}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._settle()
+        self._set_up_process()
 
-    def _settle(self) -> None:
-        """Set up what belongs to this process."""
+    def _set_up_process(self) -> None:
+        """Create what belongs to this process."""
         before, forward = set(vars(self)), self.model.forward
-        self._replay = LayerCache(self._anatomy) if self._replays else None
-        self._focus = ScoredPositions(self._anatomy, head=not forward.chooses_logits) if self._narrows else None
-        self._limit = _free_memory(forward.device) // (4 * self._neighbours) if self._given_limit is None else self._given_limit
-        self._memories: list[CachedOutputs | None] = [None] * len(self._bundles)
-        self._unheld: set[int] = set()
+        self._layer_cache = LayerCache(self._anatomy) if self._replays else None
+        self._scored_positions = ScoredPositions(self._anatomy, head=not forward.can_limit_logits) if self._narrows else None
+        self._limit = _free_memory(forward.device) // (4 * self._processes) if self._state_memory is None else self._state_memory
+        self._cached: list[CachedOutputs | None] = [None] * len(self._batches)
+        self._too_large: set[int] = set()
         self._kept: tuple[ReduceRank, ...] = ()
-        self._keeping = ExitStack()
-        self._of_here = {"_of_here", *vars(self)} - before
+        self._undo_kept = ExitStack()
+        self._of_process = {"_of_process", *vars(self)} - before
 
     @contextmanager
     def context(self) -> Iterator[None]:
-        """On the way out, what was kept beside the candidates is undone."""
+        """On exit, the kept candidates are undone."""
         try:
             yield
         finally:
             self._keep(())
 
-    def __call__(self, heat: ReductionBatch) -> ScoreHistories:
-        """Ask the candidates of a heat, one after the other."""
-        bar, trails = heat.bar, list[list[PartialScore]]()
-        for edit, tally in zip(heat.candidates, heat.tallies, strict=True):
-            trails.append(list(self._asked_on(edit, tally, bar, heat.kept)))
-            last = trails[-1][-1] if trails[-1] else tally
-            if heat.then == "end" and bar.is_cleared(last):
+    def __call__(self, batch: ReductionBatch) -> ScoreHistories:
+        """Evaluate the candidates of a batch, one after the other."""
+        threshold, histories = batch.threshold, list[list[PartialScore]]()
+        for edit, score in zip(batch.candidates, batch.scores, strict=True):
+            histories.append(list(self._scores(edit, score, threshold, batch.kept)))
+            last = histories[-1][-1] if histories[-1] else score
+            if batch.then == "end" and threshold.is_met(last):
                 break
-            if heat.then == "raise" and last.complete:
-                bar = bar.raised(last.total)
-        return trails
+            if batch.then == "raise" and last.complete:
+                threshold = threshold.raised(last.total)
+        return histories
 
     def values(self, edits: Sequence[ReduceRank], pairs: int) -> Float64[np.ndarray, " pairs"]:
-        """The value of each of so many questions under some edits at once, in the questions' own order."""
-        found = np.zeros(pairs)
-        lowest = min(edits, key=lambda edit: (edit.site.stack == "decoder", edit.site.layer), default=None)
-        with self._focused(), ExitStack() as stack:
+        """The value of each of so many questions under several edits together, in the questions' own order."""
+        values = np.zeros(pairs)
+        with self._narrowed(), ExitStack() as stack:
             for edit in edits:
-                stack.enter_context(self.keeping(edit))
-            for place, bundle in enumerate(self._bundles):
-                found[list(bundle.pairs)] = self._asked(place, lowest)[0] if len(edits) == 1 and lowest else bundle.ask()[0]
-        return found
+                stack.enter_context(self.applied(edit))
+            for place, batch in enumerate(self._batches):
+                values[list(batch.pairs)] = (self._evaluated(place, edits[0]) if len(edits) == 1 else batch.evaluate())[0]
+        return values
 
     @contextmanager
-    def keeping(self, edit: ReduceRank) -> Iterator[None]:
-        """An edit in force for a while. Raises NotFinite, NotWritable."""
+    def applied(self, edit: ReduceRank) -> Iterator[None]:
+        """The model with an edit, as long as the context lasts. Raises NotFinite, NotWritable."""
         anatomy, site = self._anatomy, edit.site
         weight = anatomy.weight(site)
-        exact = edit.variant == "exact"
-        if exact and self._share:
-            new = edit.of_factors(weight, self._factors.of(site), anatomy.family)
+        if edit.variant == "exact" and self._shares:
+            new = edit.reduced_from(weight, self._svd_cache.decomposition(site), anatomy.family)
         else:
             new = edit.reduced(weight, anatomy.family)
         with Undo() as undo:
-            undo.keep(*anatomy.locate(site))
+            undo.save(*anatomy.locate(site))
             anatomy.write(site, None, new)
             yield
 
-    def _asked_on(self, edit: ReduceRank, tally: PartialScore, bar: Threshold, kept: tuple[ReduceRank, ...]) -> Iterator[PartialScore]:
-        """The tallies of a candidate after each batch, until the bar stops it."""
-        if bar.stops(tally):
+    def _scores(self, edit: ReduceRank, score: PartialScore, threshold: Threshold, kept: tuple[ReduceRank, ...]) -> Iterator[PartialScore]:
+        """Yield a candidate's score after each batch of questions, until the threshold stops it."""
+        if threshold.stops(score):
             return
         self._keep(kept)
-        started, before = time.monotonic(), tally
-        with self._focused(), self.keeping(edit):
-            while not bar.stops(tally):
-                values, margins = self._asked(self._place(tally.asked), edit)
-                asked, total = tally.asked + len(values), tally.total + signed_sum(self._sign, values)
-                seconds = before.seconds + time.monotonic() - started
-                tally = PartialScore(asked, tally.of, total, tally.ceiling, tally.margin + float(margins.sum()), seconds)
-                yield tally
+        started, seconds = time.monotonic(), score.seconds
+        with self._narrowed(), self.applied(edit):
+            while not threshold.stops(score):
+                values, margins = self._evaluated(self._next_batch(score.answered), edit)
+                score = PartialScore(
+                    answered=score.answered + len(values),
+                    questions=score.questions,
+                    total=score.total + signed_sum(self._sign, values),
+                    ceiling=score.ceiling,
+                    margin=score.margin + float(margins.sum()),
+                    seconds=seconds + time.monotonic() - started,
+                )
+                yield score
 
     def _keep(self, kept: tuple[ReduceRank, ...]) -> None:
-        """Have just these edits in force, beside whichever is asked about."""
+        """Have exactly these edits applied, under whichever candidate is evaluated."""
         if kept[: len(self._kept)] != self._kept:
-            self._keeping.close()
-            self._kept, self._memories = (), [None] * len(self._bundles)
+            self._undo_kept.close()
+            self._kept, self._cached = (), [None] * len(self._batches)
         for edit in kept[len(self._kept) :]:
-            self._keeping.enter_context(self.keeping(edit))
+            self._undo_kept.enter_context(self.applied(edit))
             self._kept = (*self._kept, edit)
-            # Another process' edits were kept while this one had asked on without them: its runs may have to be made anew.
-            self._memories = [None if held and _covers(held, edit.site) else held for held in self._memories]
+            # Another process may have found the edit while this one evaluated later candidates without it.
+            self._cached = [None if cached and cached.depends_on(edit.site) else cached for cached in self._cached]
 
-    def _place(self, asked: int) -> int:
-        """Which bundle comes after so many questions."""
-        ends = np.cumsum([len(bundle.pairs) for bundle in self._bundles])
-        return int(np.searchsorted(ends, asked, side="right"))
+    def _next_batch(self, answered: int) -> int:
+        """The place of the batch that follows so many questions."""
+        ends = np.cumsum([len(batch.pairs) for batch in self._batches])
+        return int(np.searchsorted(ends, answered, side="right"))
 
-    def _asked(self, place: int, edit: ReduceRank) -> ValuesAndMargins:
-        """Values and margins of a bundle with the model as it is, edited at or above this edit's matrix."""
-        bundle = self._bundles[place]
-        attention = edit.site.role in FEED_FORWARD
-        memory = self._remembered(place, LayerBoundary.below(edit.site), attention)
-        if memory is None or self._replay is None:
-            return bundle.ask()
-        with self._replay.answering(memory, attention=attention):
-            return bundle.ask()
+    def _evaluated(self, place: int, edit: ReduceRank) -> ValuesAndMargins:
+        """Values and margins of a batch with the model as it is, edited at or above this edit's matrix."""
+        batch, attention = self._batches[place], edit.site.role in FEED_FORWARD
+        cached = self._outputs_below(place, LayerBoundary.below(edit.site), attention)
+        if cached is None or self._layer_cache is None:
+            return batch.evaluate()
+        with self._layer_cache.replaying(cached, attention=attention):
+            return batch.evaluate()
 
-    def _remembered(self, place: int, at: LayerBoundary, attention: bool) -> CachedOutputs | None:
-        """What a bundle needs below a boundary, carried on from where its memory stands; None where it is not held."""
-        if self._replay is None or place in self._unheld:
+    def _outputs_below(self, place: int, boundary: LayerBoundary, attention: bool) -> CachedOutputs | None:
+        """What a batch needs below a boundary, computed from the cached outputs of a lower one; None where memory does not hold it."""
+        if self._layer_cache is None or place in self._too_large:
             return None
-        held = self._memories[place]
-        if held is not None and held.at == at and (held.attention or not attention):
-            return held
+        cached = self._cached[place]
+        if cached is not None and cached.boundary == boundary and (cached.attention or not attention):
+            return cached
         with ExitStack() as stack:
-            if held is not None and held.at.stack == at.stack and held.at.layer <= at.layer:
-                stack.enter_context(self._replay.answering(held, attention=held.attention))
-            fresh = stack.enter_context(self._replay.recording(at, attention=attention))
-            self._bundles[place].ask()
-        self._memories[place] = None
-        if fresh.bytes + sum(memory.bytes for memory in self._memories if memory is not None) > self._limit:
-            self._unheld.add(place)
+            if cached is not None and cached.boundary.stack == boundary.stack and cached.boundary.layer <= boundary.layer:
+                stack.enter_context(self._layer_cache.replaying(cached, attention=cached.attention))
+            fresh = stack.enter_context(self._layer_cache.recording(boundary, attention=attention))
+            self._batches[place].evaluate()
+        self._cached[place] = None
+        if fresh.bytes + sum(other.bytes for other in self._cached if other is not None) > self._limit:
+            self._too_large.add(place)
             return fresh  # for this once
-        self._memories[place] = fresh
+        self._cached[place] = fresh
         return fresh
 
     @contextmanager
-    def _focused(self) -> Iterator[None]:
+    def _narrowed(self) -> Iterator[None]:
+        """Only scored positions are computed in the last layer, as long as the context lasts."""
         forward = self.model.forward
-        held = forward.focus
-        forward.focus = self._focus or held
+        before = forward.scored_columns_context
+        forward.scored_columns_context = self._scored_positions or before
         try:
             yield
         finally:
-            forward.focus = held
-
-
-def _covers(memory: CachedOutputs, site: Site) -> bool:
-    """Whether what is remembered depends on a matrix."""
-    if site.stack != memory.at.stack:
-        return memory.at.stack == "decoder"
-    if site.layer == memory.at.layer:
-        return memory.attention and site.role not in FEED_FORWARD
-    return site.layer < memory.at.layer
+            forward.scored_columns_context = before
 
 
 def signed_sum(sign: float, values: Float64[np.ndarray, " _"]) -> float:
@@ -212,7 +208,7 @@ def signed_sum(sign: float, values: Float64[np.ndarray, " _"]) -> float:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Bytes: of the device, or of this machine."""
+    """Free bytes of the device, or of this machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     names = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")

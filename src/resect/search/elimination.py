@@ -1,8 +1,10 @@
-"""Races: which of many candidates do best at the same questions, each asked only as far as it can still win.
+"""Which of many candidates score best on the same questions, each evaluated only as far as it can still win.
 
-Knows numbers only, no task and no model. The outcome is that of asking everybody everything: a candidate is given up once not even
-the best value at every question that is left would bring it up to the best total so far. Nor does it depend on who asks how many at once:
-one that was asked further than it had to be, since another's total was not known yet, is taken back to where one by one it had stopped.
+The result is that of the full grid. A candidate is abandoned once even the best value at every remaining question would leave it below the
+best total so far. The result does not depend on how many candidates are evaluated at once either: the score of one that was evaluated
+further than necessary, because another's total was not known yet, is set back to where it would have stopped in sequence.
+
+Knows numbers only, no task and no model.
 """
 
 import itertools
@@ -15,27 +17,26 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from resect.core.execution import Workers
 
-STAGE = "asking who can still win"
-#: How many of the most promising candidates are asked in full before the others, so that the best total is high early.
-FULLY_SCORED_FIRST = 8
+#: The most promising candidates, which are evaluated completely before the others, so that the best total is high early.
+COMPLETED_FIRST = 8
 Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True)
 class PartialScore:
-    """How far a candidate was asked.
+    """The score of a candidate on the questions that it was evaluated on.
 
     Parameters
     ----------
-    asked, of : questions so far, and in all
+    answered, questions : how many questions so far, and in all
     total : sum of their values; more is better
     ceiling : the most that one question can add
-    margin : how sure the answers were right, in sum: tells equals apart, and decides nothing
-    seconds : spent
+    margin : the sum of how confident the right answers were: orders candidates with equal totals, and decides nothing
+    seconds : time spent
     """
 
-    asked: int
-    of: int
+    answered: int
+    questions: int
     total: float
     ceiling: float
     margin: float = 0.0
@@ -43,248 +44,252 @@ class PartialScore:
 
     @property
     def complete(self) -> bool:
-        """Whether everything was asked."""
-        return self.asked == self.of
+        """Whether every question is answered."""
+        return self.answered == self.questions
 
     @property
     def reach(self) -> float:
         """The best total that is still possible: exact, since values that are added in one order never fall behind it."""
-        return self.total + (self.of - self.asked) * self.ceiling
+        return self.total + (self.questions - self.answered) * self.ceiling
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a candidate must come up to.
+    """The total that a candidate must reach.
 
     Parameters
     ----------
-    total : to be equalled
-    beaten : whether it must be more than equalled
-    most : questions that are asked at most, for now
-    bound : whether one that cannot come up to it any more is given up
+    total : the total to reach
+    exceed : whether it must be exceeded
+    most : at most so many questions, for now
+    bound : whether a candidate that can no longer reach it is abandoned
     """
 
     total: float = -math.inf
-    beaten: bool = False
+    exceed: bool = False
     most: int | None = None
     bound: bool = True
 
-    def stops(self, tally: PartialScore) -> bool:
-        """Whether there is nothing more to ask."""
-        if tally.complete or (self.most is not None and tally.asked >= self.most):
+    def stops(self, score: PartialScore) -> bool:
+        """Whether a candidate with this score is evaluated no further."""
+        if score.complete or (self.most is not None and score.answered >= self.most):
             return True
-        return self.bound and self._below(tally.reach)
+        return self.bound and self._below(score.reach)
 
-    def is_cleared(self, tally: PartialScore) -> bool:
-        """Whether everything was asked, and the total will do."""
-        return tally.complete and not self._below(tally.total)
+    def is_met(self, score: PartialScore) -> bool:
+        """Whether the score is complete and reaches the threshold."""
+        return score.complete and not self._below(score.total)
 
     def raised(self, total: float) -> "Threshold":
-        """The bar at this total, if that is higher."""
+        """The threshold at this total, if that is higher."""
         return replace(self, total=max(self.total, total))
 
-    def settled(self, tally: PartialScore, trail: Sequence[PartialScore]) -> PartialScore:
-        """How far a candidate is asked that is asked no further than it must: a tally of its trail, or where it stood before."""
-        return next((each for each in (tally, *trail) if self.stops(each)), trail[-1] if trail else tally)
+    def stopping_point(self, score: PartialScore, history: Sequence[PartialScore]) -> PartialScore:
+        """The first of the scores, the one before and then those of the history, at which the candidate stops."""
+        return next((each for each in (score, *history) if self.stops(each)), history[-1] if history else score)
 
     def _below(self, total: float) -> bool:
-        return total < self.total or (self.beaten and total == self.total)
+        return total < self.total or (self.exceed and total == self.total)
 
 
-#: The bar for one that is asked everything.
+#: The threshold of a candidate that is evaluated completely.
 NO_THRESHOLD = Threshold(bound=False)
 
 
 @dataclass(frozen=True)
 class CandidateBatch(Generic[Candidate]):
-    """Candidates that are asked one after the other by whoever takes them, since they have much in common.
+    """Candidates that one process evaluates one after the other, since they have much in common.
 
     Parameters
     ----------
-    candidates, tallies : as many of each; how far each was asked before
-    bar : as it is known by now; it may lag behind, never be ahead
-    then : who clears the bar changes nothing for those after it, raises it, or ends the heat
-    kept : candidates that stay beside each of these
+    candidates, scores : as many of each; the scores so far
+    threshold : as far as it is known; it may be too low, never too high
+    then : what a candidate that meets the threshold changes for those after it: nothing ("go on"), it raises it, or it ends the batch
+    kept : candidates that are combined with each of these
     """
 
     candidates: tuple[Candidate, ...]
-    tallies: tuple[PartialScore, ...]
-    bar: Threshold
+    scores: tuple[PartialScore, ...]
+    threshold: Threshold
     then: Literal["go on", "raise", "end"] = "go on"
     kept: tuple[Candidate, ...] = ()
 
 
-#: For each candidate of a heat that was asked, its tallies, one after each batch of questions.
+#: For each evaluated candidate of a batch its scores, one after each batch of questions.
 ScoreHistories = Sequence[Sequence[PartialScore]]
 
 
 class CandidateEvaluator(Protocol[Candidate]):
-    """Where candidates are asked: all the same questions, in one fixed order, each beside those that are kept."""
+    """Evaluates candidates, all on the same questions in one fixed order, and stores their scores."""
 
-    def ask(self, heats: Iterable[CandidateBatch[Candidate]]) -> Generator[ScoreHistories, None, None]:
-        """Yield the trails of each heat, in order. Heats are taken as they are needed, some of them ahead."""
+    def evaluate(self, batches: Iterable[CandidateBatch[Candidate]]) -> Generator[ScoreHistories, None, None]:
+        """Yield the histories of each batch, in order. Batches are taken as they are needed, some of them ahead."""
 
-    def recalled(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: PartialScore) -> PartialScore:
-        """Its tally as it was kept, if it was asked further than this one."""
+    def stored_score(self, candidate: Candidate, kept: tuple[Candidate, ...], score: PartialScore) -> PartialScore:
+        """The stored score if it is of more questions than this one, else this one."""
 
-    def keep(self, candidate: Candidate, kept: tuple[Candidate, ...], tally: PartialScore) -> None:
-        """Keep a tally: after a kill it is not asked so far again."""
+    def store_score(self, candidate: Candidate, kept: tuple[Candidate, ...], score: PartialScore) -> None:
+        """Store a score: after a kill these questions are not evaluated again."""
 
 
 def eliminate(
-    course: CandidateEvaluator[Candidate],
-    teams: Sequence[Sequence[Candidate]],
+    evaluator: CandidateEvaluator[Candidate],
+    groups: Sequence[Sequence[Candidate]],
     start: PartialScore,
     best: float,
     *,
-    scout: int = 0,
+    screening_questions: int = 0,
     bound: bool = True,
     workers: Workers | None = None,
 ) -> list[PartialScore]:
-    """The tallies of all candidates, team by team; every one that reaches the highest total is complete.
+    """The scores of all candidates, group by group; every one that reaches the highest total is complete.
 
-    First all are asked the first `scout` questions, then those that did best there in full, then the rest in their order (a climb
-    through the layers, where that is cheap), as far as they can still win.
+    All candidates are evaluated on the first `screening_questions`, then the best of them completely, then the others in their order, as
+    far as they can still win.
 
     Parameters
     ----------
-    teams : candidates that have much in common; those of one team that stand next to each other are asked in one heat
-    start : of a candidate that was asked nothing
-    best : the total to beat or to equal: that of no edit at all
-    scout : how many of the first questions; best such as most candidates get wrong and a good one gets right
-    bound : whether anybody is given up; else all are asked everything
+    groups : candidates that have much in common; neighbours of one group are evaluated in one batch
+    start : the score before any question
+    best : the total to reach: that of no edit at all
+    screening_questions : how many of the first questions; best such that most candidates get them wrong and a good one gets them right
+    bound : whether candidates are abandoned; else all are evaluated completely
+    workers : only their progress is used
     """
-    running = _Elimination(course, teams, start, best, workers or Workers())
-    count = len(running.tallies)
+    run = _Elimination(evaluator, groups, start, best, workers or Workers())
+    count = len(run.scores)
     if not bound:
-        running.run(range(count), "asking every candidate everything", "go on", bound=False)
-        return running.tallies
-    running.run(range(count), "asking every candidate a few questions", "go on", most=scout)
-    promising = sorted(range(count), key=lambda place: (*_promise(running.tallies[place]), place))[:FULLY_SCORED_FIRST]
-    running.run([*sorted(promising), *(place for place in range(count) if place not in promising)], STAGE, "raise")
-    return running.tallies
+        run.evaluate(range(count), "evaluating every candidate completely", "go on", bound=False)
+        return run.scores
+    run.evaluate(range(count), "evaluating every candidate on a few questions", "go on", most=screening_questions)
+    promising = sorted(range(count), key=lambda place: (*_promise(run.scores[place]), place))[:COMPLETED_FIRST]
+    order = [*sorted(promising), *(place for place in range(count) if place not in promising)]
+    run.evaluate(order, "evaluating candidates that can still win", "raise")
+    return run.scores
 
 
 class _Elimination(Generic[Candidate]):
-    """A race under way: how far everybody was asked, and the best total of those who were asked everything."""
+    """The scores of all candidates so far, and the best complete total."""
 
     def __init__(
         self,
-        course: CandidateEvaluator[Candidate],
-        teams: Sequence[Sequence[Candidate]],
+        evaluator: CandidateEvaluator[Candidate],
+        groups: Sequence[Sequence[Candidate]],
         start: PartialScore,
         best: float,
         workers: Workers,
     ) -> None:
-        self._course, self._progress = course, workers.progress
-        self._candidates = [candidate for team in teams for candidate in team]
-        self._team_of = [number for number, team in enumerate(teams) for _ in team]
-        self.tallies, self._best = [start] * len(self._candidates), best
+        self._evaluator, self._progress = evaluator, workers.progress
+        self._candidates = [candidate for group in groups for candidate in group]
+        self._group_of = [number for number, group in enumerate(groups) for _ in group]
+        self.scores, self._best = [start] * len(self._candidates), best
 
-    def run(self, order: Sequence[int], stage: str, then: Literal["go on", "raise"], **bar: Any) -> None:
-        """Ask candidates in this order, as far as the bar lets them."""
-        heats = [tuple(places) for _, places in itertools.groupby(order, key=self._team_of.__getitem__)]
+    def evaluate(self, order: Sequence[int], stage: str, then: Literal["go on", "raise"], **threshold: Any) -> None:
+        """Evaluate candidates in this order, as far as the threshold lets them."""
+        batches = [tuple(places) for _, places in itertools.groupby(order, key=self._group_of.__getitem__)]
         done = 0
         self._progress(stage, 0, len(order))
-        with closing(self._course.ask(self._heat(places, then, Threshold(self._best, **bar)) for places in heats)) as found:
-            for places, trails in zip(heats, found, strict=True):
-                for place, trail in zip(places, trails, strict=True):
-                    self._settle(place, trail, Threshold(self._best, **bar))
-                    if then == "raise" and self.tallies[place].complete:
-                        self._best = max(self._best, self.tallies[place].total)
+        waiting = (self._batch(places, then, Threshold(self._best, **threshold)) for places in batches)
+        with closing(self._evaluator.evaluate(waiting)) as results:
+            for places, histories in zip(batches, results, strict=True):
+                for place, history in zip(places, histories, strict=True):
+                    self._settle(place, history, Threshold(self._best, **threshold))
+                    if then == "raise" and self.scores[place].complete:
+                        self._best = max(self._best, self.scores[place].total)
                     done += 1
                     self._progress(stage, done, len(order))
 
-    def _heat(self, places: tuple[int, ...], then: Literal["go on", "raise"], bar: Threshold) -> CandidateBatch[Candidate]:
-        for place in places:
-            self.tallies[place] = self._course.recalled(self._candidates[place], (), self.tallies[place])
-        return CandidateBatch(tuple(self._candidates[place] for place in places), tuple(self.tallies[place] for place in places), bar, then)
+    def _batch(self, places: tuple[int, ...], then: Literal["go on", "raise"], threshold: Threshold) -> CandidateBatch[Candidate]:
+        candidates = tuple(self._candidates[place] for place in places)
+        for place, candidate in zip(places, candidates, strict=True):
+            self.scores[place] = self._evaluator.stored_score(candidate, (), self.scores[place])
+        return CandidateBatch(candidates, tuple(self.scores[place] for place in places), threshold, then)
 
-    def _settle(self, place: int, trail: Sequence[PartialScore], bar: Threshold) -> None:
-        before = self.tallies[place]
-        self.tallies[place] = bar.settled(before, trail)
-        if self.tallies[place] != before:
-            self._course.keep(self._candidates[place], (), self.tallies[place])
+    def _settle(self, place: int, history: Sequence[PartialScore], threshold: Threshold) -> None:
+        before = self.scores[place]
+        self.scores[place] = threshold.stopping_point(before, history)
+        if self.scores[place] != before:
+            self._evaluator.store_score(self._candidates[place], (), self.scores[place])
 
 
 class CompositionStep(NamedTuple, Generic[Candidate]):
-    """A candidate of a climb that was asked: how far, and whether it is kept."""
+    """An evaluated candidate of a composition, its score, and whether it is kept."""
 
     candidate: Candidate
-    tally: PartialScore
+    score: PartialScore
     is_kept: bool
 
 
 class GreedyComposition(Generic[Candidate]):
-    """From team to team: of each, the first candidate is kept that clears the bar beside those that were kept before.
+    """One candidate at most of each group, in order: the first that meets the threshold in combination with those kept before.
 
     Parameters
     ----------
-    team : gives the candidates of a team by its number, in the order in which they are asked
-    teams : how many
-    rises : whether each that is kept sets the bar for those after it
+    group : returns the candidates of a group by its number, in the order in which they are evaluated
+    count : the number of groups
+    start : the score before any question
+    raises_threshold : whether each kept candidate's total is the threshold for those after it
     """
 
     def __init__(
         self,
-        course: CandidateEvaluator[Candidate],
-        team: Callable[[int], Sequence[Candidate]],
-        teams: int,
+        evaluator: CandidateEvaluator[Candidate],
+        group: Callable[[int], Sequence[Candidate]],
+        count: int,
         start: PartialScore,
-        bar: Threshold,
+        threshold: Threshold,
         *,
-        rises: bool,
+        raises_threshold: bool,
     ) -> None:
-        self._course, self._team, self._teams, self._start, self._rises = course, team, teams, start, rises
-        self.bar, self.kept = bar, list[Candidate]()
-        self._next = 0  # the team that is sent next
+        self._evaluator, self._group, self._count, self._start, self._raises = evaluator, group, count, start, raises_threshold
+        self.threshold, self.kept = threshold, list[Candidate]()
+        self._next = 0  # the group that is sent next
         self._sent: deque[tuple[int, CandidateBatch[Candidate]]] = deque()
 
     def steps(self) -> Iterator[list[CompositionStep[Candidate]]]:
-        """For each team, in order, its candidates that were asked."""
+        """Yield for each group, in order, its evaluated candidates."""
         done = 0
-        while done < self._teams:
+        while done < self._count:
             self._next = done
             self._sent.clear()
-            with closing(self._course.ask(self._heats())) as found:
-                for trails in found:
-                    team, heat = self._sent.popleft()
-                    if len(heat.kept) == len(self.kept):  # else it was sent before somebody was kept, and is sent again
-                        done = team + 1
-                        yield self._settled(team, heat, trails)
+            with closing(self._evaluator.evaluate(self._batches())) as results:
+                for histories in results:
+                    group, batch = self._sent.popleft()
+                    if len(batch.kept) == len(self.kept):  # else it was sent before another candidate was kept, and is sent again
+                        done = group + 1
+                        yield self._settled(group, batch, histories)
 
-    def _heats(self) -> Iterator[CandidateBatch[Candidate]]:
-        while self._next < self._teams:
-            team, kept = self._next, tuple(self.kept)
+    def _batches(self) -> Iterator[CandidateBatch[Candidate]]:
+        while self._next < self._count:
+            group, kept = self._next, tuple(self.kept)
             self._next += 1
-            candidates = tuple(self._team(team))
-            tallies = tuple(self._course.recalled(candidate, kept, self._start) for candidate in candidates)
-            heat = CandidateBatch(candidates, tallies, self.bar, "end", kept)
-            self._sent.append((team, heat))
-            yield heat
+            candidates = tuple(self._group(group))
+            scores = tuple(self._evaluator.stored_score(candidate, kept, self._start) for candidate in candidates)
+            batch = CandidateBatch(candidates, scores, self.threshold, "end", kept)
+            self._sent.append((group, batch))
+            yield batch
 
-    def _settled(self, team: int, heat: CandidateBatch[Candidate], trails: ScoreHistories) -> list[CompositionStep[Candidate]]:
+    def _settled(self, group: int, batch: CandidateBatch[Candidate], histories: ScoreHistories) -> list[CompositionStep[Candidate]]:
         steps = []
-        for candidate, before, trail in zip(
-            heat.candidates, heat.tallies, trails, strict=False
-        ):  # who comes after one that is kept is not asked
-            tally = self.bar.settled(before, trail)
-            if tally != before:
-                self._course.keep(candidate, heat.kept, tally)
-            steps.append(CompositionStep(candidate, tally, self.bar.is_cleared(tally)))
+        # Candidates after one that is kept have no history.
+        for candidate, before, history in zip(batch.candidates, batch.scores, histories, strict=False):
+            score = self.threshold.stopping_point(before, history)
+            if score != before:
+                self._evaluator.store_score(candidate, batch.kept, score)
+            steps.append(CompositionStep(candidate, score, self.threshold.is_met(score)))
         if steps and steps[-1].is_kept:
             self.kept.append(steps[-1].candidate)
-            self.bar = self.bar.raised(steps[-1].tally.total) if self._rises else self.bar
-            self._next = team + 1
+            self.threshold = self.threshold.raised(steps[-1].score.total) if self._raises else self.threshold
+            self._next = group + 1
         return steps
 
 
-def _promise(tally: PartialScore) -> tuple[float, float]:
-    """Less is more promising: by what was right so far, and among equals by how surely."""
-    return -tally.total / max(1, tally.asked), -tally.margin / max(1, tally.asked)
+def _promise(score: PartialScore) -> tuple[float, float]:
+    """Less is more promising: by the total per question, and among equals by the margin."""
+    return -score.total / max(1, score.answered), -score.margin / max(1, score.answered)
 
 
-def best_candidates(tallies: Sequence[PartialScore], best: float) -> list[int]:
-    """The candidates whose total is the highest and above `best`; none where nobody's is."""
-    highest = max((tally.total for tally in tallies if tally.complete), default=best)
-    return [place for place, tally in enumerate(tallies) if tally.complete and tally.total == highest > best]
+def best_candidates(scores: Sequence[PartialScore], best: float) -> list[int]:
+    """The places of the candidates whose total is the highest and above `best`; empty where no total is."""
+    highest = max((score.total for score in scores if score.complete), default=best)
+    return [place for place, score in enumerate(scores) if score.complete and score.total == highest > best]

@@ -1,8 +1,9 @@
-"""Replay: run a model again from one layer on; whatever lies below answers from memory.
+"""Run a model again from one layer on: the modules below return what they returned before.
 
 The model's own code runs, embeddings, masks, norms and head included. Only the blocks below a boundary (and the attention of the block
-above it) return what they returned before, call by call, so that logits are those of a full run on the same batch to the last bit. Knows
-modules and their calls; knows no token, no task and no edit.
+above it) return cached outputs, call by call, so that logits are those of a full run on the same batch to the last bit.
+
+Knows modules and their calls; knows no token, no task and no edit.
 """
 
 import contextlib
@@ -18,46 +19,54 @@ from resect.core.address import Site, Stack
 from resect.core.errors import InputError
 from resect.models.anatomy import Anatomy
 
-#: Matrices after which attention stands no more: an edit there leaves the attention of its own layer as it was.
+#: Matrices behind the attention of their layer: an edit there leaves that attention as it was.
 FEED_FORWARD = ("gate", "up", "down")
 
 
 @dataclass(frozen=True)
 class LayerBoundary:
-    """The place between the attention and the feed-forward block of one layer."""
+    """The boundary between the attention and the feed-forward block of one layer."""
 
     stack: Stack
     layer: int
 
     @classmethod
     def below(cls, site: Site) -> "LayerBoundary":
-        """The boundary to replay from after an edit at this matrix (see `LayerCache.answering` for an edit of attention)."""
+        """The boundary to replay from after an edit at this matrix (see `LayerCache.replaying` for an edit of attention)."""
         return cls(site.stack, site.layer)
 
 
 @dataclass
 class CachedOutputs:
-    """What the modules below a boundary gave in one run: by path, the outputs in the order of the calls.
+    """The outputs of the modules below a boundary in one run, by path, in the order of the calls.
 
     `attention`: whether those of the attention of the boundary's own layer are among them.
     """
 
-    at: LayerBoundary
+    boundary: LayerBoundary
     attention: bool = True
     calls: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
-        """How much is held; what stands there twice counts once."""
-        held = {id(tensor): tensor for outputs in self.calls.values() for tensor in _tensors(outputs)}
-        return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
+        """The size of all tensors; one that occurs twice counts once."""
+        tensors = {id(tensor): tensor for outputs in self.calls.values() for tensor in _tensors(outputs)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+    def depends_on(self, site: Site) -> bool:
+        """Whether an edit of a matrix changes the outputs."""
+        if site.stack != self.boundary.stack:
+            return self.boundary.stack == "decoder"
+        if site.layer == self.boundary.layer:
+            return self.attention and site.role not in FEED_FORWARD
+        return site.layer < self.boundary.layer
 
 
 class LayerCache:
-    """Remembers runs of one model, and plays them again.
+    """Records runs of one model, and replays them.
 
     A run is any sequence of calls of the model, with a key/value cache or without one; a replay makes the same calls with the same batch.
-    Nothing of the model is replaced for good: while a run is played, some modules' `forward` is shadowed.
+    Nothing of the model is replaced for good: during a run, the `forward` of some modules is shadowed.
 
     Raises InputError for an anatomy without a model.
     """
@@ -69,43 +78,43 @@ class LayerCache:
 
     @contextlib.contextmanager
     def recording(self, at: LayerBoundary, *, attention: bool = True) -> Iterator[CachedOutputs]:
-        """Remember what lies below `at` while a run is made. The blocks above compute nothing, so the run's own results are void.
+        """Record the outputs below `at` during a run. The blocks above compute nothing, so the run's own results are void.
 
-        attention : whether the attention of the boundary's own layer is remembered too; not while it is edited
+        attention : whether the attention of the boundary's own layer is recorded too; not while it is edited
         """
-        memory = CachedOutputs(at, attention)
+        outputs = CachedOutputs(at, attention)
         modules = self._attention(at) if attention else []
         latest: list[Any] = [None]
         with contextlib.ExitStack() as stack:
             for path in (*modules, *self._others(at)):
-                keep = _keeper(memory.calls.setdefault(path, []), path in modules)
-                stack.callback(self._module(path).register_forward_hook(keep).remove)
-            own = self._module(self._anatomy.block(at.stack, at.layer))
-            stack.callback(own.register_forward_hook(_holder(latest)).remove)
+                record = _recording_hook(outputs.calls.setdefault(path, []), path in modules)
+                stack.callback(self._module(path).register_forward_hook(record).remove)
+            own = self._module(self._anatomy.block_path(at.stack, at.layer))
+            stack.callback(own.register_forward_hook(_latest_output_hook(latest)).remove)
             for layer in range(at.layer + 1, self._anatomy.layers[at.stack]):
-                block = self._module(self._anatomy.block(at.stack, layer))
-                stack.enter_context(shadowed(block, _answer(lambda: latest[0], layer)))
-            yield memory
+                block = self._module(self._anatomy.block_path(at.stack, layer))
+                stack.enter_context(shadowed(block, _forward_of(lambda: latest[0], layer)))
+            yield outputs
 
     @contextlib.contextmanager
-    def answering(self, memory: CachedOutputs, *, attention: bool) -> Iterator[None]:
-        """Let what lies below the memory's boundary answer from it, while the run is made once more.
+    def replaying(self, outputs: CachedOutputs, *, attention: bool) -> Iterator[None]:
+        """Let the modules below the boundary return cached outputs, while the run is made once more.
 
-        attention : whether the attention of the boundary's own layer answers too; not so after an edit of that attention
+        attention : whether the attention of the boundary's own layer does so too; not after an edit of that attention
         """
-        at = memory.at
+        at = outputs.boundary
         with contextlib.ExitStack() as stack:
             for place, path in enumerate(self._attention(at) if attention else ()):
-                # Self-attention stands first and fills the cache; cross-attention's is never asked for its length.
-                recall = _recall(memory.calls[path])
-                stack.enter_context(shadowed(self._module(path), _answer(recall, None if place else at.layer)))
+                # Self-attention comes first and fills the key/value cache; the length of cross-attention's is never read.
+                recall = _recall(outputs.calls[path])
+                stack.enter_context(shadowed(self._module(path), _forward_of(recall, None if place else at.layer)))
             for layer in range(at.layer):
-                held = memory.calls[self._anatomy.block(at.stack, at.layer - 1)]
-                block = self._module(self._anatomy.block(at.stack, layer))
-                # Every block below gives what the last of them gave: nobody looks at the others.
-                stack.enter_context(shadowed(block, _answer(_recall(held), layer)))
+                calls = outputs.calls[self._anatomy.block_path(at.stack, at.layer - 1)]
+                block = self._module(self._anatomy.block_path(at.stack, layer))
+                # Every block below returns the last one's output: only that is read.
+                stack.enter_context(shadowed(block, _forward_of(_recall(calls), layer)))
             for path in self._encoder(at):
-                stack.enter_context(shadowed(self._module(path), _answer(_recall(memory.calls[path]), None)))
+                stack.enter_context(shadowed(self._module(path), _forward_of(_recall(outputs.calls[path]), None)))
             yield
 
     def _module(self, path: str) -> nn.Module:
@@ -113,62 +122,62 @@ class LayerCache:
 
     def _attention(self, at: LayerBoundary) -> list[str]:
         """Paths of the attention modules of a layer: of self-attention, and of cross-attention where there is any."""
-        found = []
+        modules = []
         for roles in (("q", "k", "v", "o"), ("cross_q", "cross_k", "cross_v", "cross_o")):
             paths = [self._anatomy.slot(site).path for site in self._sites(at, roles)]
             if paths:
                 shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*(path.split(".") for path in paths), strict=False))
-                found.append(".".join(parts[0] for parts in shared))
-        return found
+                modules.append(".".join(parts[0] for parts in shared))
+        return modules
 
     def _sites(self, at: LayerBoundary, roles: Sequence[str]) -> list[Site]:
         return [site for site in self._anatomy.sites if (site.stack, site.layer) == (at.stack, at.layer) and site.role in roles]
 
     def _others(self, at: LayerBoundary) -> list[str]:
-        """Paths of what else the part above a boundary is fed by: the block below, and the encoder of a decoder."""
-        return [*([self._anatomy.block(at.stack, at.layer - 1)] if at.layer else []), *self._encoder(at)]
+        """Paths of the other modules whose outputs the part above a boundary reads: the block below, and the encoder of a decoder."""
+        return [*([self._anatomy.block_path(at.stack, at.layer - 1)] if at.layer else []), *self._encoder(at)]
 
     def _encoder(self, at: LayerBoundary) -> list[str]:
         if at.stack == "encoder" or "encoder" not in self._anatomy.layers:
             return []
-        return [self._anatomy.block("encoder", 0).rsplit(".", 2)[0]]
+        return [self._anatomy.block_path("encoder", 0).rsplit(".", 2)[0]]
 
 
 @contextlib.contextmanager
 def shadowed(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """A module that calls another function, for a while. Its hooks run as ever."""
-    held = module.__dict__.get("forward")
+    """A module that calls another function as long as the context lasts. Its hooks run as usual."""
+    before = module.__dict__.get("forward")
     module.forward = forward
     try:
         yield
     finally:
-        if held is None:
+        if before is None:
             del module.forward
         else:
-            module.forward = held
+            module.forward = before
 
 
-def _answer(recall: Callable[[], Any], fills: int | None) -> Callable[..., Any]:
-    """A forward that computes nothing. `fills`: the layer of the cache that grows as if it had, since masks are made by its length."""
+def _forward_of(recall: Callable[[], Any], fills: int | None) -> Callable[..., Any]:
+    """A forward that computes nothing. `fills`: the layer of the key/value cache that grows all the same: masks depend on it."""
 
-    def forward(*given: Any, **named: Any) -> Any:
+    def forward(*arguments: Any, **named: Any) -> Any:
         if fills is not None:
-            _lengthen(given, named, fills)
+            _lengthen(arguments, named, fills)
         return recall()
 
     return forward
 
 
-def _lengthen(given: Sequence[Any], named: dict[str, Any], layer: int) -> None:
-    values = (*given, *named.values())
+def _lengthen(arguments: Sequence[Any], named: dict[str, Any], layer: int) -> None:
+    values = (*arguments, *named.values())
     caches = [value for value in values if isinstance(value, Cache)]
     if not caches:
         return
     cache = caches[0].self_attention_cache if isinstance(caches[0], EncoderDecoderCache) else caches[0]
     hidden = next(value for value in values if isinstance(value, Tensor) and value.ndim == 3)
-    # One number a token stands in for its keys, and for its values: nobody reads them.
-    nothing = hidden[:, None, :, :1]
-    cache.update(nothing, nothing, layer)
+    # One number for each token in the place of its keys and values, which are not read.
+    placeholder = hidden[:, None, :, :1]
+    cache.update(placeholder, placeholder, layer)
 
 
 def _recall(outputs: list[Any]) -> Callable[[], Any]:
@@ -176,15 +185,15 @@ def _recall(outputs: list[Any]) -> Callable[[], Any]:
     return lambda: next(calls)
 
 
-def _keeper(calls: list[Any], is_attention: bool) -> Callable[..., None]:
+def _recording_hook(calls: list[Any], is_attention: bool) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
-        # Attention gives its weights last, [rows, heads, tokens, tokens]: large, and for reporting only.
+        # Attention returns its weights last, [rows, heads, tokens, tokens]: large, and not used.
         calls.append((*output[:-1], None) if is_attention and isinstance(output, tuple) and len(output) > 1 else output)
 
     return hook
 
 
-def _holder(latest: list[Any]) -> Callable[..., None]:
+def _latest_output_hook(latest: list[Any]) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
         latest[0] = output
 
@@ -197,5 +206,5 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         yield from _tensors(list(value.values()))
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _tensors(each)
+        for part in value:
+            yield from _tensors(part)

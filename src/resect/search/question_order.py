@@ -1,7 +1,7 @@
-"""A line-up: in which order and in which batches questions are asked again and again, so that a hopeless candidate shows early.
+"""The order and the batches in which questions are evaluated again and again, such that a hopeless candidate is recognised early.
 
-Some questions come first that are spread over what the unedited model gets wrong, then the hardest. Knows questions and how sure a model is
-of them; knows no edit.
+First come some questions spread over those that the unedited model gets wrong, then the hardest. Knows questions and how confidently a
+model answers them; knows no edit.
 """
 
 import math
@@ -18,35 +18,35 @@ from resect.core.execution import Entry, Workers, journal_key
 from resect.models.batching import Purpose
 from resect.models.language_model import LanguageModel
 
-#: An automatic batch size leaves at least so many bundles, so that a hopeless candidate is given up early, and no smaller ones than this.
-PARTS, LEAST_BUNDLE = 16, 8
-#: How many classes of difficulty there are; within one, questions of like length stand together.
-CLASSES = 6
+#: With an automatic batch size there are at least so many batches, so that a candidate can be abandoned early, but none smaller than this.
+FEWEST_BATCHES, SMALLEST_BATCH = 16, 8
+#: Classes of difficulty; within one, questions are ordered by length.
+DIFFICULTY_CLASSES = 6
 #: Values of some questions, and how sure the model is to be right.
 ValuesAndMargins = tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
 
 
 class AnswerableBatch(Protocol):
-    """Questions that are asked at once, in the same forward calls each time."""
+    """Questions that are evaluated at once, in the same forward calls each time."""
 
     @property
     def pairs(self) -> tuple[int, ...]:
-        """Which ones, in the order of the values."""
+        """The questions, in the order of the values."""
 
-    def ask(self) -> ValuesAndMargins:
+    def evaluate(self) -> ValuesAndMargins:
         """Their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
 
 
 class QuestionSet(Protocol):
-    """What can be swept over: `Questions`, or passages of plain text."""
+    """What candidates can be scored on: `Questions` of a task, or `Passages` of plain text."""
 
     @property
     def model(self) -> LanguageModel:
-        """Who is asked."""
+        """The model that answers."""
 
     @property
     def metric(self) -> str:
-        """What a value is."""
+        """The name of a value."""
 
     @property
     def less_is_better(self) -> bool:
@@ -58,94 +58,94 @@ class QuestionSet(Protocol):
 
     @property
     def digest(self) -> str:
-        """What the answers depend on, apart from the model; answers that are asked alike may share it."""
+        """A digest of everything that the values depend on, apart from the model; metrics may share it."""
 
     @property
     def pairs(self) -> int:
-        """How many questions."""
+        """The number of questions."""
 
     @property
     def replayable(self) -> bool:
-        """Whether they are asked in a fixed sequence of forward calls."""
+        """Whether they are evaluated in a fixed sequence of forward calls."""
 
     def length(self, pair: int) -> int:
         """Tokens of a question."""
 
-    def bundle(self, pairs: Sequence[int]) -> AnswerableBatch:
-        """Questions to be asked in one batch."""
+    def batch(self, pairs: Sequence[int]) -> AnswerableBatch:
+        """Questions that are evaluated at once."""
 
 
 @dataclass(frozen=True)
 class QuestionOrder:
-    """Batches in the order in which they are asked; the first `scout` questions tell who is promising.
+    """Batches in the order of evaluation; the first `screening_questions` show which candidates are promising.
 
     `values`: of the unedited model, in the questions' own order.
     """
 
     batches: tuple[AnswerableBatch, ...]
-    scout: int
+    screening_questions: int
     values: Float64[np.ndarray, " pairs"]
 
     @classmethod
-    def of(cls, asked: QuestionSet, purpose: Purpose, workers: Workers | None = None) -> "QuestionOrder":
-        """Ask the model as it is, once, and put the hardest to the front. Raises NotFinite, OutOfMemory."""
-        size = _batch_size(asked, purpose)
-        values, margins = _asked_once(asked, purpose, size, workers or Workers())
-        return cls(*_in_order(asked, margins, min(size, asked.model.batches.sizes.get(purpose, size))), values)
+    def of(cls, questions: QuestionSet, purpose: Purpose, workers: Workers | None = None) -> "QuestionOrder":
+        """Evaluate the unedited model once, and put the hardest questions first. Raises NotFinite, OutOfMemory."""
+        size, workers = _batch_size(questions, purpose), workers or Workers()
+        key = journal_key("candidates", questions.digest, questions.metric, "unedited")
+        entry = workers.remember(key, lambda: _evaluate_all(questions, purpose, size, workers))
+        values, margins = (np.asarray(entry[name], dtype=np.float64) for name in ("values", "margins"))
+        return cls(*_ordered(questions, margins, min(size, questions.model.batcher.sizes.get(purpose, size))), values)
 
 
-def _batch_size(asked: QuestionSet, purpose: Purpose) -> int:
-    pairs, batches = asked.pairs, asked.model.batches
-    longest = max(asked.length(pair) for pair in range(pairs))
-    size = batches.size(longest, purpose)
-    return min(size, max(LEAST_BUNDLE, math.ceil(pairs / PARTS))) if batches.is_automatic else size
+def _batch_size(questions: QuestionSet, purpose: Purpose) -> int:
+    pairs, batcher = questions.pairs, questions.model.batcher
+    longest = max(questions.length(pair) for pair in range(pairs))
+    size = batcher.size_for(longest, purpose)
+    return min(size, max(SMALLEST_BATCH, math.ceil(pairs / FEWEST_BATCHES))) if batcher.is_automatic else size
 
 
-def answers_of(batch: AnswerableBatch) -> ValuesAndMargins:
-    """What a batch is answered with, as work for an engine."""
-    return batch.ask()
+def evaluate_batch(batch: AnswerableBatch) -> ValuesAndMargins:
+    """Values and margins of a batch, as work for an engine."""
+    return batch.evaluate()
 
 
-def _asked_once(asked: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> ValuesAndMargins:
-    """Values and margins of the unedited model, in the questions' own order."""
-    key = journal_key("sweep", asked.digest, asked.metric, "unedited")
-    entry = workers.remember(key, lambda: _ask_all(asked, purpose, size, workers))
-    return np.asarray(entry["values"], dtype=np.float64), np.asarray(entry["margins"], dtype=np.float64)
-
-
-def _ask_all(asked: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> Entry:
-    values, margins = np.zeros(asked.pairs), np.zeros(asked.pairs)
-    by_length = sorted(range(asked.pairs), key=lambda pair: (-asked.length(pair), pair))
-    stage, done = "asking the model as it is", 0
+def _evaluate_all(questions: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> Entry:
+    """Values and margins of the unedited model, in the questions' own order; a batch that memory cannot hold is halved."""
+    values, margins = np.zeros(questions.pairs), np.zeros(questions.pairs)
+    by_length = _longest_first(questions, range(questions.pairs))
+    stage, done = "evaluating the unedited model", 0
     workers.progress(stage, 0, len(by_length))
     while done < len(by_length):
         parts = [by_length[start : start + size] for start in range(done, len(by_length), size)]
         try:
-            with closing(workers.engine.map(answers_of, map(asked.bundle, parts))) as found:
+            with closing(workers.engine.map(evaluate_batch, map(questions.batch, parts))) as results:
                 for part in parts:
-                    values[part], margins[part] = next(found)
+                    values[part], margins[part] = next(results)
                     done += len(part)
                     workers.progress(stage, done, len(by_length))
         except OutOfMemory:
             if len(part) == 1:
                 raise
-            asked.model.batches.sizes[purpose] = size = len(part) // 2
+            questions.model.batcher.sizes[purpose] = size = len(part) // 2
     return {"values": values, "margins": margins}
 
 
-def _in_order(asked: QuestionSet, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[AnswerableBatch, ...], int]:
-    """Batches, and how many questions stand first that are spread over what the unedited model gets wrong.
+def _ordered(questions: QuestionSet, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[AnswerableBatch, ...], int]:
+    """Batches, and how many questions come first that are spread over what the unedited model gets wrong.
 
-    Those tell best who is promising, and cost nothing: nobody can be given up before so much was missed. Then come the hardest.
+    Those show best which candidates are promising, and cost nothing: no candidate can be abandoned before so many were missed.
     """
     by_margin = np.argsort(margins, kind="stable")
-    wrong = len(by_margin) // 2 if asked.less_is_better else int((margins <= 0).sum())
-    class_size = max(1, round(len(by_margin) / CLASSES / size)) * size
+    wrong = len(by_margin) // 2 if questions.less_is_better else int((margins <= 0).sum())
+    class_size = max(1, round(len(by_margin) / DIFFICULTY_CLASSES / size)) * size
     spread = np.unique(np.linspace(0, max(wrong, 1) - 1, min(class_size, max(wrong, 1))).round().astype(int))
     hardest = np.delete(by_margin, spread)
     classes = [by_margin[spread], *(hardest[start : start + class_size] for start in range(0, len(hardest), class_size))]
     batches: list[AnswerableBatch] = []
-    for pairs in classes:  # of like difficulty; like lengths together
-        like = sorted(pairs.tolist(), key=lambda pair: (-asked.length(pair), pair))
-        batches += [asked.bundle(like[first : first + size]) for first in range(0, len(like), size)]
+    for pairs in classes:
+        ordered = _longest_first(questions, pairs.tolist())
+        batches += [questions.batch(ordered[first : first + size]) for first in range(0, len(ordered), size)]
     return tuple(batches), len(spread)
+
+
+def _longest_first(questions: QuestionSet, pairs: Sequence[int]) -> list[int]:
+    return sorted(pairs, key=lambda pair: (-questions.length(pair), pair))

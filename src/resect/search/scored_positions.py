@@ -1,8 +1,9 @@
-"""Focus: in the last layer and the head, compute only the positions that are scored.
+"""Compute only the positions that are scored, in the last layer and the head.
 
 Keys and values of the last layer are needed at every position; queries, the attention's output and the feed-forward block only where a
-label is scored. Their matrices give zeros elsewhere, so that all shapes stay, and with them the model's own code. Knows modules; knows no
-token and no task.
+label is scored. Their matrices return zeros elsewhere, so that all shapes, and with them the model's own code, stay the same.
+
+Knows modules; knows no token and no task.
 """
 
 import contextlib
@@ -17,12 +18,12 @@ from resect.models.anatomy import Anatomy
 
 from .layer_cache import shadowed
 
-#: Matrices of a block whose output nobody reads at a position that is not scored, once no layer comes after.
+#: Matrices of the last block whose output is not used at positions that are not scored.
 _NARROW = ("q", "o", "cross_q", "cross_o", "gate", "up", "down")
 
 
 class ScoredPositions:
-    """Narrows the last block of the main stack, and the head where the model cannot be told which logits to keep.
+    """Narrows the last block of the main stack, and the head of a model that has no argument `logits_to_keep`.
 
     Logits at the scored positions are those of a full run up to rounding (a product of fewer rows may be summed in another order); at
     other positions they mean nothing.
@@ -32,7 +33,7 @@ class ScoredPositions:
         stack = list(anatomy.layers)[-1]
         last = anatomy.layers[stack] - 1
         sites = [site for site in anatomy.sites if (site.stack, site.layer) == (stack, last)]
-        # A weight that keys or values share is needed everywhere.
+        # A weight that is also that of keys or values is needed everywhere.
         everywhere = {anatomy.slot(site).path for site in sites if site.role not in _NARROW}
         modules = [anatomy.module(site) for site in sites if anatomy.slot(site).path not in everywhere]
         outer = anatomy.head if head else None
@@ -53,9 +54,9 @@ def _narrowed(forward: Callable[[Tensor], Tensor], columns: Tensor) -> Callable[
         tokens = values.shape[-2] if values.ndim == 3 else values.shape[0] // rows
         flat = values.reshape(rows * tokens, values.shape[-1])
         wanted = (columns.to(flat.device) + torch.arange(rows, device=flat.device)[:, None] * tokens).flatten()
-        found = forward(flat[wanted])
-        whole = found.new_zeros(rows * tokens, found.shape[-1])
-        whole[wanted] = found
-        return whole.reshape(*values.shape[:-1], found.shape[-1])
+        outputs = forward(flat[wanted])
+        everywhere = outputs.new_zeros(rows * tokens, outputs.shape[-1])
+        everywhere[wanted] = outputs
+        return everywhere.reshape(*values.shape[:-1], outputs.shape[-1])
 
     return narrowed

@@ -1,7 +1,7 @@
-"""Choose among candidate plans by an objective: golden section, grid, first drop.
+"""Choose a size by an objective: golden section, grid, first drop.
 
-Knows numbers only: an objective is a function of a size, closed over whatever it needs; it cannot reach the test split, since nobody
-here has a task. A candidate is never asked twice.
+Knows numbers only: an objective is a function of a size, closed over whatever it needs, so that a search cannot reach the test split. No
+size is evaluated twice.
 """
 
 import math
@@ -17,7 +17,7 @@ SizeChoice = Literal["golden", "grid", "first-drop"]
 Scale = Literal["log", "linear"]
 CHOICES: tuple[SizeChoice, ...] = ("golden", "grid", "first-drop")
 SCALES: tuple[Scale, ...] = ("log", "linear")
-#: The bracket at which golden section stops and every size that is left is asked (the CRISPR authors' code).
+#: The bracket at which golden section stops and evaluates every size that is left (the CRISPR authors' code).
 TOLERANCE = 4
 STAGE = "choosing n"
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -25,7 +25,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate that was asked. `score` in the objective's unit, higher is better."""
+    """A size that was evaluated. `score` in the objective's unit, higher is better."""
 
     size: int
     score: float
@@ -33,7 +33,7 @@ class Trial:
 
 
 class CachedObjective:
-    """An objective that remembers, across a kill too, and tells how far it is."""
+    """An objective whose values are stored in the journal, and whose progress is reported."""
 
     def __init__(self, objective: Callable[[int], float], name: str, expected: int, workers: Workers) -> None:
         self._objective, self._name, self._expected, self._workers = objective, name, expected, workers
@@ -41,24 +41,24 @@ class CachedObjective:
         workers.progress(STAGE, 0, expected)
 
     def __call__(self, size: int) -> float:
-        """The score of `size`; asked of the objective once."""
+        """The score of `size`; the objective is called once."""
         if size not in self.trials:
-            entry = self._workers.remember(journal_key(self._name, size), lambda: self._asked(size))
+            entry = self._workers.remember(journal_key(self._name, size), lambda: self._evaluate(size))
             self.trials[size] = Trial(size, _number(entry["score"]), _number(entry["seconds"]))
             self._workers.progress(STAGE, len(self.trials), max(self._expected, len(self.trials)))
         return self.trials[size].score
 
-    def _asked(self, size: int) -> Entry:
+    def _evaluate(self, size: int) -> Entry:
         start = time.monotonic()
         return {"score": self._objective(size), "seconds": time.monotonic() - start}
 
     def close(self) -> None:
-        """Tell that nothing more will be asked."""
+        """Report that nothing more will be evaluated."""
         self._workers.progress(STAGE, len(self.trials), len(self.trials))
 
 
 def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smaller", "earlier"] = "smaller") -> Trial:
-    """The trial of the highest score. Ties go to the smaller size, or to the one that was asked earlier.
+    """The trial of the highest score. Ties go to the smaller size, or to the one that was evaluated earlier.
 
     Parameters
     ----------
@@ -81,17 +81,18 @@ def choose_size(
     name: str = "choose",
     workers: Workers | None = None,
 ) -> list[Trial]:
-    """Ask the objective about sizes from 0 to `limit`, in the way of `choose`. The trials in the order in which they were asked.
+    """Evaluate the objective at sizes from 0 to `limit`, as `choose` says; returns the trials in the order of evaluation.
 
-    Size 0 is always asked first: a cut is worth something only beside none.
+    Size 0 always comes first, since every other is compared with it.
 
     Parameters
     ----------
     choose : golden: golden section (Kiefer 1953) down to a bracket of 4, then every size of it; where the objective has one peak, that
         peak (on the log scale: within 0.5 %). grid: every size. first-drop: upwards, to the first size after which the objective falls.
-    scale : of golden section. "log": units stand in the order of their scores, so that the second ten matter less than the first, and
-        a peak among few is not stepped over; "linear": as the CRISPR authors' code does it. Both ask at most `most_asks`.
-    name : tells one search from another in the journal
+    scale : of golden section. "log": units are ordered by their scores, so that the second ten matter less than the first, and a peak
+        among few is not stepped over; "linear": as the CRISPR authors' code does it. Both evaluate at most `most_evaluations` sizes.
+    name : distinguishes searches in the journal
+    workers : only their journal and progress are used
 
     Raises InputError for a choice or scale that does not exist, or a negative limit.
     """
@@ -99,43 +100,43 @@ def choose_size(
         raise InputError(f"n is chosen by one of {', '.join(CHOICES)} on a scale of {', '.join(SCALES)}, not {choose!r}, {scale!r}.")
     if limit < 0:
         raise InputError(f"The most neurons that may be cut is 0 or more, not {limit}.")
-    asked = CachedObjective(objective, name, most_asks(choose, limit), workers or Workers())
-    asked(0)
+    evaluate = CachedObjective(objective, name, most_evaluations(choose, limit), workers or Workers())
+    evaluate(0)
     if choose == "golden":
-        _golden_section(asked, limit, scale)
+        _golden_section(evaluate, limit, scale)
     else:
         for size in range(1, limit + 1):
-            if asked(size) < asked(size - 1) and choose == "first-drop":
+            if evaluate(size) < evaluate(size - 1) and choose == "first-drop":
                 break
-    asked.close()
-    return list(asked.trials.values())
+    evaluate.close()
+    return list(evaluate.trials.values())
 
 
-def most_asks(choose: str, limit: int) -> int:
-    """The most sizes that are asked: by golden section size 0, one a narrowing and one more, and the last bracket's five."""
+def most_evaluations(choose: str, limit: int) -> int:
+    """The most sizes that are evaluated: by golden section size 0, one for each narrowing and one more, and the last bracket's five."""
     if choose != "golden" or limit <= TOLERANCE:
         return limit + 1
     narrowings = math.ceil(math.log(limit / TOLERANCE) / -math.log(_GOLDEN))
     return min(limit + 1, 1 + narrowings + 1 + TOLERANCE + 1)
 
 
-def _golden_section(asked: CachedObjective, limit: int, scale: str) -> None:
-    low, high, most = 0, limit, most_asks("golden", limit)
-    while high - low > TOLERANCE and len(asked.trials) < most:
-        left, right = _inner(low, high, asked.trials, scale)
-        # Where neither differs from no cut at all, too few were cut for anything to show; a function with one peak has no such three.
-        silent_yet = scale == "log" and asked(left) == asked(right) == asked(0)
-        if asked(left) >= asked(right) and not silent_yet:  # a tie keeps the smaller sizes
+def _golden_section(evaluate: CachedObjective, limit: int, scale: str) -> None:
+    low, high, most = 0, limit, most_evaluations("golden", limit)
+    while high - low > TOLERANCE and len(evaluate.trials) < most:
+        left, right = _inner(low, high, evaluate.trials, scale)
+        # Where neither differs from size 0, both are too small to have an effect; a function with one peak has no such three values.
+        no_effect = scale == "log" and evaluate(left) == evaluate(right) == evaluate(0)
+        if evaluate(left) >= evaluate(right) and not no_effect:  # a tie keeps the smaller sizes
             high = right
         else:
             low = left
     for size in range(low, high + 1):
-        if len(asked.trials) < most:
-            asked(size)
+        if len(evaluate.trials) < most:
+            evaluate(size)
 
 
 def _inner(low: int, high: int, known: Collection[int], scale: str) -> tuple[int, int]:
-    """Two sizes inside the bracket at the golden ratio; one that is known already takes the place of the nearer."""
+    """Two sizes inside the bracket at the golden ratio; one that is known already replaces the nearer."""
     there, back = (math.log1p, math.expm1) if scale == "log" else (float, float)
     start, width = there(low), there(high) - there(low)
     pair = [min(max(round(back(start + share * width)), low + 1), high - 1) for share in (1 - _GOLDEN, _GOLDEN)]
@@ -151,5 +152,5 @@ def _inner(low: int, high: int, known: Collection[int], scale: str) -> tuple[int
 
 def _number(value: object) -> float:
     if not isinstance(value, int | float):
-        raise TypeError(f"A journal entry holds {value!r} where a number was kept.")
+        raise TypeError(f"A journal entry holds {value!r} where a number is expected.")
     return float(value)
