@@ -1,8 +1,8 @@
 """Recording activations against the plain forward pass: stacks only, no head, the same windows in the same batches, in turns.
 
-CPU: models of several families (gated and not, d_model 512 and more), windows of 512 tokens; `count` alone, and `record` with tokenizer,
-packing and journal. Wanted: at most 1.05. Then memory: the peak of a process that recorded a text, and once it recorded eight times the
-text: wanted, as much. And counts equal those of one window at a time.
+CPU: models of several families (gated and not, d_model 512 and more), windows of 512 tokens; `count_activations` alone, and `record` with
+tokenizer, packing and journal. Wanted: at most 1.05. Then memory: the peak of a process that recorded a text, and once it recorded eight
+times the text: wanted, as much. And counts equal those of one window at a time.
 --gpu: a model with the shape of Llama 2 7B in bfloat16: tokens per second, and the share of what the device reaches in one large product.
 --quick: fewer rounds and shorter texts. --exact: only the comparison of the counts. Exits with 1 where a bound does not hold.
 """
@@ -21,7 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from measurement import MIB, best_of_each, in_own_process, peak_memory
 from random_models import llama, opt, t5, tokenizer
 from resect import LanguageModel, Site
-from resect.methods.lape.activation_counter import count, run_stacks, sites_of
+from resect.methods.lape.activation_counter import count_activations, run_stacks
+from resect.methods.lape.counts import activation_sites
 from resect.methods.lape.recording import record
 from resect.models.hooks import forward_hooks
 
@@ -67,7 +68,7 @@ def speed(rounds: int, batches: int) -> bool:
         model.batcher.sizes["windows"] = ROWS
         workloads = {
             "plain": lambda: plain(model, windows, ROWS),  # noqa: B023
-            "count": lambda: count(model, windows, ROWS),  # noqa: B023
+            "count": lambda: count_activations(model, windows, ROWS),  # noqa: B023
             "record": lambda: record(model, {"en": lines}, window=WINDOW),  # noqa: B023
         }
         seconds = best_of_each(rounds, workloads, clock=time.process_time)
@@ -83,15 +84,15 @@ def is_exact(d_model: int = 512) -> bool:
     """Whether counts are those of one window at a time, seen by plain hooks, in float64."""
     model, windows = llama(2, d_model), random_windows(12, 64)
     model.model.double()
-    naive = {site: np.zeros(model.anatomy.width(site), dtype=np.int64) for site in sites_of(model)}
+    naive = {site: np.zeros(model.anatomy.width(site), dtype=np.int64) for site in activation_sites(model)}
 
     def see(site: Site, values: torch.Tensor) -> None:
         naive[site] += (values > 0).reshape(-1, values.shape[-1]).sum(dim=0).numpy()
 
-    with torch.inference_mode(), forward_hooks(model.anatomy, sites_of(model), see):
+    with torch.inference_mode(), forward_hooks(model.anatomy, activation_sites(model), see):
         for window in torch.from_numpy(windows.astype(np.int64)):
             model.model(input_ids=window[None], use_cache=False)
-    counts = count(model, windows, 5)
+    counts = count_activations(model, windows, 5)
     equal = all((counts.active[site] == naive[site]).all() for site in naive)
     print(f"counts of {windows.size} tokens equal those of one window at a time: {equal}")
     return equal
@@ -126,7 +127,7 @@ def on_device(rounds: int, device: str, layers: int, d_model: int, d_ff: int, ro
     windows = random_windows(rows * batches, window)
     workloads = {
         "plain": lambda: plain(model, windows, rows),
-        "count": lambda: count(model, windows, rows),
+        "count": lambda: count_activations(model, windows, rows),
         "product": lambda: square @ square,
     }
 

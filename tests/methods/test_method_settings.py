@@ -48,7 +48,7 @@ DESCRIBED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"selector": "random", "fraction": 0.035}, "random.*3.5 %"),
         ({"window": 1234}, "1,234 tokens"),
         ({"tokens": 56789}, "56,789 tokens"),
-        ({"until_stable": True}, "5 %"),
+        ({"until_stable": True}, "less than 5 % .*twice in a row"),
         ({"record_only": True, "window": 1234}, "1,234 tokens.*nothing was selected"),
     ],
 }
@@ -71,7 +71,7 @@ def test_the_description_names_the_numbers_of_settings_that_are_not_the_default(
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
-#: Recipes whose results may be bad, and for each method comparisons that suggestions depend on.
+#: Recipes whose results may be bad, and the parts of comparison.json on which suggestions depend.
 RECIPES = [
     *(Recipe("crispr", model="m", task="t", **settings) for settings in (
         {}, {"variant": "official"}, {"limit": 9}, {"locate_on": ("x",)}, {"sites": "*.up"}, {"n": 3}, {"fraction": 0.1}, {"trials": 2},
@@ -94,9 +94,7 @@ COMPARISONS = ({}, {"base": {"by_tag": {"ambig": 0.1, "disambig": 0.2}}, "metric
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=("none", "tags", "logloss"))
 @pytest.mark.parametrize("is_empty", [True, False])
 def test_every_suggestion_is_a_recipe_that_differs(recipe: Recipe, comparison: dict[str, Any], is_empty: bool) -> None:
-    suggestions = recipe.settings.alternatives(recipe.values, comparison, is_empty)
-    assert suggestions
-    for sentence, changes in suggestions:
+    for sentence, changes in recipe.settings.alternatives(recipe.values, comparison, is_empty):
         assert sentence.endswith(":")
         changed = recipe.with_settings(**changes)
         assert changed != recipe

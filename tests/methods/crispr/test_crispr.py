@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import planted
+import planted_bias
 from resect.core.errors import BadTask, InputError, UnknownName
 from resect.core.execution import MemoryJournal, Workers
 from resect.data.tasks.task import Example, Task
@@ -21,8 +21,8 @@ UP = "*.up"
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_planted_bias_neurons_rank_first_and_those_of_the_control_do_not(name: str) -> None:
-    model, bias, skill = planted.model(name)
-    task = planted.task()
+    model, bias, skill = planted_bias.model(name)
+    task = planted_bias.task()
     method = Crispr(sites=UP)
     found = method.search(model, task)
     assert found.scores is not None
@@ -40,22 +40,22 @@ def test_planted_bias_neurons_rank_first_and_those_of_the_control_do_not(name: s
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_both_variants_find_the_planted_neurons(variant: str) -> None:
-    model, bias, _ = planted.model("llama")
-    assert Crispr(variant=variant, sites=UP).locate(model, planted.task()).top(bias.count) == bias
+    model, bias, _ = planted_bias.model("llama")
+    assert Crispr(variant=variant, sites=UP).locate(model, planted_bias.task()).top(bias.count) == bias
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", [{"tokens": "mean"}, {"confusion_weight": False}, {"skill": 0.0}])
 def test_every_setting_of_the_ablation_changes_the_scores(switch: dict[str, object]) -> None:
-    model, _, _ = planted.model("llama")
-    full, without = (Crispr(sites=UP, **settings).locate(model, planted.task()) for settings in ({}, switch))
+    model, _, _ = planted_bias.model("llama")
+    full, without = (Crispr(sites=UP, **settings).locate(model, planted_bias.task()) for settings in ({}, switch))
     assert any(not np.array_equal(full[site], without[site]) for site in full)
 
 
 @pytest.mark.slow
 def test_where_nothing_helps_the_plan_is_empty() -> None:
-    model, _, _ = planted.model("llama")
-    task = planted.task()
+    model, _, _ = planted_bias.model("llama")
+    task = planted_bias.task()
     reversed_task = Task(
         "b is right",
         tuple(Example(e.fields, e.choices, 1 - e.gold, e.id, e.group) for e in task.examples),
@@ -70,8 +70,8 @@ def test_where_nothing_helps_the_plan_is_empty() -> None:
 
 @pytest.mark.slow
 def test_search_does_not_see_the_test_split() -> None:
-    model, _, _ = planted.model("llama")
-    task = planted.task()
+    model, _, _ = planted_bias.model("llama")
+    task = planted_bias.task()
     hidden = {example.id for example in task.split("test")}
     spoilt_task = Task(
         task.name,
@@ -83,7 +83,7 @@ def test_search_does_not_see_the_test_split() -> None:
 
 
 def test_the_draw_is_seeded_takes_only_tagged_examples_and_stays_in_its_split() -> None:
-    task = planted.task(400)
+    task = planted_bias.task(400)
     locate = {example.id for example in task.split("locate")}
     first, again, other = (Crispr(samples=10, seed=seed).draw(task) for seed in (0, 0, 1))
     assert first == again != other
@@ -97,22 +97,22 @@ def test_the_draw_is_seeded_takes_only_tagged_examples_and_stays_in_its_split() 
 
 
 def test_fewer_examples_than_requested_are_noted() -> None:
-    model, _, _ = planted.model("llama")
-    (note,) = Crispr(samples=999, n=1).search(model, planted.task()).notes
+    model, _, _ = planted_bias.model("llama")
+    (note,) = Crispr(samples=999, n=1).search(model, planted_bias.task()).notes
     assert "999 were requested" in note
 
 
 def test_a_given_n_or_fraction_is_taken_without_a_search() -> None:
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     total = model.anatomy.neurons
     for method, count in ((Crispr(n=2), 2), (Crispr(fraction=0.01), int(0.01 * total)), (Crispr(n=0), 0)):
-        found = method.search(model, planted.task())
+        found = method.search(model, planted_bias.task())
         assert sum(edit.neurons.count for edit in found.plan.edits) == count
         assert found.trials == ()
 
 
 def test_the_limit_is_a_share_of_all_neurons_but_at_least_fifty() -> None:
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     assert Crispr().limit(model) == 50
     assert Crispr(max_fraction=0.01).limit(model) == int(0.01 * model.anatomy.neurons)
     assert Crispr(variant="official", sites="decoder.0.q").limit(model) == model.anatomy.width("decoder.0.q")
@@ -125,25 +125,25 @@ def test_located_scores_are_read_from_the_journal() -> None:
             assert self.recall(key) is None
             super().keep(key, entry)
 
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     journal = KeepsEveryKeyOnce()
-    first = Crispr().search(model, planted.task(), workers=Workers(journal=journal))
-    assert Crispr().search(model, planted.task(), workers=Workers(journal=journal)).plan.digest == first.plan.digest
+    first = Crispr().search(model, planted_bias.task(), workers=Workers(journal=journal))
+    assert Crispr().search(model, planted_bias.task(), workers=Workers(journal=journal)).plan.digest == first.plan.digest
 
 
 @pytest.mark.slow
 def test_a_journal_distinguishes_settings() -> None:
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     journal, settings = MemoryJournal(), ({"sites": UP}, {"sites": "*.q"}, {"sites": UP, "tokens": "mean"}, {"sites": UP, "samples": 2})
-    stored = [Crispr(**chosen).locate(model, planted.task(), workers=Workers(journal=journal)) for chosen in settings]
+    stored = [Crispr(**chosen).locate(model, planted_bias.task(), workers=Workers(journal=journal)) for chosen in settings]
     for chosen, scores in zip(settings, stored, strict=True):
-        alone = Crispr(**chosen).locate(model, planted.task())
+        alone = Crispr(**chosen).locate(model, planted_bias.task())
         assert list(scores) == list(alone)
         assert all(np.array_equal(scores[site], alone[site]) for site in alone)
 
 
 def test_cutting_sets_the_row_and_its_bias_to_zero() -> None:
-    model, bias, _ = planted.model("bert")
+    model, bias, _ = planted_bias.model("bert")
     ((site, units),) = bias.items()
     with cut(bias).applied(model):
         assert not model.anatomy.weight(site)[list(units)].any()
@@ -152,8 +152,8 @@ def test_cutting_sets_the_row_and_its_bias_to_zero() -> None:
 
 
 def test_sites_narrow_the_search() -> None:
-    model, _, _ = planted.model("llama")
-    scores = Crispr(sites=("decoder.0.{q,k}", "*.down")).locate(model, planted.task())
+    model, _, _ = planted_bias.model("llama")
+    scores = Crispr(sites=("decoder.0.{q,k}", "*.down")).locate(model, planted_bias.task())
     assert [str(site) for site in scores] == ["decoder.0.q", "decoder.0.k", "decoder.0.down", "decoder.1.down"]
 
 
@@ -167,7 +167,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 
 
 def test_the_official_split_is_that_of_the_authors_code() -> None:
-    task = planted.task(200)
+    task = planted_bias.task(200)
     built_in = Task("t", task.examples, task.instructions, task.template, official_template="{{ instruction }}  {{ text }} ")
     prepared = official_task(built_in)
     dev = sorted(np.random.RandomState(0).choice(200, 20, replace=False))
@@ -181,8 +181,8 @@ def test_the_official_split_is_that_of_the_authors_code() -> None:
 
 
 def test_draws_average_the_scores_of_several_seeds_into_one_ranking() -> None:
-    model, _, _ = planted.model("llama")
-    task = planted.task(200)
+    model, _, _ = planted_bias.model("llama")
+    task = planted_bias.task(200)
     both = Crispr(samples=5, draws=2).locate(model, task)
     one, two = (Crispr(samples=5, seed=seed).locate(model, task) for seed in (0, 1))
     for site in both:
@@ -190,16 +190,16 @@ def test_draws_average_the_scores_of_several_seeds_into_one_ranking() -> None:
 
 
 def test_locating_reports_progress_by_instruction() -> None:
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     reported = []
-    Crispr().locate(model, planted.task(), workers=Workers(progress=lambda stage, done, total: reported.append((done, total))))
+    Crispr().locate(model, planted_bias.task(), workers=Workers(progress=lambda stage, done, total: reported.append((done, total))))
     assert reported == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.mark.slow
 def test_a_search_leaves_the_weights_as_they_were() -> None:
-    model, _, _ = planted.model("llama")
+    model, _, _ = planted_bias.model("llama")
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
-    Crispr().search(model, planted.task())
+    Crispr().search(model, planted_bias.task())
     assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
     assert isinstance(model, LanguageModel)

@@ -1,4 +1,4 @@
-"""Counting equals what plain hooks see, one window at a time, and changes nothing (law 12)."""
+"""Counts equal those of plain hooks, one window at a time, and counting changes nothing (law 12)."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 
 import pico
 from resect.core.errors import NotFinite, OutOfMemory
-from resect.methods.lape.activation_counter import CPU_TOKENS, ActivationReducer, count, run_stacks, sites_of
+from resect.methods.lape.activation_counter import CPU_TOKENS, ActivationReducer, count_activations, run_stacks
+from resect.methods.lape.counts import activation_sites
 from resect.models.language_model import LanguageModel
 
 WINDOW = 12
@@ -24,7 +25,7 @@ def windows_of(number: int, window: int = WINDOW, seed: int = 0) -> np.ndarray:
 
 
 def inputs_of(model: LanguageModel, windows: np.ndarray) -> dict[str, torch.Tensor]:
-    """What the whole model, with its head, is called with: no window sees another."""
+    """The arguments of a call of the complete model, with its head: no window sees another."""
     ids = torch.from_numpy(windows.astype(np.int64))
     if model.kind != "encoder-decoder":
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -34,10 +35,10 @@ def inputs_of(model: LanguageModel, windows: np.ndarray) -> dict[str, torch.Tens
 
 
 def naive(model: LanguageModel, windows: np.ndarray, rows: int = 1) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
-    """Counts and sums from plain hooks, a few rows of whole calls at a time, and all values kept until the end."""
-    anatomy, seen = model.anatomy, {str(site): [] for site in sites_of(model)}
+    """Counts, sums and the number of tokens from plain hooks on complete calls of a few rows each, with all values kept until the end."""
+    anatomy, seen = model.anatomy, {str(site): [] for site in activation_sites(model)}
     handles = []
-    for site in sites_of(model):
+    for site in activation_sites(model):
         tap = anatomy.tap(site)
 
         def keep(_module: Any, _inputs: Any, output: torch.Tensor, site=site, part=tap.part) -> None:
@@ -50,17 +51,17 @@ def naive(model: LanguageModel, windows: np.ndarray, rows: int = 1) -> tuple[dic
             model.model(**inputs_of(model, windows[start : start + rows]))
     for handle in handles:
         handle.remove()
-    whole = {site: torch.cat(values).numpy() for site, values in seen.items()}
-    tokens = {len(values) for values in whole.values()}
+    by_site = {site: torch.cat(values).numpy() for site, values in seen.items()}
+    tokens = {len(values) for values in by_site.values()}
     assert len(tokens) == 1
-    return {s: (v > 0).sum(axis=0) for s, v in whole.items()}, {s: v.sum(axis=0) for s, v in whole.items()}, tokens.pop()
+    return {s: (v > 0).sum(axis=0) for s, v in by_site.items()}, {s: v.sum(axis=0) for s, v in by_site.items()}, tokens.pop()
 
 
 @pytest.mark.parametrize("name", pico.language_models)
 def test_counts_equal_those_of_one_window_at_a_time_to_the_integer(name: str) -> None:
     model, windows = language_model(name), windows_of(7)
     active, sums, tokens = naive(model, windows)
-    found = count(model, windows, rows=3)
+    found = count_activations(model, windows, rows=3)
     assert found.tokens == tokens
     assert [str(site) for site in found.active] == list(active)
     for site in found.active:
@@ -75,7 +76,7 @@ def test_counts_equal_those_of_one_window_at_a_time_to_the_integer(name: str) ->
 def test_counts_of_other_dtypes_equal_plain_hooks_over_the_same_batches(name: str, dtype: torch.dtype) -> None:
     model, windows = language_model(name, dtype), windows_of(5)
     active, sums, tokens = naive(model, windows, rows=3)
-    found = count(model, windows, rows=3)
+    found = count_activations(model, windows, rows=3)
     assert found.tokens == tokens
     for site in found.active:
         assert (found.active[site] == active[str(site)]).all()
@@ -85,23 +86,23 @@ def test_counts_of_other_dtypes_equal_plain_hooks_over_the_same_batches(name: st
 def test_many_tokens_are_reduced_in_pieces() -> None:
     model, windows = language_model("llama-biased"), windows_of(130)  # 1,560 tokens, three pieces and a rest
     active, sums, _ = naive(model, windows)
-    found = count(model, windows, rows=130)
+    found = count_activations(model, windows, rows=130)
     for site in found.active:
         assert (found.active[site] == active[str(site)]).all()
         np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-5, atol=1e-5)
 
 
-def test_float32_counts_stay_whole_numbers_and_sums_exact_enough() -> None:
+def test_float32_counts_are_exact_and_sums_nearly() -> None:
     model, windows = language_model("gpt2", torch.float32), windows_of(400, 64)
     active, sums, _ = naive(model, windows, rows=25)
-    found = count(model, windows, rows=25)
+    found = count_activations(model, windows, rows=25)
     for site in found.active:
         assert (found.active[site] == active[str(site)]).all()
         np.testing.assert_allclose(found.sums[site], sums[str(site)], rtol=1e-6, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", pico.language_models)
-def test_nothing_is_changed_by_counting(name: str) -> None:
+def test_counting_changes_nothing(name: str) -> None:
     model, windows = language_model(name, torch.float32), windows_of(3)
     weights = {path: tensor.clone() for path, tensor in model.model.state_dict().items()}
     hidden: list[torch.Tensor] = []
@@ -111,7 +112,7 @@ def test_nothing_is_changed_by_counting(name: str) -> None:
         run_stacks(model, torch.from_numpy(windows.astype(np.int64)))  # the plain pass, for the hidden states below
         handle = stack.register_forward_hook(lambda _module, _inputs, output: hidden.append(output[0].clone()))
         run_stacks(model, torch.from_numpy(windows.astype(np.int64)))
-        count(model, windows, rows=3)
+        count_activations(model, windows, rows=3)
         handle.remove()
         after = model.model(**inputs_of(model, windows)).logits
     assert torch.equal(hidden[0], hidden[1])
@@ -126,11 +127,11 @@ def test_the_head_is_not_run() -> None:
         head = model.anatomy.head
         assert head is not None
         head.register_forward_hook(lambda *_: pytest.fail("the head was run"))
-        count(model, windows_of(2), rows=2)
+        count_activations(model, windows_of(2), rows=2)
 
 
-class Short(torch.nn.Module):
-    """Stands in a block and has memory for so many rows only, as a device that is full."""
+class OutOfMemoryAbove(torch.nn.Module):
+    """A module of a block that has memory for so many rows only, as a full device."""
 
     def __init__(self, inner: torch.nn.Module, rows: int) -> None:
         super().__init__()
@@ -145,42 +146,42 @@ class Short(torch.nn.Module):
 @pytest.mark.slow
 def test_where_memory_runs_out_half_as_many_rows_are_run_and_counts_stay_exact() -> None:
     model, windows = language_model("llama"), windows_of(7)
-    wanted = count(model, windows, rows=7)
-    model.model.model.layers[1].mlp.act_fn = Short(model.model.model.layers[1].mlp.act_fn, 2)
-    found = count(model, windows, rows=7)
+    wanted = count_activations(model, windows, rows=7)
+    model.model.model.layers[1].mlp.act_fn = OutOfMemoryAbove(model.model.model.layers[1].mlp.act_fn, 2)
+    found = count_activations(model, windows, rows=7)
     for site in wanted.active:
         assert (found.active[site] == wanted.active[site]).all()
     model.model.model.layers[1].mlp.act_fn.rows = 0
     with pytest.raises(OutOfMemory, match="12 tokens"):
-        count(model, windows, rows=7)
+        count_activations(model, windows, rows=7)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_activations_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_activations_that_are_not_finite_are_refused(bad: float) -> None:
     model = language_model("opt")
     with torch.no_grad():
         model.anatomy.weight("decoder.1.up")[3, 5] = bad
     with pytest.raises(NotFinite, match=r"decoder\.1\.act .*float32"):
-        count(model, windows_of(2), rows=2)
+        count_activations(model, windows_of(2), rows=2)
 
 
 def test_one_window_of_two_tokens_is_enough() -> None:
     for name in ("llama", "t5", "bert"):
-        found = count(language_model(name), windows_of(1, 2), rows=4)
+        found = count_activations(language_model(name), windows_of(1, 2), rows=4)
         assert found.tokens == (1 if name == "t5" else 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("strided", [False, True])
-def test_both_ways_to_reduce_count_exactly_and_leave_the_values_alone(dtype: torch.dtype, strided: bool) -> None:
+def test_both_reductions_count_exactly_and_do_not_change_the_values(dtype: torch.dtype, strided: bool) -> None:
     values = torch.randn(CPU_TOKENS, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
     values[::5] = 0
     values[1::7] = -0.0
     values = values[:, ::2] if strided else values
     before = values.clone()
     wanted = (values > 0).sum(dim=0)
-    for way in (ActivationReducer().by_products, ActivationReducer().by_sums):
-        active, sums = way(values)
+    for reduce in (ActivationReducer().by_products, ActivationReducer().by_sums):
+        active, sums = reduce(values)
         assert torch.equal(active.long(), wanted)
         torch.testing.assert_close(sums.double(), values.double().sum(dim=0), rtol=1e-5, atol=1e-4)
     assert torch.equal(values, before)

@@ -1,4 +1,4 @@
-"""The published files of LAPE: read back as they were written, held against the model, and never run."""
+"""The published files of LAPE: read back as they were written, checked against the model, and never run."""
 
 import os
 import random
@@ -73,7 +73,7 @@ def test_an_empty_layer_may_be_a_tensor_of_floats_and_tuples_are_lists(tmp_path)
         (tensors([*UNITS[:2], [[0], [40]]]), WrongModel, "fr, layer 1: there is no unit 40; this model has 40 a layer, 0 to 39"),
         (tensors([[[-1], []], *UNITS[1:]]), WrongModel, "en, layer 0: there is no unit -1"),
         (tensors([[list(range(41)), []], *UNITS[1:]]), WrongModel, "41 units are named"),
-        (tensors([[[3, 3], []], *UNITS[1:]]), InputError, "stands there twice"),
+        (tensors([[[3, 3], []], *UNITS[1:]]), InputError, "named twice"),
         ([[torch.tensor([0.5]), torch.tensor([1])]] * 3, InputError, "float32"),
         ([[torch.tensor([[1]]), torch.tensor([1])]] * 3, InputError, r"\[1, 1\]"),
         ([[torch.tensor([True]), torch.tensor([1])]] * 3, InputError, "bool"),
@@ -85,7 +85,7 @@ def test_an_empty_layer_may_be_a_tensor_of_floats_and_tuples_are_lists(tmp_path)
         ({"n": 1}, InputError, "not a dict"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(tmp_path, value, error, words):
+def test_units_that_do_not_fit_are_refused_with_the_reason(tmp_path, value, error, words):
     with pytest.raises(error, match=words):
         read_lape_neurons(saved(tmp_path, value), LANGUAGES, anatomy_of())
 
@@ -105,8 +105,8 @@ def test_languages_are_codes_each_named_once(tmp_path, languages):
         read_lape_neurons(saved(tmp_path, tensors()), languages, anatomy_of())
 
 
-class Harm:
-    """What runs `os.mkdir` where it is unpickled."""
+class MakesFolder:
+    """Runs `os.mkdir` when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -118,7 +118,7 @@ class Harm:
 @pytest.mark.parametrize("settings", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}])
 @pytest.mark.parametrize("wrapped", [lambda harm: harm, lambda harm: [[harm]], lambda harm: {"n": 3, "over_zero": harm, "extra": harm}])
 def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, wrapped, settings):
-    path = saved(tmp_path, wrapped(Harm(tmp_path / "harm")), **settings)
+    path = saved(tmp_path, wrapped(MakesFolder(tmp_path / "harm")), **settings)
     with pytest.raises(InputError, match=r"units\.pth is no file of published units.*what is no tensor is not run"):
         read_lape_neurons(path, ["en"], anatomy_of())
     with pytest.raises(InputError, match=r"no file of published counts.*not run"):
@@ -129,14 +129,14 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, wrappe
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_file_that_is_cut_off_or_damaged_is_refused(tmp_path, zipped):
     path = saved(tmp_path, tensors(), _use_new_zipfile_serialization=zipped)
-    whole, rng, anatomy = path.read_bytes(), random.Random(0), anatomy_of()
-    for length in {0, 1, 2, 10, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(30))}:
-        path.write_bytes(whole[:length])
+    content, rng, anatomy = path.read_bytes(), random.Random(0), anatomy_of()
+    for length in {0, 1, 2, 10, len(content) - 1, *(rng.randrange(len(content)) for _ in range(30))}:
+        path.write_bytes(content[:length])
         with pytest.raises(InputError, match=r"units\.pth"):
             read_lape_neurons(path, LANGUAGES, anatomy)
-    for _ in range(300):  # what a flipped byte leaves is refused, or still units of this model: nothing else may come out
-        damaged = bytearray(whole)
-        damaged[rng.randrange(len(whole))] = rng.randrange(256)
+    for _ in range(300):  # a changed byte makes the file refused, or leaves units of this model; no other outcome is right
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(content))] = rng.randrange(256)
         path.write_bytes(damaged)
         try:
             found = read_lape_neurons(path, LANGUAGES, anatomy)
@@ -145,7 +145,7 @@ def test_a_file_that_is_cut_off_or_damaged_is_refused(tmp_path, zipped):
         assert all(max(units) < 40 for neurons in found.values() for units in neurons.values())
 
 
-def test_what_is_no_such_file_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     text = tmp_path / "units.pth"
     text.write_text("no pickle at all")
     with pytest.raises(InputError, match="get it again"):
@@ -159,11 +159,11 @@ def test_what_is_no_such_file_is_refused(tmp_path):
         read_lape_neurons(text, LANGUAGES, anatomy_of())
 
 
-def test_the_order_of_the_authors_is_told():
+def test_the_order_of_the_authors_languages():
     assert PUBLISHED_ORDER == ("en", "zh", "fr", "es", "vi", "id", "ja")
 
 
-# Counts.
+# -- counts ----------------------------------------------------------------------------------------------------------
 
 
 def counted(folder, language="en", n=9, dtype=torch.int32, shape=(2, 40), **more):
@@ -180,9 +180,9 @@ def test_counts_are_read_and_other_keys_ignored(tmp_path, dtype):
     assert isinstance(found, Counts)
     assert (found.languages, found.tokens, found.sums, found.model) == (("fr", "en"), (9, 20), None, None)
     for layer in (0, 1):
-        held = found.active[f"decoder.{layer}.act"]
-        assert held.dtype == np.int64
-        assert np.array_equal(held, np.stack([array[layer] for array in arrays]))
+        active = found.active[f"decoder.{layer}.act"]
+        assert active.dtype == np.int64
+        assert np.array_equal(active, np.stack([array[layer] for array in arrays]))
     found.check(pico.build("llama"))
 
 
@@ -199,26 +199,26 @@ def test_the_number_of_tokens_may_be_a_tensor(tmp_path):
     assert read_lape_counts({"en": path}, anatomy_of()).tokens == (9,)
 
 
-FINE = torch.ones(2, 40, dtype=torch.int32)
+VALID = torch.ones(2, 40, dtype=torch.int32)
 
 
 @pytest.mark.parametrize(
     ("value", "error", "words"),
     [
-        ({"n": 9, "over_zero": FINE[:, :39]}, WrongModel, "2 layers of 39 units, and this model has 2 layers of 40"),
-        ({"n": 9, "over_zero": FINE[:1]}, WrongModel, "1 layers of 40"),
-        ({"n": 9, "over_zero": FINE.T}, WrongModel, "40 layers of 2 units"),
-        ({"n": 9, "over_zero": FINE.float()}, InputError, "float32"),
-        ({"n": 9, "over_zero": FINE[0]}, InputError, r"\[40\]"),
-        ({"n": 9, "over_zero": FINE.tolist()}, InputError, "not list"),
-        ({"n": 9, "over_zero": -FINE}, InputError, "from -1 to -1.*32 bits"),
-        ({"n": 9, "over_zero": 10 * FINE}, InputError, "from 10 to 10.*the 9 tokens"),
-        ({"n": 0, "over_zero": 0 * FINE}, InputError, "from 1 on, not int 0"),
-        ({"n": 9.0, "over_zero": FINE}, InputError, "not float 9.0"),
-        ({"n": True, "over_zero": FINE}, InputError, "not bool"),
-        ({"n": torch.tensor([9, 9]), "over_zero": FINE}, InputError, "whole number"),
+        ({"n": 9, "over_zero": VALID[:, :39]}, WrongModel, "2 layers of 39 units, and this model has 2 layers of 40"),
+        ({"n": 9, "over_zero": VALID[:1]}, WrongModel, "1 layers of 40"),
+        ({"n": 9, "over_zero": VALID.T}, WrongModel, "40 layers of 2 units"),
+        ({"n": 9, "over_zero": VALID.float()}, InputError, "float32"),
+        ({"n": 9, "over_zero": VALID[0]}, InputError, r"\[40\]"),
+        ({"n": 9, "over_zero": VALID.tolist()}, InputError, "not list"),
+        ({"n": 9, "over_zero": -VALID}, InputError, "from -1 to -1.*32 bits"),
+        ({"n": 9, "over_zero": 10 * VALID}, InputError, "from 10 to 10.*the 9 tokens"),
+        ({"n": 0, "over_zero": 0 * VALID}, InputError, "from 1 on, not int 0"),
+        ({"n": 9.0, "over_zero": VALID}, InputError, "not float 9.0"),
+        ({"n": True, "over_zero": VALID}, InputError, "not bool"),
+        ({"n": torch.tensor([9, 9]), "over_zero": VALID}, InputError, "whole number"),
         ({"n": 9}, InputError, r'\{"n": tokens, "over_zero".*not n'),
-        ([FINE], InputError, "not list"),
+        ([VALID], InputError, "not list"),
     ],
 )
 def test_counts_that_do_not_fit_are_refused_with_the_reason(tmp_path, value, error, words):

@@ -1,4 +1,4 @@
-"""Counts: whole numbers that add up, survive a file, and belong to one model."""
+"""Counts are integers that add up, are stored exactly, and belong to one model."""
 
 import json
 
@@ -16,14 +16,14 @@ from resect.models.fingerprint import ModelIdentity
 RANDOM = np.random.default_rng(0)
 
 
-def drawn(languages=("en", "fr"), tokens=(9, 5), widths=(4, 3), seed=0, sums=True, model=None):
+def random_counts(languages=("en", "fr"), tokens=(9, 5), widths=(4, 3), seed=0, sums=True, model=None):
     random = np.random.default_rng(seed)
     active = {f"decoder.{layer}.act": random.integers(0, np.array(tokens)[:, None] + 1, (len(tokens), w)) for layer, w in enumerate(widths)}
     values = {site: random.normal(size=array.shape) for site, array in active.items()}
     return Counts(languages, tokens, active, values if sums else None, model)
 
 
-def test_the_contract():
+def test_the_public_contract():
     counts = resect.Counts(languages=("en", "fr"), tokens=(9, 9), active={"decoder.0.act": np.array([[9, 0], [3, 1]])})
     assert counts.languages == ("en", "fr") and counts.tokens == (9, 9) and counts.units == 2
     assert counts.active["decoder.0.act"].dtype == np.int64 and [str(site) for site in counts.sites] == ["decoder.0.act"]
@@ -32,15 +32,15 @@ def test_the_contract():
         counts.active["decoder.0.act"][0, 0] = 1
 
 
-def test_sites_stand_in_the_order_of_the_model_whatever_the_order_given():
+def test_sites_are_in_model_order_whatever_the_given_order():
     active = {f"{stack}.{layer}.act": np.full((1, 2), layer) for stack in ("decoder", "encoder") for layer in (10, 2)}
     counts = Counts(("en",), (99,), active)
     assert [str(site) for site in counts.sites] == ["encoder.2.act", "encoder.10.act", "decoder.2.act", "decoder.10.act"]
     assert counts.neurons([0, 3, 7]).to_json() == {"encoder.2.act": [0], "encoder.10.act": [1], "decoder.10.act": [1]}
 
 
-def test_adding_is_counting_the_texts_one_after_the_other():
-    a, b, c = (drawn(seed=seed) for seed in range(3))
+def test_added_counts_are_those_of_both_texts():
+    a, b, c = (random_counts(seed=seed) for seed in range(3))
     assert (a + b).tokens == (18, 10)
     assert (a + b).active["decoder.1.act"].tolist() == (a.active["decoder.1.act"] + b.active["decoder.1.act"]).tolist()
     assert a + b == b + a
@@ -48,17 +48,17 @@ def test_adding_is_counting_the_texts_one_after_the_other():
     np.testing.assert_allclose((a + b).means(), (a.means() + b.means()) / 2)
 
 
-def test_adding_unites_languages():
-    a, b = drawn(("en", "fr"), (9, 5)), drawn(("ja", "fr"), (7, 6), seed=1)
+def test_addition_unites_languages():
+    a, b = random_counts(("en", "fr"), (9, 5)), random_counts(("ja", "fr"), (7, 6), seed=1)
     both = a + b
     assert both.languages == ("en", "fr", "ja") and both.tokens == (9, 11, 7)
-    assert both.of(["en"]) == a.of(["en"]) and both.of(["ja"]) == b.of(["ja"])
-    assert both.of(["fr"]) == a.of(["fr"]) + b.of(["fr"])
+    assert both.subset(["en"]) == a.subset(["en"]) and both.subset(["ja"]) == b.subset(["ja"])
+    assert both.subset(["fr"]) == a.subset(["fr"]) + b.subset(["fr"])
 
 
-def test_sums_stay_only_where_both_have_them():
+def test_added_counts_have_sums_only_where_both_have_them():
     with pytest.warns(UserWarning, match="no sums"):
-        both = drawn() + drawn(sums=False)
+        both = random_counts() + random_counts(sums=False)
     assert both.sums is None
     with pytest.raises(InputError, match="record anew"):
         both.means()
@@ -66,12 +66,13 @@ def test_sums_stay_only_where_both_have_them():
 
 def test_counts_of_two_models_are_not_added():
     with pytest.raises(WrongModel, match="two models"):
-        drawn() + drawn(widths=(4, 4))
+        random_counts() + random_counts(widths=(4, 4))
     one, other = (pico.build("llama", seed=seed) for seed in (0, 1))
     sites = [f"decoder.{layer}.act" for layer in range(2)]
     width = resect.Anatomy.of(one).width(sites[0])
     mine, theirs = (
-        drawn(widths=(width, width), model=ModelIdentity.of(each, [resect.Site.parse(site) for site in sites])) for each in (one, other)
+        random_counts(widths=(width, width), model=ModelIdentity.of(each, [resect.Site.parse(site) for site in sites]))
+        for each in (one, other)
     )
     assert (mine + mine).model == mine.model
     with pytest.raises(WrongModel, match="two models"):
@@ -84,14 +85,14 @@ def test_counts_of_two_models_are_not_added():
 def test_counts_of_other_shapes_are_refused_by_a_model():
     model = pico.build("llama")
     with pytest.raises(WrongModel, match="2 layers of 3, 4 units"):
-        drawn().check(model)
+        random_counts().check(model)
     with pytest.raises(WrongModel, match="1 layers"):
-        drawn(widths=(resect.Anatomy.of(model).d_ff,)).check(model)
+        random_counts(widths=(resect.Anatomy.of(model).d_ff,)).check(model)
 
 
 @pytest.mark.parametrize("sums", [True, False])
-def test_a_file_gives_them_back(tmp_path, sums):
-    counts = drawn(("zh-CN", "en"), sums=sums)
+def test_a_file_is_read_back_exactly(tmp_path, sums):
+    counts = random_counts(("zh-CN", "en"), sums=sums)
     counts.save(tmp_path / "counts.safetensors")
     assert Counts.load(tmp_path / "counts.safetensors") == counts
     with safe_open(tmp_path / "counts.safetensors", framework="numpy") as file:
@@ -103,7 +104,7 @@ def test_a_file_gives_them_back(tmp_path, sums):
 
 def test_the_same_counts_are_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        drawn().save(tmp_path / name)
+        random_counts().save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -145,12 +146,12 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         (("en",), (1,), np.array([[-1, 0]]), InputError),
     ],
 )
-def test_what_cannot_be_counts(languages, tokens, array, error):
+def test_impossible_arrays_are_refused(languages, tokens, array, error):
     with pytest.raises(error):
         Counts(languages, tokens, {"decoder.0.act": array})
 
 
-def test_more_that_cannot_be_counts():
+def test_impossible_sites_sums_and_tokens_are_refused():
     one = np.zeros((1, 2), int)
     with pytest.raises(BadAddress, match="at act"):
         Counts(("en",), (1,), {"decoder.0.up": one})
@@ -163,7 +164,7 @@ def test_more_that_cannot_be_counts():
     with pytest.raises(InputError, match="No token of en"):
         Counts(("en",), (0,), {"decoder.0.act": one}).probabilities()
     with pytest.raises(UnknownName, match="fr"):
-        drawn().at("fx")
+        random_counts().row("fx")
 
 
 def test_tokens_beyond_64_bits_and_a_folder_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Recording: the counts of naive packing, the same to the last bit after a kill anywhere, and no memory of the text."""
+"""Recording: the counts of naive packing, the same to the last bit after a kill anywhere, in memory that does not grow with the text."""
 
 import gc
 import signal
@@ -19,9 +19,9 @@ import pico
 from resect.core.address import Neurons
 from resect.core.errors import InputError
 from resect.core.execution import Entry, MemoryJournal, Workers
-from resect.methods.lape.activation_counter import count
+from resect.methods.lape.activation_counter import count_activations
 from resect.methods.lape.counts import Counts
-from resect.methods.lape.recording import Recording, record
+from resect.methods.lape.recording import REREADING, STAGE, Recording, record
 from resect.models.language_model import LanguageModel
 from resect.runs.journal import FolderJournal
 
@@ -33,10 +33,10 @@ def language_model(name: str = "llama", dtype: torch.dtype = torch.float32, **se
 
 
 def documents(number: int, seed: int) -> list[str]:
-    """Lines of unequal length, of letters that tell languages apart."""
+    """Lines of unequal length, of letters that differ between languages."""
     generator = np.random.default_rng(seed)
     return [
-        "".join(chr(97 + (seed * 7 + each) % 26) for each in generator.integers(0, 9, generator.integers(1, 40))) for _ in range(number)
+        "".join(chr(97 + (seed * 7 + letter) % 26) for letter in generator.integers(0, 9, generator.integers(1, 40))) for _ in range(number)
     ]
 
 
@@ -44,21 +44,21 @@ TEXTS = {"en": documents(10, 1), "fr": documents(6, 2), "zh": documents(12, 3)}
 
 
 def select(counts: Counts) -> dict[str, Neurons]:
-    """For each language the five units that it lifts most above the mean of all."""
-    lifted = counts.probabilities() - counts.probabilities().mean(axis=0)
-    return {name: counts.neurons(np.argsort(-lifted[row], kind="stable")[:5].tolist()) for row, name in enumerate(counts.languages)}
+    """For each language the five units whose probability is furthest above the mean over languages."""
+    difference = counts.probabilities() - counts.probabilities().mean(axis=0)
+    return {name: counts.neurons(np.argsort(-difference[row], kind="stable")[:5].tolist()) for row, name in enumerate(counts.languages)}
 
 
-def same(first: Recording, second: Recording, *, but: tuple[str, ...] = ()) -> bool:
-    names = [name for name in vars(first) if name not in but]
+def same(first: Recording, second: Recording, *, except_for: tuple[str, ...] = ()) -> bool:
+    names = [name for name in vars(first) if name not in except_for]
     return all(getattr(first, name) == getattr(second, name) for name in names)
 
 
 def packed(model: LanguageModel, texts: list[str], window: int) -> tuple[np.ndarray, int]:
-    """The windows, and how many tokens are left over, all at once."""
-    ids = [each for document in model.encoder.document_ids(texts) for each in document]
-    whole = len(ids) // window
-    return np.array(ids[: whole * window], dtype=np.int32).reshape(whole, window), len(ids) % window
+    """All windows at once, and the number of tokens that are left over."""
+    ids = [token for document in model.encoder.encode_documents(texts) for token in document]
+    number = len(ids) // window
+    return np.array(ids[: number * window], dtype=np.int32).reshape(number, window), len(ids) % window
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5-gated", "bart", "bert", "opt"])
@@ -67,28 +67,28 @@ def test_counts_are_those_of_all_windows_at_once(name: str) -> None:
     found = record(model, TEXTS, window=WINDOW)
     for language, texts in TEXTS.items():
         windows, left = packed(model, texts, WINDOW)
-        wanted = count(model, windows, rows=5)
-        row = found.counts.at(language)
-        assert found.counts.tokens[row] == wanted.tokens == windows.size // (2 if model.kind == "encoder-decoder" else 1)
+        expected = count_activations(model, windows, rows=5)
+        row = found.counts.row(language)
+        assert found.counts.tokens[row] == expected.tokens == windows.size // (2 if model.kind == "encoder-decoder" else 1)
         assert found.dropped[language] == left
         assert found.ended[language]
-        for site in wanted.active:
-            assert (found.counts.active[site][row] == wanted.active[site]).all()
-            np.testing.assert_allclose(found.counts.sums[site][row], wanted.sums[site], rtol=1e-6, atol=1e-6)
+        for site in expected.active:
+            assert (found.counts.active[site][row] == expected.active[site]).all()
+            np.testing.assert_allclose(found.counts.sums[site][row], expected.sums[site], rtol=1e-6, atol=1e-6)
     found.counts.check(model)
     assert found.halves is None
     assert found.steps == ()
     assert [note for note in found.notes if "left out" in note]
 
 
-def test_documents_are_opened_and_closed_and_blank_ones_skipped() -> None:
+def test_documents_are_opened_and_closed_and_blank_ones_are_skipped() -> None:
     model = language_model()
-    kept = record(model, {"en": ["abc", "def"]}, window=2)
-    assert record(model, {"en": ["abc", "", " \n", "def"]}, window=2).counts == kept.counts
-    assert kept.counts.tokens == (10,)  # <s> a b c </s> <s> d e f </s>
+    expected = record(model, {"en": ["abc", "def"]}, window=2)
+    assert record(model, {"en": ["abc", "", " \n", "def"]}, window=2).counts == expected.counts
+    assert expected.counts.tokens == (10,)  # <s> a b c </s> <s> d e f </s>
 
 
-def test_the_limit_is_in_tokens_of_whole_windows_and_makes_two_halves() -> None:
+def test_the_limit_is_in_tokens_of_full_windows_and_gives_two_halves() -> None:
     model = language_model()
     found = record(model, TEXTS, window=WINDOW, tokens=100)
     assert found.counts.tokens == (96, 96, 96)
@@ -100,27 +100,27 @@ def test_the_limit_is_in_tokens_of_whole_windows_and_makes_two_halves() -> None:
     assert both.active == found.counts.active
     assert both.sums == found.counts.sums
     windows, _ = packed(model, TEXTS["fr"], WINDOW)
-    second = count(model, windows[1:6:2], rows=32)
+    second = count_activations(model, windows[1:6:2], rows=32)
     assert all((found.halves[1].active[site][1] == second.active[site]).all() for site in second.active)
 
 
-def test_a_text_that_ends_before_the_limit_is_read_whole_and_that_is_said() -> None:
+def test_a_text_that_ends_before_the_limit_is_read_completely_and_a_note_says_so() -> None:
     found = record(language_model(), TEXTS, window=WINDOW, tokens=400)
     assert found.ended == {"en": False, "fr": True, "zh": False} | {name: number < 400 // WINDOW for name, number in lengths().items()}
-    assert any("fr that was given ended before 400 tokens" in note for note in found.notes)
+    assert any("fr ended before 400 tokens" in note for note in found.notes)
 
 
 def lengths() -> dict[str, int]:
-    """How many windows each text has."""
+    """The number of windows of each text."""
     return {name: len(packed(language_model(), texts, WINDOW)[0]) for name, texts in TEXTS.items()}
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
-class Mortal(MemoryJournal):
-    """A journal whose process ends after so many entries."""
+class KillingJournal(MemoryJournal):
+    """A journal that ends the process after so many entries; −1: never."""
 
     def __init__(self, entries: dict[str, Entry], keeps: int) -> None:
         super().__init__()
@@ -143,63 +143,62 @@ def test_a_kill_after_any_entry_changes_no_bit(settings: dict[str, Any]) -> None
     settings = SHARDED | settings
     if settings.get("until_stable"):
         settings["select"] = lambda counts: {"en": counts.neurons([1])}
-    whole = MemoryJournal()
-    wanted = record(model, TEXTS, workers=Workers(journal=whole), **settings)
-    assert wanted.halves is not None
+    expected = record(model, TEXTS, workers=Workers(journal=MemoryJournal()), **settings)
+    assert expected.halves is not None
     entries = 0
     while True:
-        held: dict[str, Entry] = {}
+        stored: dict[str, Entry] = {}
         try:
-            record(model, TEXTS, workers=Workers(journal=Mortal(held, entries)), **settings)
+            record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, entries)), **settings)
         except Killed:
-            found = record(model, TEXTS, workers=Workers(journal=Mortal(held, -1)), **settings)
+            found = record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, -1)), **settings)
         else:
             break
-        assert same(found, wanted)
+        assert same(found, expected)
         entries += 1
     assert entries >= 8
 
 
 def test_many_kills_in_a_row_lose_nothing() -> None:
-    model, held, lives = language_model(), {}, 0
-    wanted = record(model, TEXTS, **SHARDED)
+    model, stored, starts = language_model(), {}, 0
+    expected = record(model, TEXTS, **SHARDED)
     while True:
-        lives += 1
+        starts += 1
         try:
-            found = record(model, TEXTS, workers=Workers(journal=Mortal(held, 2)), **SHARDED)
+            found = record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, 2)), **SHARDED)
         except Killed:
             continue
         break
-    assert same(found, wanted)
-    assert lives > 5
+    assert same(found, expected)
+    assert starts > 5
 
 
-def test_what_is_done_is_not_counted_again() -> None:
-    model, held = language_model(), {}
+def test_stored_shards_are_not_counted_again() -> None:
+    model, stored = language_model(), {}
     with pytest.raises(Killed):
-        record(model, TEXTS, workers=Workers(journal=Mortal(held, 7)), **SHARDED)
-    engine = Counting()
-    record(model, TEXTS, workers=Workers(journal=Mortal(held, -1), engine=engine), **SHARDED)
-    whole = Counting()
-    record(model, TEXTS, workers=Workers(engine=whole), **SHARDED)
-    assert engine.items == whole.items[-len(engine.items) :]
-    assert len(whole.items) - len(engine.items) == 7 - 1  # one of the entries was a step
-    again = Counting()
-    record(model, TEXTS, workers=Workers(journal=Mortal(held, -1), engine=again), **SHARDED)
+        record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, 7)), **SHARDED)
+    engine = ItemEngine()
+    record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, -1), engine=engine), **SHARDED)
+    complete = ItemEngine()
+    record(model, TEXTS, workers=Workers(engine=complete), **SHARDED)
+    assert engine.items == complete.items[-len(engine.items) :]
+    assert len(complete.items) - len(engine.items) == 7 - 1  # one of the entries was a step
+    again = ItemEngine()
+    record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, -1), engine=again), **SHARDED)
     assert again.items == []
 
 
-class Counting:
-    """An engine that works in this process and writes down for which languages; it takes items ahead, as a cluster does."""
+class ItemEngine:
+    """An engine that works in this process and notes the languages of its items; it takes items ahead, as a cluster does."""
 
     def __init__(self, ahead: int = 0) -> None:
         self.items: list[str] = []
         self.ahead = ahead
 
     def map(self, work: Any, items: Any) -> Iterator[Any]:
-        coming, taken = iter(items), []
+        remaining, taken = iter(items), []
         while True:
-            while len(taken) <= self.ahead and (item := next(coming, None)) is not None:
+            while len(taken) <= self.ahead and (item := next(remaining, None)) is not None:
                 taken.append(item)
             if not taken:
                 return
@@ -215,63 +214,64 @@ class Counting:
 def test_an_engine_that_takes_items_ahead_gives_the_same_bits(settings: dict[str, Any]) -> None:
     model = language_model()
     settings = SHARDED | settings
-    wanted = record(model, TEXTS, **settings)
+    expected = record(model, TEXTS, **settings)
     for ahead in (1, 4, 100):
-        assert same(record(model, TEXTS, workers=Workers(engine=Counting(ahead)), **settings), wanted)
+        assert same(record(model, TEXTS, workers=Workers(engine=ItemEngine(ahead)), **settings), expected)
 
 
 def test_languages_take_turns() -> None:
-    engine = Counting()
+    engine = ItemEngine()
     record(language_model(), TEXTS, workers=Workers(engine=engine), **SHARDED)
     shards = {name: -(-number // 4) for name, number in lengths().items()}
     turns = [name for turn in range(max(shards.values())) for name in TEXTS if turn < shards[name]]
     assert engine.items == turns
 
 
-def test_another_text_starts_that_language_anew_and_that_is_said() -> None:
-    model, held = language_model(), {}
+def test_a_changed_text_starts_its_language_anew_and_a_note_says_so() -> None:
+    model, stored = language_model(), {}
     with pytest.raises(Killed):
-        record(model, TEXTS, workers=Workers(journal=Mortal(held, 12)), **SHARDED)
+        record(model, TEXTS, workers=Workers(journal=KillingJournal(stored, 12)), **SHARDED)
     changed = TEXTS | {"fr": ["quite another text", *TEXTS["fr"]]}
-    kept = dict(held)
-    found = record(model, changed, workers=Workers(journal=Mortal(held, -1)), **SHARDED)
-    wanted = record(model, changed, **SHARDED)
-    assert same(found, wanted, but=("notes", "steps"))
-    assert found.notes == ("The text of fr is another than the one recorded before, so that its recording began anew.", *wanted.notes)
-    assert found.steps[-1]["tokens"] == wanted.steps[-1]["tokens"]
+    before = dict(stored)
+    found = record(model, changed, workers=Workers(journal=KillingJournal(stored, -1)), **SHARDED)
+    expected = record(model, changed, **SHARDED)
+    assert same(found, expected, except_for=("notes", "steps"))
+    assert "text of fr" in found.notes[0] and "anew" in found.notes[0]
+    assert found.notes[1:] == expected.notes
+    assert found.steps[-1]["tokens"] == expected.steps[-1]["tokens"]
     shorter = TEXTS | {"zh": TEXTS["zh"][:3]}
     assert same(
-        record(model, shorter, workers=Workers(journal=Mortal(kept, -1)), **SHARDED),
+        record(model, shorter, workers=Workers(journal=KillingJournal(before, -1)), **SHARDED),
         record(model, shorter, **SHARDED),
-        but=("notes", "steps"),
+        except_for=("notes", "steps"),
     )
 
 
-def test_a_text_that_can_be_read_once_cannot_be_begun_anew() -> None:
-    model, held = language_model(), {}
+def test_an_iterator_of_documents_cannot_be_started_anew() -> None:
+    model, stored = language_model(), {}
     once = lambda: TEXTS | {"fr": iter(TEXTS["fr"])}
-    wanted = record(model, TEXTS, **SHARDED)
+    expected = record(model, TEXTS, **SHARDED)
     with pytest.raises(Killed):
-        record(model, once(), workers=Workers(journal=Mortal(held, 12)), **SHARDED)
-    kept = dict(held)
-    assert same(record(model, once(), workers=Workers(journal=Mortal(held, -1)), **SHARDED), wanted)
+        record(model, once(), workers=Workers(journal=KillingJournal(stored, 12)), **SHARDED)
+    before = dict(stored)
+    assert same(record(model, once(), workers=Workers(journal=KillingJournal(stored, -1)), **SHARDED), expected)
     with pytest.raises(InputError, match=r"text of fr .* can be read once\. Give .* --fresh"):
-        record(model, TEXTS | {"fr": iter(["x", *TEXTS["fr"]])}, workers=Workers(journal=Mortal(kept, -1)), **SHARDED)
+        record(model, TEXTS | {"fr": iter(["x", *TEXTS["fr"]])}, workers=Workers(journal=KillingJournal(before, -1)), **SHARDED)
 
 
-def test_the_rows_that_were_found_before_a_kill_are_run_again() -> None:
-    held: dict[str, Entry] = {}
+def test_the_batch_size_from_before_a_kill_is_used_again() -> None:
+    stored: dict[str, Entry] = {}
     first, second = language_model(), language_model()
-    first.batches.sizes["windows"], second.batches.sizes["windows"] = 3, 2
-    wanted = record(first, TEXTS, **SHARDED)
+    first.batcher.sizes["windows"], second.batcher.sizes["windows"] = 3, 2
+    expected = record(first, TEXTS, **SHARDED)
     with pytest.raises(Killed):
-        record(first, TEXTS, workers=Workers(journal=Mortal(held, 5)), **SHARDED)
-    assert same(record(second, TEXTS, workers=Workers(journal=Mortal(held, -1)), **SHARDED), wanted)
-    assert second.batches.sizes["windows"] == 3
+        record(first, TEXTS, workers=Workers(journal=KillingJournal(stored, 5)), **SHARDED)
+    assert same(record(second, TEXTS, workers=Workers(journal=KillingJournal(stored, -1)), **SHARDED), expected)
+    assert second.batcher.sizes["windows"] == 3
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_process_continues_to_the_same_bits(tmp_path: Path) -> None:
     script = """
         import os, signal, sys
         from pathlib import Path
@@ -280,46 +280,46 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bits(tmp_path: Path) -> No
         from resect.runs.journal import FolderJournal
         from resect.methods.lape.recording import record
 
-        class Deadly(FolderJournal):
+        class KillingFolderJournal(FolderJournal):
             def keep(self, key, entry):
                 if self.count == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
                 super().keep(key, entry)
 
-        record(here.language_model(), here.TEXTS, workers=here.Workers(journal=Deadly(Path(sys.argv[2]))), **here.SHARDED)
+        record(here.language_model(), here.TEXTS, workers=here.Workers(journal=KillingFolderJournal(Path(sys.argv[2]))), **here.SHARDED)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parents[2]), str(tmp_path)]
-    died = subprocess.run(command, capture_output=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-    journal, engine = FolderJournal(tmp_path), Counting()
+    process = subprocess.run(command, capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    journal, engine = FolderJournal(tmp_path), ItemEngine()
     assert journal.count == 3
     found = record(language_model(), TEXTS, workers=Workers(journal=journal, engine=engine), **SHARDED)
-    whole = Counting()
-    assert same(found, record(language_model(), TEXTS, workers=Workers(engine=whole), **SHARDED))
-    assert len(engine.items) == len(whole.items) - 3
+    complete = ItemEngine()
+    assert same(found, record(language_model(), TEXTS, workers=Workers(engine=complete), **SHARDED))
+    assert len(engine.items) == len(complete.items) - 3
 
 
-# How the selected set moves.
+# -- stability of the selection ---------------------------------------------------------------------------------------
 
 
-def moving(sets: Mapping[int, list[int]]) -> Any:
-    """A selection that is told: by tokens of the first language, which units it has."""
+def selection_by_tokens(sets: Mapping[int, list[int]]) -> Any:
+    """A function that selects given units by the number of tokens of the first language."""
     return lambda counts: {"en": counts.neurons(sets[counts.tokens[0]])}
 
 
 LONG = {"en": documents(60, 1), "fr": documents(60, 2)}
 
 
-def test_steps_are_taken_at_doublings_and_at_the_end() -> None:
-    asked = []
+def test_selections_are_compared_at_doublings_and_at_the_end() -> None:
+    selected_at = []
 
     def select(counts: Counts) -> dict[str, Neurons]:
-        asked.append(counts.tokens)
-        return {"en": counts.neurons(range(len(asked), len(asked) + 4)), "fr": counts.neurons([0])}
+        selected_at.append(counts.tokens)
+        return {"en": counts.neurons(range(len(selected_at), len(selected_at) + 4)), "fr": counts.neurons([0])}
 
     found = record(language_model(), LONG, window=WINDOW, tokens=7 * WINDOW, shard_tokens=WINDOW, select=select)
-    assert asked == [(16, 16), (32, 32), (64, 64), (112, 112)]
-    assert [step["tokens"] for step in found.steps] == [list(tokens) for tokens in asked]
+    assert selected_at == [(16, 16), (32, 32), (64, 64), (112, 112)]
+    assert [step["tokens"] for step in found.steps] == [list(tokens) for tokens in selected_at]
     assert [step["units"] for step in found.steps] == [5] * 4
     assert found.steps[0]["jaccard"] is None
     assert [step["jaccard"] for step in found.steps[1:]] == [pytest.approx(4 / 6)] * 3  # three of four, and fr's own
@@ -337,25 +337,25 @@ def test_steps_are_taken_at_doublings_and_at_the_end() -> None:
         ({16: list(range(20)), 32: list(range(19)), 64: list(range(20))}, 64, True),
         ({16: list(range(20)), 32: list(range(18)), 64: list(range(18)), 128: list(range(18))}, 128, True),
     ],
-    ids=["at once", "after a change", "moves to the end", "nothing selected", "0.95 is enough", "0.90 is not"],
+    ids=["at once", "after a change", "changes to the end", "nothing selected", "0.95 is enough", "0.90 is not"],
 )
-def test_recording_stops_once_the_set_no_longer_moves(sets: dict[int, list[int]], tokens: int, stable: bool) -> None:
-    settings = {"window": WINDOW, "tokens": 9 * WINDOW, "shard_tokens": WINDOW, "select": moving(sets)}
+def test_recording_stops_once_the_selection_is_stable(sets: dict[int, list[int]], tokens: int, stable: bool) -> None:
+    settings = {"window": WINDOW, "tokens": 9 * WINDOW, "shard_tokens": WINDOW, "select": selection_by_tokens(sets)}
     found = record(language_model(), LONG, until_stable=True, **settings)
     assert found.counts.tokens == (tokens, tokens)
     assert found.stable is stable
-    assert any(("no longer moved" if stable else "had not stopped moving") in note and "0.95" in note for note in found.notes)
+    assert any(("stopped" if stable else "not yet stable") in note and "0.95" in note for note in found.notes)
     if stable:
         assert found.counts == record(language_model(), LONG, window=WINDOW, tokens=tokens, shard_tokens=WINDOW).counts
 
 
-def test_text_too_short_to_tell_whether_the_set_moves_is_said() -> None:
-    settings = {"window": WINDOW, "tokens": 3 * WINDOW, "shard_tokens": WINDOW, "select": moving({16: [1], 32: [1], 48: [1]})}
+def test_text_too_short_to_measure_stability_is_noted() -> None:
+    settings = {"window": WINDOW, "tokens": 3 * WINDOW, "shard_tokens": WINDOW, "select": selection_by_tokens({16: [1], 32: [1], 48: [1]})}
     found = record(language_model(), LONG, until_stable=True, **settings)
-    assert not found.stable and any("ended before one could tell" in note and "0.95" in note for note in found.notes)
+    assert not found.stable and any("ended before the stability" in note and "0.95" in note for note in found.notes)
 
 
-def test_steps_are_told_where_nothing_stops() -> None:
+def test_steps_are_reported_without_until_stable() -> None:
     found = record(language_model(), LONG, window=WINDOW, tokens=8 * WINDOW, shard_tokens=WINDOW, select=lambda c: {"en": c.neurons([3])})
     assert found.counts.tokens == (128, 128)
     assert [step["jaccard"] for step in found.steps] == [None, 1.0, 1.0, 1.0]
@@ -363,29 +363,35 @@ def test_steps_are_told_where_nothing_stops() -> None:
     assert not found.notes
 
 
-# Memory and progress.
+# -- memory and progress ----------------------------------------------------------------------------------------------
 
 
-def test_no_document_and_no_window_outlives_its_shard() -> None:
-    """What is alive does not grow with the text: windows are weakly held as they go by, and the text is made as it is read."""
-    model, alive, most = language_model(), [], 0
+def test_no_window_outlives_its_shard() -> None:
+    """The number of windows in memory does not grow with the text: they are referenced weakly, and the text is generated as it is read."""
+    model, references, most = language_model(), [], 0
 
-    class Watched(Counting):
+    class WatchingEngine(ItemEngine):
         def map(self, work: Any, items: Any) -> Iterator[Any]:
             nonlocal most
             for item in items:
-                alive.append(weakref.ref(item[1]))
+                references.append(weakref.ref(item[1]))
                 yield work(item)
                 del item
-                most = max(most, sum(each() is not None for each in alive))
+                most = max(most, sum(reference() is not None for reference in references))
 
     def text(number: int) -> Iterator[str]:
         yield from (f"{place:06d} and so on" for place in range(number))
 
     for number in (60, 180):
-        alive.clear()
-        record(model, {"en": text(number), "fr": text(number)}, window=WINDOW, shard_tokens=8 * WINDOW, workers=Workers(engine=Watched()))
-        assert len(alive) > number // 10
+        references.clear()
+        record(
+            model,
+            {"en": text(number), "fr": text(number)},
+            window=WINDOW,
+            shard_tokens=8 * WINDOW,
+            workers=Workers(engine=WatchingEngine()),
+        )
+        assert len(references) > number // 10
     assert most <= 5
 
 
@@ -398,15 +404,15 @@ def test_python_memory_does_not_grow_with_the_text() -> None:
         gc.collect()
         tracemalloc.start()
         record(model, {"en": text}, window=64, shard_tokens=2048)
-        found = tracemalloc.get_traced_memory()[1]
+        bytes_at_peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return bytes_at_peak
 
     peak(600)
     assert peak(1_500) < peak(600) * 1.25 + 100_000
 
 
-class Told:
+class ProgressCalls:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, int]] = []
 
@@ -414,8 +420,8 @@ class Told:
         self.calls.append((stage, done, total))
 
 
-class Shared(list):
-    """Documents that tell how much of them was read, as a corpus does."""
+class ListWithShare(list):
+    """Documents with a method `share`, as a corpus has."""
 
     def __init__(self, texts: list[str]) -> None:
         super().__init__(texts)
@@ -430,50 +436,50 @@ class Shared(list):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("texts", [LONG, {name: Shared(text) for name, text in LONG.items()}], ids=["lists", "corpora"])
+@pytest.mark.parametrize("texts", [LONG, {name: ListWithShare(text) for name, text in LONG.items()}], ids=["lists", "corpora"])
 @pytest.mark.parametrize("tokens", [None, 20 * WINDOW])
 def test_progress_opens_rises_and_closes_once(texts: Any, tokens: int | None) -> None:
-    told = Told()
-    found = record(language_model(), texts, window=WINDOW, tokens=tokens, shard_tokens=WINDOW, workers=Workers(progress=told))
-    assert {stage for stage, _, _ in told.calls} == {"recording"}
-    done = [done for _, done, _ in told.calls]
+    progress = ProgressCalls()
+    found = record(language_model(), texts, window=WINDOW, tokens=tokens, shard_tokens=WINDOW, workers=Workers(progress=progress))
+    assert {stage for stage, _, _ in progress.calls} == {"recording"}
+    done = [done for _, done, _ in progress.calls]
     assert done == sorted(done)
     assert done[0] == 0
     assert done[-1] == sum(found.counts.tokens)
-    assert [done >= total for _, done, total in told.calls] == [False] * (len(done) - 1) + [True]
+    assert [done >= total for _, done, total in progress.calls] == [False] * (len(done) - 1) + [True]
     if tokens is not None:
-        assert {total for _, _, total in told.calls} <= {40 * WINDOW, 40 * WINDOW + 1}
+        assert {total for _, _, total in progress.calls} <= {40 * WINDOW, 40 * WINDOW + 1}
 
 
-def test_progress_where_nothing_tells_how_long_a_text_is() -> None:
-    told = Told()
-    record(language_model(), {"en": iter(LONG["en"])}, window=WINDOW, shard_tokens=WINDOW, workers=Workers(progress=told))
-    assert [done >= total for _, done, total in told.calls] == [False] * (len(told.calls) - 1) + [True]
+def test_progress_of_a_text_of_unknown_length() -> None:
+    progress = ProgressCalls()
+    record(language_model(), {"en": iter(LONG["en"])}, window=WINDOW, shard_tokens=WINDOW, workers=Workers(progress=progress))
+    assert [done >= total for _, done, total in progress.calls] == [False] * (len(progress.calls) - 1) + [True]
 
 
-def test_rereading_after_a_kill_is_told() -> None:
-    held: dict[str, Entry] = {}
+def test_rereading_after_a_kill_is_reported() -> None:
+    stored: dict[str, Entry] = {}
     with pytest.raises(Killed):
-        record(language_model(), TEXTS, workers=Workers(journal=Mortal(held, 5)), **SHARDED)
-    told = Told()
-    record(language_model(), TEXTS, workers=Workers(journal=Mortal(held, -1), progress=told), **SHARDED)
-    stages = list(dict.fromkeys(stage for stage, _, _ in told.calls))
-    assert stages == ["finding where the texts were left", "recording"]
-    assert told.calls[0][1:] == (0, 4)
-    assert ("finding where the texts were left", 4, 4) in told.calls
+        record(language_model(), TEXTS, workers=Workers(journal=KillingJournal(stored, 5)), **SHARDED)
+    progress = ProgressCalls()
+    record(language_model(), TEXTS, workers=Workers(journal=KillingJournal(stored, -1), progress=progress), **SHARDED)
+    stages = list(dict.fromkeys(stage for stage, _, _ in progress.calls))
+    assert stages == [REREADING, STAGE]
+    assert progress.calls[0][1:] == (0, 4)
+    assert (REREADING, 4, 4) in progress.calls
 
 
-# Windows and bad input.
+# -- windows and bad input --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("window", "told"), [(1, "2 to 512"), (0, "2 to 512"), (513, "window of 513 tokens .* context")])
-def test_an_impossible_window_is_refused(window: int, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+@pytest.mark.parametrize(("window", "words"), [(1, "2 to 512"), (0, "2 to 512"), (513, "window of 513 tokens .* context")])
+def test_an_impossible_window_is_refused(window: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
         record(language_model(), TEXTS, window=window)
 
 
 @pytest.mark.parametrize(
-    ("texts", "settings", "told"),
+    ("texts", "settings", "words"),
     [
         ({}, {}, "no language"),
         ({"en": ["abc def ghi jkl"], "fr": []}, {}, "text of fr is empty"),
@@ -486,17 +492,17 @@ def test_an_impossible_window_is_refused(window: int, told: str) -> None:
         ({"en": ["abc", "d\ud800e"]}, {}, "In the text of en: .*surrogate"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_counted(texts: Any, settings: dict[str, Any], told: str) -> None:
-    engine = Counting()
-    with pytest.raises(InputError, match=told):
+def test_bad_input_is_refused_before_anything_is_counted(texts: Any, settings: dict[str, Any], words: str) -> None:
+    engine = ItemEngine()
+    with pytest.raises(InputError, match=words):
         record(language_model(), texts, window=WINDOW, workers=Workers(engine=engine), **settings)
     assert engine.items == []
 
 
-def test_what_reading_a_text_raises_comes_back_as_itself() -> None:
-    def torn() -> Iterator[str]:
+def test_errors_of_reading_a_text_are_raised_unchanged() -> None:
+    def failing_text() -> Iterator[str]:
         yield from TEXTS["en"]
         raise InputError("line 17 is not UTF-8")
 
     with pytest.raises(InputError, match="line 17"):
-        record(language_model(), {"en": torn()}, **SHARDED)
+        record(language_model(), {"en": failing_text()}, **SHARDED)

@@ -1,4 +1,4 @@
-"""Steering: under the plan activations are what the mode says, at every token, on every layout; and nothing else is."""
+"""Steering: the plan changes activations by the formula of its mode, at every token, in every family, and changes no others."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ import pico
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, UnknownName, WrongModel
 from resect.data.texts import read_texts
-from resect.edits.neurons import Clamp, Scale, Shift, is_gated
+from resect.edits.neurons import Clamp, Scale, Shift
 from resect.edits.plan import Plan
-from resect.evaluation.open_ended import ask
+from resect.evaluation.open_ended import generate_answers
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.lape import Lape
 from resect.methods.lape.steering import MODES, steering_plan
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import ModelIdentity, matrix_at
+from resect.models.fingerprint import ModelIdentity, stored_matrix
 from resect.models.hooks import forward_hooks
 from resect.models.loading import load_model
 
@@ -34,7 +34,7 @@ def acts(anatomy: Anatomy) -> tuple[Site, ...]:
 
 
 def counted(anatomy: Anatomy, *, sums: bool = True, model: ModelIdentity | None = None) -> Counts:
-    """Counts that look like counts."""
+    """Random counts with sums that have a sign."""
     rng = np.random.default_rng(7)
     active = {site: rng.integers(0, 40, (3, anatomy.width(site))) for site in acts(anatomy)}
     drawn = {site: rng.normal(size=(3, anatomy.width(site))) * 30 for site in acts(anatomy)}
@@ -53,15 +53,15 @@ def units(anatomy: Anatomy) -> dict[str, Neurons]:
 
 @contextmanager
 def seen(anatomy: Anatomy, sites: tuple[Site, ...]) -> Iterator[dict[Site, Tensor]]:
-    """The values at these sites, where those of units are changed: at post, where that is what act is."""
+    """The values at these sites; at post where act and post are equal, since edits change units there."""
     values: dict[Site, Tensor] = {}
-    tapped = {site if is_gated(anatomy, site) else site.at("post"): site for site in sites}
+    tapped = {site if anatomy.has_gate(site) else site.at("post"): site for site in sites}
     with forward_hooks(anatomy, tuple(tapped), lambda site, found: values.__setitem__(tapped[site], found.clone())):
         yield values
 
 
-def wanted(mode: str, strength: float, before: Tensor, counts: Counts, site: Site, indices: tuple[int, ...]) -> Tensor:
-    """What units of fr become, by the book."""
+def expected_values(mode: str, strength: float, before: Tensor, counts: Counts, site: Site, indices: tuple[int, ...]) -> Tensor:
+    """The activations of units of fr by the formula of the mode."""
     assert counts.sums is not None
     means = [np.array([counts.sums[site][row][unit] / TOKENS[row] for unit in indices]) for row in range(3)]
     constant = torch.tensor(strength * means[1], dtype=before.dtype).expand_as(before)
@@ -72,7 +72,7 @@ def wanted(mode: str, strength: float, before: Tensor, counts: Counts, site: Sit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pico.PICO)
-def test_activations_are_what_the_mode_says_at_every_token(name: str) -> None:
+def test_activations_follow_the_formula_of_the_mode_at_every_token(name: str) -> None:
     model = pico.build(name, dtype=torch.float32)
     anatomy = Anatomy.of(model)
     counts, of, sites = counted(anatomy), units(anatomy), acts(anatomy)
@@ -83,14 +83,14 @@ def test_activations_are_what_the_mode_says_at_every_token(name: str) -> None:
         for site in sites:
             chosen, gone = of["fr"][site], [5] if 5 not in of["fr"][site] else []
             others = [unit for unit in range(anatomy.width(site)) if unit not in (*chosen, *gone)]
-            expected = wanted(mode, 1.5, before[site][..., list(chosen)], counts, site, chosen)
+            expected = expected_values(mode, 1.5, before[site][..., list(chosen)], counts, site, chosen)
             assert torch.equal(after[site][..., list(chosen)], expected), (mode, site)
             assert not after[site][..., gone].any(), (mode, site)
             assert torch.equal(after[site][..., others], before[site][..., others]), (mode, site)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-biased", "gpt2", "t5", "t5-gated", "opt", "phi3", "bert"])
-def test_whatever_form_it_takes_the_outcome_is_the_same_and_is_undone(name: str) -> None:
+def test_both_forms_have_the_same_effect_and_are_undone(name: str) -> None:
     model = pico.build(name, dtype=torch.float64)
     anatomy = Anatomy.of(model)
     counts, of = counted(anatomy), units(anatomy)
@@ -129,14 +129,14 @@ def test_the_plan_is_for_the_model_of_the_counts() -> None:
     plan = steering_plan(counts, one_layer, "fr")
     assert plan == steering_plan(counted(anatomy), one_layer, "fr").for_model(model)
     assert plan.model is not None
-    assert set(plan.model.shapes) == {matrix_at(Site.parse("decoder.1.act"))}
-    plan.forms_for(model)
+    assert set(plan.model.shapes) == {stored_matrix(Site.parse("decoder.1.act"))}
+    plan.choose_forms(model)
     with pytest.raises(WrongModel):
-        plan.forms_for(other)
+        plan.choose_forms(other)
     assert steering_plan(counted(anatomy), one_layer, "fr").model is None
 
 
-def test_what_would_do_nothing_or_cannot_be_done_is_refused() -> None:
+def test_plans_that_would_change_nothing_or_are_impossible_are_refused() -> None:
     anatomy = Anatomy.of(pico.build("llama"))
     counts, of = counted(anatomy), units(anatomy)
     bare = counted(anatomy, sums=False)
@@ -161,9 +161,9 @@ def test_what_would_do_nothing_or_cannot_be_done_is_refused() -> None:
         steering_plan(bare, of, "fr")
     assert steering_plan(bare, of, "fr", mode="multiply").edits
     with pytest.raises(InputError, match="none"):
-        steering_plan(counts.of(("fr",)), of, "fr", mode="difference")
+        steering_plan(counts.subset(("fr",)), of, "fr", mode="difference")
     with pytest.raises(UnknownName, match="these counts"):
-        steering_plan(counts.of(("en", "ja")), of, "fr")
+        steering_plan(counts.subset(("en", "ja")), of, "fr")
     with pytest.raises(WrongModel, match="two models"):
         steering_plan(counts, {"fr": Neurons({"decoder.0.act": [999]})}, "fr")
     with pytest.raises(WrongModel, match="two models"):
@@ -172,7 +172,7 @@ def test_what_would_do_nothing_or_cannot_be_done_is_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.real
-def test_a_real_model_of_seven_languages_goes_over_to_chinese(shared: Path) -> None:
+def test_a_real_model_of_seven_languages_answers_in_chinese(shared: Path) -> None:
     model = load_model(str(shared / "models" / "ml7"), dtype="float32", device="cpu")
     texts = {
         name: read_texts([shared / "data" / "multilingual_text" / name / "valid.txt"])[:300] for name in ("en", "zh", "fr", "es", "id")
@@ -181,7 +181,7 @@ def test_a_real_model_of_seven_languages_goes_over_to_chinese(shared: Path) -> N
     recorded = lape.record(model, texts)
     plan = steering_plan(recorded, lape.select(recorded), "zh", "en", "add", 4.0)
     prompts = ["2018", "1.", "10 %", "3,5", "NLP", "GPT-2", "BERT", "(1)", "US$ 20", "12:30", "1990", "Google", "1, 2, 3", "100", "Python"]
-    before, after = (ask(model, each, prompts, new_tokens=16) for each in (Plan(), plan))
+    before, after = (generate_answers(model, each, prompts, new_tokens=16) for each in (Plan(), plan))
     han, kana = re.compile("[\u4e00-\u9fff]"), re.compile("[\u3040-\u30ff]")
     chinese = lambda answers: sum(han.search(text) is not None and kana.search(text) is None for text in answers)
     assert chinese(after) >= chinese(before) + 5

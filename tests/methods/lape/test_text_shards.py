@@ -1,4 +1,4 @@
-"""A text as shards: which windows go together, and a digest of all that was read."""
+"""A text as shards: which windows each has, and the digest of all that was read."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import pico
-from resect.methods.lape.text_shards import LanguageText
+from resect.methods.lape.text_shards import ShardedText
 from resect.models.encoding import PromptEncoder
 
 LINES = [f"line {place} of the text" for place in range(40)]
 
 
-def text_of(documents: Any = LINES, **settings: Any) -> LanguageText:
-    return LanguageText("en", documents, PromptEncoder(pico.tokenizer("causal"), "causal"), **({"window": 10} | settings))
+def text_of(documents: Any = LINES, **settings: Any) -> ShardedText:
+    return ShardedText("en", documents, PromptEncoder(pico.tokenizer("causal"), "causal"), **({"window": 10} | settings))
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,17 @@ def text_of(documents: Any = LINES, **settings: Any) -> LanguageText:
     ],
     ids=str,
 )
-def test_shards_have_equal_numbers_of_windows_but_for_the_last(settings: dict[str, Any], sizes: list[int]) -> None:
+def test_shards_have_equal_numbers_of_windows_except_for_the_last(settings: dict[str, Any], sizes: list[int]) -> None:
     text = text_of(**settings)
     shards = list(text.shards())
     assert [len(shard.windows) for shard in shards] == sizes
-    whole = next(text_of().shards()).windows
-    assert (np.concatenate([shard.windows for shard in shards]) == whole[: sum(sizes)]).all()
-    assert text.ended is ("tokens" not in settings)
-    assert text.cut == 10 * sum(sizes) == text.expected()
+    all_windows = next(text_of().shards()).windows
+    assert (np.concatenate([shard.windows for shard in shards]) == all_windows[: sum(sizes)]).all()
+    assert text.has_ended is ("tokens" not in settings)
+    assert text.packed_tokens == 10 * sum(sizes) == text.expected_tokens()
 
 
-def test_the_digest_is_of_all_windows_so_far_however_they_are_cut() -> None:
+def test_the_digest_is_of_all_windows_so_far_whatever_the_shards() -> None:
     digests = [shard.digest for shard in text_of(shard_tokens=100).shards()]
     assert len(set(digests)) == len(digests)
     assert [shard.digest for shard in text_of(shard_tokens=200).shards()][:2] == digests[1:4:2]
@@ -57,7 +57,7 @@ def test_a_text_can_be_read_again() -> None:
     assert [shard.digest for shard in text.shards()] == first
 
 
-def test_text_is_read_as_it_is_needed() -> None:
+def test_text_is_read_only_as_needed() -> None:
     read = []
 
     def documents():

@@ -1,4 +1,4 @@
-"""LASER: the search finds what the brute-force grid finds, and what was planted; composition takes back exactly."""
+"""LASER: the search gives the result of the exhaustive grid, and finds what was planted; composition undoes exactly."""
 
 import itertools
 
@@ -18,10 +18,10 @@ from resect.methods.laser.laser import Laser
 from resect.methods.laser.settings import GIGABYTE, RHOS
 from resect.models.language_model import LanguageModel
 
-FAST = ("replay", "positions", "bound", "share")
+SPEED_SETTINGS = ("replay", "positions", "bound", "share")
 
 
-def questions_of(choices=("yes", "no", "perhaps"), groups=40, instructions=("",)):
+def task_of(choices=("yes", "no", "perhaps"), groups=40, instructions=("",)):
     rows = []
     for place in range(groups):
         gold = place * 7 % len(choices)
@@ -33,24 +33,24 @@ def model_of(name, seed=0, dtype=torch.float32):
     return LanguageModel.of(pico.build(name, seed, dtype), pico.tokenizer(name), name=name, batch_size=4)
 
 
-def brute(laser, model, task):
-    """Every candidate by itself: the mean on the select split by a full run, and the harm to plain text."""
+def exhaustive(laser, model, task):
+    """The mean on the select split of the unedited model, and of every candidate by itself, in complete runs."""
     questions = laser.questions(model, task)
-    found = {}
+    means = {}
     for site in laser.sites_of(model):
         for edit in laser.edits(model, site):
-            found[edit] = questions.answers(Plan((edit,))).mean
-    return questions.answers(Plan()).mean, found
+            means[edit] = questions.answers(Plan((edit,))).mean
+    return questions.answers(Plan()).mean, means
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metric"), [("llama", "accuracy"), ("t5-gated", "logloss"), ("bert", "accuracy"), ("falcon-7b", "logloss")]
 )
-def test_the_search_finds_what_the_grid_finds(name, metric):
-    model, task = model_of(name), questions_of()
+def test_the_search_gives_the_result_of_the_grid(name, metric):
+    model, task = model_of(name), task_of()
     laser = Laser(rhos=(0.5, 0.0), sites="*.{q,up,down,cross_v}", metric=metric)
-    base, grid = brute(laser, model, task)
+    base, grid = exhaustive(laser, model, task)
     sign = -1 if metric == "logloss" else 1
     found = laser.search(model, TaskInputs(task, ("some plain text",)))
     best = max(sign * score for score in grid.values())
@@ -63,36 +63,36 @@ def test_the_search_finds_what_the_grid_finds(name, metric):
         (edit,) = [edit for edit in grid if (str(edit.site), edit.rho) == (line["site"], line["rho"])]
         if line["complete"]:
             assert line["score"] == pytest.approx(grid[edit], rel=1e-4)
-        else:  # exact: it could not have won, and its score is a bound
+        else:  # abandoned: it could not have won, and its score is a bound
             assert sign * grid[edit] <= sign * line["score"] + 1e-4
             assert sign * grid[edit] < best + 1e-4
     assert {line["site"] for line in found.trials} == {str(site) for site in laser.sites_of(model)}
 
 
-def test_no_part_of_the_speed_changes_what_is_found():
-    task = questions_of(groups=20)
-    chosen = []
-    for off in (None, *FAST):
+def test_no_setting_for_speed_changes_the_result():
+    task = task_of(groups=20)
+    results = []
+    for off in (None, *SPEED_SETTINGS):
         laser = Laser(rhos=(0.3,), **({} if off is None else {off: False}))
         found = laser.search(model_of("qwen2"), TaskInputs(task, ("some plain text",)))
-        chosen.append((found.plan.to_json()["edits"], found.facts))
-    assert all(each == chosen[0] for each in chosen)
+        results.append((found.plan.to_json()["edits"], found.facts))
+    assert all(result == results[0] for result in results)
 
 
-def test_hidden_states_that_do_not_fit_are_run_again():
-    model, task = model_of("llama"), questions_of()
-    whole, none, some = (
-        Laser(rhos=(0.3,), state_memory=held).search(model, TaskInputs(task, ("text",))) for held in (None, 0, 20_000 / GIGABYTE)
+def test_hidden_states_that_do_not_fit_are_computed_again():
+    model, task = model_of("llama"), task_of()
+    unlimited, none, some = (
+        Laser(rhos=(0.3,), state_memory=gigabytes).search(model, TaskInputs(task, ("text",))) for gigabytes in (None, 0, 20_000 / GIGABYTE)
     )
-    assert [_numbers(each) for each in (none, some)] == [_numbers(whole)] * 2
+    assert [without_times(found) for found in (none, some)] == [without_times(unlimited)] * 2
 
 
-def _numbers(found):
+def without_times(found):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in found.trials], found.plan
 
 
-def test_the_model_is_as_it_was():
-    model, task = model_of("t5"), questions_of()
+def test_a_search_leaves_the_model_as_it_was():
+    model, task = model_of("t5"), task_of()
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     Laser(rhos=(0.5,), compose=True).search(model, TaskInputs(task, ("text",)))
     after = model.model.state_dict()
@@ -100,8 +100,8 @@ def test_the_model_is_as_it_was():
     assert not [module for module in model.model.modules() if "forward" in module.__dict__]
 
 
-def test_composition_is_the_greedy_rule():
-    model, task = model_of("llama", seed=3), questions_of()
+def test_composition_follows_the_greedy_rule():
+    model, task = model_of("llama", seed=3), task_of()
     laser = Laser(rhos=(0.5, 0.1), compose=True)
     found = laser.search(model, task)
     questions = laser.questions(model, task)
@@ -119,9 +119,9 @@ def test_composition_is_the_greedy_rule():
     assert [line["site"] for line in found.trials if line["kept"]] == [str(edit.site) for edit in kept]
 
 
-def test_a_search_goes_on_where_it_stopped():
-    task, laser = questions_of(groups=20), Laser(rhos=(0.3,))
-    whole = _numbers(laser.search(model_of("llama"), TaskInputs(task, ("text",))))
+def test_a_search_continues_after_a_kill():
+    task, laser = task_of(groups=20), Laser(rhos=(0.3,))
+    expected = without_times(laser.search(model_of("llama"), TaskInputs(task, ("text",))))
     entries = {}
     for left in itertools.repeat(4):
         try:
@@ -129,7 +129,7 @@ def test_a_search_goes_on_where_it_stopped():
         except Kill:
             continue
         break
-    assert _numbers(found) == whole
+    assert without_times(found) == expected
 
 
 def test_equal_ranks_are_one_candidate():
@@ -139,7 +139,7 @@ def test_equal_ranks_are_one_candidate():
     assert ranks == sorted(set(ranks))
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_those_of_the_paper():
     assert set(Laser().rhos) == {0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01} == set(RHOS)
     assert {site.role for site in Laser().sites_of(model_of("llama"))} == {"gate", "down"}
     assert {site.role for site in Laser().sites_of(model_of("gpt2"))} == {"up", "down"}
@@ -152,7 +152,7 @@ def test_impossible_settings_are_refused(wrong):
 
 
 @pytest.mark.parametrize("wrong", [("rhos", 0.5), ("rhos", ("x",)), ("rhos", (None,)), ("screened", float("nan")), ("keep", "x")])
-def test_settings_of_another_kind_are_refused(wrong):
+def test_settings_of_another_type_are_refused(wrong):
     laser = Laser()
     object.__setattr__(laser, *wrong)  # these tests check the types of every call
     with pytest.raises(InputError):
@@ -161,32 +161,32 @@ def test_settings_of_another_kind_are_refused(wrong):
 
 def test_a_glob_that_matches_nothing_is_refused():
     with pytest.raises(BadAddress):
-        Laser(sites="decoder.*.gate").check(model_of("gpt2"), questions_of())
+        Laser(sites="decoder.*.gate").check(model_of("gpt2"), task_of())
 
 
-def test_a_weight_that_cannot_be_written_is_said_before_anything_is_asked():
+def test_a_weight_that_cannot_be_written_is_refused_before_any_evaluation():
     shared = pico.build("llama")
     shared.model.layers[0].mlp.down_proj.weight = shared.model.layers[1].mlp.down_proj.weight
     for module, message in ((shared, "in 2 places"), (pico.build_on_meta("llama"), "meta device")):
         with pytest.raises(NotWritable, match=message):
-            Laser().search(LanguageModel.of(module, pico.tokenizer("llama")), questions_of())
+            Laser().search(LanguageModel.of(module, pico.tokenizer("llama")), task_of())
 
 
 def test_a_weight_that_is_not_finite_is_named():
     model = model_of("llama")
     model.anatomy.write("decoder.1.down", [0], float("nan"))
     with pytest.raises(NotFinite):
-        Laser().search(model, questions_of())
+        Laser().search(model, task_of())
 
 
-def test_a_planted_disturbance_is_found():
-    """A model that answers by a strong low-rank matrix, with noise of full rank laid over it, is right once the noise is taken off."""
-    model, task, site = model_of("llama", seed=3), questions_of(), "decoder.0.down"
+def test_planted_noise_is_found():
+    """A model whose answers come from a strong low-rank matrix, with added noise of full rank, is right once the noise is removed."""
+    model, task, site = model_of("llama", seed=3), task_of(), "decoder.0.down"
     weight = model.anatomy.weight(site).clone()
     clean = 3 * ReduceRank(site, 0.1).reduced(weight)
     model.anatomy.write(site, None, clean)
-    said = Questions(model, task, task.examples).answers(Plan()).predictions[:, 0]
-    examples = [Example(e.fields, e.choices, int(right), group=e.group) for e, right in zip(task.examples, said, strict=True)]
+    predictions = Questions(model, task, task.examples).answers(Plan()).predictions[:, 0]
+    examples = [Example(e.fields, e.choices, int(right), group=e.group) for e, right in zip(task.examples, predictions, strict=True)]
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=clean.dtype)
     noise *= 0.5 * torch.linalg.matrix_norm(weight, 2) / torch.linalg.matrix_norm(noise, 2)
     model.anatomy.write(site, None, clean + noise)

@@ -1,11 +1,11 @@
-"""The noise edge: of noise nothing is kept, of noise with planted components these; the law against its own samples."""
+"""The noise edge: of noise nothing is kept, of noise with planted components exactly these; the law against its own samples."""
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
 from resect.core.errors import InputError
-from resect.methods.laser.marchenko_pastur import kept_rank, median_of_law, noise_edge
+from resect.methods.laser.marchenko_pastur import marchenko_pastur_median, noise_edge, rank_above_noise
 
 SHAPES = [(200, 200), (120, 480), (480, 120), (64, 1024)]
 
@@ -20,12 +20,12 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("sigma", [0.02, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_edge_of_pure_noise_is_where_its_values_end(shape, sigma):
+def test_the_edge_of_pure_noise_is_its_largest_singular_value(shape, sigma):
     for seed in range(3):
         values = singular_values(noise(shape, sigma, seed))
         assert noise_edge(values, shape) == pytest.approx(sigma * (np.sqrt(shape[0]) + np.sqrt(shape[1])), rel=0.03)
         assert noise_edge(values, shape) == pytest.approx(values[0], rel=0.05)
-        assert kept_rank(values, shape) <= 2
+        assert rank_above_noise(values, shape) <= 2
 
 
 @pytest.mark.parametrize("spikes", [1, 5, 12])
@@ -35,50 +35,50 @@ def test_planted_components_are_counted(shape, spikes):
     left, right = (np.linalg.qr(rng.normal(size=(side, spikes)))[0] for side in shape)
     edge = np.sqrt(shape[0]) + np.sqrt(shape[1])
     planted = (left * np.linspace(1.5, 3, spikes) * edge) @ right.T
-    assert kept_rank(singular_values(planted + noise(shape)), shape) == spikes
+    assert rank_above_noise(singular_values(planted + noise(shape)), shape) == spikes
 
 
-def test_what_lies_below_the_edge_cannot_be_told_from_noise():
+def test_components_below_the_edge_are_not_kept():
     shape = (200, 200)
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.normal(size=(side, 5)))[0] for side in shape)
     hidden = (left * 0.3 * 2 * np.sqrt(200)) @ right.T
-    assert kept_rank(singular_values(hidden + noise(shape)), shape) <= 1
+    assert rank_above_noise(singular_values(hidden + noise(shape)), shape) <= 1
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.5, 0.1, 0.01])
 def test_the_median_of_the_law_is_that_of_a_large_matrix(beta):
-    many = 2000 if beta < 0.5 else 800
-    shape = (round(beta * many), many)
-    assert np.median(singular_values(noise(shape))) ** 2 / many == pytest.approx(median_of_law(beta), rel=0.02)
+    columns = 2000 if beta < 0.5 else 800
+    shape = (round(beta * columns), columns)
+    assert np.median(singular_values(noise(shape))) ** 2 / columns == pytest.approx(marchenko_pastur_median(beta), rel=0.02)
 
 
-def test_known_medians():
+def test_medians_agree_with_published_thresholds():
     # Gavish & Donoho 2014, table IV: ω(β) = λ*(β) / √μ_β, with λ* by their equation 11.
     for beta, omega in ((0.05, 1.5194), (0.5, 2.1711), (1.0, 2.8582)):
         threshold = np.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + np.sqrt(beta**2 + 14 * beta + 1)))
-        assert threshold / np.sqrt(median_of_law(beta)) == pytest.approx(omega, abs=2e-4)
+        assert threshold / np.sqrt(marchenko_pastur_median(beta)) == pytest.approx(omega, abs=2e-4)
 
 
-def test_medians_to_the_last_digits():
+def test_medians_agree_with_closed_forms():
     quarter_circle = brentq(lambda s: s * np.sqrt(4 - s * s) / 2 + 2 * np.arcsin(s / 2) - np.pi / 2, 0, 2, xtol=1e-14)
-    assert median_of_law(1.0) == pytest.approx(quarter_circle**2, abs=1e-8)  # of a square matrix
-    assert median_of_law(1e-8) == pytest.approx(1, abs=1e-7)
+    assert marchenko_pastur_median(1.0) == pytest.approx(quarter_circle**2, abs=1e-8)  # of a square matrix
+    assert marchenko_pastur_median(1e-8) == pytest.approx(1, abs=1e-7)
 
 
-def test_scale_and_order_do_not_count():
+def test_the_edge_scales_with_the_values_and_ignores_their_order():
     shape = (30, 70)
     values = singular_values(noise(shape))
     assert noise_edge(values[::-1], shape[::-1]) == noise_edge(values, shape)
     assert noise_edge(7 * values, shape) == pytest.approx(7 * noise_edge(values, shape))
     assert noise_edge(np.zeros(30), shape) == 0
-    assert kept_rank(np.zeros(30), shape) == 0
-    assert kept_rank([2.0], (1, 50)) in (0, 1)
+    assert rank_above_noise(np.zeros(30), shape) == 0
+    assert rank_above_noise([2.0], (1, 50)) in (0, 1)
 
 
-def test_values_that_cannot_be():
+def test_impossible_singular_values_are_refused():
     for values, shape in (([1.0, 2.0], (3, 4)), ([1.0, -2.0, 3.0], (3, 4)), ([1.0, np.nan, 3.0], (3, 4)), ([], (0, 4))):
         with pytest.raises(InputError):
             noise_edge(values, shape)
     with pytest.raises(ValueError, match="ratio"):
-        median_of_law(1.5)
+        marchenko_pastur_median(1.5)

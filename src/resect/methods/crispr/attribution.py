@@ -17,7 +17,7 @@ from torch import Tensor
 from resect.core.address import Site
 from resect.methods.parameter_gradients import only_gradients_of
 from resect.models.encoding import Tokens
-from resect.models.forward import PaddedRows
+from resect.models.forward import PaddedBatch
 from resect.models.hooks import gradient_hooks
 from resect.models.language_model import LanguageModel
 
@@ -38,7 +38,7 @@ def attribute(model: LanguageModel, sites: Sequence[Site], tokens: Sequence[Toke
     Rows do not see each other, so the gradient of the sum over rows is each row's own.
     Raises torch.OutOfMemoryError, for the caller to halve the batch.
     """
-    rows = model.forward.rows(tokens)
+    rows = model.forward.collate(tokens)
     lengths = rows.mask.sum(dim=1).tolist()
     input_lengths = lengths if rows.encoder_mask is None else rows.encoder_mask.sum(dim=1).tolist()
 
@@ -53,6 +53,6 @@ def attribute(model: LanguageModel, sites: Sequence[Site], tokens: Sequence[Toke
         logprobs.sum().backward()
 
 
-def _runs_over_input(site: Site, rows: PaddedRows) -> bool:
+def _runs_over_input(site: Site, rows: PaddedBatch) -> bool:
     """Whether a site of an encoder-decoder runs over the input's tokens, not over the label's."""
     return rows.encoder_mask is not None and (site.stack == "encoder" or site.role in ("cross_k", "cross_v"))

@@ -26,7 +26,7 @@ def official_task(task: Task) -> Task:
     Their split separates examples of one story. Here the part of a story that is in dev counts as a group of its own, so that intervals on
     *test* still resample whole stories.
     """
-    if not has_authors_task(task) or task.is_in_authors_split:
+    if task.official_template is None or task.is_in_authors_split:
         return task
     total = len(task.examples)
     dev = set(np.random.RandomState(SPLIT_SEED).choice(total, int(DEV_SHARE * total), replace=False).tolist())

@@ -65,7 +65,7 @@ def bias_scores(model: LanguageModel, sites: Sequence[Site], pairs: Sequence[Bia
 
     longest = max((len(pair.biased.input_ids) + len(pair.biased.label_ids) for pair in pairs), default=0)
     rows = 2 * (rule.skill_batch or 1)
-    for _, batch_sums in model.batches.run(range(len(groups)), work, lambda index: longest, purpose="gradients", rows=rows):
+    for _, batch_sums in model.batcher.map_batches(range(len(groups)), work, lambda index: longest, purpose="gradients", rows=rows):
         for site, batch_sum in batch_sums.items():
             sums[site] += batch_sum
     examples = len(pairs) if rule.pooling == "apart" else 1

@@ -138,8 +138,8 @@ class CrisprSettings(MethodSettings):
         weight = "weights each example by the probability of its wrong answer" if self.confusion_weight else "weights all examples alike"
         skill = f"the attribution to the right answer is subtracted (λ = {self.skill:g})" if self.skill else "no skill term is subtracted"
         sentences = [
-            f"CRISPR, {source} (Yang et al., ACL 2024): the score of a neuron is how much of the model's preference for a wrong answer runs "
-            "through it. The neurons with the highest scores are cut: their weights and their bias are set to 0.",
+            f"CRISPR, {source} (Yang et al., ACL 2024): the score of a neuron is how much of the model's preference for a wrong answer "
+            "runs through it. The neurons with the highest scores are cut: their weights and their bias are set to 0.",
             f"The score takes the {kind} over the tokens of an example and {weight}; {skill}.",
             self._where_scored(),
             self._how_many(),

@@ -1,7 +1,7 @@
-"""Count at how many tokens each feed-forward unit is active, and add up its values, while windows of text run through a model.
+"""Count at how many tokens each feed-forward unit is active, and sum its activations, while windows of text run through a model.
 
-Knows token ids and a model; knows no language, no text and no selection. Only the stacks run, not the head, and what comes by is
-reduced where it is, as it comes: the cost is a few passes over each layer's activations.
+Knows token ids and a model; knows no language, no text and no selection. Only the stacks run, not the head, and activations are reduced on
+their device, layer by layer: the cost is a few passes over each layer's activations.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,23 @@ from resect.core.errors import NotFinite
 from resect.models.hooks import forward_hooks
 from resect.models.language_model import LanguageModel
 
-#: Tokens reduced at once on a CPU: so few that they stay in its cache from one operation to the next.
+from .counts import activation_sites
+
+#: Tokens that are reduced at once on a CPU: few enough to stay in its cache from one operation to the next.
 CPU_TOKENS = 512
-#: Elsewhere: so many that starting an operation costs nothing against doing it.
+#: The same on other devices: so many that the time to launch an operation does not count.
 DEVICE_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
 class WindowCounts:
-    """What some windows hold.
+    """The counts of some windows.
 
     Attributes
     ----------
-    tokens : at how many positions every unit was looked at
-    active : by site (`act`, in the order of the model) at how many of them each unit's activation was above 0
-    sums : by site the sum of each unit's activation over them
+    tokens : the number of positions at which every unit was observed
+    active : by site (`act`, in model order) the number of positions at which each unit's activation was above 0
+    sums : by site the sum of each unit's activation over the positions
     """
 
     tokens: int
@@ -40,47 +42,42 @@ class WindowCounts:
     sums: dict[Site, Float64[np.ndarray, " units"]]
 
 
-def sites_of(model: LanguageModel) -> tuple[Site, ...]:
-    """Where activations are counted: `act` of every block, encoder before decoder, by layer."""
-    return tuple(site for site in model.anatomy.moments if site.role == "act")
-
-
-def count(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], rows: int) -> WindowCounts:
-    """Run windows of token ids through a model's stacks and count where the activation function's output is above 0.
+def count_activations(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], rows: int) -> WindowCounts:
+    """Run windows of token ids through a model's stacks and count where the output of the activation function is above 0.
 
     Parameters
     ----------
-    windows : token ids, no padding. Encoder-decoder: the first half of each goes to the encoder, the second to the decoder, moved on by
-        its start token as in training, so that each stack sees half a window; masked models see the windows as they are
-    rows : windows run at once; where memory does not hold so many, half as many are tried
+    windows : token ids, no padding. Encoder-decoder: the encoder reads the first half of each window, the decoder the second, shifted right
+        by its start token as in training; masked models read the windows as they are
+    rows : windows run at once; where memory is too small for them, half as many are tried
 
-    Counts are exact whole numbers. Values are added up in float32 over a few hundred tokens (float64 models: in float64), those sums in
+    Counts are exact integers. Activations are summed in float32 over a few hundred tokens (float64 models: in float64), these sums in
     float64; the same windows and rows give the same bits on one kind of device with one number of threads.
 
     Raises NotFinite where activations are NaN or infinite, OutOfMemory.
     Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
     """
-    sites = sites_of(model)
+    sites = activation_sites(model)
     totals = {site: np.zeros((2, model.anatomy.width(site))) for site in sites}
     window = windows.shape[1]
-    model.batches.sizes["windows"] = rows
-    work = lambda part: _batch(model, sites, windows[list(part)])
-    for _, found in model.batches.run(range(len(windows)), work, lambda _place: window, purpose="windows"):
-        for site, part in found.items():
-            totals[site] += part.cpu().numpy()
+    model.batcher.sizes["windows"] = rows
+    work = lambda batch: _reduced_batch(model, sites, windows[list(batch)])
+    for _, reduced in model.batcher.map_batches(range(len(windows)), work, lambda _index: window, purpose="windows"):
+        for site, batch_totals in reduced.items():
+            totals[site] += batch_totals.cpu().numpy()
     broken = [str(site) for site, (_, sums) in totals.items() if not np.isfinite(sums).all()]
     if broken:
         raise NotFinite(
             f"The activations at {broken[0]} are NaN or infinite, or add up to infinity (at {len(broken)} of {len(sites)} layers). "
             "The weights or the dtype are at fault: try --dtype float32, and look for NaN in the checkpoint."
         )
-    looked_at = window // 2 if model.kind == "encoder-decoder" else window
+    positions = window // 2 if model.kind == "encoder-decoder" else window
     active = {site: total[0].astype(np.int64) for site, total in totals.items()}
-    return WindowCounts(len(windows) * looked_at, active, {site: total[1] for site, total in totals.items()})
+    return WindowCounts(len(windows) * positions, active, {site: total[1] for site, total in totals.items()})
 
 
 def run_stacks(model: LanguageModel, ids: Integer[Tensor, "rows window"]) -> None:
-    """Run a batch of windows through the model's stacks, as `count` does: without a head, a mask or a cache."""
+    """Run a batch of windows through the model's stacks, as `count_activations` does: without head, mask and cache."""
     if model.kind == "masked":
         model.anatomy.backbone(input_ids=ids)
     elif model.kind == "causal":
@@ -89,62 +86,62 @@ def run_stacks(model: LanguageModel, ids: Integer[Tensor, "rows window"]) -> Non
         hf: Any = model.model  # T5 has no module that holds both stacks and no head
         half = ids.shape[1] // 2
         hidden = hf.get_encoder()(input_ids=ids[:, :half]).last_hidden_state
-        shifted = model.forward.shifted(ids[:, half : 2 * half])
+        shifted = model.forward.shift_right(ids[:, half : 2 * half])
         hf.get_decoder()(input_ids=shifted, encoder_hidden_states=hidden, use_cache=False)
 
 
 @torch.inference_mode()
-def _batch(
+def _reduced_batch(
     model: LanguageModel, sites: Sequence[Site], windows: Integer[np.ndarray, "rows window"]
 ) -> dict[Site, Float64[Tensor, "2 units"]]:
-    """Counts and sums of one batch, each where its layer is."""
-    found: dict[Site, Tensor] = {}
-    reduced = ActivationReducer()
+    """Counts and sums of one batch by site, each on the device of its layer."""
+    reduced: dict[Site, Tensor] = {}
+    reducer = ActivationReducer()
 
-    def see(site: Site, values: Tensor) -> None:
-        found[site] = reduced(values.reshape(-1, values.shape[-1]))  # some feed-forward blocks see rows and tokens as one axis
+    def reduce_site(site: Site, values: Tensor) -> None:
+        reduced[site] = reducer(values.reshape(-1, values.shape[-1]))  # some feed-forward blocks see rows and tokens as one axis
 
-    with forward_hooks(model.anatomy, sites, see):
+    with forward_hooks(model.anatomy, sites, reduce_site):
         run_stacks(model, torch.from_numpy(windows.astype(np.int64)).to(model.forward.device))
-    return found
+    return reduced
 
 
 class ActivationReducer:
-    """Activations of many tokens to two numbers a unit: at how many tokens it is above 0, and the sum over them.
+    """Reduces the activations of many tokens to two numbers for each unit: the number of tokens at which it is above 0, and its sum.
 
-    torch's own sum of booleans first copies them into 64-bit integers, which would alone cost more than recording may. So comparisons
-    become numbers of the values' kind at once; and pieces are so short that float32 holds their counts exactly, below 2^24.
+    torch's sum of booleans first copies them into 64-bit integers, which alone would cost more than recording is allowed to. So comparisons
+    are written as numbers of the values' dtype; and chunks are so short that float32 represents their counts exactly, below 2^24.
     """
 
     def __init__(self) -> None:
-        self._space: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._buffers: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def __call__(self, values: Float[Tensor, "tokens units"]) -> Float64[Tensor, "2 units"]:
-        """Counts and sums, where the values are. `values` are only read."""
+        """Counts and sums, on the device of the values, which are only read."""
         on_cpu = values.device.type == "cpu"
-        piece, reduced = (CPU_TOKENS, self.by_products) if on_cpu else (DEVICE_TOKENS, self.by_sums)
+        chunk, reduce = (CPU_TOKENS, self.by_products) if on_cpu else (DEVICE_TOKENS, self.by_sums)
         total = torch.zeros((2, values.shape[1]), dtype=torch.float64, device=values.device)
-        for start in range(0, len(values), piece):
-            total += reduced(values[start : start + piece])
+        for start in range(0, len(values), chunk):
+            total += reduce(values[start : start + chunk])
         return total
 
     def by_products(self, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "2 units"]:
-        """Of at most `CPU_TOKENS`: ones @ values, a product being what a CPU does best."""
+        """Counts and sums of at most `CPU_TOKENS` tokens by products, ones @ values, which are a CPU's fastest operation."""
         tokens, units = values.shape
-        dtype = _exact(values)
-        if (units, dtype) not in self._space:
-            self._space[units, dtype] = torch.empty((CPU_TOKENS, units), dtype=dtype)
-        space, ones = self._space[units, dtype][:tokens], torch.ones(tokens, dtype=dtype)
-        exact = values if values.dtype == dtype else space.copy_(values)
-        sums = ones @ exact
-        return torch.stack([ones @ torch.gt(exact, 0, out=space), sums])
+        dtype = _sum_dtype(values)
+        if (units, dtype) not in self._buffers:
+            self._buffers[units, dtype] = torch.empty((CPU_TOKENS, units), dtype=dtype)
+        buffer, ones = self._buffers[units, dtype][:tokens], torch.ones(tokens, dtype=dtype)
+        wide = values if values.dtype == dtype else buffer.copy_(values)
+        sums = ones @ wide
+        return torch.stack([ones @ torch.gt(wide, 0, out=buffer), sums])
 
     def by_sums(self, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "2 units"]:
-        """Of at most 2^24 tokens: sums over half precision are taken in float32, without a copy, where the device can."""
-        fired = torch.gt(values, 0, out=torch.empty_like(values))
-        return torch.stack([each.sum(dim=0, dtype=_exact(values)) for each in (fired, values)])
+        """Counts and sums of at most 2^24 tokens; sums over half precision are computed in float32, without a copy where the device can."""
+        active = torch.gt(values, 0, out=torch.empty_like(values))
+        return torch.stack([summands.sum(dim=0, dtype=_sum_dtype(values)) for summands in (active, values)])
 
 
-def _exact(values: Tensor) -> torch.dtype:
-    """What values are added up in."""
+def _sum_dtype(values: Tensor) -> torch.dtype:
+    """The dtype in which values are summed."""
     return torch.float64 if values.dtype == torch.float64 else torch.float32

@@ -1,6 +1,6 @@
-"""Counts: how often each unit fired on the text of each language, and the sum of its values. A value that adds up.
+"""Counts: how often each unit is active on the text of each language, and the sum of its activations. Counts of two texts add up.
 
-Knows sites and languages; knows no text, no way of counting and no selection.
+Knows sites and languages; does not know how activations are counted, nor what is selected by them.
 """
 
 import json
@@ -16,25 +16,34 @@ from jaxtyping import Float64, Int64
 from resect.core.address import Neurons, Site
 from resect.core.errors import BadAddress, BadPlan, InputError, NotFinite, UnknownName, WrongModel
 from resect.core.files import read_arrays, write_arrays
-from resect.models.fingerprint import ModelIdentity, anatomy_of
+from resect.models.anatomy import anatomy_of
+from resect.models.fingerprint import ModelIdentity
 
 _ACTIVE, _SUM, _TOKENS = "active/", "sum/", "tokens"
-#: The largest whole number of 64 bits.
-_MOST = 2**63 - 1
+#: The largest integer of 64 bits.
+_LARGEST = 2**63 - 1
+
+
+def activation_sites(model: Any) -> tuple[Site, ...]:
+    """Where activations are counted: `act` of every block, encoder before decoder, by layer.
+
+    `model`: LanguageModel, Hugging Face model or Anatomy.
+    """
+    return tuple(site for site in anatomy_of(model).moments if site.role == "act")
 
 
 class Counts:
-    """Activations of feed-forward units, by language: whole numbers, so that they can be kept, merged and gone on with.
+    """Activation counts of feed-forward units by language. They are integers, so that they can be stored, merged and continued exactly.
 
     Parameters
     ----------
     languages : codes, each once
-    tokens : for each language at how many positions every unit was looked at
-    active : by site (`act`) at how many of them each unit's activation was above 0, integers [languages, units]
-    sums : by site the sum of each unit's activation over them, [languages, units]; None where that was not recorded
-    model : the identity of the model; None: the counts fit wherever their shapes fit
+    tokens : for each language the number of positions at which every unit was observed
+    active : by site (`act`) the number of positions at which each unit's activation was above 0, integers [languages, units]
+    sums : by site the sum of each unit's activation over the positions, [languages, units]; None where it was not recorded
+    model : the identity of the model; None: the counts fit every model of their shapes
 
-    `a + b` adds what both have of a language and unites languages; sums stay only where both have them.
+    `a + b` adds the counts of a language that both have, and unites languages; it has sums only where both have them.
 
     Raises InputError, BadAddress, NotFinite. Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), section 2.2.
 
@@ -54,123 +63,129 @@ class Counts:
     ) -> None:
         self.languages, self.model = tuple(map(str, languages)), model
         twice = sorted({name for name in self.languages if self.languages.count(name) > 1})
-        if not self.languages or twice:
-            raise InputError(f"Counts are of languages, each named once; {', '.join(twice) or 'none at all'} is given.")
+        if not self.languages:
+            raise InputError("Counts need at least one language.")
+        if twice:
+            raise InputError(f"Counts name each language once; {', '.join(twice)} is named twice.")
         self.tokens = tuple(int(number) for number in tokens)
-        if len(self.tokens) != len(self.languages) or min(self.tokens) < 0 or max(self.tokens) > _MOST:
+        if len(self.tokens) != len(self.languages) or min(self.tokens) < 0 or max(self.tokens) > _LARGEST:
             raise InputError(
                 f"Counts of {len(self.languages)} languages need as many numbers of tokens, from 0 to 2^63 − 1, not {self.tokens}."
             )
-        self.active = _Arrays({Site.of(site): self._judged(site, array) for site, array in active.items()})
+        self.active = _ArraysBySite({Site.of(site): self._checked_counts(site, array) for site, array in active.items()})
         if not self.active:
             raise InputError("Counts need at least one site.")
-        self.sums = None if sums is None else _Arrays({Site.of(site): self._finite(site, array) for site, array in sums.items()})
+        checked_sums = None if sums is None else {Site.of(site): self._checked_sums(site, array) for site, array in sums.items()}
+        self.sums = None if checked_sums is None else _ArraysBySite(checked_sums)
         if self.sums is not None and tuple(self.sums) != self.sites:
-            raise InputError("The sums of activations are of other sites than the counts.")
+            raise InputError("The sums of activations have other sites than the counts.")
 
-    def _judged(self, site: Any, array: Any) -> Int64[np.ndarray, "languages units"]:
-        held = np.array(array)
+    def _checked_counts(self, site: Any, array: Any) -> Int64[np.ndarray, "languages units"]:
+        counts = np.array(array)
         if Site.of(site).role != "act":
             raise BadAddress(f"Counts are of units at act, not at {site}.")
-        if held.ndim != 2 or len(held) != len(self.languages) or not np.issubdtype(held.dtype, np.integer):
+        if counts.ndim != 2 or len(counts) != len(self.languages) or not np.issubdtype(counts.dtype, np.integer):
             raise InputError(
-                f"The counts at {site} are {held.dtype} of the shape {held.shape}; integers [languages, units] of "
+                f"The counts at {site} are {counts.dtype} of the shape {counts.shape}; integers [languages, units] of "
                 f"{len(self.languages)} languages are wanted."
             )
         limit = np.array(self.tokens, dtype=np.int64)[:, None]
-        if ((held < 0) | (held > limit)).any():
+        if ((counts < 0) | (counts > limit)).any():
             raise InputError(f"At {site} a unit is active at fewer than 0 tokens, or at more than there are; these counts are damaged.")
-        return held.astype(np.int64)
+        return counts.astype(np.int64)
 
-    def _finite(self, site: Any, array: Any) -> Float64[np.ndarray, "languages units"]:
-        held = np.array(array, dtype=np.float64)
-        if Site.of(site) not in self.active or held.shape != self.active[site].shape:
+    def _checked_sums(self, site: Any, array: Any) -> Float64[np.ndarray, "languages units"]:
+        sums = np.array(array, dtype=np.float64)
+        if Site.of(site) not in self.active or sums.shape != self.active[site].shape:
             raise InputError(f"The sums at {site} do not fit the counts there.")
-        if not np.isfinite(held).all():
-            raise NotFinite(f"{int((~np.isfinite(held)).sum())} sums of activations at {site} are NaN or infinite. Try --dtype float32.")
-        return held
+        if not np.isfinite(sums).all():
+            raise NotFinite(f"{int((~np.isfinite(sums)).sum())} sums of activations at {site} are NaN or infinite. Try --dtype float32.")
+        return sums
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name} {number:,}" for name, number in zip(self.languages, self.tokens, strict=True))
-        return f"Counts({self.units} units at {len(self.sites)} sites; tokens: {told})"
+        tokens = ", ".join(f"{name} {number:,}" for name, number in zip(self.languages, self.tokens, strict=True))
+        return f"Counts({self.units} units at {len(self.sites)} sites; tokens: {tokens})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counts):
             return NotImplemented
-        names = (self.languages, self.tokens, self.model) == (other.languages, other.tokens, other.model)
-        return names and self.active == other.active and self.sums == other.sums
+        same = (self.languages, self.tokens, self.model) == (other.languages, other.tokens, other.model)
+        return same and self.active == other.active and self.sums == other.sums
 
     __hash__ = None  # type: ignore[assignment]
 
-    # What is in them.
+    # -- content ----------------------------------------------------------------------------------------------------------
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """Where was counted, in the order of the model: encoder before decoder, by layer."""
+        """The sites of the counts in model order: encoder before decoder, by layer."""
         return tuple(self.active)
 
     @property
     def units(self) -> int:
-        """How many units there are, over all sites."""
+        """The number of units over all sites."""
         return sum(array.shape[1] for array in self.active.values())
 
-    def at(self, language: str) -> int:
-        """The row of a language. Raises UnknownName."""
+    def row(self, language: str) -> int:
+        """The row of a language in the arrays. Raises UnknownName."""
         if language not in self.languages:
             raise UnknownName("language of these counts", language, self.languages)
         return self.languages.index(language)
 
-    def of(self, languages: Sequence[str]) -> "Counts":
-        """The same counts of some languages only, in this order. Raises UnknownName."""
-        rows = [self.at(language) for language in languages]
+    def subset(self, languages: Sequence[str]) -> "Counts":
+        """The counts of some of the languages, in the given order. Raises UnknownName."""
+        rows = [self.row(language) for language in languages]
         active = {site: array[rows] for site, array in self.active.items()}
         sums = None if self.sums is None else {site: array[rows] for site, array in self.sums.items()}
         return Counts(tuple(languages), [self.tokens[row] for row in rows], active, sums, self.model)
 
     def probabilities(self) -> Float64[np.ndarray, "languages units"]:
-        """The share of each language's tokens at which each unit is active, the units of all sites in a row. Raises InputError."""
-        return self._each_token(self.active)
+        """Activation probabilities in [0, 1]: the share of each language's tokens at which each unit, of all sites, is active.
+
+        Raises InputError for a language without tokens.
+        """
+        return self._per_token(self.active)
 
     def means(self) -> Float64[np.ndarray, "languages units"]:
-        """Each unit's mean activation over each language's tokens. Raises InputError where no sums were recorded."""
-        return self._each_token(self._sums())
+        """The mean activation of each unit, of all sites, over each language's tokens. Raises InputError where no sums were recorded."""
+        return self._per_token(self._recorded_sums())
 
-    def mean_values(self, site: Site | str) -> Float64[np.ndarray, "languages units"]:
-        """Mean activations at one site. Raises InputError, KeyError."""
-        return np.asarray(self._sums()[site] / self._tokens()[:, None])
+    def means_at(self, site: Site | str) -> Float64[np.ndarray, "languages units"]:
+        """The mean activation of each unit of one site. Raises InputError, KeyError."""
+        return np.asarray(self._recorded_sums()[site] / self._token_numbers()[:, None])
 
-    def _each_token(self, arrays: Mapping[Site, np.ndarray]) -> Float64[np.ndarray, "languages units"]:
-        return np.asarray(np.concatenate(list(arrays.values()), axis=1) / self._tokens()[:, None])
+    def _per_token(self, arrays: Mapping[Site, np.ndarray]) -> Float64[np.ndarray, "languages units"]:
+        return np.asarray(np.concatenate(list(arrays.values()), axis=1) / self._token_numbers()[:, None])
 
-    def _sums(self) -> "_Arrays":
+    def _recorded_sums(self) -> "_ArraysBySite":
         if self.sums is None:
             raise InputError(
-                "These counts hold no sums of activations (published counts have none), and mean values need them: record anew with "
+                "These counts have no sums of activations (published counts have none), and mean values need them: record anew with "
                 "`resect lape MODEL --corpus …`."
             )
         return self.sums
 
-    def _tokens(self) -> Float64[np.ndarray, " languages"]:
+    def _token_numbers(self) -> Float64[np.ndarray, " languages"]:
         empty = [name for name, number in zip(self.languages, self.tokens, strict=True) if not number]
         if empty:
-            raise InputError(f"No token of {', '.join(empty)} was counted, so there is no share of them.")
+            raise InputError(f"No token of {', '.join(empty)} was counted, so that there are no activation probabilities.")
         return np.array(self.tokens, dtype=np.float64)
 
     def neurons(self, units: Iterable[int]) -> Neurons:
-        """The units at these places of `probabilities`."""
+        """The units at these columns of `probabilities`."""
         starts = np.cumsum([0, *(array.shape[1] for array in self.active.values())])
-        chosen: dict[Site | str, list[int]] = {}
-        for place in units:
-            where = int(np.searchsorted(starts, place, side="right")) - 1
-            chosen.setdefault(self.sites[where], []).append(int(place) - int(starts[where]))
-        return Neurons(chosen)
+        by_site: dict[Site | str, list[int]] = {}
+        for unit in units:
+            site = int(np.searchsorted(starts, unit, side="right")) - 1
+            by_site.setdefault(self.sites[site], []).append(int(unit) - int(starts[site]))
+        return Neurons(by_site)
 
-    # Whose they are, and adding.
+    # -- model and addition -----------------------------------------------------------------------------------------------
 
     def check(self, model: Any) -> None:
-        """Raises WrongModel where they are not of `model` (LanguageModel, Hugging Face model, Anatomy), or not of all its units."""
+        """Raises WrongModel where they are of another model (LanguageModel, Hugging Face model, Anatomy), or not of all its units."""
         anatomy = anatomy_of(model)
-        sites = tuple(site for site in anatomy.moments if site.role == "act")
+        sites = activation_sites(anatomy)
         widths = {site: array.shape[1] for site, array in self.active.items()}
         if set(widths) != set(sites) or any(anatomy.width(site) != width for site, width in widths.items()):
             here = f"{len(sites)} layers of {anatomy.d_ff} units"
@@ -182,40 +197,39 @@ class Counts:
             try:
                 self.model.check(anatomy)
             except WrongModel as error:
-                told = str(error).replace("This plan was", "These counts were").replace("that it touches", "that they are of")
-                raise WrongModel(f"{told.partition(' Load the plan')[0]} Counts are of one model: take those of this one.") from error
+                raise WrongModel(
+                    f"These counts were made for {self.model.name or 'a model'} ({self.model.family}), and this {anatomy.family} has other "
+                    "weights. Counts are of one model: take those of this one."
+                ) from error
 
     def __add__(self, other: "Counts") -> "Counts":
         """The counts of both. Raises WrongModel where they are of two models."""
         if not isinstance(other, Counts):
             return NotImplemented
-        shapes = [{site: array.shape[1] for site, array in each.active.items()} for each in (self, other)]
+        shapes = [{site: array.shape[1] for site, array in counts.active.items()} for counts in (self, other)]
         if shapes[0] != shapes[1]:
-            raise WrongModel("These counts are of two models: they have other layers, or other numbers of units. They cannot be added.")
+            raise WrongModel("These counts are of two models, with other layers or other numbers of units, and cannot be added.")
         try:
             model = self.model | other.model if self.model and other.model else self.model or other.model
         except WrongModel as error:
             raise WrongModel(f"These counts are of two models and cannot be added. {error}") from error
         languages = tuple(dict.fromkeys((*self.languages, *other.languages)))
-        tokens = [sum(each.tokens[each.at(name)] for each in (self, other) if name in each.languages) for name in languages]
+        tokens = [sum(counts.tokens[counts.row(name)] for counts in (self, other) if name in counts.languages) for name in languages]
         if (self.sums is None) != (other.sums is None):
-            warnings.warn("Some of these counts hold no sums of activations, so that the added ones hold none.", stacklevel=2)
-        both = self.sums is not None and other.sums is not None
-        return Counts(
-            languages,
-            tokens,
-            {site: self._added(other, languages, self.active[site], other.active[site]) for site in self.sites},
-            {s: self._added(other, languages, self.sums[s], other.sums[s]) for s in self.sites} if both else None,  # type: ignore[index]
-            model,
-        )
+            warnings.warn("Some of these counts have no sums of activations, so that the result has none.", stacklevel=2)
 
-    def _added(self, other: "Counts", languages: Sequence[str], mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(languages), mine.shape[1]), dtype=mine.dtype)
-        for each, array in ((self, mine), (other, theirs)):
-            found[[languages.index(name) for name in each.languages]] += array
-        return found
+        def added(first: Mapping[Site, np.ndarray], second: Mapping[Site, np.ndarray]) -> dict[Site, np.ndarray]:
+            totals = {site: np.zeros((len(languages), array.shape[1]), dtype=array.dtype) for site, array in first.items()}
+            for counts, arrays in ((self, first), (other, second)):
+                rows = [languages.index(name) for name in counts.languages]
+                for site, total in totals.items():
+                    total[rows] += arrays[site]
+            return totals
 
-    # Files.
+        sums = None if self.sums is None or other.sums is None else added(self.sums, other.sums)
+        return Counts(languages, tokens, added(self.active, other.active), sums, model)
+
+    # -- files ------------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: active/<address>, sum/<address>, tokens; languages and model in its metadata. Raises StorageFailure."""
@@ -229,7 +243,7 @@ class Counts:
     def load(cls, path: str | os.PathLike[str]) -> "Counts":
         """Read what `save` wrote. Raises InputError that names the file."""
         if Path(path).is_dir():
-            raise InputError(f"{path} is a folder. Counts are a file; those of a run are its counts.safetensors.")
+            raise InputError(f"{path} is a folder. Counts are a file: in a run folder, counts.safetensors.")
         arrays, metadata = read_arrays(Path(path))
         try:
             languages, model = json.loads(metadata["languages"]), json.loads(metadata.get("model", "null"))
@@ -237,37 +251,37 @@ class Counts:
             sums = {name.removeprefix(_SUM): array for name, array in arrays.items() if name.startswith(_SUM)}
             identity = None if model is None else ModelIdentity.from_json(model)
             if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
-                raise InputError(f"its languages are no list of codes but {languages!r:.60}.")
+                raise InputError(f"its languages are {languages!r:.60}, not a list of codes.")
             return cls(languages, arrays[_TOKENS].tolist(), active, sums or None, identity)
         except KeyError as error:
-            raise InputError(f"{path} holds no counts: {error} is missing.") from error
+            raise InputError(f"{path} has no counts: {error} is missing.") from error
         except NotFinite as error:
-            raise InputError(f"{path} holds damaged counts: there are NaN or infinite sums of activations in it. Record anew.") from error
+            raise InputError(f"{path} has damaged counts: some sums of activations are NaN or infinite. Record anew.") from error
         except (InputError, BadPlan, ValueError, TypeError) as error:
-            raise InputError(f"{path} holds damaged counts: {error}") from error
+            raise InputError(f"{path} has damaged counts: {error}") from error
 
 
-class _Arrays(Mapping[Site, np.ndarray]):
-    """Frozen arrays by site, in the order of the model; may be asked for by a site's text."""
+class _ArraysBySite(Mapping[Site, np.ndarray]):
+    """Read-only arrays by site, in model order; a site's address serves as key too."""
 
     def __init__(self, arrays: Mapping[Site, np.ndarray]) -> None:
-        first: dict[Site | str, list[int]] = {site: [0] for site in arrays}
-        self._held = {site: arrays[site] for site in Neurons(first)}  # which stand in the order of the model
-        for array in self._held.values():
+        first_units: dict[Site | str, list[int]] = {site: [0] for site in arrays}
+        self._arrays = {site: arrays[site] for site in Neurons(first_units)}  # Neurons are in model order
+        for array in self._arrays.values():
             array.flags.writeable = False
 
     def __getitem__(self, site: Site | str) -> np.ndarray:
-        return self._held[Site.of(site)]
+        return self._arrays[Site.of(site)]
 
     def __iter__(self) -> Any:
-        return iter(self._held)
+        return iter(self._arrays)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._arrays)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Arrays):
+        if not isinstance(other, _ArraysBySite):
             return NotImplemented
-        return tuple(self) == tuple(other) and all(np.array_equal(array, other[site]) for site, array in self._held.items())
+        return tuple(self) == tuple(other) and all(np.array_equal(array, other[site]) for site, array in self._arrays.items())
 
     __hash__ = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""One language of a recording: its text, how far that was handed out to be counted, and what was added up of it, across a kill too.
+"""One language of a recording: the next shard of its text, and the totals of the shards counted so far, which survive a kill.
 
 Knows shards, numbers and a journal; knows no model, and not how shards are counted.
 """
@@ -14,7 +14,7 @@ from resect.core.errors import InputError
 from resect.core.execution import Journal
 
 from .activation_counter import WindowCounts
-from .text_shards import LanguageText, TextShard
+from .text_shards import ShardedText, TextShard
 
 
 class LanguageStream:
@@ -22,77 +22,85 @@ class LanguageStream:
 
     Parameters
     ----------
-    text : what is read
-    units : how many are counted, over all sites
-    key, journal : where the sums are kept
-    reader : what reads the next shard while others are counted; one thread for all languages, since they share a tokenizer
+    text : the text that is read
+    units : the number of counted units, over all sites
+    key, journal : where the totals are stored
+    reader : reads the next shard while others are counted; one thread for all languages, since they share a tokenizer
 
-    `shards`: how many were added up; `handed_out`: how many were taken to be counted. Sums have two halves, of every other shard each.
+    Attributes
+    ----------
+    counted, submitted : the number of shards whose counts were added, and of those that were given to the engine
+    rows : windows that were run at once
+    digest : of the windows that were counted
+    tokens, active, sums : totals of every other shard, in two halves: [2] and [2, units]
     """
 
-    def __init__(self, text: LanguageText, units: int, key: str, journal: Journal, reader: Executor) -> None:
-        self.text, self.name = text, text.language
-        self.handed_out = 0
+    def __init__(self, text: ShardedText, units: int, key: str, journal: Journal, reader: Executor) -> None:
+        self.text, self.language = text, text.language
         self._key, self._journal, self._reader = key, journal, reader
-        self.shards, self.rows, self.digest = 0, 0, ""
+        self.counted, self.submitted, self.rows, self.digest = 0, 0, 0, ""
         self.tokens: Int64[np.ndarray, " 2"] = np.zeros(2, dtype=np.int64)
         self.active: Int64[np.ndarray, "2 units"] = np.zeros((2, units), dtype=np.int64)
         self.sums: Float64[np.ndarray, "2 units"] = np.zeros((2, units))
-        self._coming: Iterator[TextShard] = iter(())
-        self._waiting: Future[TextShard | None] = Future()
+        self._shards: Iterator[TextShard] = iter(())
+        self._prefetched: Future[TextShard | None] = Future()
 
-    def recall(self) -> int:
-        """Take up what the journal holds of this language: how many shards."""
+    def restore(self) -> int:
+        """Read the totals from the journal, if they are there: the number of shards that were counted."""
         entry: Any = self._journal.recall(self._key)
         if entry is not None:
-            self.shards, self.rows, self.digest = entry["shards"], entry["rows"], entry["digest"]
+            self.counted, self.rows, self.digest = entry["shards"], entry["rows"], entry["digest"]
             self.tokens, self.active, self.sums = (entry[name].copy() for name in ("tokens", "active", "sums"))
-        return self.shards
+        return self.counted
 
-    def open(self, tell: Callable[[], None]) -> bool:
-        """Go to the first shard that is to be counted: whether the text before it is the one that was counted. Raises InputError."""
+    def resume(self, report: Callable[[], None]) -> bool:
+        """Read the text up to the first shard that is not counted: whether it is the text that was counted; if not, start anew.
+
+        `report` is called for each shard that is read again. Raises InputError.
+        """
         shard: TextShard | None = None
-        self._coming = self.text.shards()
-        for _ in range(self.shards):
-            shard = next(self._coming, None)
-            tell()
-        is_the_same = shard is None if not self.shards else shard is not None and shard.digest == self.digest
-        if not is_the_same:
-            self.shards, self._coming = 0, self.text.shards()
-            for array in (self.tokens, self.active, self.sums):
-                array[:] = 0
-        self.handed_out = self.shards
-        self._read_on()
-        if self.waiting is None and not self.shards:
-            least = f"less than one window of {self.text.window:,}"
-            found = f"has {self.text.dropped:,} tokens, {least}" if self.text.dropped else "is empty"
-            raise InputError(f"The text of {self.name} {found}. Give more of it, or a smaller --window.")
-        return is_the_same
+        self._shards = self.text.shards()
+        for _ in range(self.counted):
+            shard = next(self._shards, None)
+            report()
+        is_same_text = shard is None if not self.counted else shard is not None and shard.digest == self.digest
+        if not is_same_text:
+            self.counted, self._shards = 0, self.text.shards()
+            for totals in (self.tokens, self.active, self.sums):
+                totals[:] = 0
+        self.submitted = self.counted
+        self._prefetch()
+        if self.next_shard is None and not self.counted:
+            window = f"less than one window of {self.text.window:,}"
+            reason = f"has {self.text.dropped:,} tokens, {window}" if self.text.dropped else "is empty"
+            raise InputError(f"The text of {self.language} {reason}. Give more of it, or a smaller --window.")
+        return is_same_text
 
-    def go_on(self) -> None:
-        """What was waiting is handed out, and the next shard is read."""
-        self.handed_out += 1
-        self._read_on()
+    def advance(self) -> None:
+        """Count the next shard as submitted, and read the one after it."""
+        self.submitted += 1
+        self._prefetch()
 
-    def _read_on(self) -> None:
-        self._waiting = self._reader.submit(next, self._coming, None)
-
-    @property
-    def waiting(self) -> TextShard | None:
-        """The next shard to be counted; None at the text's end. Raises InputError, and what reading the text raises."""
-        return self._waiting.result()
+    def _prefetch(self) -> None:
+        self._prefetched = self._reader.submit(next, self._shards, None)
 
     @property
-    def ended(self) -> bool:
+    def next_shard(self) -> TextShard | None:
+        """The next shard to count; None at the end of the text. Raises InputError, and what reading the text raises."""
+        return self._prefetched.result()
+
+    @property
+    def has_ended(self) -> bool:
         """Whether the text was read to its end and all of it was counted."""
-        return self.waiting is None and self.text.ended and self.shards == self.handed_out  # in this order: until then it is being read
+        # In this order: until the next shard is there, the text is being read.
+        return self.next_shard is None and self.text.has_ended and self.counted == self.submitted
 
-    def add(self, found: WindowCounts, digest: str, rows: int) -> None:
-        """Add what a shard holds, and keep it. Raises StorageFailure."""
-        half = self.shards % 2
-        self.tokens[half] += found.tokens
-        self.active[half] += np.concatenate(list(found.active.values()))
-        self.sums[half] += np.concatenate(list(found.sums.values()))
-        self.shards, self.digest = self.shards + 1, digest
-        arrays = {"tokens": self.tokens.copy(), "active": self.active.copy(), "sums": self.sums.copy()}
-        self._journal.keep(self._key, {"shards": self.shards, "rows": rows, "digest": digest, **arrays})
+    def add(self, counts: WindowCounts, digest: str, rows: int) -> None:
+        """Add the counts of a shard, and store the totals. Raises StorageFailure."""
+        half = self.counted % 2
+        self.tokens[half] += counts.tokens
+        self.active[half] += np.concatenate(list(counts.active.values()))
+        self.sums[half] += np.concatenate(list(counts.sums.values()))
+        self.counted, self.digest = self.counted + 1, digest
+        totals = {"tokens": self.tokens.copy(), "active": self.active.copy(), "sums": self.sums.copy()}
+        self._journal.keep(self._key, {"shards": self.counted, "rows": rows, "digest": digest, **totals})

@@ -1,7 +1,7 @@
-"""LAPE: the feed-forward units that carry one language or a few, by the entropy of how often each language activates them.
+"""LAPE: the feed-forward units of one language or a few, by the entropy of their activation probabilities over languages.
 
-Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). The search records, selects, and gives for each language the plan that
-deactivates its units. Knows no run folder and no terminal.
+Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). The search records activations, selects units, and returns for each
+language the plan that deactivates its units. Knows no run folder and no terminal.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,9 @@ from functools import cached_property, reduce
 from itertools import islice
 from operator import add
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError
@@ -21,27 +24,34 @@ from resect.edits.plan import Plan
 from resect.evaluation.deactivation import HeldOutText
 from resect.methods.base import CorpusInputs, Forecast, Found, Inputs, Method, seconds_of
 from resect.models.language_model import LanguageModel
-from resect.models.text_windows import full_window
+from resect.models.text_windows import window_size
 
-from .activation_counter import count, sites_of
+from .activation_counter import count_activations
 from .authors_files import read_lape_counts
-from .counts import Counts
-from .entropy_selection import SelectedUnits, at_random, by_entropy, most_active, specificity, steadiness
+from .counts import Counts, activation_sites
+from .entropy_selection import (
+    SelectedUnits,
+    select_by_entropy,
+    select_most_active,
+    select_random,
+    specificity,
+    variation_gap,
+)
 from .exhibits import exhibits
+from .input_files import checkpoints_by_language, counts_files, load_counts
 from .parameter_variation import ParameterChanges, parameter_changes
-from .recorded_elsewhere import checkpoints_by_language, load_counts, split_entries
 from .recording import Recording, record
 from .sentence_similarity import check as check_parallel
 from .sentence_similarity import similarity
-from .settings import LapeSettings
+from .settings import LAP_THRESHOLD, LapeSettings
 from .unit_sets import stability, unit_overlap, units_by_layer
 
-#: Where the counts are stored in a run folder.
+#: The name of the counts among the artifacts.
 COUNTS_FILE = "counts.safetensors"
-#: The text of one language may be so many times as much as that of another before a note says so.
+#: A note is given where one language has more than so many times the tokens of another.
 UNEVEN = 2.0
-#: Documents from which the length of a text is estimated, and windows of the batch that is timed.
-BEGINNING, TIMED = 300, 8
+#: Documents from which the length of a text is estimated, and windows by which the time is estimated.
+SAMPLED_DOCUMENTS, TIMED_WINDOWS = 300, 8
 
 
 @dataclass(frozen=True)
@@ -51,81 +61,83 @@ class Lape(LapeSettings, Method):
     Parameters
     ----------
     fraction : the share of all units that is selected, in [0, 1]
-    quantile : the threshold that a language must exceed to have a unit, as a quantile of all probabilities, in [0, 1]
-    selector : lape, or what it is compared with: lave and pv select the same share by another value; lap and random select for each
-        language as many units as LAPE does
-    window : tokens of one forward pass; None: the model's context, at most 4,096
-    tokens : at most so many of each language; None: all
-    until_stable : stop once the selected set no longer changes; see `recording.record`
-    counts : files of counts that were recorded elsewhere, to be added
-    checkpoint : "LANG=PATH", the model tuned on each language alone, for pv
+    quantile : the threshold that a unit's value must exceed for a language, as a quantile of all values, in [0, 1]
+    selector : "lape", or a selector it is compared with: "lave" and "pv" select the same share by other values, "lap" and "random" for each
+        language as many units as LAPE
+    window : tokens of one forward pass, 2 or more; None: the model's context, at most 4,096
+    tokens : the largest number of tokens of each language, 1 or more; None: all
+    until_stable : stop once the selection is stable; see `recording.record`
+    counts : files of counts that were recorded before, which are added: "FILE" of resect, "LANG=FILE" of the authors' code
+    checkpoint : "LANG=PATH", the model tuned on each language alone, for "pv"
     record_only : a search only records counts
-    seed : of the random selector
+    seed : of the selector "random"
 
-    Raises InputError. Differs from the source in: nothing for lape; what it leaves open of lap, lave and pv is stated in `specificity`.
+    Raises InputError for impossible settings.
+    Differs from the source in: nothing for "lape"; for "lap", "lave" and "pv", which the paper leaves open, see `entropy_selection`.
     """
 
     # -- the search -------------------------------------------------------------------------------------------------------
 
     def extra_languages(self) -> tuple[str, ...]:
-        """The languages of counts that were recorded elsewhere. Raises InputError for files that hold none."""
-        return (*(name for counts in self._loaded for name in counts.languages), *self._published)
+        """The languages of counts that were recorded before. Raises InputError for files without counts."""
+        return (*(language for counts in self._loaded_counts for language in counts.languages), *self._published_paths)
 
     @cached_property
-    def _loaded(self) -> tuple[Counts, ...]:
-        return load_counts(split_entries(self.counts)[0])
+    def _loaded_counts(self) -> tuple[Counts, ...]:
+        return load_counts(counts_files(self.counts)[0])
 
     @cached_property
-    def _published(self) -> dict[str, str]:
-        return split_entries(self.counts)[1]
+    def _published_paths(self) -> dict[str, str]:
+        return counts_files(self.counts)[1]
 
-    def _counts_recorded_elsewhere(self, model: LanguageModel) -> list[Counts]:
-        """Raises InputError, WrongModel where they are of another model."""
-        counts = [*self._loaded, *([read_lape_counts(self._published, model)] if self._published else [])]
-        for each in counts:
-            each.check(model)
-        return counts
+    def _counts_recorded_before(self, model: LanguageModel) -> list[Counts]:
+        """The counts of the files in the settings. Raises InputError, WrongModel where they are of another model."""
+        parts = [*self._loaded_counts, *([read_lape_counts(self._published_paths, model)] if self._published_paths else [])]
+        for counts in parts:
+            counts.check(model)
+        return parts
 
     def check_inputs(self, inputs: Inputs) -> None:
-        """Raises InputError for checkpoints that do not go with the languages."""
+        """Raises InputError where the checkpoints are not of the languages."""
         if isinstance(inputs, CorpusInputs):
             checkpoints_by_language(self.checkpoint, inputs.languages)
 
     def check(self, model: LanguageModel, inputs: CorpusInputs) -> None:
-        """Raises InputError, WrongModel, PromptTooLong for what the search could not use."""
+        """Check settings, counts, text and model before any work. Raises InputError, WrongModel, PromptTooLong."""
         self.sites_of(model)
-        recorded_elsewhere = self._counts_recorded_elsewhere(model)
-        if self.selector == "lave" and any(counts.sums is None for counts in recorded_elsewhere):
+        recorded_before = self._counts_recorded_before(model)
+        if self.selector == "lave" and any(counts.sums is None for counts in recorded_before):
             raise InputError(
-                "The selector lave goes by mean values, and some of the counts that are given hold no sums of activations (published ones "
-                "have none): record those anew, or choose another --selector."
+                "The selector lave needs mean activations, and some of the given counts have no sums of activations (published counts have "
+                "none): record those anew, or choose another --selector."
             )
         if inputs.parallel:
             check_parallel(model, inputs.parallel)
-        full_window(model.context, model.kind, self.window)
+        window_size(model.context, model.kind, self.window)
 
     def search(self, model: LanguageModel, inputs: CorpusInputs, workers: Workers | None = None) -> Found:
-        """Record (or add what was recorded elsewhere), select, and give for each language the plan that sets its units to 0.
+        """Record counts, add those recorded before, select units, and return for each language the plan that sets its units to 0.
 
         Raises InputError, WrongModel; NotFinite, OutOfMemory, StorageFailure.
         """
         workers = workers or Workers()
         checkpoints = checkpoints_by_language(self.checkpoint, inputs.languages)
-        changes = parameter_changes(model, checkpoints, workers=workers) if checkpoints else None  # a wrong checkpoint is refused here
+        # Before recording, so that a wrong checkpoint is refused first.
+        changes = parameter_changes(model, checkpoints, workers=workers) if checkpoints else None
         recording = self.recording(model, inputs.texts, workers) if inputs.texts else None
-        parts = [*([] if recording is None else [recording.counts]), *self._counts_recorded_elsewhere(model)]
-        counts = reduce(add, parts).of(inputs.languages)
+        parts = [*([] if recording is None else [recording.counts]), *self._counts_recorded_before(model)]
+        counts = reduce(add, parts).subset(inputs.languages)
         digests = {} if recording is None else {f"text of {name}": digest for name, digest in recording.digests.items()}
-        notes, stored = tuple(self._notes(counts, recording)), {COUNTS_FILE: counts}
+        notes, artifacts = tuple(self._notes(counts, recording)), {COUNTS_FILE: counts}
         if self.record_only:
-            return Found({}, notes=notes, artifacts=stored, digests=digests)
+            return Found({}, notes=notes, artifacts=artifacts, digests=digests)
         units = self.select(counts, changes)
         analyses = self._analyses(model, inputs, counts, recording, units, workers)
         return Found(
             self.plans(units, model),
             scores=self.scores(counts, changes),
             notes=notes,
-            artifacts=stored,
+            artifacts=artifacts,
             analyses=analyses,
             exhibits=exhibits(analyses),
             digests=digests,
@@ -141,7 +153,7 @@ class Lape(LapeSettings, Method):
         units: Mapping[str, Neurons],
         workers: Workers,
     ) -> dict[str, Any]:
-        """Where the units are, how languages share them, how stable the selection is, and how similar hidden states of languages are."""
+        """Units by layer, overlap of languages, stability of the selection, and similarity of hidden states of parallel sentences."""
         widths = [array.shape[1] for array in counts.active.values()]
         analyses: dict[str, Any] = {"layers": units_by_layer(units, counts.sites, widths), "overlap": unit_overlap(units)}
         if recording is not None and recording.steps:
@@ -157,7 +169,7 @@ class Lape(LapeSettings, Method):
         numbers = ", ".join(f"{name} {number:,}" for name, number in zip(counts.languages, counts.tokens, strict=True))
         notes = [f"Tokens that were counted: {numbers}."]
         if self.counts:
-            notes.append("Whether held-out text is among what the given counts were recorded on (--counts) is not known.")
+            notes.append("The given counts (--counts) may have been recorded on some of the held-out text: this is not known.")
         if recording is None:
             return notes
         notes += recording.notes
@@ -165,22 +177,22 @@ class Lape(LapeSettings, Method):
         most, least = max(tokens, key=tokens.__getitem__), min(tokens, key=tokens.__getitem__)
         if tokens[most] > UNEVEN * tokens[least]:
             notes.append(
-                f"There is {tokens[most] / tokens[least]:.1f} times as much text of {most} as of {least}; with --tokens {tokens[least]} "
-                "the same number of tokens of each language would be read."
+                f"{most} has {tokens[most] / tokens[least]:.1f} times as many tokens as {least}; with --tokens {tokens[least]} the same "
+                "number of tokens of each language would be read."
             )
         return notes
 
     def forecast(self, model: LanguageModel, inputs: CorpusInputs, seconds_per_answer: float) -> Forecast:
-        """One batch is counted, and the lengths of the texts are estimated from their beginnings."""
+        """The number of tokens, estimated from the beginnings of the texts, and the time, from one batch."""
         sites, sentences, seconds = self.sites_of(model), [], 0.0
         lengths = {name: self._length(model, text) for name, text in inputs.texts.items()}
         if lengths:
-            window = full_window(model.context, model.kind, self.window)
+            window = window_size(model.context, model.kind, self.window)
             name, text = next(iter(inputs.texts.items()))
-            sample = HeldOutText.of(model, name, text, window, TIMED * window)
+            sample = HeldOutText.of(model, name, text, window, TIMED_WINDOWS * window)
             total, unknown = sum(length or 0 for length in lengths.values()), [name for name, length in lengths.items() if length is None]
-            seconds = total * seconds_of(lambda: count(model, sample.windows, TIMED)) / sample.windows.size
-            rest = f" (how much text of {', '.join(unknown)} there is, is not known, and not included)." if unknown else "."
+            seconds = total * seconds_of(lambda: count_activations(model, sample.windows, TIMED_WINDOWS)) / sample.windows.size
+            rest = f" (without {', '.join(unknown)}, whose length is not known)." if unknown else "."
             sentences.append(
                 f"Count activations at {len(sites)} layers over about {total:,} tokens of {', '.join(lengths)}, in windows of "
                 f"{window:,}{rest}"
@@ -190,22 +202,22 @@ class Lape(LapeSettings, Method):
         return Forecast(tuple(sentences), seconds)
 
     def _length(self, model: LanguageModel, text: CorpusText) -> int | None:
-        """About how many tokens of a text are counted, from its beginning; None where its length is not known."""
+        """About how many tokens of a text will be counted, estimated from its beginning; None where its length is not known."""
         tokens, share = 0, None
-        for document in islice(text, BEGINNING):
-            tokens += len(model.encoder.document_ids([document])[0])
+        for document in islice(text, SAMPLED_DOCUMENTS):
+            tokens += len(model.encoder.encode_documents([document])[0])
             share = text.share()
         length = round(tokens / share) if share else None
         return self.tokens if length is None else min(length, self.tokens or length)
 
-    # -- what it consists of ----------------------------------------------------------------------------------------------
+    # -- its parts --------------------------------------------------------------------------------------------------------
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
-        """Where activations are seen. Raises InputError for a model whose feed-forward blocks have none."""
-        sites = sites_of(model)
+        """Where activations are counted. Raises InputError for a model whose feed-forward blocks have no activation function."""
+        sites = activation_sites(model)
         if not sites:
             family = model.anatomy.family
-            raise InputError(f"This {family} has no feed-forward activation that could be seen, so that LAPE finds no units in it.")
+            raise InputError(f"This {family} has no feed-forward activation that can be recorded, so that LAPE has no units to select.")
         return sites
 
     def record(
@@ -214,7 +226,7 @@ class Lape(LapeSettings, Method):
         texts: Mapping[str, Iterable[str]],
         workers: Workers | None = None,
     ) -> Counts:
-        """How often each unit is active on each language's text: `recording(…).counts`. Parameters and errors as there."""
+        """The counts of `recording`, with its parameters and errors."""
         return self.recording(model, texts, workers).counts
 
     def recording(
@@ -223,20 +235,20 @@ class Lape(LapeSettings, Method):
         texts: Mapping[str, Iterable[str]],
         workers: Workers | None = None,
     ) -> Recording:
-        """Count activations over the texts, with what is worth knowing of how that went.
+        """Count activations over the texts.
 
         Parameters
         ----------
-        texts : by language its documents; read once, never held
+        texts : by language its documents; they are read once and not kept
         workers : engine, journal and progress; default: this process, in memory, silent
 
         Raises InputError for a language without text, or with less than one window of it; NotFinite, OutOfMemory, StorageFailure.
         """
         self.sites_of(model)
-        # One language alone can be recorded, to be added to others; but nothing can be selected from it on the way.
+        # One language alone can be recorded, to be added to others, but no units can be selected by it.
         select = self.select if len(texts) > 1 and self.selector != "pv" else None
         if self.until_stable and select is None:
-            raise InputError("until_stable watches what is selected, which one language alone, or pv, does not tell; leave it out.")
+            raise InputError("until_stable needs a selection on the way, which one language alone, or pv, does not have; leave it out.")
         return record(
             model,
             texts,
@@ -253,48 +265,49 @@ class Lape(LapeSettings, Method):
         Parameters
         ----------
         counts : of two languages or more
-        changes : relative changes under single languages' tuning (`variation.variation`), for pv
+        changes : of parameters in the tuning on each language (`parameter_changes`), for "pv"
 
-        Raises InputError for one language, for mean values without sums, for pv without changes.
+        Raises InputError for one language, for "lave" without sums, for "pv" without changes.
         """
-        chosen = self._chosen(counts, changes)
-        return {name: counts.neurons(chosen.of(row).tolist()) for row, name in enumerate(counts.languages)}
+        selected = self._selected(counts, changes)
+        return {language: counts.neurons(selected.units(row).tolist()) for row, language in enumerate(counts.languages)}
 
     def scores(self, counts: Counts, changes: ParameterChanges | None = None) -> Scores:
-        """How specific to languages each unit is: log(languages) − entropy, by the selector's values (LAPE's, where it has none)."""
-        flat, values, start = specificity(self._values(counts, changes)), {}, 0
-        for site, array in counts.active.items():
-            values[site] = flat[start : start + array.shape[1]]
-            start += array.shape[1]
+        """How specific each unit is to languages: log(languages) − entropy of the selector's values (LAPE's, where it has none)."""
+        bounds = np.cumsum([array.shape[1] for array in counts.active.values()])[:-1]
+        values = dict(zip(counts.sites, np.split(specificity(self._values(counts, changes)), bounds), strict=True))
         by = self.selector if self.selector in ("lave", "pv") else "lape"
         meaning = f"high: of few of the languages (log of their number − {by.upper()})"
         return Scores(values, "unit", meaning, {"method": "lape", "selector": by, "languages": list(counts.languages)})
 
     def plans(self, units: Mapping[str, Neurons], model: Any = None) -> dict[str, Plan]:
-        """For each language the plan that switches its units off: their activation is set to 0. Without units the plan is empty.
+        """For each language the plan that deactivates its units: their activation is set to 0. Without units the plan is empty.
 
-        `model`: what the plans are for (LanguageModel, Hugging Face model), so that they carry its identity.
+        `model`: LanguageModel or Hugging Face model whose identity the plans carry; None: none.
         """
-        found = {name: Plan((Scale(each, 0.0),) if each.count else ()) for name, each in units.items()}
-        return found if model is None else {name: plan.for_model(model) for name, plan in found.items()}
+        plans = {language: Plan((Scale(neurons, 0.0),) if neurons else ()) for language, neurons in units.items()}
+        return plans if model is None else {language: plan.for_model(model) for language, plan in plans.items()}
 
-    def _values(self, counts: Counts, changes: ParameterChanges | None) -> Any:
+    def _values(self, counts: Counts, changes: ParameterChanges | None) -> Float64[np.ndarray, "languages units"]:
+        """The values by which units are selected."""
         if self.selector == "lave":
             return counts.means()
         if self.selector != "pv":
             return counts.probabilities()
         if changes is None:
-            raise InputError("pv goes by checkpoints that were tuned on single languages: give one for each language (--checkpoint).")
+            raise InputError("pv needs checkpoints that were tuned on single languages: give one for each language (--checkpoint).")
         if tuple(changes.languages) != counts.languages:
             raise InputError(
                 f"The checkpoints are of {', '.join(changes.languages)} and the counts of {', '.join(counts.languages)}; give the same, in "
                 "the same order."
             )
-        return steadiness(changes.flat())
+        return variation_gap(changes.all_units())
 
-    def _chosen(self, counts: Counts, changes: ParameterChanges | None) -> SelectedUnits:
+    def _selected(self, counts: Counts, changes: ParameterChanges | None) -> SelectedUnits:
         if self.selector in ("lape", "lave", "pv"):
-            return by_entropy(self._values(counts, changes), self.fraction, self.quantile)
+            return select_by_entropy(self._values(counts, changes), self.fraction, self.quantile)
         probabilities = counts.probabilities()
-        sizes = by_entropy(probabilities, self.fraction, self.quantile).sizes
-        return at_random(counts.units, sizes, self.seed) if self.selector == "random" else most_active(probabilities, sizes, self.always)
+        sizes = select_by_entropy(probabilities, self.fraction, self.quantile).sizes
+        if self.selector == "random":
+            return select_random(counts.units, sizes, self.seed)
+        return select_most_active(probabilities, sizes, LAP_THRESHOLD)

@@ -1,175 +1,162 @@
-"""Screening: which matrices a reduction may help, from the loss's gradient by their singular values. One backward pass, no candidate asked.
+"""Gradient screening: which matrices a reduction may help, by the gradient of the loss with respect to their singular values.
 
-With W = Σ_i s_i · u_i v_iᵀ and L the mean log loss of the golden answers, the slope of the loss by a singular value is
-g_i = ∂L/∂s_i = u_iᵀ (∂L/∂W) v_i, and setting the values beyond rank r to 0 changes the loss, to first order, by −Σ_{i>r} s_i · g_i.
-A matrix promises the largest fall that this predicts at any of the ranks thought of; 0 or less: the loss would rise at each of them.
+One backward pass replaces the evaluation of every candidate. With W = Σ_i s_i · u_i v_iᵀ and L the mean log loss of the golden answers,
+g_i = ∂L/∂s_i = u_iᵀ (∂L/∂W) v_i; to first order, setting the singular values beyond rank r to 0 changes the loss by −Σ_{i>r} s_i · g_i.
+The score of a matrix is the largest decrease that this predicts at any of the candidate ranks; 0 or less: the loss rises at each of them.
 
 Source: Sreeram, Maalouf, Sharma, Rus 2025, "Compress to Impress: Efficient LLM Adaptation Using a Single Gradient Step on 100 Samples"
-(arXiv:2510.20800): the gradient by the singular values, of 100 examples, names the matrices that merit reduction.
-Differs from the source in: how a matrix' gradients become one number is ours; rows are not clustered; examples are spread over the data,
-not drawn.
+(arXiv:2510.20800): the gradient with respect to the singular values, on 100 examples, identifies the matrices that merit reduction.
+Differs from the source in: how a matrix' gradients become one number is ours; rows are not clustered; examples are spread evenly over the
+data, not drawn.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite
 from resect.core.execution import Entry, Workers, journal_key
-from resect.edits.svd import Decomposition, share
+from resect.edits.svd import Decomposition, floor_of_share
 from resect.edits.svd_cache import SvdCache
 from resect.evaluation.questions import Questions
+from resect.methods.parameter_gradients import only_gradients_of
 from resect.models.anatomy import Anatomy
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
-#: The shares of the rank that are thought of.
-RHOS = (0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05, 0.01)
+from .settings import RHOS
 
 
 def screen(
     model: LanguageModel,
     questions: Questions,
     sites: Sequence[Site],
-    factors: SvdCache,
+    svd_cache: SvdCache,
     *,
     examples: int = 100,
     rhos: Sequence[float] = RHOS,
     workers: Workers | None = None,
 ) -> dict[Site, float]:
-    """How much each matrix promises to gain by a reduction: high is promising. In the order of `sites`.
+    """The predicted decrease of the loss by the best reduction of each matrix, in nats per answer; in the order of `sites`.
 
     Parameters
     ----------
-    questions : the golden answers' log loss is taken, whatever their metric
+    questions : the log loss of the golden answers is used, whatever their metric
     sites : matrices
-    examples : so many at most are asked, spread evenly over all, each under one instruction, in turn
-    rhos : shares of the rank that are thought of
+    svd_cache : of the model's matrices
+    examples : at most so many, spread evenly over all, each under one instruction, in turn
+    rhos : shares of the rank of the candidates
+    workers : the journal keeps the scores; progress is reported
 
-    Memory, beside the model: the gradients of the matrices, once in their own dtype and once in float32 or better, one matrix'
-    factors, and the activations of one batch. The model is left as it was, what required gradients and what was in `.grad` included.
+    Needs memory, in addition to the model, for the gradients of the matrices, once in their own dtype and once in float32 or better, for
+    the decomposition of one matrix, and for the activations of one batch. Leaves the model as it was, with its gradients and flags.
 
-    Raises InputError where there is nothing to ask, NotWritable, NotFinite, PromptTooLong, OutOfMemory.
+    Raises InputError where there is no example, NotWritable, NotFinite, PromptTooLong, OutOfMemory.
     """
     workers = workers or Workers()
-    chosen = spread(questions.pairs, len(questions.task.instructions), examples)
+    pairs = evenly_spaced_pairs(questions.pairs, len(questions.task.instructions), examples)
 
     def compute() -> Entry:
-        gradients, scores = loss_gradients(model, sites, golden(questions, chosen), workers), {}
+        gradients, scores = weight_gradients(model, sites, golden_rows(questions, pairs), workers), {}
         workers.progress("decomposing", 0, len(sites))
         for done, site in enumerate(sites, start=1):
-            found = factors.of(site)
-            scores[str(site)] = promise(found.values.double().cpu().numpy(), slopes(gradients.pop(site), found), rhos)
+            decomposition = svd_cache.decomposition(site)
+            gradient = singular_value_gradient(gradients.pop(site), decomposition)
+            scores[str(site)] = predicted_decrease(decomposition.values.double().cpu().numpy(), gradient, rhos)
             workers.progress("decomposing", done, len(sites))
         return {"scores": scores}
 
-    key = journal_key("screen", questions.digest, [list(map(str, sites)), chosen, list(rhos)])
+    key = journal_key("screen", questions.digest, [list(map(str, sites)), pairs, list(rhos)])
     scores: Any = workers.remember(key, compute)["scores"]
     return {site: float(scores[str(site)]) for site in sites}
 
 
-def promise(values: Float64[np.ndarray, " k"], slope: Float64[np.ndarray, " k"], rhos: Sequence[float] = RHOS) -> float:
-    """The largest predicted fall of the loss over the ranks ⌊ρ · k⌋: max over r of Σ_{i>r} s_i · g_i."""
-    fall = np.append(np.cumsum((values * slope)[::-1])[::-1], 0.0)
-    return float(max(fall[share(rho, len(values))] for rho in rhos))
+def predicted_decrease(
+    singular_values: Float64[np.ndarray, " k"], gradient: Float64[np.ndarray, " k"], rhos: Sequence[float] = RHOS
+) -> float:
+    """The largest predicted decrease of the loss over the ranks r = ⌊ρ · k⌋: the maximum of Σ_{i>r} s_i · g_i."""
+    by_rank = np.append(np.cumsum((singular_values * gradient)[::-1])[::-1], 0.0)
+    return float(max(by_rank[floor_of_share(rho, len(singular_values))] for rho in rhos))
 
 
-def slopes(gradient: Float[Tensor, "out inside"], factors: Decomposition) -> Float64[np.ndarray, " k"]:
+def singular_value_gradient(gradient: Float[Tensor, "out inside"], decomposition: Decomposition) -> Float64[np.ndarray, " k"]:
     """∂L/∂s_i of every singular value, from ∂L/∂W: u_iᵀ (∂L/∂W) v_i."""
-    found: np.ndarray = ((factors.left.T @ gradient.to(factors.left)) * factors.right).sum(dim=1).double().cpu().numpy()
-    return found
+    left, right = decomposition.left, decomposition.right
+    by_value: np.ndarray = ((left.T @ gradient.to(left)) * right).sum(dim=1).double().cpu().numpy()
+    return by_value
 
 
-def spread(pairs: int, instructions: int, examples: int) -> list[int]:
-    """Pairs of at most so many examples, spread evenly, each under one instruction, in turn. Raises InputError where there are none.
+def evenly_spaced_pairs(pairs: int, instructions: int, examples: int) -> list[int]:
+    """The pairs of at most `examples` evenly spaced examples, each under one instruction, in turn. Raises InputError where there are none.
 
-    >>> spread(pairs=12, instructions=2, examples=3)
+    >>> evenly_spaced_pairs(pairs=12, instructions=2, examples=3)
     [0, 5, 8]
     """
-    count = min(pairs // max(instructions, 1), examples)
+    available = pairs // max(instructions, 1)
+    count = min(available, examples)
     if count < 1:
-        raise InputError(
-            f"To screen, at least one example must be asked; of {pairs // max(instructions, 1)} examples {examples} are wanted."
-        )
-    every = pairs // instructions
-    return [place * every // count * instructions + place % instructions for place in range(count)]
+        raise InputError(f"Screening needs at least one example; of {available} examples {examples} are wanted.")
+    return [index * available // count * instructions + index % instructions for index in range(count)]
 
 
-def golden(questions: Questions, pairs: Sequence[int]) -> list[Tokens]:
+def golden_rows(questions: Questions, pairs: Sequence[int]) -> list[Tokens]:
     """The golden answers of some pairs, as they are fed and scored. Raises PromptTooLong, InputError."""
     instructions = questions.task.instructions
-    where = [(pair // len(instructions), instructions[pair % len(instructions)]) for pair in pairs]
-    prompts = [questions.prompt(questions.examples[e], instruction) for e, instruction in where]
-    answers = [questions.choices[e][int(questions.gold[e])] for e, _ in where]
-    return questions.model.requests(prompts, answers).tokens
+    examples = [pair // len(instructions) for pair in pairs]
+    prompts = [
+        questions.prompt(questions.examples[example], instructions[pair % len(instructions)])
+        for example, pair in zip(examples, pairs, strict=True)
+    ]
+    answers = [questions.choices[example][int(questions.gold[example])] for example in examples]
+    return questions.model.encode_pairs(prompts, answers).tokens
 
 
-def loss_gradients(
+def weight_gradients(
     model: LanguageModel, sites: Sequence[Site], rows: Sequence[Tokens], workers: Workers | None = None
 ) -> dict[Site, Float[Tensor, "out inside"]]:
-    """∂L/∂W of each matrix, L the mean over rows of −log P(label); in float32 or better, on the matrix' device.
+    """∂L/∂W of each matrix, with L the mean over rows of −log P(label); in float32 or better, on the matrix' device.
 
     Only the matrices' own parameters take part in autograd. Raises NotWritable, NotFinite, OutOfMemory.
     """
     stored = {site: model.anatomy.locate(site)[0] for site in sites}
     parameters = list({id(parameter): parameter for parameter in stored.values()}.values())
     sums = [torch.zeros_like(parameter.data, dtype=torch.promote_types(parameter.dtype, torch.float32)) for parameter in parameters]
-    order = sorted(range(len(rows)), key=lambda place: -_length(rows[place]))
+    order = sorted(range(len(rows)), key=lambda row: -_length(rows[row]))
     stage, done = "taking gradients", 0
 
-    def work(part: Sequence[int]) -> None:
+    def work(batch: Sequence[int]) -> None:
         for parameter in parameters:
-            parameter.grad = None  # of a batch that did not fit
-        batch = model.forward.rows([rows[place] for place in part])
-        (-model.forward.label_logprobs(batch).sum()).backward()
+            parameter.grad = None  # left by a batch that did not fit
+        padded = model.forward.collate([rows[row] for row in batch])
+        (-model.forward.label_logprobs(padded).sum()).backward()
 
     progress = (workers or Workers()).progress
     progress(stage, 0, len(rows))
-    with torch.enable_grad(), _only(model.model, parameters):
-        for part, _ in model.batches.run(order, work, lambda place: _length(rows[place]), purpose="gradients"):
+    with torch.enable_grad(), only_gradients_of(model.model, parameters):
+        for batch, _ in model.batcher.map_batches(order, work, lambda row: _length(rows[row]), purpose="gradients"):
             for total, parameter in zip(sums, parameters, strict=True):
                 if parameter.grad is not None:
                     total += parameter.grad
                 parameter.grad = None
-            done += len(part)
+            done += len(batch)
             progress(stage, done, len(rows))
-    found = {id(parameter): total.div_(len(rows)) for parameter, total in zip(parameters, sums, strict=True)}
-    return {site: _own(model.anatomy, site, found[id(parameter)]) for site, parameter in stored.items()}
+    means = {id(parameter): total.div_(len(rows)) for parameter, total in zip(parameters, sums, strict=True)}
+    return {site: _gradient_at(model.anatomy, site, means[id(parameter)]) for site, parameter in stored.items()}
 
 
-def _own(anatomy: Anatomy, site: Site, gradient: Tensor) -> Tensor:
+def _gradient_at(anatomy: Anatomy, site: Site, gradient: Tensor) -> Tensor:
     """A matrix' part of its parameter's gradient, [out, in]. Raises NotFinite."""
     _, index = anatomy.locate(site)
-    own = gradient[index]
-    if not bool(torch.isfinite(own).all()):
+    part = gradient[index]
+    if not bool(torch.isfinite(part).all()):
         raise NotFinite(f"The gradient of the loss by {site} is NaN or infinite. Try --dtype float32, and look for NaN in the checkpoint.")
-    return own.T if anatomy.slot(site).transposed else own
+    return part.T if anatomy.slot(site).transposed else part
 
 
 def _length(row: Tokens) -> int:
     return len(row.input_ids) + len(row.label_ids)
-
-
-@contextmanager
-def _only(module: nn.Module, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let only some parameters take gradients for a while; then all is as it was."""
-    required: Mapping[nn.Parameter, bool] = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    grads = [parameter.grad for parameter in wanted]
-    try:
-        for parameter in required:
-            parameter.requires_grad_(False)
-        for parameter in wanted:
-            parameter.grad = None
-            parameter.requires_grad_(True)
-        yield
-    finally:
-        for parameter, flag in required.items():
-            parameter.requires_grad_(flag)
-        for parameter, grad in zip(wanted, grads, strict=True):
-            parameter.grad = grad

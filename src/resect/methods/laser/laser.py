@@ -1,7 +1,7 @@
-"""LASER: replace a weight matrix by a low-rank one, search which, and compose several.
+"""LASER: replace a weight matrix by one of lower rank, search which, and compose several.
 
 Source: Sharma, Ash, Misra 2024, "The Truth is in There: Improving Reasoning in Language Models with Layer-Selective Rank Reduction"
-(arXiv:2312.13558). `variant="paper"` decomposes exactly, `variant="official"` as the authors' code (pratyushasharma/laser) does it: see
+(arXiv:2312.13558). `variant="paper"` decomposes exactly, `variant="official"` as the authors' code (pratyushasharma/laser) does: see
 `PRESETS` in `settings`. Knows no other method, no run folder and no terminal.
 """
 
@@ -11,35 +11,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resect.core.address import Site
+from resect.core.address import Site, select
 from resect.core.execution import Workers
 from resect.data.tasks.task import Task
 from resect.data.texts import packaged_texts
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import SvdCache, default_folder
-from resect.evaluation.metrics import main
+from resect.evaluation.metrics import main_metric
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, TextInputs, task_inputs
+from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 
-from .candidate_matrices import reducible
 from .denoising import denoise
 from .gradient_screening import screen
-from .published_choices import published
-from .search import ReductionSearch
+from .published_choices import published_reduction
+from .reduction_search import ReductionSearch
 from .settings import GIGABYTE, LaserSettings
 
-#: The share of the data, from its beginning, that the authors choose by; the rest is reported on.
+#: The share of the data, from its beginning, by which the authors choose; they report on the rest.
 AUTHORS_SHARE = 0.2
-#: Where the authors look for the answer in prompt and generation together, so that one in the question counts: task to families.
+#: Task to the families for which the authors search prompt and generated text together, so that an answer in the question counts as right.
 SEARCHED_PROMPTS: Mapping[str, tuple[str, ...]] = {
     "hotpotqa": ("gptj", "llama"),
     "wikidata": ("gptj", "llama"),
     "counterfact": ("llama",),
 }
-#: What a candidate costs, in full passes: half is saved by layers that are not run again, half by candidates that are given up.
+#: The cost of a candidate, in passes over all questions: cached layers save one half, eliminated candidates another.
 COST_OF_CANDIDATE = 0.3
 
 
@@ -49,44 +49,48 @@ class Laser(LaserSettings, Method):
 
     Parameters
     ----------
-    rhos : shares of the rank that are tried, each in [0, 1); rank 0 zeroes a matrix
+    rhos : shares of the rank that are tried, each in [0, 1); rank 0 sets a matrix to zero
     sites : globs of matrices; empty: the first and the last matrix of every feed-forward block ({gate, or up where there is none}, down),
         the paper's U_in and U_out
-    variant : "paper" or "official"; fills in every setting that is None
-    metric : by which is chosen, on the *select* split; None: the task's own ("accuracy", "generation", "logloss", …)
+    variant : "paper" or "official"; sets every setting that is None
+    metric : by which the reduction is chosen and compared; None: the task's own ("accuracy", "generation", "logloss", …)
     keep : which components are kept: the "largest", or the "smallest"
-    compose : reduce one matrix after the other (greedily), not the best one alone
+    compose : reduce one matrix after the other (greedily), not only the best one
     published : no search: the paper's choice for this model and task
-    screen : "gradient": search only the `screened` matrices whose singular values the loss wants smaller (`gradient_screening`)
-    screened : how many those are
+    screen : "gradient": search only the `screened` matrices for which the gradient predicts the largest decrease of the loss
+        (`gradient_screening`)
+    screened : how many matrices those are
     task_free : reduce every matrix to its noise edge, as long as the perplexity of plain text rises by no more than `rise` (`denoising`)
-    seed : of "svd_lowrank"
+    rise : the share by which that perplexity may rise in all, from 0 on
     decomposition : "exact" (Eckart–Young) or "svd_lowrank", the authors' randomised approximation
-    authors_task : built-in tasks in the authors' wording, chosen on their first 20 %, reported on the rest
-    search_prompt : count an answer that occurs in the question as given, where the authors do (`SEARCHED_PROMPTS`)
-    state_memory : gigabytes of hidden states that may be cached; None: a quarter of what is free
-    cache, cache_size : the folder of decompositions and its size in gigabytes; used where the journal is on disk, or a folder is named
-    replay, positions, bound, share : what makes the search fast; none changes what is found
+    authors_task : built-in tasks with the authors' prompt, chosen on their first 20 %, reported on the rest
+    search_prompt : count an answer that occurs in the question as right, where the authors do (`SEARCHED_PROMPTS`)
+    state_memory : gigabytes of hidden states that may be cached; None: a quarter of the free memory
+    cache, cache_size : the folder of stored decompositions and the gigabytes that it may hold; used where the journal is on disk, or a
+        folder is named
+    seed : of "svd_lowrank"
+    replay, positions, bound, share : whether cached layers, only the scored positions, early elimination, and one decomposition for all
+        ranks are used; they save time and change no result
 
-    Raises InputError for a setting that does not exist, or two that exclude each other.
-    Differs from the source in: chosen on *select*, reported on *test*, which are disjoint by group ("paper": the first 20 % there).
-        Candidates that score alike: the one that does less harm to plain text, then the smaller rank (unpublished). Composition: the
-        paper's rule; the authors' script never takes a reduction back, which is not offered.
+    Raises InputError for impossible settings, or two that exclude each other.
+    Differs from the source in: chosen on *select*, reported on *test*, which are disjoint by group (there: the first 20 %, the rest). Of
+        candidates with equal scores: the one with the highest log-probability of plain text, then the smaller rank (unpublished).
+        Composition follows the paper's rule; the authors' script, which never takes a reduction back, is not offered.
     """
 
     def prepare_task(self, task: Task) -> Task:
-        """The task as this variant uses it: as it is, or in the authors' wording and split where it is built in."""
+        """The task as this variant uses it: as it is, or with the authors' prompt and split where it is built in."""
         if not self.authors_task or task.official_template is None or task.is_in_authors_split:
             return task
         first = int(AUTHORS_SHARE * len(task.examples))
         examples = tuple(
-            replace(example, split="select" if place < first else "test", group=f"{example.group}{' (first)' if place < first else ''}")
-            for place, example in enumerate(task.examples)
+            replace(example, split="select", group=f"{example.group} (first)") if index < first else replace(example, split="test")
+            for index, example in enumerate(task.examples)
         )
         return replace(task, examples=examples, template=task.official_template)
 
     def questions(self, model: LanguageModel, task: Task, split: str = "select") -> Questions:
-        """A split of the task under the metric. Raises BadTask, EmptySplit, UnknownName."""
+        """The questions of a split of the task, scored by the metric. Raises BadTask, EmptySplit, UnknownName."""
         task = self.prepare_task(task)
         return Questions(model, task, task.split(split), self.metric_for(task), search_prompt=self.searches_prompt(model, task))
 
@@ -95,34 +99,37 @@ class Laser(LaserSettings, Method):
         return bool(self.search_prompt) and model.anatomy.family in SEARCHED_PROMPTS.get(task.name, ())
 
     def metric_for(self, task: Task) -> str:
-        """The metric that chooses; "topk" is top10."""
-        return main(self.metric) if self.metric else task.metric
+        """The metric by which the reduction is chosen; "topk" is top10."""
+        return main_metric(self.metric) if self.metric else task.metric
 
     def check(self, model: LanguageModel, inputs: Task | TaskInputs | TextInputs) -> None:
-        """Look at the settings, the model and the task before any work. Raises what `search` would."""
+        """Check settings, model and task before any work. Raises what `search` raises."""
         if isinstance(inputs, TextInputs):
             self.sites_of(model)
             return
         task = task_inputs(inputs).task
         if self.published:
-            published(model, task.name)
+            published_reduction(model, task.name)
         else:
             self.sites_of(model)
         self.questions(model, task)
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for one that is absent or shared."""
-        return reducible(self.sites, model)
+        sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward_matrices(model.anatomy)
+        for site in sites:
+            ReduceRank(site, 0.0).choose_form(model)
+        return sites
 
     def edits(self, model: LanguageModel, site: Site) -> list[ReduceRank]:
-        """The candidates at one matrix, each rank once, from the smallest up."""
+        """The candidates at one matrix, each rank once, in rising order."""
         shape = model.anatomy.shape(site)
-        made = [self.edit(site, rho) for rho in self.rhos]
-        by_rank = {edit.rank(shape): edit for edit in sorted(made, key=lambda edit: -edit.rho)}
+        edits = [self.edit(site, rho) for rho in sorted(self.rhos, reverse=True)]
+        by_rank = {edit.rank(shape): edit for edit in edits}  # of two ρ with one rank the smaller
         return [by_rank[rank] for rank in sorted(by_rank)]
 
     def edit(self, site: Site, rho: float) -> ReduceRank:
-        """One candidate, as these settings make it."""
+        """One candidate, by the rule of these settings."""
         official = self.decomposition == "svd_lowrank"
         return ReduceRank(site, rho, self.keep, "official" if official else "exact", self.seed if official else None)
 
@@ -132,30 +139,30 @@ class Laser(LaserSettings, Method):
         inputs: Task | TaskInputs | TextInputs,
         workers: Workers | None = None,
         *,
-        factors: SvdCache | None = None,
+        svd_cache: SvdCache | None = None,
     ) -> Found:
         """Choose what to reduce on the *select* split (or, without a task, by plain text). The plan is empty where nothing helps.
 
         Parameters
         ----------
-        inputs : a task, alone or with the plain text that decides between candidates that score alike (default: what ships with resect);
-            or passages of plain text for the choice without a task
+        inputs : a task, alone or with the plain text that decides between candidates with equal scores (default: the text of this
+            package); or passages of plain text for the choice without a task
         workers : engine (an item is the candidates at one matrix), journal and progress
-        factors : where decompositions come from and are stored; None: as `cache` says
+        svd_cache : computes and stores decompositions; None: by the setting `cache`
 
         Never uses the *test* split. Raises BadTask, EmptySplit, NotFinite, NotWritable, OutOfMemory, PromptTooLong.
         """
         workers = workers or Workers()
-        factors = factors or self.svd_cache(model, workers)
+        svd_cache = svd_cache or self.svd_cache(model, workers)
         if isinstance(inputs, TextInputs):
-            return denoise(model, inputs.passages, self.sites_of(model), self.rise, factors, self.state_bytes, workers)
+            return denoise(model, inputs.passages, self.sites_of(model), self.rise, svd_cache, self.state_bytes, workers)
         inputs = task_inputs(inputs)
         questions = self.questions(model, inputs.task)
-        choice = published(model, inputs.task.name) if self.published else None
+        choice = published_reduction(model, inputs.task.name) if self.published else None
         sites, notes = () if choice else self.sites_of(model), list[str]()
         scorer = CandidateScorer(
             questions,
-            factors,
+            svd_cache,
             state_memory=self.state_bytes,
             replay=self.replay,
             positions=self.positions,
@@ -166,22 +173,22 @@ class Laser(LaserSettings, Method):
         if choice:
             return search.published(self.edit(choice.site, choice.rho))
         if self.screen:
-            promise = screen(model, questions, sites, factors, rhos=self.rhos, workers=workers)
-            best = sorted(sites, key=lambda site: -promise[site])[: self.screened]
-            notes.append(f"{len(best)} of {len(sites)} matrices were searched, those that the gradient named: {', '.join(map(str, best))}.")
+            decrease = screen(model, questions, sites, svd_cache, rhos=self.rhos, workers=workers)
+            best = sorted(sites, key=lambda site: -decrease[site])[: self.screened]
+            notes.append(f"{len(best)} of {len(sites)} matrices were searched, by the gradient of the loss: {', '.join(map(str, best))}.")
             sites = tuple(site for site in sites if site in best)
         found = search.composed(sites) if self.compose else search.best(sites, inputs.texts or packaged_texts())
         return replace(found, notes=(*notes, *found.notes))
 
     def svd_cache(self, model: LanguageModel, workers: Workers) -> SvdCache:
-        """Decompositions of the model's matrices, stored on disk where finished work is, or where a folder is named."""
+        """Decompositions of the model's matrices; stored on disk where the journal is, or where a folder is named."""
         if self.cache is None and not workers.is_persistent:
             return SvdCache(model.anatomy)
         folder = default_folder() if self.cache is None else Path(self.cache)
         return SvdCache(model.anatomy, folder=folder, limit=int(self.cache_size * GIGABYTE))
 
     def forecast(self, model: LanguageModel, inputs: TaskInputs | TextInputs, seconds_per_answer: float) -> Forecast:
-        """Candidates, and one decomposition that is timed. Layers below a matrix are not run again; most candidates are given up early."""
+        """The number of candidates, and the time of one decomposition. Cached layers and early elimination are taken into account."""
         sites = () if self.published else self.sites_of(model)
         if isinstance(inputs, TextInputs):
             sentence = (
@@ -201,13 +208,19 @@ class Laser(LaserSettings, Method):
         return Forecast((sentence,), answers * seconds_per_answer + _decomposition_seconds(model, sites))
 
     def study_settings(self, model: LanguageModel) -> dict[str, Any]:
-        """What the analyses of a run need to know of its search."""
+        """The part of an analysis' `Study` that comes from these settings."""
         sites = self.sites_of(model)
         return {"sites": sites, "rhos": self.rhos, "like": self.edit(sites[0], 0.0), "state_memory": self.state_bytes}
 
 
 def _decomposition_seconds(model: LanguageModel, sites: Sequence[Site]) -> float:
-    """Seconds that decomposing these matrices takes, by one of them."""
+    """About how many seconds the decompositions of these matrices take, from one of them."""
     start = time.monotonic()
     Decomposition.of(model.anatomy.weight(sites[-1]))
     return (time.monotonic() - start) * len(sites)
+
+
+def feed_forward_matrices(anatomy: Anatomy) -> tuple[Site, ...]:
+    """The paper's U_in and U_out of every layer: the gate, or `up` where there is none, and `down`."""
+    first = "gate" if anatomy.gated else "up"
+    return tuple(site for site in anatomy.sites if site.role in (first, "down"))

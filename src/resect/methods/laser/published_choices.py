@@ -1,6 +1,6 @@
 """The reductions that LASER's authors chose: for three models and eight tasks, one each (the paper's Table 3).
 
-Knows names, shapes and numbers; asks no model anything.
+Knows names, shapes and numbers; runs no model.
 Source: Sharma, Ash, Misra 2024 (arXiv:2312.13558), Table 3. Differs from the source in: nothing.
 """
 
@@ -11,16 +11,15 @@ from typing import Any, Literal
 from resect.core.address import Site, Stack
 from resect.core.errors import InputError, UnknownName
 from resect.edits.matrices import ReduceRank
-from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import anatomy_of
+from resect.models.anatomy import Anatomy, anatomy_of
 
 #: The paper's U_in (the gate, or `up` where there is none) and U_out (`down`).
 Side = Literal["in", "out"]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a model of the paper is known by: its family, and how large it is."""
+class ModelShape:
+    """By which a model of the paper is recognised: its family and its sizes."""
 
     family: str
     layers: int
@@ -31,11 +30,11 @@ class Shape:
         return f"a {self.family} of {self.layers} layers, d_model {self.d_model}, d_ff {self.d_ff}"
 
 
-#: The paper's models. A name says little: a fine-tune has another one, and another model may have this one.
-SHAPES: Mapping[str, Shape] = {
-    "roberta-base": Shape("roberta", 12, 768, 3072),
-    "gpt-j-6b": Shape("gptj", 28, 4096, 16384),
-    "llama-2-7b": Shape("llama", 32, 4096, 11008),
+#: The paper's models. Names do not identify them: a fine-tune has another one, and another model may have the same.
+SHAPES: Mapping[str, ModelShape] = {
+    "roberta-base": ModelShape("roberta", 12, 768, 3072),
+    "gpt-j-6b": ModelShape("gptj", 28, 4096, 16384),
+    "llama-2-7b": ModelShape("llama", 32, 4096, 11008),
 }
 _TABLE: Mapping[str, tuple[tuple[Side, int, float], tuple[Side, int, float], tuple[Side, int, float]]] = {
     "counterfact": (("in", 8, 0.8), ("in", 27, 0.01), ("in", 28, 0.05)),
@@ -53,13 +52,13 @@ CHOICES: Mapping[tuple[str, str], tuple[Side, int, float]] = {
 }
 
 
-def published(model: Any, task_name: str) -> ReduceRank:
+def published_reduction(model: Any, task_name: str) -> ReduceRank:
     """The authors' choice for this model and task.
 
     Parameters
     ----------
-    model : LanguageModel, Hugging Face model or Anatomy; it fits where its family, layers, d_model and d_ff are those of one in the
-        paper, whatever its name: a fine-tune does
+    model : LanguageModel, Hugging Face model or Anatomy; its family, layers, d_model and d_ff must be those of a model of the paper, which
+        includes fine-tunes
     task_name : such as "counterfact" or "bios/gender"
 
     Raises InputError, with the reason, where the paper has no choice for the model; UnknownName where it has none for the task.
@@ -69,7 +68,7 @@ def published(model: Any, task_name: str) -> ReduceRank:
         hint = "The paper has no choice for another task; search instead: leave --published out."
         raise UnknownName("task of LASER's Table 3", task_name, tasks, hint)
     anatomy = anatomy_of(model)
-    side, layer, rho = CHOICES[_fitting(anatomy), task_name]
+    side, layer, rho = CHOICES[_matching_model(anatomy), task_name]
     role = "down" if side == "out" else "gate" if anatomy.gated else "up"
     return ReduceRank(Site(_stack(anatomy), layer, role), rho)
 
@@ -78,15 +77,15 @@ def _stack(anatomy: Anatomy) -> Stack:
     return next(iter(anatomy.layers))
 
 
-def _fitting(anatomy: Anatomy) -> str:
-    """Which of the paper's models this one is like. Raises InputError."""
-    found = Shape(anatomy.family, anatomy.layers[_stack(anatomy)], anatomy.d_model, anatomy.d_ff)
+def _matching_model(anatomy: Anatomy) -> str:
+    """The name of the paper's model of this shape. Raises InputError."""
+    own = ModelShape(anatomy.family, anatomy.layers[_stack(anatomy)], anatomy.d_model, anatomy.d_ff)
     for name, shape in SHAPES.items():
-        if found == shape:
+        if own == shape:
             return name
-    of_family = [f"{name} is {shape}" for name, shape in SHAPES.items() if shape.family == found.family]
+    of_family = [f"{name} is {shape}" for name, shape in SHAPES.items() if shape.family == own.family]
     reason = of_family[0] if of_family else f"none is of this family: {', '.join(SHAPES)}"
     raise InputError(
-        f"LASER's authors published no choice for this model, {found}; of theirs, {reason}. "
-        "A layer of one model says nothing of another's: search instead, leave --published out."
+        f"LASER's authors published no choice for this model, {own}; of theirs, {reason}. "
+        "The best layer of one model does not tell that of another: search instead, leave --published out."
     )
