@@ -1,13 +1,15 @@
 """What jobs write is what the schemas say, key by key, on runs of tiny models: writer and schema cannot drift apart."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bilingual
-import tongues
+import planted_languages
 from resect.core.errors import UnknownName
 from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift
@@ -92,10 +94,12 @@ def test_a_search_on_plain_text(where: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_on_corpora_by_language(tmp_path: Path) -> None:
-    tongues.write(tmp_path)
+    planted_languages.write(tmp_path)
     (tmp_path / "questions.txt").write_text("abc\nuvw\n")
-    given = {name: tuple(f"{language}={tmp_path / language}.txt" for language in tongues.LETTERS) for name in ("corpus", "parallel")}
-    given["questions"] = tuple(f"{language}={tmp_path / 'questions.txt'}" for language in tongues.LETTERS)
+    given = {
+        name: tuple(f"{language}={tmp_path / language}.txt" for language in planted_languages.LETTERS) for name in ("corpus", "parallel")
+    }
+    given["questions"] = tuple(f"{language}={tmp_path / 'questions.txt'}" for language in planted_languages.LETTERS)
     settings = {"window": 16, "fraction": 0.08, "draws": 1, "new_tokens": 4, "limit": 60, "output": str(tmp_path / "run")}
     run.job(Recipe(method="lape", model=str(tmp_path / "model"), **given, **settings))
     assert_is_declared(tmp_path / "run", "matrix.json", "answers.jsonl", "analyses.json")
@@ -145,3 +149,15 @@ def test_every_schema_is_one_and_explains_its_keys(name: str) -> None:
 def test_a_name_that_is_no_schema_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"schema 'plans'.*plan"):
         json_schema("plans")
+
+
+@pytest.mark.parametrize("words", [["-c", "import resect, sys; print(*sys.modules)"], ["-X", "importtime", "-m", "resect", "--help"]])
+def test_nothing_loads_schemas_before_a_file_is_read(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, timeout=120)
+    assert "pydantic" not in done.stdout + done.stderr
+
+
+def test_schemas_load_no_torch() -> None:
+    code = "import sys, resect.runs.schemas.catalogue, resect.report.terminal.summary; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["False"]

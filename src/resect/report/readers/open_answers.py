@@ -63,11 +63,12 @@ class OpenQuestionScores:
     @classmethod
     def of(cls, comparison: ComparisonFile | None) -> "OpenQuestionScores | None":
         """The open questions of comparison.json; None where there were none."""
-        asked = None if comparison is None else comparison.other_metrics.open_questions
-        if asked is None:
+        questions = None if comparison is None else comparison.other_metrics.open_questions
+        if questions is None:
             return None
-        accuracy, quality, empty, untold = map(AnswerScores.of, (asked.language_accuracy, asked.quality, asked.empty, asked.untold))
-        return cls(asked.n, accuracy, quality, asked.unjudged, asked.new_tokens, empty, untold)
+        measures = (questions.language_accuracy, questions.quality, questions.empty, questions.untold)
+        accuracy, quality, empty, unidentified = map(AnswerScores.of, measures)
+        return cls(questions.n, accuracy, quality, questions.unjudged, questions.new_tokens, empty, unidentified)
 
     def uncounted(self, language: str) -> tuple[str, str, str]:
         """The answers that count as in no language: without an edit, with the language's own units deactivated, with random ones."""
@@ -90,7 +91,7 @@ class WrittenAnswer:
 
 @dataclass(frozen=True)
 class QuestionAnswers:
-    """A question with its answers, by whose units were deactivated ("" nobody's, "random")."""
+    """A question with its answers, by whose units were deactivated ("": none, "random": random ones)."""
 
     id: str
     language: str

@@ -13,7 +13,7 @@ from resect.runs.schemas.rows import TrialLine
 
 @dataclass(frozen=True)
 class Reduction:
-    """An edit of one whole matrix.
+    """An edit of one matrix.
 
     share : ρ, or of a pruning the share that is dropped
     rank, full : the rank that is left, and the rank before; None: not known

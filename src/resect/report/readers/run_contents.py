@@ -149,16 +149,16 @@ class _Files:
 
     def object(self, what: str, name: str, schema: type[Schema]) -> Schema | None:
         """A file that holds one object."""
-        found, damages = read_file(self.run.folder / name, schema)
-        self.note(what, damages, is_lost=found is None)
-        return found
+        content, damages = read_file(self.run.folder / name, schema)
+        self.note(what, damages, is_lost=content is None)
+        return content
 
     def rows(self, what: str, name: str, schema: type[Schema]) -> tuple[Schema, ...]:
         """A file of rows."""
-        found, damages = read_lines_file(self.run.folder / name, schema)
-        rows = len({damage.part.partition(",")[0] for damage in damages})
-        self.note(what if not found else f"{rows:,} of t{what[1:]}", damages, is_lost=True)
-        return found
+        rows, damages = read_lines_file(self.run.folder / name, schema)
+        damaged = len({damage.part.partition(",")[0] for damage in damages})
+        self.note(f"{damaged:,} of t{what[1:]}" if rows else what, damages, is_lost=True)
+        return rows
 
     def note(self, what: str, damages: Sequence[Damage], *, is_lost: bool, how: str | None = None) -> None:
         """Note damages of one file as a gap. `is_lost`: nothing of it could be read."""
@@ -171,17 +171,17 @@ class _Files:
 
     def plan(self, trials: Sequence[TrialLine]) -> PlanSummary | None:
         """The plan, with the digest that `Plan.digest` gives it."""
-        found = self.object("The plan", PLAN, PlanFile)
-        return None if found is None else PlanSummary.of(found, trials, _digest(self.run.plan_json()))
+        plan = self.object("The plan", PLAN, PlanFile)
+        return None if plan is None else PlanSummary.of(plan, trials, _digest(self.run.plan_json()))
 
     def parts(self, number: int) -> tuple[RunContents, ...]:
         """The trials that can be read, of so many; what is missing in them, or of them, becomes a gap."""
-        found = []
+        parts = list[RunContents]()
         for place in range(1, number + 1):
             part = self.value(f"Trial {place} of {number}", lambda at=place: Run.load(self.run.folder / f"{PART}{at}"))
-            found += [] if part is None else [RunContents.of(part)]
-        self.gaps += [Gap(f"{part.run.folder.name}: {gap.what}", gap.why, gap.how) for part in found for gap in part.gaps]
-        return tuple(found)
+            parts += [] if part is None else [RunContents.of(part)]
+        self.gaps += [Gap(f"{part.run.folder.name}: {gap.what}", gap.why, gap.how) for part in parts for gap in part.gaps]
+        return tuple(parts)
 
     def check_examples(self, count: int, comparison: ComparisonFile | None) -> None:
         """Note where fewer changed answers are there than were fixed and broken: a torn end of the file is dropped silently."""
@@ -194,14 +194,14 @@ class _Files:
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """What the method shows. Damaged results of analyses are named here too: exhibits are made of them."""
-        found, damages = read_exhibits_file(self.run.folder / EXHIBITS)
+        exhibits, damages = read_exhibits_file(self.run.folder / EXHIBITS)
         how = self._finish
         if (self.run.folder / ANALYSES).exists():
             how = f"{program()} analyse {shlex.quote(near(str(self.run.folder)))}"
             analyses, damaged = read_file(self.run.folder / ANALYSES, AnalysesFile)
             self.note("The analyses", damaged, is_lost=analyses is None, how=how)
-        self.note("The exhibits", damages, is_lost=not found, how=how)
-        return found
+        self.note("The exhibits", damages, is_lost=not exhibits, how=how)
+        return exhibits
 
     def languages(self, comparison: ComparisonFile | None) -> LanguageContents:
         """What a run on corpora by language has in addition."""

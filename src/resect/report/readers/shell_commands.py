@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def program() -> str:
-    """How this command is called here: by its name where the shell finds it, else by its path beside the interpreter."""
-    beside = Path(sys.executable).with_name("resect")
-    return "resect" if shutil.which("resect") or not beside.exists() else near(str(beside))
+    """How this program is called here: by its name where the shell finds it, else by its path next to the interpreter."""
+    installed = Path(sys.executable).with_name("resect")
+    return "resect" if shutil.which("resect") or not installed.exists() else near(str(installed))
 
 
 def near(path: str) -> str:

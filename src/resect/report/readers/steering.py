@@ -35,7 +35,7 @@ class SteeringResult:
 
     accuracy, quality : before and after; None: not measured
     empty, unidentified : how many answers hold no text, and of how many others the language is not known, before and after
-    file : its name, where two results could not be told apart without it
+    file : its name, where another result has the same settings
     """
 
     to: str

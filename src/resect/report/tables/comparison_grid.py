@@ -170,11 +170,11 @@ def table(runs: Sequence[Run]) -> Grid:
 
 def _sound(run: Run, name: str, schema: type[Schema]) -> Schema:
     """A file without any damage. Raises InputError."""
-    found, damages = read_file(run.folder / name, schema)
-    if found is None or damages:
+    content, damages = read_file(run.folder / name, schema)
+    if content is None or damages:
         reasons = "; ".join(map(str, damages[:3]))
-        raise InputError(f"{name} of the run in {run.folder} is damaged: {reasons.rstrip('.')}. `resect run {run.folder}` writes it anew.")
-    return found
+        raise InputError(f"{name} of the run in {run.folder} is damaged: {reasons.rstrip('.')}. `resect run {run.folder}` writes it again.")
+    return content
 
 
 def _lines(read: Sequence[_RunNumbers]) -> list[_Line]:

@@ -21,7 +21,7 @@ from resect.report.text.printable import plain
 from resect.report.text.split_table import SplitTable
 
 SURE, OWN = "*", "†"
-#: What stands over the notes on plans.
+#: The columns of the notes on plans.
 NOTES = ("model", "task", "method", "what was changed")
 _LATEX = {
     **{character: f"\\{character}" for character in "_%&#${}"},
@@ -76,7 +76,7 @@ class Cell:
     """One measurement: its mean, and the change against the original (None: it is the original).
 
     `best`: none of its model and task is better. `sure`: the 95 % interval of the change excludes 0. `own`: the cut was
-    found on this very task.
+    found on this task.
     """
 
     mean: float
@@ -189,15 +189,15 @@ class Grid:
         return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
 
     def picture(self) -> str:
-        """An SVG file: a heat map, coloured by the gain over the original (of losses, by how much less)."""
+        """An SVG file: a heat map, coloured by the gain over the original (of losses, by the decrease)."""
         labels = [f"{row.block} · {row.label}" if row.block else row.label for row in self.rows]
-        # Points and losses have no scale in common: beside shares, losses have no colour.
+        # Points and losses have no scale in common: next to shares, losses have no colour.
         coloured = [column.is_loss == all(each.is_loss for each in self.columns) for column in self.columns]
         gains, texts = [], []
         for row in self.rows:
             cells = list(zip(self.columns, row.cells, strict=True))
-            gains.append([_gain(*found) if shaded else None for shaded, found in zip(coloured, cells, strict=True)])
-            texts.append([_joined(*found) for found in cells])
+            gains.append([_gain(*cell) if shaded else None for shaded, cell in zip(coloured, cells, strict=True)])
+            texts.append([_joined(*cell) for cell in cells])
         heads = [column.label for column in self.columns]
         return standalone(heat_map(HeatMap(self.caption, labels, heads, gains, corner=self.heading, texts=texts)))
 
@@ -208,8 +208,8 @@ class Grid:
             for row in self.rows
         ]
         columns = [{"task": column.task, "metric": column.metric} for column in self.columns]
-        found = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
-        return {**found, "cuts": [dict(vars(each)) for each in self.notes]}
+        values = {"caption": self.caption, "columns": columns, "rows": rows, "records": [dict(record) for record in self.records]}
+        return {**values, "cuts": [dict(vars(each)) for each in self.notes]}
 
 
 def clean(text: object) -> str:
@@ -227,7 +227,7 @@ def escaped(text: str) -> str:
     >>> print(escaped("50 % of a_b {x}"))
     50 \% of a\_b \{x\}
     """
-    return _SPECIAL.sub(lambda found: _LATEX[found[0]], clean(text))
+    return _SPECIAL.sub(lambda match: _LATEX[match[0]], clean(text))
 
 
 def told_apart(paths: Iterable[str]) -> dict[str, str]:
@@ -247,8 +247,8 @@ def told_apart(paths: Iterable[str]) -> dict[str, str]:
 
 def _latex_cell(column: Column, cell: Cell | None) -> str:
     mean, change, marks = column.figures(cell, PAGE)
-    told = " ".join(filter(None, (escaped(mean), escaped(change).replace("+", "$+$"))))
-    bold = rf"\textbf{{{told}}}" if cell is not None and cell.best else told
+    numbers = " ".join(filter(None, (escaped(mean), escaped(change).replace("+", "$+$"))))
+    bold = rf"\textbf{{{numbers}}}" if cell is not None and cell.best else numbers
     return bold + (f"$^{{{marks.replace(OWN, chr(92) + 'dagger ').strip()}}}$" if marks else "")
 
 

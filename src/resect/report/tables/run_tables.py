@@ -51,8 +51,8 @@ def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricF
     for kind, label, measured in estimates(comparison, plan):
         cells = [figures.value(measured.mean), figures.interval(measured.interval)]
         if other is not None:
-            beside = {"before": other.base, "after": other.edited}.get(kind)
-            cells.append(figures.value(None if beside is None else beside.mean))
+            by_other = {"before": other.base, "after": other.edited}.get(kind)
+            cells.append(_mean(figures, by_other))
         rows.append((label, *cells, *([figures.value(measured.std_over_instructions)] if spreads else [])))
     strong = [number for number, (kind, _, _) in enumerate(estimates(comparison, plan)) if kind == "after"]
     for name, baseline in (other.baselines if other is not None else {}).items():  # of the accuracy, whatever else is compared
@@ -107,8 +107,8 @@ def other_metrics_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -
             rows.append((label, *cells))
     facts = comparison.other_metrics.paraphrases
     if facts is not None:
-        each = "" if facts.per_fact is None else f", {style.number(facts.per_fact)} paraphrases each"
-        label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{each})", MetricFormat(style=style)
+        number = "" if facts.per_fact is None else f", {style.number(facts.per_fact)} paraphrases each"
+        label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{number})", MetricFormat(style=style)
         rows.append((label, figures.value(facts.base), figures.value(facts.edited), _change(figures, facts.difference)))
     return Table("Other metrics on the test split", ("metric", "before", "after", "change"), rows) if rows else None
 
@@ -233,7 +233,7 @@ def trials_table(contents: RunContents) -> Table | None:
 
 
 def spread_sentence(trials: TrialSpread | None, figures: MetricFormat) -> str:
-    """How far the trials lie apart."""
+    """How far the trials are apart."""
     if trials is None or not trials.edited:
         return ""
     return f"After it: {', '.join(map(figures.value, trials.edited))}; standard deviation {figures.value(trials.std)}."

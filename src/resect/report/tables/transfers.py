@@ -14,22 +14,22 @@ from .grid_formats import OWN, SURE, Cell, Column, Grid, Row, clean, told_apart
 from .grid_records import changed, spread, unit
 
 
-def transferred(found: Mapping[str, Any]) -> Grid:
+def transferred(transfer: Mapping[str, Any]) -> Grid:
     """Plans × tasks, from what a transfer measured: the model as it is, then a row a plan, by the task it was found on.
 
     A cell is the metric after the edit and, in brackets, its change; marked are changes whose 95 % interval excludes 0, and
-    the task that the plan was found on. Plans found on one task, or on none that is known, are told apart by their folder.
+    the task that the plan was found on. Plans found on one task, or on none that is known, have their folder in the label.
 
     Raises InputError where there is no task, or where a measurement is damaged.
     """
-    tasks, plans, metrics = list(found["tasks"]), list(found["plans"]), found.get("metrics") or {}
+    tasks, plans, metrics = list(transfer["tasks"]), list(transfer["plans"]), transfer.get("metrics") or {}
     if not tasks:
         raise InputError("There is no task to show a transfer to; name at least one.")
-    columns = tuple(Column(task, str(metrics.get(task) or found["metric"])) for task in tasks)
+    columns = tuple(Column(task, str(metrics.get(task) or transfer["metric"])) for task in tasks)
     try:
-        base = [Measurement.model_validate(found["base"][task]) for task in tasks]
-        edited = [[Measurement.model_validate(result["edited"]) for result in results] for results in found["results"]]
-        changes = [[PairedChange.model_validate(result["difference"]) for result in results] for results in found["results"]]
+        base = [Measurement.model_validate(transfer["base"][task]) for task in tasks]
+        edited = [[Measurement.model_validate(result["edited"]) for result in results] for results in transfer["results"]]
+        changes = [[PairedChange.model_validate(result["difference"]) for result in results] for results in transfer["results"]]
     except ValidationError as error:
         raise InputError(f"The transfer is damaged: {error.errors()[0]['msg']}.") from error
     rows = [Row("", "as it is", tuple(Cell(measured.mean) for measured in base))]

@@ -21,25 +21,25 @@ from .comparison_view import details, evaluated, outcome
 from .language_summary import steering_results
 
 
-def anatomy(found: Mapping[str, Any]) -> RenderableType:
+def anatomy(described: Mapping[str, Any]) -> RenderableType:
     """An anatomy: one line a fact, then neurons by role."""
-    layers = ", ".join(f"{number} {stack}" for stack, number in found["layers"].items())
+    layers = ", ".join(f"{number} {stack}" for stack, number in described["layers"].items())
     facts = {
-        "family": f"{found['family']} ({found['kind']})",
+        "family": f"{described['family']} ({described['kind']})",
         "layers": layers,
-        "width": f"d_model {found['d_model']:,}, d_ff {found['d_ff']:,}{', gated' if found['gated'] else ''}",
-        "parameters": "unknown" if found["parameters"] is None else f"{found['parameters']:,}",
-        "sites": f"{len(found['sites']):,} matrices, {len(found['moments']):,} moments",
-        "neurons": f"{found['neurons']['total']:,}",
+        "width": f"d_model {described['d_model']:,}, d_ff {described['d_ff']:,}{', gated' if described['gated'] else ''}",
+        "parameters": "unknown" if described["parameters"] is None else f"{described['parameters']:,}",
+        "sites": f"{len(described['sites']):,} matrices, {len(described['moments']):,} moments",
+        "neurons": f"{described['neurons']['total']:,}",
     }
-    table = _lines({**facts, **{f"  {role}": f"{number:,}" for role, number in found["neurons"]["by_role"].items()}})
-    notes = [Text(f"Not covered: {sentence}", style="yellow") for sentence in found["cannot"]]
-    return Group(Text(plain(found["model"]), style="bold"), table, *notes)
+    table = _lines({**facts, **{f"  {role}": f"{number:,}" for role, number in described["neurons"]["by_role"].items()}})
+    notes = [Text(f"Not covered: {sentence}", style="yellow") for sentence in described["cannot"]]
+    return Group(Text(plain(described["model"]), style="bold"), table, *notes)
 
 
-def listing(found: Mapping[str, str]) -> RenderableType:
+def listing(sentences: Mapping[str, str]) -> RenderableType:
     """Names, each with its sentence."""
-    return _lines(found)
+    return _lines(sentences)
 
 
 def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:
@@ -52,12 +52,12 @@ def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:
     return Group(*parts)
 
 
-def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> RenderableType:
+def steered(given_results: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> RenderableType:
     """What `resect steer` measured, one result or several: the answers before and after, side by side, then language accuracy and quality.
 
     Raises InputError where it is no such result.
     """
-    given = [found] if isinstance(found, Mapping) else list(found)
+    given = [given_results] if isinstance(given_results, Mapping) else list(given_results)
     try:
         files = {str(value.get("name") or number): SteeringFile.model_validate(value) for number, value in enumerate(given, start=1)}
     except ValidationError as error:
@@ -68,24 +68,19 @@ def steered(found: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Renderabl
         parts.append(Text(f"steered {plain(result.name)}", style="bold"))
         for pair in result.pairs:
             style = "" if pair.before.text == pair.after.text else "bold"
-            answers = {"before": (pair.before, ""), "steered": (pair.after, style)}
-            table = _lines(
-                {
-                    f"{name}{_measured(answer)}": Text(plain(answer.text).strip() or "(nothing)", style=mark)
-                    for name, (answer, mark) in answers.items()
-                },
-                style="dim",
-            )
-            parts += [Text(plain(pair.prompt)), indented(table), Text("")]
+            texts = {}
+            for name, answer, mark in (("before", pair.before, ""), ("steered", pair.after, style)):
+                texts[f"{name}{_measured(answer)}"] = Text(plain(answer.text).strip() or "(nothing)", mark)
+            parts += [Text(plain(pair.prompt)), indented(_lines(texts, style="dim")), Text("")]
         if not result.accuracy:
             parts.append(Text("Which language the answers are in was not identified.", style="yellow"))
     return Group(*parts, *steering_results(results))
 
 
-def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | None) -> RenderableType:
+def comparisons(by_task: Mapping[str, Mapping[str, Any]], model: str, plan: str | None) -> RenderableType:
     """Comparisons by task: of a model without an edit, or with a plan."""
     parts: list[RenderableType] = []
-    for task, value in found.items():
+    for task, value in by_task.items():
         comparison = ComparisonFile.model_validate(value)
         title = f"{plain(model)} · {plain(task)}" + ("" if plan is None else f" · {plain(plan)}")
         parts += [Text(title, style="bold"), Text(evaluated(comparison)), Text(""), *outcome(comparison, PlanSummary())]
@@ -93,23 +88,23 @@ def comparisons(found: Mapping[str, Mapping[str, Any]], model: str, plan: str | 
     return Group(*parts)
 
 
-def agreement(found: Mapping[str, Any]) -> RenderableType:
+def agreement(repetition: Mapping[str, Any]) -> RenderableType:
     """A run and its repetition: which files came out the same, and what was not the same around them."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for heading in ("", "then", "now", ""):
         table.add_column(heading, no_wrap=True)
-    for name, pair in {**found["files"], **found["inputs"]}.items():
+    for name, pair in {**repetition["files"], **repetition["inputs"]}.items():
         if pair["then"] is None and pair["now"] is None:
             continue
         digests = [pair[when][:12] if pair[when] else "–" for when in ("then", "now")]
         table.add_row(plain(name), *digests, Text("agrees", style="green") if pair["agrees"] else Text("DIFFERS", style="bold red"))
     around = [
         Text(f"{plain(name)}: then {plain(pair['then'])}, now {plain(pair['now'])}", style="yellow")
-        for name, pair in found["circumstances"].items()
+        for name, pair in repetition["circumstances"].items()
     ]
-    says = "The plan came out with the same bytes." if found["agrees"] else "The plan came out differently."
-    where = Text(f"The second run is in {found['repeated']}", style="dim", no_wrap=True, overflow="ignore")
-    return Group(table, Text(""), *around, Text(says, style="bold green" if found["agrees"] else "bold red"), where)
+    says = "The plan came out with the same bytes." if repetition["agrees"] else "The plan came out differently."
+    where = Text(f"The second run is in {repetition['repeated']}", style="dim", no_wrap=True, overflow="ignore")
+    return Group(table, Text(""), *around, Text(says, style="bold green" if repetition["agrees"] else "bold red"), where)
 
 
 def lines(sentences: Iterable[str]) -> RenderableType:
@@ -118,7 +113,7 @@ def lines(sentences: Iterable[str]) -> RenderableType:
 
 
 def _lines(rows: Mapping[str, str | Text], style: str = "") -> Table:
-    """Names, each with a text beside it."""
+    """Names, each with its text."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
     table.add_column(no_wrap=True, style=style)
     table.add_column()

@@ -44,19 +44,19 @@ def recorded(run: Run, notes: Sequence[Text]) -> list[RenderableType]:
 
 def languages(contents: RunContents, notes: Sequence[Text]) -> list[RenderableType]:
     """A run that deactivated units of languages."""
-    found = contents.languages or LanguageContents()
-    matrix, questions = found.matrix, found.questions
+    by_language = contents.languages or LanguageContents()
+    matrix, questions = by_language.matrix, by_language.questions
     parts: list[RenderableType] = []
     if matrix is not None:
         on = scored_tokens(matrix)
         parts += [Text(line) for line in (f"on held-out text: {on}" if on else "", few_windows_note(matrix)) if line]
-    parts += [*notes, *([] if matrix is None else _matrix(matrix)), *_units(found.units)]
+    parts += [*notes, *([] if matrix is None else _matrix(matrix)), *_units(by_language.units)]
     table = None if questions is None else questions_table(questions, PLAIN)
     parts += [] if table is None else under(f"Open questions: {table.title}", drawn(table))
     if questions is not None and table is None:
         number = plural(sum(questions.n.values()), "open questions")
         parts += [Text(""), Text(f"{number} answered: neither the language nor the quality of the answers was measured.")]
-    parts += steering_results(found.steered) if found.steered else []
+    parts += steering_results(by_language.steered) if by_language.steered else []
     if matrix is None:
         return [*parts, Text(""), Text("The run is not finished, or damaged: see what is missing.", style="bold yellow")]
     parts += _verdict(matrix)
@@ -118,7 +118,7 @@ def _units(units: Mapping[str, Neurons]) -> list[RenderableType]:
 
 def _verdict(matrix: LanguageMatrix) -> list[RenderableType]:
     """What speaks against it first, then what the matrix says."""
-    found = language_verdict(matrix)
-    word = Text(found.word, style="bold green" if found.is_clear else "bold yellow")
-    doubts = [Text(plain(doubt), style="yellow") for doubt in found.doubts]
-    return [Text(""), word, *doubts, Text(plain(" ".join(found.findings)), style="bold green" if found.is_clear else "")]
+    verdict = language_verdict(matrix)
+    word = Text(verdict.word, style="bold green" if verdict.is_clear else "bold yellow")
+    doubts = [Text(plain(doubt), style="yellow") for doubt in verdict.doubts]
+    return [Text(""), word, *doubts, Text(plain(" ".join(verdict.findings)), style="bold green" if verdict.is_clear else "")]

@@ -107,10 +107,10 @@ def _cost_by_tag(change: PairedChange, figures: MetricFormat) -> str:
 
 def _generation(comparison: ComparisonFile) -> tuple[PairedChange | None, str, float | None, float | None]:
     """Generated answers next to scored ones: the change, what its interval says, shares of texts that match no choice."""
-    found = comparison.other_metrics.generation or MetricComparison()
-    change = found.difference if comparison.metric == "accuracy" else None
+    generation = comparison.other_metrics.generation or MetricComparison()
+    change = generation.difference if comparison.metric == "accuracy" else None
     says = "" if change is None else MetricFormat("generation").verdict(change.interval)
-    before, after = (None, None) if found.unmatched is None else (found.unmatched.base, found.unmatched.edited)
+    before, after = (None, None) if generation.unmatched is None else (generation.unmatched.base, generation.unmatched.edited)
     return change, says, before, after
 
 
@@ -139,7 +139,8 @@ def _generated(comparison: ComparisonFile, has_improved: bool, style: NumberStyl
 
 def _calibration(comparison: ComparisonFile, figures: MetricFormat, noun: str) -> str:
     """What calibration of the model without an edit does; empty where it was not measured. Baselines are accuracies."""
-    edited, means = comparison.edited, {name.upper(): found.mean for name, found in comparison.baselines.items() if found is not None}
+    edited, baselines = comparison.edited, comparison.baselines
+    means = {name.upper(): measured.mean for name, measured in baselines.items() if measured is not None}
     if not means or edited is None or comparison.metric != "accuracy":
         return ""
     better = [f"{name} {figures.value(mean)}" for name, mean in means.items() if mean >= edited.mean]

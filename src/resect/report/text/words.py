@@ -6,7 +6,7 @@ from resect.runs.recipe import Recipe
 
 
 def duration(seconds: float | None) -> str:
-    """A time as people say it."""
+    """A duration in words."""
     if seconds is None:
         return "unknown"
     if seconds < 120:
@@ -15,7 +15,7 @@ def duration(seconds: float | None) -> str:
 
 
 def model_name(recipe: Recipe) -> str:
-    """What people call the model: the last part of its folder or id."""
+    """The name of the model: the last part of its folder or id."""
     return Path(recipe.model).name or recipe.model
 
 

@@ -43,5 +43,5 @@ def json_schema(name: str) -> dict[str, Any]:
     """The JSON schema of a file of the run folder, or of a line of it. Raises UnknownName for a name that is not in `NAMES`."""
     if name not in NAMES:
         raise UnknownName("schema", name, NAMES)
-    found = _OTHERS[name]() if name in _OTHERS else TypeAdapter(_MODELS[name]).json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    schema = _OTHERS[name]() if name in _OTHERS else TypeAdapter(_MODELS[name]).json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -76,7 +76,7 @@ class CompositionStep(Part):
 
 
 class TrialSpread(Part):
-    """How far several trials lie apart."""
+    """How far several trials are apart."""
 
     edited: tuple[Number, ...] = Field(default=(), description="The metric after each trial's edit.")
     std: Number | None = Field(default=None, description="The population standard deviation of these.")
@@ -147,7 +147,7 @@ class OtherMetrics(Part, extra="allow"):
     def metrics(self) -> dict[str, MetricComparison]:
         """The entries that compare before and after."""
         named = {name: getattr(self, name) for name in ("accuracy", "generation", "logloss")}
-        return {name: found for name, found in {**named, **(self.__pydantic_extra__ or {})}.items() if isinstance(found, MetricComparison)}
+        return {name: entry for name, entry in {**named, **(self.__pydantic_extra__ or {})}.items() if isinstance(entry, MetricComparison)}
 
 
 class SideEffect(Part):

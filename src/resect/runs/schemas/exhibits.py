@@ -19,14 +19,14 @@ def read_exhibits(values: object, file: str) -> tuple[tuple[Exhibit, ...], tuple
     """The sound exhibits of a list, and what is damaged in the others: `part` is the number of the exhibit, from 1."""
     if not isinstance(values, list):
         return (), (Damage(file, "", "holds no list of exhibits"),)
-    found, damages = [], []
+    exhibits, damages = [], []
     for number, value in enumerate(values, start=1):
         try:
             _check_numbers(value)
-            found.append(from_json(value))
+            exhibits.append(from_json(value))
         except (InputError, RecursionError) as error:
             damages.append(Damage(file, f"exhibit {number:,}", f"is damaged: {error}"))
-    return tuple(found), tuple(damages)
+    return tuple(exhibits), tuple(damages)
 
 
 def _check_numbers(value: object) -> None:

@@ -1,6 +1,6 @@
 """What all schemas are made of, and the one tolerant way to read: sound parts are kept, damaged ones are left out and named.
 
-Knows no file. A field that has a default, or that may be null, can be left out; one without stands for its whole object.
+Knows no file. A field that has a default, or that may be null, can be left out; without a required field, its object is left out.
 """
 
 import copy
@@ -15,7 +15,7 @@ from resect.core.errors import InputError
 
 #: No measurement is as large.
 HUGE = 10**15
-#: Rounds of leaving out after which a value is given up: each goes at most one level up.
+#: Rounds after which a value is given up: each leaves out at most one level more.
 ROUNDS = 60
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=-HUGE, lt=HUGE)]
@@ -51,7 +51,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    #: Keys that decide what the whole object means: where one of them is damaged, the object is.
+    #: Keys that decide what the object means: where one of them is damaged, the object is.
     decisive: ClassVar[tuple[str, ...]] = ()
 
 
@@ -97,7 +97,7 @@ def read_tolerantly(schema: type[Schema], value: object, file: str) -> tuple[Sch
             value = value if round_number else copy.deepcopy(value)
             problems = list(_problems(error, value))
         for keys, kind, reason in problems:
-            # Later rounds meet what earlier ones left out; only a rule on a whole object is news.
+            # Later rounds meet what earlier ones left out; only a rule on an object is new.
             if not round_number or (kind == "value_error" and _at(value, keys) is not None):
                 damages.setdefault(keys, reason)
         if any(keys[0] in schema.decisive for keys, _, _ in problems if keys):
@@ -109,12 +109,12 @@ def read_tolerantly(schema: type[Schema], value: object, file: str) -> tuple[Sch
 
 def read_rows(schema: type[Schema], rows: Iterable[object], file: str) -> tuple[tuple[Schema, ...], tuple[Damage, ...]]:
     """The sound rows of a file of lines, and what is damaged in the others: `part` begins with the number of the row, from 1."""
-    found, damages = [], list[Damage]()
+    sound, damages = [], list[Damage]()
     for number, value in enumerate(rows, start=1):
         row, damaged = read_tolerantly(schema, value, file)
-        found += [] if row is None else [row]
+        sound += [] if row is None else [row]
         damages += [Damage(file, f"row {number:,}" + (f", {each.part}" if each.part else ""), each.reason) for each in damaged]
-    return tuple(found), tuple(damages)
+    return tuple(sound), tuple(damages)
 
 
 def _damages(file: str, reasons: Mapping[Keys, str]) -> tuple[Damage, ...]:
@@ -123,19 +123,19 @@ def _damages(file: str, reasons: Mapping[Keys, str]) -> tuple[Damage, ...]:
 
 def _problems(error: ValidationError, value: object) -> Iterator[tuple[Keys, str, str]]:
     """Where in the value each error is, its kind, and the reason as a clause."""
-    for each in error.errors(include_url=False):
-        keys, kind = _keys(each["loc"], value), each["type"]
+    for detail in error.errors(include_url=False):
+        keys, kind = _keys(detail["loc"], value), detail["type"]
         if kind == "missing":
             reason = "is missing"
         elif kind == "value_error":
-            reason = f"is damaged: {each['ctx']['error']}"
+            reason = f"is damaged: {detail['ctx']['error']}"
         else:
-            reason = f"is {each['input']!r:.60}, " + (f"not {_WANTED[kind]}" if kind in _WANTED else each["msg"].lower())
+            reason = f"is {detail['input']!r:.60}, " + (f"not {_WANTED[kind]}" if kind in _WANTED else detail["msg"].lower())
         yield keys, kind, reason
 
 
 def _keys(location: tuple[str | int, ...], value: object) -> Keys:
-    """The keys of an error's location, without what stands there for the schema's own alternatives."""
+    """The keys of an error's location, without those of the schema's own alternatives."""
     keys: list[str | int] = []
     for place, key in enumerate(location):
         if isinstance(value, dict) and (key in value or (place == len(location) - 1 and key != "[key]")):
@@ -175,9 +175,9 @@ def _leave_out(value: Any, problems: Iterable[tuple[Keys, str]]) -> bool:
 def _next_place(value: Any, keys: Keys, kind: str) -> Keys:
     """What to leave out next for an error: the part itself, or what holds it where that is no longer there, or an item that must stay."""
     while keys:
-        holder, held = _at(value, keys[:-1]), _at(value, keys)
-        is_record = isinstance(held, dict) or kind.startswith("model")
-        if held is not None or (isinstance(holder, dict) and keys[-1] in holder) or (isinstance(holder, list) and is_record):
+        holder, part = _at(value, keys[:-1]), _at(value, keys)
+        is_record = isinstance(part, dict) or kind.startswith("model")
+        if part is not None or (isinstance(holder, dict) and keys[-1] in holder) or (isinstance(holder, list) and is_record):
             return keys
         keys, kind = keys[:-1], ""
     return ()
