@@ -36,7 +36,7 @@ def run(workload: str, folder: Path, examples: int) -> dict[str, int]:
         rows = task(4, TOKENS)
         prompts = [rows.prompt(example, rows.instructions[0]) for example in rows.examples]
         with torch.inference_mode():
-            net(input_ids=model.forward.pad_rows(model.encoder.encode_openings(prompts))[0], use_cache=True)
+            net(input_ids=model.forward.pad_rows(model.encoder.encode_open_prompts(prompts))[0], use_cache=True)
     elif workload == "bare":
         bare_passes(model, task(2, TOKENS), 2)
     return {"peak": peak_memory() - start, "model": size}

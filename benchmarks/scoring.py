@@ -16,7 +16,7 @@ CHOICES = ("the old man", "the young woman", "it cannot be known")
 
 def prompts_only(model: LanguageModel, prompts: list[str]) -> None:
     """One forward pass over the prompts, the head at one position."""
-    ids = model.forward.pad_rows(model.encoder.encode_openings(prompts))[0]
+    ids = model.forward.pad_rows(model.encoder.encode_open_prompts(prompts))[0]
     with torch.inference_mode():
         if model.kind == "causal":
             model.model(input_ids=ids, logits_to_keep=1, use_cache=False)

@@ -1,4 +1,4 @@
-"""Checkpoints of tiny models in several files, and what an export of them must be: law 7, export, then load = applied."""
+"""Checkpoints of tiny models in several files, and law 7 for their exports: export, then load = applied."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def saved(folder, name, *, dtype=torch.float32, shard="20KB", change=None):
-    """Put a tiny model and its tokenizer into a folder; the model as transformers loads it from there."""
+    """Save a tiny model and its tokenizer in a folder; returns the model as transformers loads it from there."""
     model = pico.build(name, dtype=dtype)
     if change is not None:
         change(model)
@@ -34,7 +34,7 @@ def units(anatomy, sites, share=0.2):
 
 
 def plan_of(model):
-    """One edit of each kind that can be written into this model, about parts of the model that do not overlap."""
+    """Returns one edit of each kind that can be written into this model, of parts of the model that do not overlap."""
     anatomy = Anatomy.of(model)
     by_role = {site.role: site for site in anatomy.sites}  # of each role the last
     post, first = by_role["down"].at("post"), anatomy.sites[0].at("down")
@@ -48,7 +48,7 @@ def plan_of(model):
 
 
 def bits(model):
-    """Every parameter and buffer by name: its dtype, and its bytes."""
+    """Returns dtype and bytes of every parameter and buffer, by name."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {
         name: (tensor.dtype, tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()) for name, tensor in tensors.items()
@@ -56,12 +56,12 @@ def bits(model):
 
 
 def loaded(folder, name, dtype="auto"):
-    """The model as plain transformers loads it."""
+    """Returns the model as plain transformers loads it."""
     return pico.head_class(name).from_pretrained(folder, dtype=dtype).eval()
 
 
 def assert_applied(folder, name, model, plan, dtype="auto"):
-    """Law 7: what is loaded is the model with the plan applied, to the last bit, weights and logits."""
+    """Law 7: the loaded model is the model with the plan applied, to the last bit, weights and logits."""
     again = loaded(folder, name, dtype)
     with plan.applied(model, "weights"):
         assert bits(again) == bits(model)
@@ -69,21 +69,21 @@ def assert_applied(folder, name, model, plan, dtype="auto"):
 
 
 def headers(folder):
-    """File to its header, byte for byte."""
-    found = {}
+    """Returns the header of each file, byte for byte."""
+    result = {}
     for path in sorted(folder.glob("*.safetensors")):
         content = path.read_bytes()
-        found[path.name] = content[: 8 + int.from_bytes(content[:8], "little")]
-    return found
+        result[path.name] = content[: 8 + int.from_bytes(content[:8], "little")]
+    return result
 
 
 def digests(folder):
-    """File to a digest of its bytes."""
+    """Returns a digest of each file."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def rewrite(folder, change):
-    """Pass all weights, by name, through `change`, and put what it gives into one file."""
+    """Replace all files of weights by one, with what `change` returns for all weights by name."""
     tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
@@ -93,7 +93,7 @@ def rewrite(folder, change):
 
 
 def as_bin(folder, shards=1):
-    """Put the weights into PyTorch's own format, in so many files."""
+    """Convert the weights to PyTorch's own format, in so many files."""
     tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
@@ -103,7 +103,7 @@ def as_bin(folder, shards=1):
         torch.save(tensors, folder / "pytorch_model.bin")
         return
     names = sorted(tensors)
-    files = {name: f"pytorch_model-{place % shards + 1:05}-of-{shards:05}.bin" for place, name in enumerate(names)}
+    files = {name: f"pytorch_model-{number % shards + 1:05}-of-{shards:05}.bin" for number, name in enumerate(names)}
     for file in set(files.values()):
         torch.save({name: tensors[name] for name in names if files[name] == file}, folder / file)
     index = {"metadata": {}, "weight_map": files}

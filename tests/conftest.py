@@ -29,9 +29,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a planted model, a task file and a text (see `planted.write`); tests must not change it."""
-    import planted
+    """A folder with a planted model, a task file and a text (see `planted_bias.write`); tests must not change it."""
+    import planted_bias
 
     folder = tmp_path_factory.mktemp("planted")
-    planted.write(folder)
+    planted_bias.write(folder)
     return folder

@@ -1,4 +1,4 @@
-"""References that are too slow to use and too plain to be wrong: one row at a time, no cache, no padding, no batch, plain autograd."""
+"""Reference implementations: slow and simple. One row at a time, no cache, no padding, no batch, plain autograd."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from resect.models.language_model import LanguageModel
 
 
 def naive_logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    """Logits [label tokens, vocabulary] of one row, run by itself."""
+    """Returns logits [label tokens, vocabulary] of one row, run alone."""
     hf: Any = model.model
     ids = torch.tensor([tokens.input_ids])
     label = list(tokens.label_ids)
@@ -19,22 +19,22 @@ def naive_logits(model: LanguageModel, tokens: Tokens) -> Tensor:
         return hf(input_ids=ids, decoder_input_ids=decoder, use_cache=False).logits[0]
     if model.kind == "masked":
         return hf(input_ids=ids).logits[0, list(tokens.label_positions)]
-    fed = torch.tensor([[*tokens.input_ids, *label[:-1]]])
-    return hf(input_ids=fed, use_cache=False).logits[0, len(tokens.input_ids) - 1 :]
+    inputs = torch.tensor([[*tokens.input_ids, *label[:-1]]])
+    return hf(input_ids=inputs, use_cache=False).logits[0, len(tokens.input_ids) - 1 :]
 
 
 def naive_logprob(model: LanguageModel, tokens: Tokens) -> Tensor:
-    """log P of the label, a sum over its tokens."""
+    """Returns log P of the label, a sum over its tokens."""
     logprobs = torch.log_softmax(naive_logits(model, tokens), dim=-1)
-    return sum((logprobs[place, token] for place, token in enumerate(tokens.label_ids)), torch.zeros(()))
+    return sum((logprobs[position, token] for position, token in enumerate(tokens.label_ids)), torch.zeros(()))
 
 
 def naive_text(model: LanguageModel, prompt: str, steps: int) -> str:
-    """What is said greedily after one prompt, one whole run a token; what a masked model puts in so many masks."""
+    """Returns the greedy text after one prompt, with a full forward pass for each token; a masked model fills so many masks."""
     if model.kind == "masked":
-        filled = naive_logits(model, model.encoder.masked(prompt, steps)).argmax(dim=-1)
+        filled = naive_logits(model, model.encoder.with_masks(prompt, steps)).argmax(dim=-1)
         return str(model.tokenizer.decode(filled, skip_special_tokens=True))
-    (prompt_ids,) = model.encoder.prompt_ids([prompt])
+    (prompt_ids,) = model.encoder.encode_open_prompts([prompt])
     label: list[int] = []
     forced = getattr(model.model.generation_config, "forced_eos_token_id", None)
     for step in range(steps):
@@ -46,7 +46,7 @@ def naive_text(model: LanguageModel, prompt: str, steps: int) -> str:
 
 
 def naive_rank(model: LanguageModel, prompt: str, answer: str) -> tuple[int, str]:
-    """The place of an answer's first token among all tokens, the most probable first, and the most probable one as text."""
+    """Returns the rank of an answer's first token among all tokens, and the most probable token as text."""
     tokens = model.tokens(prompt, answer)
     before = len(model.encoder.prefix) if model.kind == "encoder-decoder" else 0
     order = naive_logits(model, tokens)[before].sort(descending=True, stable=True).indices.tolist()

@@ -1,6 +1,6 @@
-"""Tiny models of every family and layout, built in milliseconds from a seed, and tokenizers that suit them.
+"""Tiny models of every family and layout, built in milliseconds from a seed, and matching tokenizers.
 
-Every weight, bias and norm is random, so that no two roles, layers or units look alike.
+Every weight, bias and norm is random, so that no two roles, layers or units are alike.
 """
 
 import functools
@@ -106,7 +106,7 @@ def _decision_transformer() -> DecisionTransformerConfig:
     return _gpt(DecisionTransformerConfig, n_inner=40, n_positions=64, **episode)
 
 
-#: Name to a function that gives a new configuration. More than one a family where it has more than one layout.
+#: A function for a new configuration, by name. A family with several layouts has several names.
 PICO: dict[str, Callable[[], Any]] = {
     "t5": _t5,
     "t5-gated": lambda: _t5(feed_forward_proj="gated-gelu"),
@@ -147,11 +147,11 @@ PICO: dict[str, Callable[[], Any]] = {
 
 _MASKED = ("bert", "roberta", "modernbert", "modernbert-biased")
 _ENCODER_DECODER = ("t5", "t5-gated", "t5-untied", "mt5", "bart")
-#: Name to "causal", "encoder-decoder" or "masked", as Anatomy.kind says it.
+#: "causal", "encoder-decoder" or "masked" (Anatomy.kind), by name.
 KINDS: dict[str, str] = {
     name: "masked" if name in _MASKED else "encoder-decoder" if name in _ENCODER_DECODER else "causal" for name in PICO
 }
-#: The names that have a tokenizer.
+#: The names of models with a tokenizer.
 language_models: tuple[str, ...] = tuple(name for name in PICO if name != "decision-transformer")
 _HEADS = {
     "causal": transformers.AutoModelForCausalLM,
@@ -161,12 +161,12 @@ _HEADS = {
 
 
 def head_class(name: str) -> Any:
-    """The transformers class that gives this model logits."""
+    """Returns the transformers class with logits for this model."""
     return transformers.AutoModel if name == "decision-transformer" else _HEADS[KINDS[name]]
 
 
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
-    """A model in evaluation mode, the same for the same name and seed; the global generator stays as it is."""
+    """Returns a model in evaluation mode, the same for the same name and seed; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         model = head_class(name).from_config(PICO[name]())
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {seed}".encode()))
@@ -179,13 +179,13 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def build_on_meta(name: str) -> Any:
-    """The same model without values."""
+    """Returns the same model without values."""
     with torch.device("meta"):
         return head_class(name).from_config(PICO[name]()).eval()
 
 
 def inputs(name: str, batch: int = 2, tokens: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What the model `name` can be called with: random tokens (or states, actions, rewards), without padding."""
+    """Returns inputs of the model `name`: random tokens (or states, actions, rewards), without padding."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -205,7 +205,7 @@ def inputs(name: str, batch: int = 2, tokens: int = 6, seed: int = 0) -> dict[st
 
 
 def output(name: str, model: Any, seed: int = 0, **settings: Any) -> torch.Tensor:
-    """The logits (the action predictions of a Decision Transformer) on `inputs(name)`."""
+    """Returns the logits (the action predictions of a Decision Transformer) for `inputs(name)`."""
     with torch.no_grad():
         result = model(**inputs(name, seed=seed, **settings))
     return result.action_preds if name == "decision-transformer" else result.logits
@@ -213,10 +213,10 @@ def output(name: str, model: Any, seed: int = 0, **settings: Any) -> torch.Tenso
 
 @functools.cache
 def tokenizer(kind: str, bos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer, one token a byte but for the specials.
+    """Returns a byte-level tokenizer, one token a byte except for special tokens.
 
     `kind`: "causal" (with `bos`: <s> before the text), "encoder-decoder" (</s> after it), "masked" (<cls> before and
-    <sep> after it, and a <mask>). A model's name will do too.
+    <sep> after it, and a <mask>). Or a model's name.
     """
     kind = KINDS.get(kind, kind)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resect.data.tasks.base import Task
 from resect.data.tasks.registry import load_task
+from resect.data.tasks.task import Task
 from resect.edits.plan import Plan
 from resect.evaluation.compare import compare
 from resect.evaluation.questions import Questions
 from resect.methods.crispr.crispr import Crispr, cut
 from resect.models.loading import load_model
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def task_of(shared: Path, name: str) -> Task:

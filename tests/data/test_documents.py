@@ -205,18 +205,18 @@ for spec in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_a_data_set_is_streamed_over_http(tmp_path):
-    import small_hub
+    import local_hub
 
     def rows(name, count):
         return "".join(json.dumps({name: f" {name} {place} "}) + "\n" for place in range(count)).encode()
 
     files = {
-        "README.md": small_hub.card({"default": {"train": "data/*.jsonl"}, "fr": {"test": "fr.jsonl"}}),
+        "README.md": local_hub.card({"default": {"train": "data/*.jsonl"}, "fr": {"test": "fr.jsonl"}}),
         "data/a.jsonl": rows("text", 4),
         "data/b.jsonl": None,  # listed, but gone: the Hub is lost on the way
         "fr.jsonl": rows("body", 3),
     }
-    with small_hub.serving("owner/name", files) as environment:
+    with local_hub.serving("owner/name", files) as environment:
         specs = ["hub:owner/name/fr:test:body", "hub:owner/name@main", "hub:owner/other"]
         command = [sys.executable, "-W", "error", "-c", STREAMING, *specs]
         done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=200, cwd=tmp_path)

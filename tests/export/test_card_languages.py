@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import tongues
+import planted_languages
 from resect.core.errors import RunMismatch
 from resect.edits.plan import Plan
 from resect.export.card_results import language_section
@@ -18,8 +18,8 @@ from resect.runs.schemas.languages import MatrixFile
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tongues")
-    tongues.write(folder)
-    corpus = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    planted_languages.write(folder)
+    corpus = tuple(f"{language}={folder / language}.txt" for language in planted_languages.LETTERS)
     settings = {"window": 16, "fraction": 0.08, "draws": 1}
     recipe = Recipe(method="lape", model=str(folder / "model"), corpus=corpus, output=str(folder / "run"), **settings)
     return Run.load(jobs.job(recipe).folder)

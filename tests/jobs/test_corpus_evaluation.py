@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import tongues
+import planted_languages
 from resect.cli.main import main
 from resect.core.errors import BadRecipe, InputError, NotFinite, RunMismatch, WrongModel
 from resect.edits.plan import Plan
@@ -22,12 +22,12 @@ from resect.runs.run_folder import Run
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("tongues")
-    tongues.write(path)
+    planted_languages.write(path)
     return path
 
 
 def recipe_of(folder, tmp_path, **settings):
-    corpus = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    corpus = tuple(f"{language}={folder / language}.txt" for language in planted_languages.LETTERS)
     given = {"method": "lape", "model": str(folder / "model"), "corpus": corpus, "window": 16, "fraction": 0.08, "draws": 1}
     return Recipe(**(given | {"output": str(tmp_path / "run")} | settings))
 
@@ -42,7 +42,7 @@ def finished(folder, tmp_path_factory):
 
 def test_the_plans_deactivate_the_planted_units(finished):
     plans = finished.plans()
-    for language, units in tongues.UNITS.items():
+    for language, units in planted_languages.UNITS.items():
         (edit,) = Plan.from_json(plans[language]).edits
         assert edit.neurons == units and edit.factor == 0
     assert finished.matrix()["diagonal"] == {"is_maximum": {"aa": True, "bb": True}, "count": 2, "of": 2}
@@ -62,7 +62,7 @@ def test_a_run_writes_every_file_of_the_contract(finished):
     combined = Plan.from_json(finished.plan_json())
     assert combined.edits == tuple(edit for plan in finished.plans().values() for edit in Plan.from_json(plan).edits)
     assert set(finished.analyses()) == {"layers", "overlap", "stability"}
-    assert finished.scores().top(6) == tongues.UNITS["aa"] | tongues.UNITS["bb"]
+    assert finished.scores().top(6) == planted_languages.UNITS["aa"] | planted_languages.UNITS["bb"]
     text = "".join(path.read_text(encoding="utf-8") for path in [finished.plan_path, *finished.plans_folder.glob("*.json")])
     assert str(finished.folder.parent) not in text
 
@@ -70,7 +70,7 @@ def test_a_run_writes_every_file_of_the_contract(finished):
 def test_a_tenth_is_held_out_and_counted_nowhere(folder, finished, tmp_path):
     from resect.data.corpus import is_held_out
 
-    model = tongues.model()
+    model = planted_languages.model()
     counted = [line for line in (folder / "aa.txt").read_text().splitlines() if not is_held_out(line)]
     held_out = [line for line in (folder / "aa.txt").read_text().splitlines() if is_held_out(line)]
     tokens = [sum(len(ids) for ids in model.encoder.encode_documents(lines)) for lines in (counted, held_out)]
@@ -99,15 +99,18 @@ def test_a_finished_run_is_read_and_not_computed_again(folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["corpus", "valid"])
 def test_a_finished_run_refuses_other_text_under_the_same_paths(folder, tmp_path, which):
-    for language in tongues.LETTERS:
+    for language in planted_languages.LETTERS:
         for name in ("corpus", "valid"):
-            lines = tongues.documents(language, 40, seed=1 if name == "valid" else 0)
+            lines = planted_languages.documents(language, 40, seed=1 if name == "valid" else 0)
             (tmp_path / f"{name}-{language}.txt").write_text("".join(f"{line}\n" for line in lines))
-    given = {name: tuple(f"{language}={tmp_path}/{name}-{language}.txt" for language in tongues.LETTERS) for name in ("corpus", "valid")}
+    given = {
+        name: tuple(f"{language}={tmp_path}/{name}-{language}.txt" for language in planted_languages.LETTERS)
+        for name in ("corpus", "valid")
+    }
     stored = Run.load(run.job(recipe_of(folder, tmp_path, **given)).folder)
     before = {path.name: path.read_bytes() for path in stored.folder.iterdir() if path.is_file()}
     with (tmp_path / f"{which}-bb.txt").open("a") as file:
-        file.writelines(f"{line}\n" for line in tongues.documents("bb", 20, seed=9))
+        file.writelines(f"{line}\n" for line in planted_languages.documents("bb", 20, seed=9))
     with pytest.raises(RunMismatch, match=r"another (held-out )?text of bb"):
         run.job(recipe_of(folder, tmp_path, **given))
     assert {path.name: path.read_bytes() for path in stored.folder.iterdir() if path.is_file()} == before
@@ -142,7 +145,7 @@ def test_an_interrupted_job_continues_where_it_stopped(folder, finished, tmp_pat
 @pytest.mark.slow
 def test_counts_that_were_recorded_apart_are_merged(folder, finished, tmp_path):
     paths = []
-    for language in tongues.LETTERS:
+    for language in planted_languages.LETTERS:
         corpus = (f"{language}={folder / language}.txt",)
         alone = run.job(
             recipe_of(folder, tmp_path, corpus=corpus, fraction=None, draws=3, record_only=True, output=str(tmp_path / language))
@@ -151,7 +154,7 @@ def test_counts_that_were_recorded_apart_are_merged(folder, finished, tmp_path):
         stored = Run.load(alone.folder)
         assert stored.is_finished
         paths.append(str(stored.counts_path))
-    valid = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    valid = tuple(f"{language}={folder / language}.txt" for language in planted_languages.LETTERS)
     stored = Run.load(run.job(recipe_of(folder, tmp_path, corpus=(), counts=tuple(paths), valid=valid)).folder)
     assert stored.counts_path.read_bytes() == finished.counts_path.read_bytes()  # recording alone holds out a tenth, too
     assert {name: Plan.from_json(plan).edits for name, plan in stored.plans().items()} == {
@@ -171,17 +174,17 @@ def test_the_other_selectors_run(folder, tmp_path, selector):
 def test_pv_selects_by_tuned_checkpoints(folder, tmp_path):
     import torch
 
-    for language, units in tongues.UNITS.items():
-        tuned = tongues.model().model
+    for language, units in planted_languages.UNITS.items():
+        tuned = planted_languages.model().model
         with torch.no_grad():
-            for name, others in tongues.UNITS.items():
+            for name, others in planted_languages.UNITS.items():
                 for site, indices in (others if name != language else {}).items():
                     tuned.model.layers[site.layer].mlp.gate_proj.weight[list(indices)] += 1.0
         tuned.save_pretrained(tmp_path / f"tuned-{language}")
         assert units
-    checkpoint = tuple(f"{language}={tmp_path / f'tuned-{language}'}" for language in tongues.LETTERS)
+    checkpoint = tuple(f"{language}={tmp_path / f'tuned-{language}'}" for language in planted_languages.LETTERS)
     stored = Run.load(run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint, draws=0)).folder)
-    assert {name: Plan.from_json(plan).edits[0].neurons for name, plan in stored.plans().items()} == tongues.UNITS
+    assert {name: Plan.from_json(plan).edits[0].neurons for name, plan in stored.plans().items()} == planted_languages.UNITS
     with pytest.raises(InputError, match="those of aa"):
         run.job(recipe_of(folder, tmp_path, selector="pv", checkpoint=checkpoint[:1], output=str(tmp_path / "other")))
 
@@ -189,11 +192,11 @@ def test_pv_selects_by_tuned_checkpoints(folder, tmp_path):
 @pytest.mark.slow
 def test_open_questions_are_answered_and_parallel_sentences_compared(folder, tmp_path):
     questions = []
-    for language in tongues.LETTERS:
+    for language in planted_languages.LETTERS:
         path = tmp_path / f"q-{language}.txt"
-        path.write_text("".join(f"{line}\n" for line in tongues.documents(language, 2)))
+        path.write_text("".join(f"{line}\n" for line in planted_languages.documents(language, 2)))
         questions.append(f"{language}={path}")
-    parallel = tuple(f"{language}={folder / language}.txt" for language in tongues.LETTERS)
+    parallel = tuple(f"{language}={folder / language}.txt" for language in planted_languages.LETTERS)
     stored = Run.load(run.job(recipe_of(folder, tmp_path, questions=tuple(questions), new_tokens=4, parallel=parallel)).folder)
     rows, summary = stored.answers(), stored.comparison()["other_metrics"]["open_questions"]
     assert {row["deactivated"] for row in rows} == {None, "random", "aa", "bb"}
@@ -308,7 +311,7 @@ def test_impossible_settings_are_refused(folder, tmp_path, settings, message):
 def test_a_model_that_gives_nan_is_refused_before_anything_is_counted(folder, tmp_path):
     import torch
 
-    broken = tongues.model()
+    broken = planted_languages.model()
     with torch.no_grad():
         broken.model.model.norm.weight[0] = float("nan")  # only the head reads it, and counting runs without the head
     broken.model.save_pretrained(tmp_path / "broken")
@@ -332,7 +335,7 @@ def test_a_note_names_languages_that_share_files(folder, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_runs_the_job_and_exports_the_plan_of_one_language(folder, tmp_path, capsys):
-    corpus = [f"{language}={folder / language}.txt" for language in tongues.LETTERS]
+    corpus = [f"{language}={folder / language}.txt" for language in planted_languages.LETTERS]
     command = [
         "lape",
         str(folder / "model"),

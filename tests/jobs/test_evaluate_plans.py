@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pico
-import planted
+import planted_bias
 from resect.core.address import Neurons
 from resect.core.errors import BadTask, InputError, UnknownName, WrongModel
 from resect.data.tasks.registry import load_task
@@ -20,7 +20,7 @@ from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 
 SETTINGS = {"generation": False}
-PLAN = Plan((Scale(Neurons({"decoder.1.up": planted.BIAS_UNITS}), 0.0),))
+PLAN = Plan((Scale(Neurons({"decoder.1.up": planted_bias.BIAS_UNITS}), 0.0),))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def model(where: Path) -> LanguageModel:
 @pytest.fixture
 def second(where: Path, tmp_path: Path) -> str:
     """Another task file, of the same items in other words."""
-    text = planted.TASK_FILE.replace('"planted"', '"second"').replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    text = planted_bias.TASK_FILE.replace('"planted"', '"second"').replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
     (tmp_path / "second.toml").write_text(text.replace("Say it.", "Tell me."))
     return str(tmp_path / "second.toml")
 
@@ -81,7 +81,7 @@ def test_transfer_compares_every_plan_on_every_task(model: LanguageModel, where:
 
 
 def test_a_plan_for_another_model_is_refused_before_any_question_is_answered(model: LanguageModel, where: Path) -> None:
-    other, _, _ = planted.model("llama", seed=1)
+    other, _, _ = planted_bias.model("llama", seed=1)
     foreign, stages = PLAN.for_model(other), []
     with pytest.raises(WrongModel):
         evaluate_transfer(
@@ -123,7 +123,7 @@ def test_topk_is_top10_with_top1_and_top5_in_addition(model: LanguageModel, wher
 def test_a_task_that_cannot_be_calibrated_is_refused_before_any_question_is_answered(
     model: LanguageModel, where: Path, tmp_path: Path
 ) -> None:
-    words = planted.TASK_FILE.replace("{{ text }}", "").replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
+    words = planted_bias.TASK_FILE.replace("{{ text }}", "").replace('"items.jsonl"', f'"{where / "items.jsonl"}"')
     (tmp_path / "bare.toml").write_text(words.replace('"planted"', '"bare"'))
     tasks, stages = [str(where / "task.toml"), str(tmp_path / "bare.toml")], []
     with pytest.raises(BadTask, match="no text field"):

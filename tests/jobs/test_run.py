@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import pico
-import planted
+import planted_bias
 from resect.core.errors import InputError, RunMismatch
 from resect.core.scores import Scores
 from resect.data.tasks.task import split_of
@@ -137,7 +137,7 @@ def test_a_test_example_that_cannot_be_scored_is_refused_before_any_work(
 ) -> None:
     shutil.copytree(where, tmp_path / "inputs")
     rows = [json.loads(line) for line in (where / "items.jsonl").read_text().splitlines()]
-    index = next(index for index, example in enumerate(planted.task().examples) if split_of(example) == "test")
+    index = next(index for index, example in enumerate(planted_bias.task().examples) if split_of(example) == "test")
     rows[index] |= changed
     (tmp_path / "inputs" / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     stages: list[str] = []
@@ -237,7 +237,7 @@ def reduced(where: Path, tmp_path_factory: pytest.TempPathFactory) -> run.JobRes
     tokenizer.save_pretrained(folder / "model")
     for name in ("task.toml", "text.txt"):
         shutil.copy(where / name, folder / name)
-    model, task = LanguageModel.of(built, tokenizer), planted.task()
+    model, task = LanguageModel.of(built, tokenizer), planted_bias.task()
     predictions = Questions(model, task, task.examples).answers(Plan((ReduceRank("decoder.1.down", 0.0),))).predictions[:, 0]
     rows = [json.loads(line) for line in (where / "items.jsonl").read_text().splitlines()]
     rows = [row | {"gold": int(right)} for row, right in zip(rows, predictions, strict=True)]

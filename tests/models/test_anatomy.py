@@ -1,4 +1,4 @@
-"""What an anatomy says of a model: sites, shapes and counts, with and without weights, under any head."""
+"""Anatomy: sites, shapes and counts, with and without weights, with any head."""
 
 import pytest
 import torch
@@ -8,7 +8,8 @@ from torch import nn
 import pico
 from resect.core.address import MATRIX_ROLES
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
-from resect.models.anatomy import Anatomy, NeuronCount, Slot
+from resect.models.anatomy import Anatomy, NeuronCount, Slot, anatomy_of
+from resect.models.language_model import LanguageModel
 
 every_family = pytest.mark.parametrize("name", pico.PICO)
 
@@ -17,7 +18,7 @@ every_family = pytest.mark.parametrize("name", pico.PICO)
 class TestWithoutWeights:
     def test_meta_and_configuration_agree_with_the_model(self, name):
         model, config = pico.build(name), pico.PICO[name]()
-        whole, meta, alone = Anatomy.of(model), Anatomy.of(pico.build_on_meta(name)), Anatomy.of_config(config)
+        full, meta, alone = Anatomy.of(model), Anatomy.of(pico.build_on_meta(name)), Anatomy.of_config(config)
         for other in (meta, alone):
             for value in (
                 "family",
@@ -29,15 +30,15 @@ class TestWithoutWeights:
                 "d_model",
                 "d_ff",
                 "gated",
-                "cannot",
+                "not_covered",
             ):
-                assert getattr(other, value) == getattr(whole, value), value
-            assert other.neurons.to_json() == whole.neurons.to_json()
-            assert other.parameters == whole.parameters == sum(each.numel() for each in model.parameters())
-            for site in whole.sites:
-                assert other.shape(site) == whole.shape(site) == tuple(whole.weight(site).shape)
-                assert other.slot(site).rows == whole.slot(site).rows
-        assert whole.kind == pico.KINDS[name]
+                assert getattr(other, value) == getattr(full, value), value
+            assert other.neurons.to_json() == full.neurons.to_json()
+            assert other.parameters == full.parameters == sum(parameter.numel() for parameter in model.parameters())
+            for site in full.sites:
+                assert other.shape(site) == full.shape(site) == tuple(full.weight(site).shape)
+                assert other.slot(site).rows == full.slot(site).rows
+        assert full.kind == pico.KINDS[name]
         assert all(meta.weight(site).is_meta for site in meta.sites)
         with pytest.raises(NotWritable, match="meta"):
             meta.write(meta.sites[0], [0], 0.0)
@@ -77,7 +78,7 @@ def test_embeddings_head_and_backbone(name):
     assert any(module is anatomy.backbone for module in model.modules())
 
 
-class TestNumbersOfThePaper:
+class TestCountsOfThePaper:
     @pytest.mark.parametrize(
         ("d_model", "d_ff", "layers", "heads", "total"),
         [(768, 2048, 12, 12, 227_328), (1024, 2816, 24, 16, 614_400), (2048, 5120, 24, 32, 1_179_648)],
@@ -106,7 +107,7 @@ class TestNumbersOfThePaper:
         assert count.to_json() == {"total": 5, "by_role": {"q": 2, "up": 3}}
 
 
-class TestWhateverTheHead:
+class TestWithAnyHead:
     @pytest.mark.parametrize(
         ("name", "auto"),
         [
@@ -118,7 +119,7 @@ class TestWhateverTheHead:
             ("modernbert", "AutoModelForTokenClassification"),
         ],
     )  # fmt: skip
-    def test_same_sites(self, name, auto):
+    def test_the_sites_are_the_same(self, name, auto):
         with torch.device("meta"):
             model = getattr(transformers, auto).from_config(pico.PICO[name]())
         anatomy = Anatomy.of(model)
@@ -132,18 +133,18 @@ class TestWhateverTheHead:
         assert Anatomy.of(outer).slot("decoder.0.k") == Slot("inner.transformer.h.0.attn.c_attn", slice(24, 48), True)
 
     @pytest.mark.parametrize(
-        ("make", "name", "lacking"),
+        ("model_class", "name", "lacking"),
         [(transformers.T5EncoderModel, "t5", "decoder"), (transformers.BartForCausalLM, "bart", "encoder")],
     )
-    def test_half_a_model_says_so(self, make, name, lacking):
-        anatomy = Anatomy.of(make(pico.PICO[name]()))
+    def test_a_missing_stack_is_reported(self, model_class, name, lacking):
+        anatomy = Anatomy.of(model_class(pico.PICO[name]()))
         assert lacking not in anatomy.layers
         assert len(anatomy.layers) == 1
-        assert any(lacking in sentence for sentence in anatomy.cannot)
+        assert any(lacking in sentence for sentence in anatomy.not_covered)
 
 
 class TestRefusals:
-    def test_no_model_at_all(self):
+    def test_what_is_no_model_is_refused(self):
         with pytest.raises(BadModel, match="no config"):
             Anatomy.of(nn.Linear(2, 2))
         bare = nn.Linear(2, 2)
@@ -151,7 +152,7 @@ class TestRefusals:
         with pytest.raises(BadModel, match="nowhere"):
             Anatomy.of(bare)
 
-    def test_pruned_weights(self):
+    def test_pruned_weights_are_refused(self):
         model = pico.build("llama")
         model.model.layers[1].mlp.up_proj = nn.Linear(24, 39, bias=False)
         with pytest.raises(BadModel, match=r"decoder\.1\.up.*\[39, 24\].*\[40, 24\]"):
@@ -165,7 +166,7 @@ class TestRefusals:
             ("llama", "decoder.1.expert3.down", "decoder.1.down"),
         ],
     )  # fmt: skip
-    def test_a_site_that_is_not_there(self, name, site, suggestion):
+    def test_an_unknown_site_is_refused_with_the_nearest(self, name, site, suggestion):
         with pytest.raises(UnknownName) as caught:
             Anatomy.of_config(pico.PICO[name]()).check(site)
         assert f"'{site}'" in str(caught.value)
@@ -174,8 +175,19 @@ class TestRefusals:
 
     def test_a_moment_is_no_matrix(self):
         anatomy = Anatomy.of(pico.build("llama"))
-        for ask in (anatomy.weight, anatomy.shape, anatomy.slot, anatomy.locate):
+        for method in (anatomy.weight, anatomy.shape, anatomy.slot, anatomy.locate):
             with pytest.raises(UnknownName, match="moment"):
-                ask("decoder.0.act")
+                method("decoder.0.act")
         with pytest.raises(UnknownName, match="role"):
             anatomy.check("decoder.0.upp")
+
+
+def test_the_anatomy_of_an_anatomy_a_language_model_or_a_module():
+    model = pico.build("llama")
+    anatomy = Anatomy.of(model)
+    assert anatomy_of(anatomy) is anatomy
+    wrapped = LanguageModel.of(model, pico.tokenizer("llama"))
+    assert anatomy_of(wrapped) is wrapped.anatomy
+    assert anatomy_of(model).family == "llama"
+    with pytest.raises(InputError, match="no model"):
+        anatomy_of(3)

@@ -1,4 +1,4 @@
-"""Modules that compute with factors are the layers that they take the place of, and a folder of them loads, or says why not."""
+"""Factored modules equal the layers that they replace, and a folder of them loads, or is refused with the reason."""
 
 import json
 import os
@@ -28,8 +28,8 @@ SITES = ("decoder.0.q", "decoder.1.up", "decoder.1.down")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A factored export in several files that nobody changes, the base's model, and the plan."""
+def exported(tmp_path_factory):
+    """A factored export in several files, not to be changed, the base model, and the plan."""
     folder = tmp_path_factory.mktemp("factored")
     model = checkpoints.saved(folder / "base", "gpt2")
     plan = Plan(ReduceRank(site, rho) for site, rho in zip(SITES, (0.2, 0.3, 0.0), strict=True)).for_model(model)
@@ -38,9 +38,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(made, tmp_path):
-    """The same, to be spoilt."""
-    return shutil.copytree(made[0], tmp_path / "model")
+def copy(exported, tmp_path):
+    """A copy of the export, to be damaged."""
+    return shutil.copytree(exported[0], tmp_path / "model")
 
 
 def filled(module):
@@ -56,8 +56,8 @@ def filled(module):
 def test_it_computes_the_product_of_its_factors(rank, bias):
     module = filled(FactoredLinear(7, 5, rank, bias=bias))
     values = torch.randn(2, 4, 5)
-    wanted = nn.functional.linear(values, module.dense(), module.bias)
-    torch.testing.assert_close(module(values), wanted)
+    expected = nn.functional.linear(values, module.dense(), module.bias)
+    torch.testing.assert_close(module(values), expected)
     assert sum(parameter.numel() for parameter in module.parameters()) == rank * 12 + 7 * bias
     assert torch.linalg.matrix_rank(module.dense()) == rank
 
@@ -65,7 +65,7 @@ def test_it_computes_the_product_of_its_factors(rank, bias):
 @pytest.mark.parametrize(
     "parts", [{"k": (range(2, 5), 2)}, {"q": ((0, 3, 6), 1), "v": ((2, 5), 0)}, {"q": (range(4), 2), "k": (range(4, 8), 1)}]
 )
-def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
+def test_rows_of_a_fused_layer_keep_their_order(parts):
     module = filled(PartlyFactoredLinear(8, 5, parts, bias=True))
     values, dense = torch.randn(3, 5), module.dense()
     torch.testing.assert_close(module(values), nn.functional.linear(values, dense, module.bias))
@@ -75,7 +75,7 @@ def test_rows_of_a_fused_layer_come_in_their_own_order(parts):
         assert torch.equal(dense[module.rest_rows], module.rest.weight)
 
 
-def test_gradients_pass_it_after_a_pass_without():
+def test_gradients_pass_through_after_a_pass_without_gradients():
     module = filled(PartlyFactoredLinear(8, 5, {"k": (range(2, 5), 2)}))
     with torch.inference_mode():
         module(torch.randn(3, 5))
@@ -85,13 +85,13 @@ def test_gradients_pass_it_after_a_pass_without():
 
 
 @pytest.mark.parametrize("old", [nn.Linear(5, 7), Conv1D(7, 5)])
-def test_models_find_the_shape_and_dtype_that_they_ask_their_layers_for(old):
+def test_models_can_read_the_shape_and_dtype_of_the_weight(old):
     module = FactoredLinear(7, 5, 2, transposed=isinstance(old, Conv1D)).to(torch.bfloat16)
     assert (module.weight.shape, module.weight.dtype) == (old.weight.shape, torch.bfloat16)
     assert module.weight.is_meta  # whoever computes with it notices
 
 
-def test_making_one_draws_no_random_number():
+def test_construction_draws_no_random_number():
     state = torch.random.get_rng_state()
     FactoredLinear(7, 5, 2, bias=True)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -100,8 +100,8 @@ def test_making_one_draws_no_random_number():
 # -- a folder of them ----------------------------------------------------------------------------------------------------
 
 
-def test_load_model_knows_it_and_the_model_is_of_its_own_class(made):
-    folder, base, plan = made
+def test_load_model_loads_it_as_its_own_class(exported):
+    folder, base, plan = exported
     model = load_model(str(folder), device="cpu")
     assert type(model.model) is type(base)
     assert sorted(factored_modules(model.model)) == [
@@ -115,9 +115,9 @@ def test_load_model_knows_it_and_the_model_is_of_its_own_class(made):
     assert model.generate(["Who was it?"], max_new_tokens=2)
 
 
-def test_its_matrices_cannot_be_edited_but_its_units_can(made):
-    model = load_model(str(made[0]), device="cpu")
-    with pytest.raises(NotWritable, match=r"decoder\.1\.up has no weight of its own in a FactoredLinear"):
+def test_its_matrices_cannot_be_edited_but_its_units_can(exported):
+    model = load_model(str(exported[0]), device="cpu")
+    with pytest.raises(NotWritable, match=r"decoder\.1\.up has no parameter weight in a FactoredLinear"):
         ReduceRank("decoder.1.up", 0.1).write(model)
     with pytest.raises(NotWritable):
         model.anatomy.weight("decoder.0.q")
@@ -128,31 +128,31 @@ def test_its_matrices_cannot_be_edited_but_its_units_can(made):
     assert torch.equal(pico.output("gpt2", model.model), before)
 
 
-def test_what_it_saves_is_multiplied_out_and_plain_transformers_loads_it(made, tmp_path):
-    folder, base, plan = made
+def test_saving_multiplies_the_factors_out_for_plain_transformers(exported, tmp_path):
+    folder, base, plan = exported
     load_model(str(folder), device="cpu").model.save_pretrained(tmp_path)
     again = checkpoints.loaded(tmp_path, "gpt2")
     with plan.applied(base, "weights"):
-        wanted = base.state_dict()
+        expected = base.state_dict()
         for name, tensor in again.state_dict().items():
-            torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_plain_transformers_stops_instead_of_filling_in_random_numbers(made):
+def test_plain_transformers_refuses_it_instead_of_filling_in_random_numbers(exported):
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
-        checkpoints.loaded(made[0], "gpt2")
+        checkpoints.loaded(exported[0], "gpt2")
 
 
-def test_its_dtype_can_be_chosen(made):
-    model = load_model(str(made[0]), device="cpu", dtype="bfloat16").model
+def test_its_dtype_can_be_chosen(exported):
+    model = load_model(str(exported[0]), device="cpu", dtype="bfloat16").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.slow
-def test_a_hub_id_is_taken_from_the_cache(made, tmp_path):
-    """What the cache holds after a download, of a factored export and of its plain base. No network: HF_HUB_OFFLINE."""
+def test_a_hub_id_is_loaded_from_the_cache(exported, tmp_path):
+    """The cache as after a download of a factored export and of its plain base. No network: HF_HUB_OFFLINE."""
     commit = "0123456789" * 4
-    for name, source in (("cut", made[0]), ("plain", made[0].parent / "base")):
+    for name, source in (("cut", exported[0]), ("plain", exported[0].parent / "base")):
         repository = tmp_path / f"models--someone--{name}"
         shutil.copytree(source, repository / "snapshots" / commit)
         (repository / "refs").mkdir()
@@ -169,12 +169,12 @@ for name in ("cut", "plain"):
 
 
 def change(entry):
-    def spoil(folder):
+    def damage(folder):
         value = json.loads((folder / DESCRIPTION).read_text())
         entry(value)
         (folder / DESCRIPTION).write_text(json.dumps(value))
 
-    return spoil
+    return damage
 
 
 def without_a_factor(folder):
@@ -184,7 +184,7 @@ def without_a_factor(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / DESCRIPTION).write_text("{"), r"damaged factored\.json.*cut off.*export it again"),
         (lambda folder: (folder / DESCRIPTION).write_text("[]"), "damaged factored.json: it is an object with schema, weights"),
@@ -194,9 +194,9 @@ def without_a_factor(folder):
         (change(lambda value: value["matrices"][0].update(rank=True)), "are integers"),
         (change(lambda value: value["matrices"][0].update(rank=25)), r"rank of decoder\.0\.q is from 0 to 24, not 25"),
         (change(lambda value: value["matrices"][0].update(site="decoder.0.qq")), "damaged factored.json"),
-        (change(lambda value: value["matrices"].append(value["matrices"][0])), "stands in it twice"),
-        (change(lambda value: value["matrices"][0].update(site="decoder.9.q")), r"decoder\.9\.q is 24 × 24 at .* does not make of a gpt2"),
-        (change(lambda value: value["matrices"][0].update(module="lm_head")), "at lm_head, which its config.json does not make"),
+        (change(lambda value: value["matrices"].append(value["matrices"][0])), "listed twice"),
+        (change(lambda value: value["matrices"][0].update(site="decoder.9.q")), r"decoder\.9\.q as 24 × 24 at .*config.json of this gpt2"),
+        (change(lambda value: value["matrices"][0].update(module="lm_head")), "at lm_head, which does not match the config.json"),
         (change(lambda value: value["matrices"][1].update(rank=3)), "weights of the folder .* could not be loaded"),
         (change(lambda value: value["matrices"].pop(1)), r"lacks 1 of the weights .* among them transformer\.h\.1\.mlp\.c_fc\.weight"),
         (without_a_factor, r"lacks 1 of the weights"),
@@ -205,24 +205,24 @@ def without_a_factor(folder):
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_damaged_folder_is_refused_with_what_is_wrong(copy, spoil, message):
-    spoil(copy)
+def test_a_damaged_folder_is_refused_with_the_reason(copy, damage, message):
+    damage(copy)
     with pytest.raises(BadModel, match=message):
         load_model(str(copy), device="cpu")
 
 
-def test_a_folder_without_the_description_is_no_model_for_resect_either(copy):
+def test_a_folder_without_the_description_is_refused(copy):
     (copy / DESCRIPTION).unlink()
     with pytest.raises(BadModel, match=r"no file named model\.safetensors"):
         load_model(str(copy), device="cpu")
 
 
-def test_the_description_is_read_as_it_was_written(made):
-    found = FactoredFiles.find(str(made[0]))
-    assert found.weights == INDEX != SINGLE
-    assert [str(matrix.site) for matrix in found.matrices] == list(SITES)
-    anatomy = Anatomy.of(made[1])
-    assert [(matrix.shape, matrix.rank) for matrix in found.matrices] == [
+def test_the_description_returns_what_was_written(exported):
+    described = FactoredFiles.find(str(exported[0]))
+    assert described.weights == INDEX != SINGLE
+    assert [str(matrix.site) for matrix in described.matrices] == list(SITES)
+    anatomy = Anatomy.of(exported[1])
+    assert [(matrix.shape, matrix.rank) for matrix in described.matrices] == [
         (anatomy.shape(Site.parse(site)), rank) for site, rank in zip(SITES, (4, 7, 0), strict=True)
     ]
-    assert FactoredFiles.find(str(made[0].parent / "base")) is None
+    assert FactoredFiles.find(str(exported[0].parent / "base")) is None

@@ -1,6 +1,6 @@
-"""Identities: the same for one model in whatever dtype, another for another model.
+"""Identities: the same for one model in every dtype, and different for different models.
 
-How plans use them stands in `test_plan`.
+`test_plan` tests how plans use them.
 """
 
 import pytest
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import contracts
 import pico
 from resect.core.address import Site
-from resect.core.errors import InputError, UnknownName, WrongModel
+from resect.core.errors import UnknownName, WrongModel
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import PLACES, ModelIdentity, TensorMark, anatomy_of, fingerprint, nearly_equal
+from resect.models.fingerprint import N_VALUES, MatrixFingerprint, ModelIdentity, fingerprint, nearly_equal
 
 BFLOAT16 = st.integers(0, 0x7F7F).map(lambda bits: torch.tensor(bits, dtype=torch.int16).view(torch.bfloat16).item())
 
@@ -21,14 +21,14 @@ BFLOAT16 = st.integers(0, 0x7F7F).map(lambda bits: torch.tensor(bits, dtype=torc
 @pytest.mark.parametrize("name", pico.PICO)
 def test_every_matrix_has_values_of_its_own(name):
     on = contracts.subject(name)
-    marks = fingerprint(on.anatomy, on.anatomy.sites)
-    assert list(marks) == list(map(str, on.anatomy.sites))
-    assert all(len(values) == PLACES for values in marks.values())
-    assert len({tuple(values) for values in marks.values()}) == len(marks)
+    values_of = fingerprint(on.anatomy, on.anatomy.sites)
+    assert list(values_of) == list(map(str, on.anatomy.sites))
+    assert all(len(values) == N_VALUES for values in values_of.values())
+    assert len({tuple(values) for values in values_of.values()}) == len(values_of)
     site = on.anatomy.sites[-1]
     entries = set(on.anatomy.weight(site).bfloat16().float().flatten().tolist())
-    assert set(marks[str(site)]) <= entries
-    assert len(set(marks[str(site)])) > PLACES // 2
+    assert set(values_of[str(site)]) <= entries
+    assert len(set(values_of[str(site)])) > N_VALUES // 2
 
 
 @pytest.mark.parametrize("name", ["t5", "llama-gqa", "gpt2", "bloom", "phi3", "modernbert"])
@@ -38,14 +38,14 @@ def test_the_dtype_does_not_matter(name, dtype):
     ModelIdentity.of(on.model, on.anatomy.sites).check(pico.build(name, dtype=dtype))
 
 
-def test_moments_stand_for_what_reads_them():
+def test_moments_have_the_fingerprint_of_down():
     on = contracts.subject("llama")
     assert list(fingerprint(on.anatomy, [Site.parse("decoder.1.act"), Site.parse("decoder.1.post")])) == ["decoder.1.down"]
     with pytest.raises(UnknownName):
         fingerprint(on.anatomy, [Site.parse("decoder.9.act")])
 
 
-def test_values_without_weights_are_left_out_and_decide_nothing():
+def test_matrices_without_values_are_left_out_and_not_compared():
     anatomy = Anatomy.of(pico.build_on_meta("llama"))
     assert fingerprint(anatomy, anatomy.sites) == {}
     bare = ModelIdentity.of(anatomy, anatomy.sites)
@@ -71,19 +71,10 @@ def test_one_step_of_bfloat16_is_tolerated_and_no_more(value, sign):
     assert not nearly_equal([value], [value, value])
 
 
-def test_identities_are_in_one_order_whatever_they_were_given_in():
-    marks = [TensorMark(Site.parse(site), (2, 3), ()) for site in ("decoder.10.up", "decoder.2.up", "encoder.3.q", "decoder.2.q")]
-    identity = ModelIdentity("t5", tuple(marks))
-    assert identity == ModelIdentity("t5", tuple(reversed(marks)))
+def test_identities_have_one_order():
+    matrices = [MatrixFingerprint(Site.parse(site), (2, 3), ()) for site in ("decoder.10.up", "decoder.2.up", "encoder.3.q", "decoder.2.q")]
+    identity = ModelIdentity("t5", tuple(matrices))
+    assert identity == ModelIdentity("t5", tuple(reversed(matrices)))
     assert list(identity.to_json()["shapes"]) == ["encoder.3.q", "decoder.2.q", "decoder.2.up", "decoder.10.up"]
     with pytest.raises(WrongModel, match="shape"):
-        identity | ModelIdentity("t5", (TensorMark(Site.parse("decoder.2.q"), (2, 4), ()),))
-
-
-def test_the_anatomy_of_what_is_no_model():
-    on = contracts.subject("llama")
-    assert anatomy_of(on.anatomy) is on.anatomy
-    assert anatomy_of(on) is on.anatomy
-    assert anatomy_of(on.model).family == "llama"
-    with pytest.raises(InputError, match="no model"):
-        anatomy_of(3)
+        identity | ModelIdentity("t5", (MatrixFingerprint(Site.parse("decoder.2.q"), (2, 4), ()),))

@@ -1,4 +1,4 @@
-"""Batched, padded and cached answers equal those of one row at a time, on every family."""
+"""Batched, padded and cached results equal those of one row at a time, on every family."""
 
 import math
 
@@ -11,7 +11,7 @@ from naive import naive_logprob, naive_text
 from resect.core.errors import InputError, NotFinite, OutOfMemory, PromptTooLong
 from resect.models.language_model import LanguageModel, perplexity_of
 
-PROMPTS = ["Who was it, the boy or the girl?", "x", "A longer prompt, for padding in front "]
+PROMPTS = ["Who was it, the boy or the girl?", "x", "A longer prompt, for padding on the left "]
 CHOICES = ["the boy", "a", "not known"]
 
 
@@ -27,13 +27,13 @@ def pairs() -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("name", pico.language_models)
 def test_batched_logprobs_equal_those_of_one_row_at_a_time(name: str, bos: bool) -> None:
     if bos and pico.KINDS[name] != "causal":
-        pytest.skip("only causal tokenizers open with BOS")
+        pytest.skip("only causal tokenizers begin with BOS")
     model = load(name, bos)
     prompts, choices = pairs()
     tokens = [model.tokens(prompt, choice) for prompt, choice in zip(prompts, choices, strict=True)]
     with torch.no_grad():
-        wanted = [float(naive_logprob(model, row)) for row in tokens]
-    error = np.abs(model.logprobs(prompts, choices) - wanted) / [len(row.label_ids) for row in tokens]
+        expected = [float(naive_logprob(model, row)) for row in tokens]
+    error = np.abs(model.logprobs(prompts, choices) - expected) / [len(row.label_ids) for row in tokens]
     assert error.max() < 1e-5
 
 
@@ -42,32 +42,32 @@ def test_rows_with_gradients_give_the_same_logprobs(name: str) -> None:
     model = load(name)
     tokens = [model.tokens(prompt, choice) for prompt, choice in zip(*pairs(), strict=True)]
     with torch.no_grad():
-        found = model.forward.label_logprobs(model.forward.rows(tokens)).sum(dim=1)
-        wanted = torch.stack([naive_logprob(model, row) for row in tokens])
+        logprobs = model.forward.label_logprobs(model.forward.collate(tokens)).sum(dim=1)
+        expected = torch.stack([naive_logprob(model, row) for row in tokens])
     lengths = torch.tensor([len(row.label_ids) for row in tokens])
-    assert ((found - wanted).abs() / lengths).max() < 1e-5
+    assert ((logprobs - expected).abs() / lengths).max() < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "t5", "bart", "bert", "modernbert"])
 def test_batched_generation_equals_greedy_decoding_by_hand(name: str, dtype: torch.dtype) -> None:
     model = LanguageModel.of(pico.build(name, dtype=dtype), pico.tokenizer(name))
-    said = model.generate(PROMPTS, max_new_tokens=5)
-    assert said == [naive_text(model, prompt, 5) for prompt in PROMPTS]
+    texts = model.generate(PROMPTS, max_new_tokens=5)
+    assert texts == [naive_text(model, prompt, 5) for prompt in PROMPTS]
 
 
 def test_equal_prompts_are_run_once() -> None:
     model = load("llama")
-    requests = model.requests(*pairs())
-    assert len(requests) == 9
-    assert len(requests.prompts) == 3
+    encoded = model.encode_pairs(*pairs())
+    assert len(encoded) == 9
+    assert len(encoded.prompts) == 3
 
 
-def test_a_blank_stands_between_prompt_and_continuation_only_where_neither_has_one() -> None:
+def test_a_blank_is_put_between_prompt_and_continuation_only_where_neither_has_one() -> None:
     model = load("llama")
-    wanted = model.tokens("Answer:", " yes")
-    assert model.tokens("Answer:", "yes") == wanted
-    assert model.tokens("Answer: ", "yes") == wanted
+    expected = model.tokens("Answer:", " yes")
+    assert model.tokens("Answer:", "yes") == expected
+    assert model.tokens("Answer: ", "yes") == expected
     assert model.tokens("Answer:\n", "yes").label_ids == model.tokens("Answer:", "\nyes").label_ids
 
 
@@ -76,14 +76,14 @@ def test_begin_token_is_not_doubled_where_the_text_has_it() -> None:
     assert model.tokens("<s>hello", "x").input_ids == model.tokens("hello", "x").input_ids
 
 
-def test_an_encoder_decoder_closes_prompt_and_label() -> None:
+def test_an_encoder_decoder_ends_prompt_and_label() -> None:
     tokens = load("t5").tokens("ab", "c")
     assert tokens.input_ids[-1] == tokens.label_ids[-1] == pico.EOS
     assert len(tokens.input_ids) == 3
     assert len(tokens.label_ids) == 2
 
 
-def test_a_mask_in_the_prompt_is_as_wide_as_the_answer() -> None:
+def test_a_prompt_has_as_many_masks_as_the_answer_has_tokens() -> None:
     model = load("bert")
     inside, end = model.tokens("It is <mask>.", "red"), model.tokens("It is", "red")
     assert inside.input_ids.count(pico.MASK) == end.input_ids.count(pico.MASK) == len(inside.label_ids)
@@ -106,7 +106,7 @@ def test_prompts_that_do_not_fit_are_counted_and_refused() -> None:
         model.logprobs(["short", long], ["a", "a"])
 
 
-def test_nan_is_an_error_that_names_the_way_out() -> None:
+def test_nan_is_an_error_that_says_how_to_go_on() -> None:
     model = load("llama")
     with torch.no_grad():
         model.model.get_input_embeddings().weight[:] = math.nan
@@ -115,62 +115,62 @@ def test_nan_is_an_error_that_names_the_way_out() -> None:
     with pytest.raises(NotFinite, match="--dtype float32"):
         model.generate(["a"])
     with pytest.raises(NotFinite, match="--dtype float32"):
-        model.first_ranks(model.speech.first_tokens(["a", "b"], ["c", "d"])[0])
+        model.first_token_ranks(model.generation.encode_first_tokens(["a", "b"], ["c", "d"])[0])
 
 
 @pytest.mark.parametrize("name", ["llama", "t5", "bert"])
-def test_text_read_in_parts_is_text_read_at_once(name: str) -> None:
+def test_the_log_likelihood_of_parts_adds_up_to_that_of_the_text(name: str) -> None:
     model = load(name)
     rows = model.text_rows(["some text", "more of it, and longer", "and a third"], window=8)
     total, tokens = model.text_logprob(["some text", "more of it, and longer", "and a third"], window=8)
-    assert model.rows_logprob(rows[:3]) + model.rows_logprob(rows[3:]) == pytest.approx(total)
+    assert model.total_logprob(rows[:3]) + model.total_logprob(rows[3:]) == pytest.approx(total)
     assert tokens == sum(len(row.label_ids) for row in rows)
-    assert [model.fed(row) for row in rows] == sorted(map(model.fed, rows), reverse=True)
+    assert [model.input_length(row) for row in rows] == sorted(map(model.input_length, rows), reverse=True)
 
 
-def test_a_perplexity_beyond_all_numbers_is_not_finite() -> None:
+def test_a_perplexity_too_large_for_a_float_is_an_error() -> None:
     assert perplexity_of(-2.0, 2) == pytest.approx(math.e)
     with pytest.raises(NotFinite, match=r"exp\(1000\)"):
         perplexity_of(-2000.0, 2)
 
 
-def test_a_batch_that_memory_cannot_hold_is_halved() -> None:
+def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
     model = load("llama", batch_size=8)
-    seen = []
+    processed = []
 
     def work(part: range) -> int:
         if len(part) > 3:
             raise torch.OutOfMemoryError("so many")
-        seen.extend(part)
+        processed.extend(part)
         return len(part)
 
-    assert [answer for _, answer in model.batches.run(range(7), work, lambda place: 1)] == [3, 3, 1]
-    assert seen == list(range(7))
-    assert model.batches.sizes == {"answers": 3}
+    assert [result for _, result in model.batcher.map_batches(range(7), work, lambda index: 1)] == [3, 3, 1]
+    assert processed == list(range(7))
+    assert model.batcher.sizes == {"answers": 3}
 
 
-def test_a_single_row_that_memory_cannot_hold_is_an_error() -> None:
+def test_a_single_row_that_does_not_fit_into_memory_is_an_error() -> None:
     def work(part: range) -> int:
         raise torch.OutOfMemoryError("even one")
 
     with pytest.raises(OutOfMemory, match="bfloat16"):
-        list(load("llama").batches.run(range(3), work, lambda place: 1))
+        list(load("llama").batcher.map_batches(range(3), work, lambda index: 1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_the_batch_size_does_not_change_the_answers(batch_size: int) -> None:
-    wanted = load("llama").logprobs(*pairs())
-    assert np.allclose(load("llama", batch_size=batch_size).logprobs(*pairs()), wanted, atol=1e-5)
+def test_the_batch_size_does_not_change_the_logprobs(batch_size: int) -> None:
+    expected = load("llama").logprobs(*pairs())
+    assert np.allclose(load("llama", batch_size=batch_size).logprobs(*pairs()), expected, atol=1e-5)
 
 
 def test_perplexity_of_a_causal_model_is_the_mean_over_all_tokens_but_the_first() -> None:
     model = load("llama")
-    ids = model.encoder.document_ids(["some text", "more of it, and longer"])
+    ids = model.encoder.encode_documents(["some text", "more of it, and longer"])
     with torch.no_grad():
         rows = [torch.log_softmax(model.model(torch.tensor([row])).logits[0, :-1], -1) for row in ids]
-    picked = [row[range(len(i) - 1), i[1:]] for row, i in zip(rows, ids, strict=True)]
-    wanted = math.exp(-float(torch.cat(picked).mean()))
-    assert model.perplexity(["some text", "more of it, and longer"]) == pytest.approx(wanted, rel=1e-5)
+    gathered = [row[range(len(i) - 1), i[1:]] for row, i in zip(rows, ids, strict=True)]
+    expected = math.exp(-float(torch.cat(gathered).mean()))
+    assert model.perplexity(["some text", "more of it, and longer"]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["t5", "bert"])

@@ -1,4 +1,4 @@
-"""The tiny models themselves: built from a seed alone, and with tokenizers that fit."""
+"""The tiny models themselves: built from a seed alone, with matching tokenizers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Reading and writing through every storage, and what is refused before it is touched."""
+"""Reading and writing matrices in every storage, and refusals before anything is touched."""
 
 import copy
 
@@ -21,7 +21,7 @@ def second_layer(anatomy: Anatomy) -> list[Site]:
 
 @every_family
 class TestReadingAndWriting:
-    def test_locate_is_exactly_what_is_read(self, name):
+    def test_locate_returns_exactly_the_entries_that_weight_returns(self, name):
         anatomy = Anatomy.of(pico.build(name))
         for site in second_layer(anatomy):
             out, inside = anatomy.shape(site)
@@ -47,11 +47,11 @@ class TestReadingAndWriting:
             anatomy.write(site, [out - 1, 1], values)
             anatomy.write_columns(site, [inside - 1, 2], columns)
             anatomy.write(site, [0], 7.0)
-            for each, expected in before.items():  # this one as said, the others as they were
-                assert torch.equal(anatomy.weight(each), expected)
-            whole = torch.randn(out, inside, generator=torch.Generator().manual_seed(number))
-            anatomy.write(site, None, whole)
-            assert torch.equal(anatomy.weight(site), whole)
+            for other, expected in before.items():  # this one as written, the others unchanged
+                assert torch.equal(anatomy.weight(other), expected)
+            full = torch.randn(out, inside, generator=torch.Generator().manual_seed(number))
+            anatomy.write(site, None, full)
+            assert torch.equal(anatomy.weight(site), full)
 
     def test_bias_write_then_read(self, name):
         anatomy = Anatomy.of(pico.build(name))
@@ -68,7 +68,7 @@ class TestReadingAndWriting:
             for each, bias in expected.items():
                 assert torch.equal(anatomy.bias(each), bias)
 
-    def test_a_row_set_to_zero_is_a_unit_that_is_silent(self, name):
+    def test_a_zero_row_is_an_inactive_unit(self, name):
         model = pico.build(name)
         anatomy = Anatomy.of(model)
         base = pico.output(name, model)
@@ -106,7 +106,7 @@ class TestReadingAndWriting:
 
 class TestRefusals:
     @pytest.mark.parametrize("rows", [[24], [0, -1]])
-    def test_a_unit_that_is_not_there(self, rows):
+    def test_an_unknown_unit_is_refused(self, rows):
         anatomy = Anatomy.of(pico.build("gpt2"))
         before = anatomy.weight("decoder.0.k").clone()
         with pytest.raises(InputError, match=r"decoder\.0\.k: it has 24, 0 to 23"):

@@ -115,7 +115,7 @@ class Plan:
         """Returns the form of each edit. Touches nothing; raises as `applied` does."""
         anatomy = anatomy_of(model)
         if self.model is not None:
-            self.model.check(anatomy, unedited_values, same_shape_is_enough=allow_other_model)
+            self.model.check(anatomy, unedited_values, shapes_only=allow_other_model)
         return choose_forms(self.edits, anatomy, form)
 
     def apply_as(self, anatomy: Anatomy, forms: tuple[AppliedForm, ...]) -> Undo:

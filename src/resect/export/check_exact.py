@@ -134,9 +134,9 @@ def check_failure(reason: str) -> Failure:
 def probe_logits(model: LanguageModel) -> list[Tensor]:
     """Returns the logits of each probe that fits into the context, at all positions."""
     prompts, continuations = zip(*PROBES, strict=True)
-    lengths, limit = model.lengths(prompts, continuations), model.context
+    lengths, limit = model.pair_lengths(prompts, continuations), model.context
     tokens = [model.tokens(*pair) for pair, length in zip(PROBES, lengths, strict=True) if limit is None or length <= limit]
-    return [model.model(**model.forward.rows([pair]).inputs).logits.cpu() for pair in tokens]
+    return [model.model(**model.forward.collate([pair]).inputs).logits.cpu() for pair in tokens]
 
 
 def probe(model: Any, tokenizer: Any) -> ProbeResults:

@@ -16,7 +16,7 @@ from resect.core.execution import Progress, no_progress
 from resect.core.number_format import plural
 from resect.edits.plan import Plan
 from resect.models.factored_linear import INDEX, SINGLE, FactoredFiles
-from resect.models.loading import usable
+from resect.models.loading import usable_device
 from resect.runs.run_folder import Run
 
 from .base_checkpoint import BaseCheckpoint
@@ -135,7 +135,7 @@ def export(
     """
     folder = _target_path(to, as_format)
     target = check_target(folder, Path(source) if Path(source).is_dir() else None)
-    check_device = usable(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
+    check_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     base = BaseCheckpoint.open(source, revision, trust_remote_code)
     card = CardInputs.of(plan, base.files.folder / CARD, run, base_model or base.name)
     selection = FactorSelection.of(plan, base.anatomy_for(plan, allow_other_model)) if as_format == "factored" else None

@@ -20,7 +20,7 @@ def describe(recipe: Recipe) -> list[str]:
         f"Model: {model.name}, {model.kind}, family {anatomy.family}, {anatomy.neurons:,} neurons at {len(anatomy.sites)} sites.",
         *search.sentences,
         *comparison.sentences,
-        *anatomy.cannot,
+        *anatomy.not_covered,
         f"This takes about {_duration(search.seconds * repetitions + comparison.seconds)} on {model.forward.device}.",
         f"{_folder_state(recipe)} Nothing was done yet.",
     ]

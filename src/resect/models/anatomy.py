@@ -1,7 +1,7 @@
 """Anatomy: where a model's weight matrices and moments are, how large they are, and how to read and write them.
 
-Knows a module and its configuration, never what a model is asked: neither tokens nor tasks nor edits. What differs
-between families stands in the table of `families`.
+Knows a module and its configuration; knows no tokens, no tasks and no edits. The differences between families are in the table of
+`families`.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,23 @@ from torch import Tensor, nn
 from resect.core.address import MOMENT_ROLES, Site, Stack
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
 
-from .families import FAMILIES as FAMILIES
-from .families import Blocks, Family, Kind, Part, Rows, family_of, number, parts
-from .families import families as families
-from .storage import PLAIN_DTYPES, Index, Units, count_from_configuration, crossed, find_stacks, plain_parameter, positions, taken
+from .families import Blocks, Family, Kind, Part, Rows, family_of, field_value, matrix_parts
+from .storage import (
+    PLAIN_DTYPES,
+    Index,
+    Units,
+    count_parameters,
+    find_stacks,
+    plain_parameter,
+    rectangle_index,
+    select_rows,
+    unit_positions,
+)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight matrix is: a module, seen from the model's root, and the rows of its fused weight (None: all)."""
+    """Where a weight matrix is: the path of a module from the model's root, and the rows of its fused weight (None: all)."""
 
     path: str
     rows: Rows
@@ -32,10 +40,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a moment, or a matrix's output, can be seen and changed: at the input or output of a module.
+    """Where a moment, or a matrix's output, can be observed and changed: at the input or output of a module.
 
-    `part`: positions on the last axis (None: all). `flat`: that tensor is [batch · tokens, width], else it is
-    [batch, tokens, width].
+    `part`: positions on the last axis (None: all). `flat`: the tensor is [batch · tokens, width], else [batch, tokens, width].
     """
 
     path: str
@@ -45,13 +52,13 @@ class Tap:
 
 
 class NeuronCount(int):
-    """How many neurons: the output units of every matrix site (as CRISPR counts them). `by_role` adds up to it."""
+    """The number of neurons: the output units of every matrix site (as CRISPR counts them). `by_role` adds up to it."""
 
     by_role: dict[str, int]
 
     @classmethod
     def of(cls, by_role: Mapping[str, int]) -> "NeuronCount":
-        """The count over all roles."""
+        """Returns the count over all roles."""
         count = cls(sum(by_role.values()))
         count.by_role = dict(by_role)
         return count
@@ -62,17 +69,26 @@ class NeuronCount(int):
         return int(self)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"total": …, "by_role": {…}}`."""
+        """Returns `{"total": …, "by_role": {…}}`."""
         return {"total": self.total, "by_role": self.by_role}
 
 
 class Anatomy:
     """The sites of one model.
 
-    Made by `of` (a module, on any device, meta too) or `of_config` (no module: nothing to read or write). `family` is
-    the `model_type`; `layers` counts blocks by stack; `d_model` and `d_ff` are those of the last stack; `gated` says
-    whether post = act · up (else post = act); `sites` are the matrices in model order, `moments` likewise; `neurons`
-    counts the output units of all matrices; `cannot` says what is not covered; `root` is the module, or None.
+    Made by `of` (from a module, on any device, also meta) or `of_config` (without a module: nothing to read or write).
+
+    Attributes
+    ----------
+    family : the `model_type`
+    kind : "causal", "encoder-decoder" or "masked"
+    layers : the number of blocks, by stack
+    d_model, d_ff : sizes of the last stack
+    gated : whether post = act · up (else post = act)
+    sites, moments : the matrices, and the moments, in model order
+    neurons : the number of output units of all matrices
+    not_covered : sentences on what is not covered
+    root : the module, or None
     """
 
     def __init__(self, name: str, family: Family, config: Any, root: nn.Module | None) -> None:
@@ -83,16 +99,16 @@ class Anatomy:
         stacks = family.stacks(sizes)
         self._prefix, present = ("", tuple(stacks)) if root is None else find_stacks(name, root, stacks, sizes)
         lacking = [f"The {stack} is not part of this model." for stack in stacks if stack not in present]
-        self.cannot: tuple[str, ...] = (*family.cannot, *lacking)
+        self.not_covered: tuple[str, ...] = (*family.not_covered, *lacking)
         self._blocks: dict[Stack, Blocks] = {stack: stacks[stack] for stack in present}
-        self._parts: dict[Stack, dict[str, Part]] = {s: parts(blocks, sizes) for s, blocks in self._blocks.items()}
-        self.layers: dict[Stack, int] = {s: number(blocks.layers, sizes) for s, blocks in self._blocks.items()}
+        self._parts: dict[Stack, dict[str, Part]] = {s: matrix_parts(blocks, sizes) for s, blocks in self._blocks.items()}
+        self.layers: dict[Stack, int] = {s: field_value(blocks.layers, sizes) for s, blocks in self._blocks.items()}
         last = self._blocks[present[-1]]
-        self.d_model, self.d_ff = number(last.d_model, sizes), number(last.d_ff, sizes)
+        self.d_model, self.d_ff = field_value(last.d_model, sizes), field_value(last.d_ff, sizes)
         self.gated = "gate" in last.parts
-        places = [(stack, layer) for stack in present for layer in range(self.layers[stack])]
-        self.sites = tuple(Site(stack, layer, role) for stack, layer in places for role in self._blocks[stack].roles)
-        self.moments = tuple(Site(stack, layer, role) for stack, layer in places for role in MOMENT_ROLES)
+        layers = [(stack, layer) for stack in present for layer in range(self.layers[stack])]
+        self.sites = tuple(Site(stack, layer, role) for stack, layer in layers for role in self._blocks[stack].roles)
+        self.moments = tuple(Site(stack, layer, role) for stack, layer in layers for role in MOMENT_ROLES)
         self._known = frozenset((*self.sites, *self.moments))
         by_role: dict[str, int] = {}
         for site in self.sites:
@@ -103,9 +119,9 @@ class Anatomy:
 
     @classmethod
     def of(cls, module: nn.Module) -> "Anatomy":
-        """The anatomy of a Hugging Face model of a known family, with whatever head, on any device, meta too.
+        """Returns the anatomy of a Hugging Face model of a known family, with any head, on any device, also meta.
 
-        Raises UnknownFamily, NotYet, and BadModel where the modules are not those that the family's line promises.
+        Raises UnknownFamily, NotYet, and BadModel where the modules are not those of the family's line.
         """
         config = getattr(module, "config", None)
         if config is None:
@@ -115,7 +131,7 @@ class Anatomy:
 
     @classmethod
     def of_config(cls, config: Any) -> "Anatomy":
-        """The anatomy from a configuration alone, as transformers reads it: sites, shapes and counts, no weights.
+        """Returns the anatomy of a configuration alone, as transformers reads it: sites, shapes and counts, no weights.
 
         Raises UnknownFamily, NotYet.
         """
@@ -126,7 +142,7 @@ class Anatomy:
         return f"Anatomy({self.family}, {len(self.sites)} matrices, {self.neurons} neurons)"
 
     def check(self, site: Site | str) -> Site:
-        """The site, if this model has it. Raises UnknownName, with the nearest one that it has."""
+        """Returns the site, if this model has it. Raises UnknownName, with the nearest one that it has."""
         site = Site.of(site)
         if site in self._known:
             return site
@@ -137,25 +153,25 @@ class Anatomy:
         if site.expert is not None:
             hint += " It has no experts."
         if site.role == "gate" and not self.gated:
-            hint += " Its feed-forward block has no gate: `up` alone stands before the activation function."
+            hint += " Its feed-forward block has no gate: the activation function reads `up` alone."
         raise UnknownName(f"site of this {self.family} model", str(site), known, hint)
 
     def shape(self, site: Site | str) -> tuple[int, int]:
-        """(out, in) of a matrix, from the configuration. Raises UnknownName for a moment."""
+        """Returns (out, in) of a matrix, from the configuration. Raises UnknownName for a moment."""
         return self._part(site).shape
 
     def width(self, site: Site | str) -> int:
-        """How many units: the rows of a matrix, d_ff at a moment."""
+        """Returns the number of units: the rows of a matrix, d_ff at a moment."""
         site = self.check(site)
         return self._part(site.at("down")).shape[1] if site.is_moment else self._part(site).shape[0]
 
     def slot(self, site: Site | str) -> Slot:
-        """Where a matrix is stored."""
+        """Returns where a matrix is stored."""
         site, part = self._matrix(site), self._part(site)
         return Slot(self._path(site, part.path), part.rows, self._blocks[site.stack].transposed)
 
     def tap(self, site: Site | str) -> Tap:
-        """Where a moment, or the output of a matrix (bias included), can be seen and changed."""
+        """Returns where a moment, or the output of a matrix (with its bias), can be observed and changed."""
         site = self.check(site)
         blocks = self._blocks[site.stack]
         path = blocks.parts["down" if site.role == "post" else site.role]
@@ -163,12 +179,12 @@ class Anatomy:
         flat = blocks.flat and site.role in ("gate", "up", "down", *MOMENT_ROLES)
         return Tap(self._path(site, path), "input" if site.role == "post" else "output", part, flat)
 
-    def block(self, stack: Stack, layer: int) -> str:
-        """The path of a whole block, seen from the model's root."""
-        return f"{self._prefix}{self._blocks[stack].at}.{layer}"
+    def block_path(self, stack: Stack, layer: int) -> str:
+        """Returns the path of a block from the model's root."""
+        return f"{self._prefix}{self._blocks[stack].path}.{layer}"
 
     def _path(self, site: Site, path: str) -> str:
-        return f"{self.block(site.stack, site.layer)}.{path}"
+        return f"{self.block_path(site.stack, site.layer)}.{path}"
 
     def _matrix(self, site: Site | str) -> Site:
         site = self.check(site)
@@ -183,12 +199,12 @@ class Anatomy:
         return self._parts[site.stack][site.role]
 
     def module(self, site: Site | str) -> nn.Module:
-        """The module that holds a matrix, or that a moment is tapped at. Raises InputError without a model."""
+        """Returns the module with a matrix, or at which a moment is tapped. Raises InputError without a model."""
         return self._model().get_submodule(self.tap(site).path)
 
     @property
     def backbone(self) -> nn.Module:
-        """The module that the stacks are in, without the head. Raises InputError without a model."""
+        """The module with the stacks, without the head. Raises InputError without a model."""
         return self._model().get_submodule(self._prefix.removesuffix("."))
 
     @property
@@ -202,18 +218,18 @@ class Anatomy:
 
     @property
     def head(self) -> nn.Module | None:
-        """The module that turns hidden states into logits, or None. Raises InputError without a model."""
+        """The module that computes logits from hidden states, or None. Raises InputError without a model."""
         get = getattr(self._model(), "get_output_embeddings", None)
-        found = None if get is None else get()
-        return found if isinstance(found, nn.Module) else None
+        head = None if get is None else get()
+        return head if isinstance(head, nn.Module) else None
 
     @property
     def parameters(self) -> int | None:
-        """How many parameters the whole model has, tied ones once; a configuration alone is built on meta to count."""
+        """The number of parameters of the model, tied ones once; for a configuration alone it is built on meta."""
         if self.root is None:
-            return count_from_configuration(self._config, self.kind)
-        count = getattr(self.root, "num_parameters", None)  # knows how 4-bit weights are packed
-        return int(count() if callable(count) else sum(each.numel() for each in self.root.parameters()))
+            return count_parameters(self._config, self.kind)
+        count = getattr(self.root, "num_parameters", None)  # counts packed 4-bit weights correctly
+        return int(count() if callable(count) else sum(parameter.numel() for parameter in self.root.parameters()))
 
     def _model(self) -> nn.Module:
         if self.root is None:
@@ -221,69 +237,71 @@ class Anatomy:
         return self.root
 
     def weight(self, site: Site | str) -> Float[Tensor, "out inside"]:
-        """A matrix as [out, in], whatever its storage: a view where strides allow, else a copy (to write, use `write`).
+        """Returns a matrix as [out, in], whatever its storage: a view where strides allow, else a copy (to write, use `write`).
 
-        Without gradient. On meta too. Raises NotWritable where it is not stored as plain numbers.
+        Without gradient, also on meta. Raises NotWritable where it is not stored as plain numbers.
         """
         site, slot = self._matrix(site), self.slot(site)
         stored = plain_parameter(self.module(site), "weight", str(site), meta=True).detach()
-        return taken(stored.T if slot.transposed else stored, slot.rows)
+        return select_rows(stored.T if slot.transposed else stored, slot.rows)
 
     def bias(self, site: Site | str) -> Float[Tensor, " out"] | None:
-        """The bias of a matrix, a view or a copy as `weight` gives it; None where it has none. Raises NotWritable."""
+        """Returns the bias of a matrix, a view or a copy as `weight` does; None where it has none. Raises NotWritable."""
         site, slot = self._matrix(site), self.slot(site)
         if not self.has_bias(site):
             return None
-        return taken(plain_parameter(self.module(site), "bias", str(site), meta=True).detach(), slot.rows)
+        return select_rows(plain_parameter(self.module(site), "bias", str(site), meta=True).detach(), slot.rows)
 
     def has_gate(self, site: Site | str) -> bool:
         """Returns whether the block of a site has a gate, so that its `act` and `post` differ."""
         return Site.of(site).at("gate") in self._known
 
     def has_bias(self, site: Site | str) -> bool:
-        """Whether a matrix has a bias."""
+        """Returns whether a matrix has a bias."""
         module = self.module(self._matrix(site))
         return getattr(getattr(module, "base_layer", module), "bias", None) is not None
 
     def locate(self, site: Site | str, rows: Units = None, columns: Units = None) -> tuple[nn.Parameter, Index]:
-        """Where rows and columns of a matrix are stored (None: all of them): a parameter and an index.
+        """Returns where rows and columns of a matrix are stored (None: all of them): a parameter and an index.
 
         `parameter.data[index]` is exactly these entries, [rows, columns]; [columns, rows] where the slot is transposed.
-        Raises NotWritable, and InputError for a row or column that is not there.
+        Raises NotWritable, and InputError for a row or column that does not exist.
         """
         site, slot = self._matrix(site), self.slot(site)
         parameter = plain_parameter(self.module(site), "weight", str(site))
         out, inside = self.shape(site)
-        down = positions(rows, slot.rows, out, str(site), parameter.device)
-        across = positions(columns, None, inside, f"the input of {site}", parameter.device)
-        return parameter, crossed(across, down) if slot.transposed else crossed(down, across)
+        row_positions = unit_positions(rows, slot.rows, out, str(site), parameter.device)
+        column_positions = unit_positions(columns, None, inside, f"the input of {site}", parameter.device)
+        if slot.transposed:
+            return parameter, rectangle_index(column_positions, row_positions)
+        return parameter, rectangle_index(row_positions, column_positions)
 
     def locate_bias(self, site: Site | str, rows: Units = None) -> tuple[nn.Parameter, Index]:
-        """Where bias entries are stored, as `locate`. Raises NotWritable, also where there is no bias."""
+        """Returns where bias entries are stored, as `locate` does. Raises NotWritable, also where there is no bias."""
         site, slot = self._matrix(site), self.slot(site)
         if not self.has_bias(site):
             raise NotWritable(f"{site} has no bias to write to; use the activation form.")
         parameter = plain_parameter(self.module(site), "bias", str(site))
-        return parameter, (positions(rows, slot.rows, self.width(site), str(site), parameter.device),)
+        return parameter, (unit_positions(rows, slot.rows, self.width(site), str(site), parameter.device),)
 
     def write(self, site: Site | str, rows: Units, values: Any) -> None:
-        """Put `values`, broadcast to [rows, in], into rows of a matrix (None: all), in place.
+        """Write `values`, broadcast to [rows, in], into rows of a matrix (None: all), in place.
 
         Raises NotWritable, InputError, before anything is written.
         """
-        self._put(site, rows, None, values)
+        self._write_entries(site, rows, None, values)
 
     def write_columns(self, site: Site | str, columns: Units, values: Any) -> None:
-        """Put `values`, broadcast to [out, columns], into columns of a matrix, in place. Raises as `write`."""
-        self._put(site, None, columns, values)
+        """Write `values`, broadcast to [out, columns], into columns of a matrix, in place. Raises as `write`."""
+        self._write_entries(site, None, columns, values)
 
     def write_bias(self, site: Site | str, rows: Units, values: Any) -> None:
-        """Put `values`, broadcast to [rows], into bias entries of a matrix, in place. Raises as `write`."""
+        """Write `values`, broadcast to [rows], into bias entries of a matrix, in place. Raises as `write`."""
         parameter, index = self.locate_bias(site, rows)
         with torch.no_grad():
             parameter.data[index] = torch.as_tensor(values).to(parameter)
 
-    def _put(self, site: Site | str, rows: Units, columns: Units, values: Any) -> None:
+    def _write_entries(self, site: Site | str, rows: Units, columns: Units, values: Any) -> None:
         parameter, index = self.locate(site, rows, columns)
         out, inside = self.shape(site)
         size = (out if rows is None else len(rows), inside if columns is None else len(columns))
@@ -292,13 +310,13 @@ class Anatomy:
             parameter.data[index] = new.T if self.slot(site).transposed else new
 
     def _check_storage(self) -> None:
-        """Raises BadModel where a plain weight has not the shape that the configuration promises."""
+        """Raises BadModel where the shape of a plain weight is not that of the configuration."""
         for site in self.sites:
-            weight, said = getattr(self.module(site), "weight", None), self._part(site).stored
-            if isinstance(weight, Tensor) and weight.dtype in PLAIN_DTYPES and tuple(weight.shape) != said:
+            weight, expected = getattr(self.module(site), "weight", None), self._part(site).stored
+            if isinstance(weight, Tensor) and weight.dtype in PLAIN_DTYPES and tuple(weight.shape) != expected:
                 raise BadModel(
                     f"{site} is stored as {list(weight.shape)}, but the configuration of this {self.family} says "
-                    f"{list(said)}; a model whose heads or units were pruned is not covered."
+                    f"{list(expected)}; a model whose heads or units were pruned is not covered."
                 )
 
 

@@ -1,4 +1,4 @@
-"""How much is run at once: found from the first work of a kind, halved where memory runs out, and kept. Knows no text and no task."""
+"""Batch sizes: found at the first batch of each purpose, halved where memory runs out, and kept. Knows no text and no task."""
 
 import gc
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -11,24 +11,24 @@ from resect.core.errors import InputError, OutOfMemory
 
 from .anatomy import Anatomy
 
-Answer = TypeVar("Answer")
-#: What a batch is for: choices after prompts, gradients of an answer (which keep all layers), every token of a text (logits of all),
+Result = TypeVar("Result")
+#: What a batch is for: choices after prompts, gradients of an answer (which store all layers), every token of a text (logits of all),
 #: windows of a text (no logits).
 Purpose = Literal["answers", "gradients", "text", "windows"]
-#: Bytes of activations that a batch may take on a CPU, where running out of memory kills the process instead of raising.
+#: Bytes of activations of a batch on a CPU, where running out of memory kills the process instead of raising an error.
 CPU_BATCH_BYTES = 256 * 2**20
-LARGEST_BATCH = 32
+MAX_BATCH_SIZE = 32
 
 
 class Batcher:
-    """Places in batches.
+    """Splits indices into batches.
 
     Parameters
     ----------
     model : the Hugging Face model
-    batch_size : rows run at once; "auto": what fits a fixed budget (CPU) or half of the free memory (GPU)
+    batch_size : rows in a batch; "auto": what fits a fixed budget (CPU) or half of the free memory (GPU)
 
-    `sizes`: places run at once, by purpose; what is found stands there, and what stands there is used.
+    `sizes`: indices in a batch, by purpose; sizes that are found are stored here, and sizes that are here are used.
 
     Raises InputError for a size below 1.
     """
@@ -36,61 +36,61 @@ class Batcher:
     def __init__(self, model: Any, anatomy: Anatomy, batch_size: int | Literal["auto"] = "auto") -> None:
         if batch_size != "auto" and batch_size < 1:
             raise InputError(f"A batch size is 'auto' or a number from 1 on, not {batch_size}.")
-        self._model, self._anatomy, self._given = model, anatomy, batch_size
+        self._model, self._anatomy, self._batch_size = model, anatomy, batch_size
         self.sizes: MutableMapping[str, int] = {}
 
-    def run(
+    def map_batches(
         self,
-        places: Sequence[int],
-        work: Callable[[Sequence[int]], Answer],
+        indices: Sequence[int],
+        work: Callable[[Sequence[int]], Result],
         length: Callable[[int], int],
         *,
         purpose: Purpose = "answers",
         rows: int = 1,
-    ) -> Iterator[tuple[Sequence[int], Answer]]:
-        """Yield (batch, work(batch)) over all places in order; a batch that memory cannot hold is halved and tried again.
+    ) -> Iterator[tuple[Sequence[int], Result]]:
+        """Yields (batch, work(batch)) over all indices in order; a batch that does not fit into memory is halved and tried again.
 
-        `length(place)` in tokens; the first place has the greatest. `rows`: how many rows a place has. Raises OutOfMemory where a single
-        place does not fit.
+        `length(index)` in tokens; the first index has the longest. `rows`: how many rows an index has. Raises OutOfMemory where a single
+        index does not fit.
         """
-        if places:
-            self.size(length(places[0]), purpose, rows)
+        if indices:
+            self.size_for(length(indices[0]), purpose, rows)
         done = 0
-        while done < len(places):
-            part = places[done : done + self.sizes[purpose]]
+        while done < len(indices):
+            batch = indices[done : done + self.sizes[purpose]]
             try:
-                answer = work(part)
+                result = work(batch)
             except (torch.OutOfMemoryError, MemoryError) as error:
-                if len(part) == 1:
+                if len(batch) == 1:
                     raise OutOfMemory(
-                        f"Not even one row of {length(part[0])} tokens fits into memory. "
+                        f"Not even one row of {length(batch[0])} tokens fits into memory. "
                         "Try --dtype bfloat16, --device-map auto, or shorter prompts."
                     ) from error
-                self.sizes[purpose] = len(part) // 2
+                self.sizes[purpose] = len(batch) // 2
             else:
-                done += len(part)
-                yield part, answer
+                done += len(batch)
+                yield batch, result
                 continue
-            # Outside the handler, so that the failed batch's tensors are no longer held by the traceback.
+            # Outside the handler, so that the traceback no longer refers to the failed batch's tensors.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
     @property
     def is_automatic(self) -> bool:
-        """Whether sizes are found here, not given."""
-        return self._given == "auto"
+        """Whether batch sizes are found automatically."""
+        return self._batch_size == "auto"
 
-    def size(self, tokens: int, purpose: Purpose = "answers", rows: int = 1) -> int:
-        """Places run at once for a purpose; found from the longest place's tokens where it is not known yet."""
+    def size_for(self, tokens: int, purpose: Purpose = "answers", rows: int = 1) -> int:
+        """Returns the indices in a batch for a purpose; found from the tokens of the longest one where it is not known yet."""
         if purpose not in self.sizes:
-            self.sizes[purpose] = self._found(tokens, purpose, rows)
+            self.sizes[purpose] = self._find_size(tokens, purpose, rows)
         return self.sizes[purpose]
 
-    def _found(self, tokens: int, purpose: Purpose, rows: int) -> int:
-        """Places of `rows` rows of `tokens` tokens whose activations fit."""
-        if self._given != "auto":
-            return max(1, self._given // rows)
+    def _find_size(self, tokens: int, purpose: Purpose, rows: int) -> int:
+        """Returns how many indices of `rows` rows of `tokens` tokens fit."""
+        if self._batch_size != "auto":
+            return max(1, self._batch_size // rows)
         config, anatomy = self._model.config.get_text_config(), self._anatomy
         heads = getattr(config, "num_attention_heads", None) or 1
         embedding = self._model.get_input_embeddings().weight
@@ -101,4 +101,4 @@ class Batcher:
             row += tokens * embedding.shape[0] * (embedding.element_size() + 4)
         device = embedding.device
         budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else CPU_BATCH_BYTES
-        return int(np.clip(budget // max(rows * row, 1), 1, LARGEST_BATCH))
+        return int(np.clip(budget // max(rows * row, 1), 1, MAX_BATCH_SIZE))

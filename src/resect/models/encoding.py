@@ -1,11 +1,11 @@
-"""From text to token ids: what a model is fed, and what of it is scored.
+"""Encoding: from text to the token ids of a model's input, and those that are scored.
 
 Knows the tokenizer and the kind of model; knows neither weights nor batches. The rules, by kind:
 
-causal            prompt, one blank where neither side has white space, continuation; encoded as a whole and cut at the prompt's own
-                  length, as lm-evaluation-harness does; white space that ends the prompt goes to the continuation; no end token.
-encoder-decoder   prompt with its end token to the encoder; continuation with its end token is the label.
-masked            as many mask tokens as the continuation has tokens, where the prompt holds one mask token, else at its end.
+causal            prompt, one blank where neither side has white space, continuation; encoded together and split at the length of the
+                  prompt alone, as lm-evaluation-harness does; white space at the prompt's end goes to the continuation; no end token.
+encoder-decoder   the encoder reads the prompt with its end token; the continuation with its end token is the label.
+masked            as many mask tokens as the continuation has tokens, at the prompt's mask token, else at its end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tokens:
-    """One prompt and one continuation as token ids: `input_ids` as fed, `label_ids` as scored.
+    """One prompt and one continuation as token ids: `input_ids` are the input, `label_ids` are scored.
 
-    `label_positions` is for masked models only: where in `input_ids` the masks stand.
+    `label_positions` is for masked models only: the positions of the masks in `input_ids`.
     """
 
     input_ids: Ids
@@ -33,13 +33,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """A tokenizer, used by the rules of one kind of model.
+    """Encodes texts with a tokenizer by the rules of one kind of model.
 
     Parameters
     ----------
     tokenizer : any Hugging Face tokenizer
-    kind : decides the rules, see the head of this module
-    chat : whether each prompt is first wrapped in the tokenizer's own chat template, as one message of the user
+    kind : decides the rules, see the top of this module
+    chat : whether each prompt is first put into the tokenizer's own chat template, as one user message
     """
 
     tokenizer: Any
@@ -52,53 +52,53 @@ class PromptEncoder:
         prefix, suffix = _special_tokens(self.tokenizer)
         end = self.tokenizer.eos_token_id
         if self.kind == "causal":
-            suffix = ()  # some tokenizers close every text; what is to be continued must stay open
+            suffix = ()  # some tokenizers end every text; a prompt that is to be continued must not end
         elif self.kind == "encoder-decoder" and not suffix and end is not None:
             suffix = (end,)
         if self.kind == "masked" and self.tokenizer.mask_token_id is None:
-            raise BadModel("The model is a masked one, but its tokenizer has no mask token; nothing could be asked of it.")
+            raise BadModel("The model is a masked one, but its tokenizer has no mask token, so that it cannot be used.")
         object.__setattr__(self, "prefix", prefix)
         object.__setattr__(self, "suffix", suffix)
 
     def encode(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[Tokens]:
-        """The tokens of each (prompt, continuation). Raises InputError for a continuation that becomes no token."""
-        prompts = [self._wrapped(prompt) for prompt in prompts]
+        """Returns the tokens of each (prompt, continuation). Raises InputError for a continuation that becomes no token."""
+        prompts = [self._in_chat_template(prompt) for prompt in prompts]
         if self.kind == "encoder-decoder":
-            cut = zip(self._bare(prompts), self._bare(continuations), strict=True)
+            ids = zip(self._encode_plain(prompts), self._encode_plain(continuations), strict=True)
         else:
-            cut = zip(*self._cut(prompts, continuations), strict=True)
+            ids = zip(*self._split_joint(prompts, continuations), strict=True)
         encoded = []
-        for prompt, continuation, (head, label) in zip(prompts, continuations, cut, strict=True):
+        for prompt, continuation, (head, label) in zip(prompts, continuations, ids, strict=True):
             if not label or not continuation.strip():
                 raise InputError(f"The choice {continuation!r} becomes no token at all; give it some text.")
-            encoded.append(self._arranged(prompt, head, label))
+            encoded.append(self._arrange(prompt, head, label))
         return encoded
 
-    def prompt_ids(self, prompts: Sequence[str]) -> list[Ids]:
-        """What is fed when the model itself is to go on: the prompt without the white space that ends it (causal)."""
-        prompts = [self._wrapped(prompt) for prompt in prompts]
+    def encode_open_prompts(self, prompts: Sequence[str]) -> list[Ids]:
+        """Returns the inputs of prompts that the model continues: without white space at their end (causal)."""
+        prompts = [self._in_chat_template(prompt) for prompt in prompts]
         texts = [prompt.rstrip() for prompt in prompts] if self.kind == "causal" else prompts
-        bare = self._bare(texts)
-        return [self._opening(prompt, ids) + ids + self.suffix for prompt, ids in zip(prompts, bare, strict=True)]
+        plain = self._encode_plain(texts)
+        return [self._leading_ids(prompt, ids) + ids + self.suffix for prompt, ids in zip(prompts, plain, strict=True)]
 
-    def document_ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Each text as a document: opened by BOS and closed by EOS where the tokenizer defines such tokens (masked: CLS, SEP)."""
+    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Returns each text as a document: with BOS before and EOS after it where the tokenizer defines them (masked: CLS, SEP)."""
         if self.kind == "masked":
-            return [self.prefix + ids + self.suffix for ids in self._bare(texts)]
-        opening = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
-        closing = () if self.tokenizer.eos_token_id is None else (self.tokenizer.eos_token_id,)
-        return [opening + ids + closing for ids in self._bare(texts)]
+            return [self.prefix + ids + self.suffix for ids in self._encode_plain(texts)]
+        before = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
+        after = () if self.tokenizer.eos_token_id is None else (self.tokenizer.eos_token_id,)
+        return [before + ids + after for ids in self._encode_plain(texts)]
 
-    def _wrapped(self, prompt: str) -> str:
+    def _in_chat_template(self, prompt: str) -> str:
         if not self.chat:
             return prompt
         if not getattr(self.tokenizer, "chat_template", None):
-            raise InputError("--chat-template was asked for, but this model's tokenizer has no chat template; leave the flag out.")
+            raise InputError("--chat-template is set, but this model's tokenizer has no chat template; leave the flag out.")
         message = [{"role": "user", "content": prompt}]
         return str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
 
-    def _bare(self, texts: Iterable[str]) -> list[Ids]:
-        """Ids without special tokens; equal texts are encoded once."""
+    def _encode_plain(self, texts: Iterable[str]) -> list[Ids]:
+        """Returns ids without special tokens; equal texts are encoded once."""
         texts = list(texts)
         distinct = list(dict.fromkeys(texts))
         if not distinct:
@@ -107,71 +107,71 @@ class PromptEncoder:
             "\n".join(distinct).encode("utf-8")
         except UnicodeEncodeError as error:
             near = error.object[max(0, error.start - 30) : error.start].rpartition("\n")[2]
-            raise InputError(f"A text is not valid Unicode: half of a surrogate pair stands after {near!r}. Mend that text.") from error
+            raise InputError(f"A text is no Unicode: half of a surrogate pair follows {near!r}. Correct that text.") from error
         ids = self.tokenizer(distinct, add_special_tokens=False, verbose=False)["input_ids"]
         table = {text: tuple(encoded) for text, encoded in zip(distinct, ids, strict=True)}
         return [table[text] for text in texts]
 
-    def _cut(self, prompts: Sequence[str], continuations: Sequence[str]) -> tuple[list[Ids], list[Ids]]:
-        """Ids of the prompts without closing white space, and ids of the continuations as the whole text has them.
+    def _split_joint(self, prompts: Sequence[str], continuations: Sequence[str]) -> tuple[list[Ids], list[Ids]]:
+        """Returns ids of the prompts without white space at their end, and ids of the continuations as they are in the joint text.
 
-        With kind "masked" only what stands before the mask counts as prompt.
+        With kind "masked" only the text before the mask counts as prompt.
         """
-        heads, wholes = [], []
+        heads, joint_texts = [], []
         for prompt, continuation in zip(prompts, continuations, strict=True):
             before = prompt if self.kind == "causal" else self._around_mask(prompt)[0]
-            joint = " " if before and not before[-1].isspace() and not continuation[:1].isspace() else ""
+            blank = " " if before and not before[-1].isspace() and not continuation[:1].isspace() else ""
             heads.append(before.rstrip())
-            wholes.append(before + joint + continuation)
-        head_ids, whole_ids = self._bare(heads), self._bare(wholes)
-        return head_ids, [whole[len(head) :] for head, whole in zip(head_ids, whole_ids, strict=True)]
+            joint_texts.append(before + blank + continuation)
+        head_ids, joint_ids = self._encode_plain(heads), self._encode_plain(joint_texts)
+        return head_ids, [ids[len(head) :] for head, ids in zip(head_ids, joint_ids, strict=True)]
 
-    def _arranged(self, prompt: str, head: Ids, label: Ids) -> Tokens:
+    def _arrange(self, prompt: str, head: Ids, label: Ids) -> Tokens:
         if self.kind == "encoder-decoder":
             return Tokens(self.prefix + head + self.suffix, self.prefix + label + self.suffix)
         if self.kind == "causal":
-            opening = self._opening(prompt, head)
-            if not opening and not head:
+            leading = self._leading_ids(prompt, head)
+            if not leading and not head:
                 raise InputError("An empty prompt needs a token to begin with, and this tokenizer has neither BOS nor EOS.")
-            return Tokens(opening + head, label)
-        return replace(self.masked(prompt, len(label)), label_ids=label)
+            return Tokens(leading + head, label)
+        return replace(self.with_masks(prompt, len(label)), label_ids=label)
 
-    def masked(self, prompt: str, masks: int) -> Tokens:
-        """The prompt with so many masks in place, for a masked model; the label ids are the masks themselves."""
+    def with_masks(self, prompt: str, masks: int) -> Tokens:
+        """Returns the prompt with so many masks, for a masked model; the label ids are the masks themselves."""
         mask = self.tokenizer.mask_token_id
-        fed = self.prefix + self._bare([self._around_mask(prompt)[1]])[0] + self.suffix
-        where = fed.index(mask)
-        filling = (mask,) * masks
-        return Tokens(fed[:where] + filling + fed[where + 1 :], filling, tuple(range(where, where + masks)))
+        ids = self.prefix + self._encode_plain([self._around_mask(prompt)[1]])[0] + self.suffix
+        start = ids.index(mask)
+        mask_ids = (mask,) * masks
+        return Tokens(ids[:start] + mask_ids + ids[start + 1 :], mask_ids, tuple(range(start, start + masks)))
 
     def _around_mask(self, prompt: str) -> tuple[str, str]:
-        """The text before the mask, and the whole text with exactly one mask."""
+        """Returns the text before the mask, and the prompt with exactly one mask."""
         mask = str(self.tokenizer.mask_token)
         if prompt.count(mask) == 1:
             return prompt.split(mask)[0], prompt
         if mask in prompt:
-            raise InputError(f"A prompt holds {prompt.count(mask)} mask tokens {mask}; exactly one, or none, can be filled.")
-        joint = " " if prompt and not prompt[-1].isspace() else ""
-        return prompt, prompt + joint + mask
+            raise InputError(f"A prompt contains {prompt.count(mask)} mask tokens {mask}; exactly one, or none, can be filled.")
+        blank = " " if prompt and not prompt[-1].isspace() else ""
+        return prompt, prompt + blank + mask
 
-    def _opening(self, prompt: str, head: Ids) -> Ids:
-        """The tokens that open a prompt; none where its text already opens with them, as chat templates do."""
-        opens = self.tokenizer.bos_token
+    def _leading_ids(self, prompt: str, head: Ids) -> Ids:
+        """Returns the special tokens before a prompt; none where its text already begins with them, as chat templates do."""
+        bos = self.tokenizer.bos_token
         if self.kind != "causal" or not self.prefix:
-            fallback = () if self.kind != "causal" or head else self._any_start()
+            fallback = () if self.kind != "causal" or head else self._any_first_token()
             return self.prefix or fallback
-        return () if opens and prompt.startswith(opens) else self.prefix
+        return () if bos and prompt.startswith(bos) else self.prefix
 
-    def _any_start(self) -> Ids:
-        starts = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
-        return next(((token,) for token in starts if token is not None), ())
+    def _any_first_token(self) -> Ids:
+        candidates = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return next(((token,) for token in candidates if token is not None), ())
 
 
 def _special_tokens(tokenizer: Any) -> tuple[Ids, Ids]:
-    """What the tokenizer puts before and behind a text by itself. Measured, since no attribute tells it for all tokenizers."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    """Returns the ids that the tokenizer adds before and after a text. Measured, since not all tokenizers have an attribute for them."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return tuple(full[:start]), tuple(full[start + len(bare) :])
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            return tuple(full[:start]), tuple(full[start + len(plain) :])
     raise BadModel("The tokenizer encodes a text differently with and without special tokens; it cannot be used.")

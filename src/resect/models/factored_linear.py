@@ -1,12 +1,12 @@
-"""Matrices that are kept as two factors: the modules that compute with them, and the file that says which they are.
+"""Matrices that are stored as two factors: the modules that compute with them, and the file that lists them.
 
-A folder with a `factored.json` is a Hugging Face checkpoint in which `X.weight` of some modules X gives way to `X.left.weight` [out, r],
+A folder with a `factored.json` is a Hugging Face checkpoint in which `X.weight` of some modules X is replaced by `X.left.weight` [out, r],
 U·diag(S), and `X.right.weight` [r, in], Vᵀ, so that W [out, in] = left · right: r · (out + in) numbers instead of out · in. Always in that
-orientation, also where W itself would be stored as [in, out]. A rank of 0 has neither. Where X holds several roles in one weight, those
-that are reduced have their factors under their role (`X.gate.left.weight`), and `X.rest.weight` holds the other rows in order. Biases, and
-everything else, are as they were.
+orientation, also where W itself would be stored as [in, out]. A rank of 0 has neither. Where X has several roles in one weight, the
+reduced ones have their factors under their role (`X.gate.left.weight`), and `X.rest.weight` has the other rows in order. Biases and
+everything else are unchanged.
 
-Knows modules and one file; nothing of plans, nor of how factors are found.
+Knows modules and one file; does not know plans, or how factors are computed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,18 +23,19 @@ from resect.core.errors import BadModel, InputError
 from resect.core.files import read_json, write_json
 
 from .anatomy import Anatomy
+from .storage import at_least_float32
 
-#: The file that says which matrices are factored, and the version of it that is written; this and lower ones are read.
+#: The file that lists the factored matrices, and its version; this and lower versions are read.
 DESCRIPTION, SCHEMA = "factored.json", 1
-#: What holds the weights. Not the names that transformers looks for: without the factors it would fill in random numbers, and go on.
+#: The files of the weights. Not the names that transformers looks for: without the factors it would fill in random numbers and go on.
 SINGLE, INDEX = "factored.safetensors", "factored.safetensors.index.json"
-_AGAIN = "export it again"
+_ADVICE = "export it again"
 
 
 class FactoredWeight(nn.Module):
-    """What stands in the place of a linear layer [out, in] of whatever class. Parameters are on the meta device until they are loaded.
+    """Replacement of a linear layer [out, in] of any class. Parameters are on the meta device until they are loaded.
 
-    `transposed`: the layer that it replaces keeps W as [in, out], as Conv1D does.
+    `transposed`: the replaced layer stores W as [in, out], as Conv1D does.
     """
 
     bias: nn.Parameter | None
@@ -46,7 +47,7 @@ class FactoredWeight(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """A tensor without values, with the shape and dtype of the matrix: models ask their layers for these. For W, see `dense`."""
+        """A tensor without values, with the shape and dtype of the matrix, which some models read. For W, see `dense`."""
         shape = (self.out_features, self.in_features)
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
         return torch.empty(shape[::-1] if self.transposed else shape, dtype=dtype, device="meta")
@@ -63,27 +64,26 @@ class FactoredLinear(FactoredWeight):
             self.right = nn.Linear(inside, rank, bias=False, device="meta")
 
     def extra_repr(self) -> str:
-        """What a print of the model says of it."""
+        """Returns the text in a printed model."""
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, bias={self.bias is not None}"
 
     def dense(self) -> Float[Tensor, "out inside"]:
-        """W = left · right, multiplied in float32 or better and rounded to the dtype of the factors."""
+        """Returns W = left · right, multiplied in float32 or better and rounded to the dtype of the factors."""
         if not self.rank:
             return torch.zeros(self.out_features, self.in_features, dtype=self.weight.dtype)
         left, right = self.left.weight.detach(), self.right.weight.detach()
-        wide = torch.promote_types(left.dtype, torch.float32)
-        return (left.to(wide) @ right.to(wide)).to(left.dtype)
+        return (at_least_float32(left) @ at_least_float32(right)).to(left.dtype)
 
     def forward(self, values: Float[Tensor, "*batch inside"]) -> Float[Tensor, "*batch out"]:
-        """What the layer makes of [*batch, in]."""
+        """Returns the layer's output for [*batch, in]."""
         result: Tensor = self.left(self.right(values)) if self.rank else values.new_zeros(*values.shape[:-1], self.out_features)
         return result if self.bias is None else result + self.bias
 
 
 class PartlyFactoredLinear(FactoredWeight):
-    """A fused linear layer of which some roles' rows are factored; `rest` holds the other rows, in their order.
+    """A fused linear layer in which the rows of some roles are factored; `rest` has the other rows, in their order.
 
-    `parts`: role to the rows that it has in the fused matrix, and its rank.
+    `parts`: role to its rows in the fused matrix, and its rank.
     """
 
     def __init__(
@@ -93,21 +93,23 @@ class PartlyFactoredLinear(FactoredWeight):
         self.roles = tuple(parts)
         for role, (rows, rank) in parts.items():
             self.add_module(role, FactoredLinear(len(rows), inside, rank))
-        taken = [row for rows, _ in parts.values() for row in rows]
-        self.rest_rows = sorted(set(range(out)) - set(taken))
+        factored_rows = [row for rows, _ in parts.values() for row in rows]
+        self.rest_rows = sorted(set(range(out)) - set(factored_rows))
         if self.rest_rows:
             self.rest = nn.Linear(inside, len(self.rest_rows), bias=False, device="meta")
-        held = [*taken, *self.rest_rows]
-        self._places: list[int] | None = None if held == list(range(out)) else sorted(range(out), key=held.__getitem__)
-        self._order: dict[torch.device, Tensor] = {}  # by device: a list would be sent there anew at every call
+        rows_of_pieces = [*factored_rows, *self.rest_rows]
+        self._positions: list[int] | None = (
+            None if rows_of_pieces == list(range(out)) else sorted(range(out), key=rows_of_pieces.__getitem__)
+        )
+        self._indices: dict[torch.device, Tensor] = {}  # by device: a list would be copied there at every call
 
     def dense(self) -> Float[Tensor, "out inside"]:
-        """The whole fused matrix W."""
+        """Returns the complete fused matrix W."""
         pieces = [part.dense() for part in self._parts()] + ([self.rest.weight.detach()] if self.rest_rows else [])
         return self._in_order(torch.cat([piece.to(pieces[-1]) for piece in pieces]), 0)
 
     def forward(self, values: Float[Tensor, "*batch inside"]) -> Float[Tensor, "*batch out"]:
-        """What the layer makes of [*batch, in]."""
+        """Returns the layer's output for [*batch, in]."""
         pieces = [part(values) for part in self._parts()] + ([self.rest(values)] if self.rest_rows else [])
         result = self._in_order(torch.cat(pieces, -1), -1)
         return result if self.bias is None else result + self.bias
@@ -116,17 +118,17 @@ class PartlyFactoredLinear(FactoredWeight):
         return [module for module in map(self.get_submodule, self.roles) if isinstance(module, FactoredLinear)]
 
     def _in_order(self, pieces: Tensor, axis: int) -> Tensor:
-        if self._places is None:
+        if self._positions is None:
             return pieces
-        if pieces.device not in self._order:
-            with torch.inference_mode(False):  # a pass with gradients may come after one without
-                self._order[pieces.device] = torch.tensor(self._places, device=pieces.device)
-        return pieces.index_select(axis, self._order[pieces.device])
+        if pieces.device not in self._indices:
+            with torch.inference_mode(False):  # a pass with gradients may follow one without
+                self._indices[pieces.device] = torch.tensor(self._positions, device=pieces.device)
+        return pieces.index_select(axis, self._indices[pieces.device])
 
 
 @dataclass(frozen=True)
 class FactoredMatrix:
-    """One matrix that is kept as factors: its site, its module (as seen from the model), its shape [out, in] and its rank."""
+    """One factored matrix: its site, the path of its module from the model, its shape [out, in] and its rank."""
 
     site: Site
     module: str
@@ -135,26 +137,26 @@ class FactoredMatrix:
 
     @classmethod
     def of(cls, site: Site, rank: int, anatomy: Anatomy) -> Self:
-        """The matrix at a site of this model."""
+        """Returns the matrix at a site of this model."""
         return cls(site, anatomy.slot(site).path, anatomy.shape(site), rank)
 
     @property
     def numbers(self) -> int:
-        """How many numbers its factors are."""
+        """How many numbers its factors have."""
         return self.rank * sum(self.shape)
 
     @property
     def saved(self) -> int:
-        """How many numbers fewer these are than the matrix itself."""
+        """How many numbers fewer these are than those of the matrix itself."""
         return self.shape[0] * self.shape[1] - self.numbers
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Returns a JSON object."""
         return {"site": str(self.site), "module": self.module, "shape": list(self.shape), "rank": self.rank}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """What `to_json` wrote. Raises InputError."""
+        """Returns what `to_json` wrote. Raises InputError."""
         if not isinstance(value, Mapping) or not {"site", "module", "shape", "rank"} <= value.keys():
             raise InputError("a factored matrix has site, module, shape and rank")
         shape, rank = value["shape"], value["rank"]
@@ -168,7 +170,7 @@ class FactoredMatrix:
 
 @dataclass(frozen=True)
 class FactoredFiles:
-    """What factored.json says: the file of the weights (or their index), and the matrices that are factored in it."""
+    """The content of factored.json: the file of the weights (or their index), and the factored matrices in it."""
 
     weights: str
     matrices: tuple[FactoredMatrix, ...]
@@ -180,14 +182,14 @@ class FactoredFiles:
 
     @classmethod
     def find(cls, path: str, revision: str | None = None) -> "FactoredFiles | None":
-        """What the folder or Hub id says of its factors; None where it says nothing, as plain checkpoints do. Raises BadModel."""
+        """Returns the list of factored matrices of a folder or Hub id; None for plain checkpoints. Raises BadModel."""
         file = Path(path) / DESCRIPTION if Path(path).exists() else _from_hub(path, revision)
         if file is None or not file.is_file():
             return None
         try:
             return cls._read(read_json(file, "list of factors"))
         except InputError as error:
-            raise BadModel(f"{path} is a factored export with a damaged {DESCRIPTION}: {error}; {_AGAIN}.") from error
+            raise BadModel(f"{path} is a factored export with a damaged {DESCRIPTION}: {error}; {_ADVICE}.") from error
 
     @classmethod
     def _read(cls, value: Any) -> "FactoredFiles":
@@ -198,46 +200,46 @@ class FactoredFiles:
             raise InputError(f"its schema is {schema!r}, and this version of resect reads 1 to {SCHEMA}")
         matrices = tuple(map(FactoredMatrix.from_json, value["matrices"]))
         if len({matrix.site for matrix in matrices}) < len(matrices):
-            raise InputError("a matrix stands in it twice")
+            raise InputError("a matrix is listed twice")
         return cls(str(value["weights"]), matrices)
 
     def install(self, model: nn.Module) -> list[str]:
-        """Put modules with room for factors in the place of those that hold the matrices; returns their paths.
+        """Replace the modules with these matrices by modules for factors; returns their paths.
 
-        Raises BadModel where the model has not these matrices.
+        Raises BadModel where the model does not have these matrices.
         """
         anatomy = Anatomy.of(model)
         for matrix in self.matrices:
             if matrix.site not in anatomy.sites or FactoredMatrix.of(matrix.site, matrix.rank, anatomy) != matrix:
                 raise BadModel(
-                    f"{DESCRIPTION} says that {matrix.site} is {' × '.join(map(str, matrix.shape))} at {matrix.module}, which its "
-                    f"config.json does not make of a {anatomy.family}; {_AGAIN}."
+                    f"{DESCRIPTION} lists {matrix.site} as {' × '.join(map(str, matrix.shape))} at {matrix.module}, which does not match "
+                    f"the config.json of this {anatomy.family}; {_ADVICE}."
                 )
         paths = by_module(self.matrices)
         for path, matrices in paths.items():
             model.set_submodule(path, _replacement(model.get_submodule(path), anatomy, matrices))
         return list(paths)
 
-    def loader(self, maker: Any, config: Any, trust_remote_code: bool) -> tuple[Any, type]:
-        """A class whose `from_pretrained` loads such a folder, and the class that its models are to have in the end.
+    def loader(self, auto_class: Any, config: Any, trust_remote_code: bool) -> tuple[Any, type]:
+        """Returns a class whose `from_pretrained` loads such a folder, and the class of the loaded models (see `finish_loading`).
 
-        `maker`: the auto class of transformers that makes this kind of model. The modules are replaced where the model has just been made
-        and is still without weights, so that transformers loads the factors itself: dtypes, several files, device maps, and its report of
-        what is missing. The configuration is told where the weights are.
+        `auto_class`: the auto class of transformers for this kind of model. The modules are replaced when the model has been constructed
+        and has no weights yet, so that transformers itself loads the factors: dtypes, several files, device maps, and its report of
+        missing weights. The configuration is changed to name the file of the weights.
         """
         with torch.device("meta"):
-            plain = type(maker.from_config(config, trust_remote_code=trust_remote_code))
+            plain = type(auto_class.from_config(config, trust_remote_code=trust_remote_code))
         config.transformers_weights = self.weights
 
-        def make(model: Any, *given: Any, **settings: Any) -> None:
-            plain.__init__(model, *given, **settings)
+        def construct(model: Any, *arguments: Any, **settings: Any) -> None:
+            plain.__init__(model, *arguments, **settings)
             self.install(model)
 
-        return type(plain.__name__, (plain,), {"__init__": make, "__module__": plain.__module__}), plain
+        return type(plain.__name__, (plain,), {"__init__": construct, "__module__": plain.__module__}), plain
 
 
-def settle(model: Any, plain: type) -> Any:
-    """A loaded model as it is to be used: of the plain class, and saved (state_dict, save_pretrained) with its matrices multiplied out."""
+def finish_loading(model: Any, plain: type) -> Any:
+    """Returns a loaded model with its plain class, whose state_dict and save_pretrained multiply the factors out."""
     model.__class__ = plain
     del model.config.transformers_weights
     for module in factored_modules(model).values():
@@ -246,40 +248,41 @@ def settle(model: Any, plain: type) -> Any:
 
 
 def factored_modules(model: nn.Module) -> dict[str, FactoredLinear | PartlyFactoredLinear]:
-    """The modules of a model that hold factors, by path, the outermost."""
-    found: dict[str, FactoredLinear | PartlyFactoredLinear] = {}
+    """Returns the modules of a model with factors, by path, the outermost."""
+    modules: dict[str, FactoredLinear | PartlyFactoredLinear] = {}
     for path, module in model.named_modules():
-        if isinstance(module, FactoredLinear | PartlyFactoredLinear) and path.rpartition(".")[0] not in found:
-            found[path] = module
-    return found
+        if isinstance(module, FactoredLinear | PartlyFactoredLinear) and path.rpartition(".")[0] not in modules:
+            modules[path] = module
+    return modules
 
 
 def by_module(matrices: Iterable[FactoredMatrix]) -> dict[str, list[FactoredMatrix]]:
-    """Path of a module to the matrices that it holds."""
-    found: dict[str, list[FactoredMatrix]] = {}
+    """Returns the matrices of each module, by its path."""
+    groups: dict[str, list[FactoredMatrix]] = {}
     for matrix in matrices:
-        found.setdefault(matrix.module, []).append(matrix)
-    return found
+        groups.setdefault(matrix.module, []).append(matrix)
+    return groups
 
 
 def rows_of(anatomy: Anatomy, site: Site, out: int) -> list[int]:
-    """The rows that a matrix has in the module that holds it, which has `out` of them."""
+    """Returns the rows of a matrix in its module, which has `out` of them."""
     rows = anatomy.slot(site).rows
     return list(rows) if isinstance(rows, tuple) else list(range(out))[slice(None) if rows is None else rows]
 
 
 def rest_of(anatomy: Anatomy, sites: Iterable[Site], out: int) -> list[int]:
-    """The rows of that module that belong to none of these sites."""
+    """Returns the rows of that module that belong to none of these sites."""
     return sorted(set(range(out)) - {row for site in sites for row in rows_of(anatomy, site, out)})
 
 
-def _replacement(old: nn.Module, anatomy: Anatomy, held: Sequence[FactoredMatrix]) -> nn.Module:
-    slot, weight = anatomy.slot(held[0].site), old.get_parameter("weight")
+def _replacement(old: nn.Module, anatomy: Anatomy, matrices: Sequence[FactoredMatrix]) -> nn.Module:
+    slot, weight = anatomy.slot(matrices[0].site), old.get_parameter("weight")
     inside, out = weight.shape if slot.transposed else weight.shape[::-1]
-    like = {"bias": old.bias is not None, "transposed": slot.transposed}
+    settings = {"bias": old.bias is not None, "transposed": slot.transposed}
     if slot.rows is None:
-        return FactoredLinear(out, inside, held[0].rank, **like)
-    return PartlyFactoredLinear(out, inside, {each.site.role: (rows_of(anatomy, each.site, out), each.rank) for each in held}, **like)
+        return FactoredLinear(out, inside, matrices[0].rank, **settings)
+    parts = {matrix.site.role: (rows_of(anatomy, matrix.site, out), matrix.rank) for matrix in matrices}
+    return PartlyFactoredLinear(out, inside, parts, **settings)
 
 
 def _multiply_out(module: Any, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
@@ -293,5 +296,5 @@ def _from_hub(model: str, revision: str | None) -> Path | None:
 
     try:
         return Path(hf_hub_download(model, DESCRIPTION, revision=revision))
-    except (errors.EntryNotFoundError, OSError, ValueError):  # not to be had: the weights will say so too
+    except (errors.EntryNotFoundError, OSError, ValueError):  # not available: loading the weights will report it
         return None

@@ -1,24 +1,22 @@
-"""The FAMILIES table: one line a family, which says where the parts of its blocks are.
+"""The FAMILIES table: one line for each family, with the paths of the parts of its blocks.
 
-Reads configurations only: knows neither torch nor the modules that a configuration gives rise to (that is `anatomy`).
-A line's paths are those of Hugging Face transformers 5; `tests/test_anatomy.py` proves each of them on a tiny model.
-How to add a line: CONTRIBUTING.md, "Add a family".
+Reads configurations only; knows neither torch nor modules (`anatomy` does). The paths are those of Hugging Face transformers 5;
+`tests/models/test_families.py` proves each of them on a tiny model. How to add a line: CONTRIBUTING.md, "Add a family".
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from resect.core.address import MATRIX_ROLES, STACKS, Stack
-from resect.core.errors import BadModel, NotYet, UnknownFamily
+from resect.core.errors import BadModel, NotYet, UnknownFamily, did_you_mean
 
 Kind = Literal["causal", "encoder-decoder", "masked"]
-#: A number that the configuration says: the name of its attribute, or a function of the configuration.
+#: A number in the configuration: the name of an attribute, or a function of the configuration.
 Field = str | Callable[[Any], int]
 #: Positions on the last axis of a fused output: which rows of a fused weight belong to one role. None: all of them.
 Rows = slice | tuple[int, ...] | None
-#: How q, k and v share one weight: one whole after the other, or head by head.
+#: How q, k and v share one weight: one after the other, or head by head.
 Fusion = Literal["stacked", "interleaved"]
 
 
@@ -26,13 +24,13 @@ Fusion = Literal["stacked", "interleaved"]
 class Blocks:
     """One stack of a family.
 
-    `at`: the list of blocks, seen from the backbone; `parts`: role to path, seen from a block, with `act` the module of
-    the activation function. Roles with one path share one fused weight, in the order in which they stand here.
+    `path`: the list of blocks, relative to the backbone; `parts`: role to path, relative to a block, with `act` the module of
+    the activation function. Roles with one path share one fused weight, in the order of `parts`.
     """
 
-    at: str
+    path: str
     parts: Mapping[str, str]
-    embeddings: tuple[str, ...]  # the modules that make the stack's first hidden states, seen from the backbone
+    embeddings: tuple[str, ...]  # the modules that compute the stack's first hidden states, relative to the backbone
     layers: Field = "num_hidden_layers"
     d_model: Field = "hidden_size"
     d_ff: Field = "intermediate_size"
@@ -56,42 +54,42 @@ class Family:
     kind: Kind
     encoder: Blocks | Callable[[Any], Blocks] | None = None
     decoder: Blocks | Callable[[Any], Blocks] | None = None
-    config: Callable[[Any], Any] = lambda config: config  # where the sizes are, if not at the top
-    refuse: Callable[[Any], str] = lambda config: ""  # a configuration that is not covered: why, and what to do
-    cannot: tuple[str, ...] = ()  # what is not covered of those that are
-    not_yet: str = ""  # a family that is not covered at all: why
+    config: Callable[[Any], Any] = lambda config: config  # the part of the configuration with the sizes
+    refusal: Callable[[Any], str] = lambda config: ""  # for a configuration that is not covered: why, and what to do
+    not_covered: tuple[str, ...] = ()  # parts of covered models that are not covered
+    not_yet: str = ""  # for a family that is not covered at all: why
 
     def stacks(self, config: Any) -> dict[Stack, Blocks]:
-        """The family's stacks as this configuration has them."""
+        """Returns the family's stacks for this configuration."""
         lines = [(stack, self.encoder if stack == "encoder" else self.decoder) for stack in STACKS]
         return {stack: line(config) if callable(line) else line for stack, line in lines if line is not None}
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where one role of every block is, and how large: the part that does not depend on the layer."""
+    """Path, shape and storage of one role, the same in every layer."""
 
     path: str
     shape: tuple[int, int]  # [out, in] of this role alone
     rows: Rows
-    stored: tuple[int, int]  # of the whole weight, as it is stored
+    stored: tuple[int, int]  # shape of the complete weight, as it is stored
 
 
-def number(field: Field, config: Any) -> int:
-    """The value of a field in this configuration."""
+def field_value(field: Field, config: Any) -> int:
+    """Returns the value of a field in this configuration."""
     return int(getattr(config, field) if isinstance(field, str) else field(config))
 
 
-def parts(blocks: Blocks, config: Any) -> dict[str, Part]:
-    """Role to its part, for the matrix roles of a stack, in model order."""
-    d_model, d_ff = number(blocks.d_model, config), number(blocks.d_ff, config)
-    heads, kv_heads = number(blocks.heads, config), number(blocks.kv_heads, config)
-    head_dim = number(blocks.head_dim, config)
+def matrix_parts(blocks: Blocks, config: Any) -> dict[str, Part]:
+    """Returns the part of each matrix role of a stack, in model order."""
+    d_model, d_ff = field_value(blocks.d_model, config), field_value(blocks.d_ff, config)
+    heads, kv_heads = field_value(blocks.heads, config), field_value(blocks.kv_heads, config)
+    head_dim = field_value(blocks.head_dim, config)
     queries, keys = (heads * head_dim, d_model), (kv_heads * head_dim, d_model)
     shapes = {"q": queries, "k": keys, "v": keys, "o": queries[::-1]}
     shapes |= {f"cross_{role}": shape for role, shape in shapes.items()}
     shapes |= {"gate": (d_ff, d_model), "up": (d_ff, d_model), "down": (d_model, d_ff)}
-    found = {}
+    parts = {}
     for role in blocks.roles:
         path = blocks.parts[role]
         sharers = [other for other in blocks.parts if other != "act" and blocks.parts[other] == path]
@@ -102,12 +100,12 @@ def parts(blocks: Blocks, config: Any) -> dict[str, Part]:
         elif len(sharers) > 1:
             start = sum(shapes[other][0] for other in sharers[: sharers.index(role)])
             rows = slice(start, start + shapes[role][0])
-        found[role] = Part(path, shapes[role], rows, stored[::-1] if blocks.transposed else stored)
-    return found
+        parts[role] = Part(path, shapes[role], rows, stored[::-1] if blocks.transposed else stored)
+    return parts
 
 
 def _interleaved(role: str, heads: int, kv_heads: int, head_dim: int) -> Rows:
-    """Rows of q, k or v where each group of heads stores its queries, its key and its value, one after the other.
+    """Returns the rows of q, k or v where each group of heads stores its queries, its key and its value, one after the other.
 
     With as many key heads as heads this is [heads, 3, head_dim] (GPT-NeoX, BLOOM); with one it is q | k | v.
     """
@@ -153,16 +151,16 @@ def _bart(stack: Stack) -> Blocks:
     )  # fmt: skip
 
 
-def _apart(attention: str, q: str, k: str, v: str, o: str) -> dict[str, str]:
+def _separate(attention: str, q: str, k: str, v: str, o: str) -> dict[str, str]:
     return {role: f"{attention}.{name}" for role, name in zip("qkvo", (q, k, v, o), strict=True)}
 
 
 def _fused(attention: str, qkv: str, o: str) -> dict[str, str]:
-    return _apart(attention, qkv, qkv, qkv, o)
+    return _separate(attention, qkv, qkv, qkv, o)
 
 
-_OUT_PROJECTIONS = _apart("self_attn", "q_proj", "k_proj", "v_proj", "out_proj")
-_PROJECTIONS = _apart("self_attn", "q_proj", "k_proj", "v_proj", "o_proj")
+_OUT_PROJECTIONS = _separate("self_attn", "q_proj", "k_proj", "v_proj", "out_proj")
+_PROJECTIONS = _separate("self_attn", "q_proj", "k_proj", "v_proj", "o_proj")
 _LLAMA = Blocks(
     "layers",
     _PROJECTIONS | {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj", "act": "mlp.act_fn"},
@@ -180,7 +178,7 @@ _GPT2 = Blocks(
 _4H = {"up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h"}
 _BERT = Blocks(
     "encoder.layer",
-    _apart("attention", "self.query", "self.key", "self.value", "output.dense")
+    _separate("attention", "self.query", "self.key", "self.value", "output.dense")
     | {"up": "intermediate.dense", "down": "output.dense", "act": "intermediate.intermediate_act_fn"},
     ("embeddings.word_embeddings",),
 )
@@ -200,7 +198,7 @@ def _refuse_cross_attention(config: Any) -> str:
 
 def _refuse_slices(config: Any) -> str:
     if config.slow_but_exact and config.pretraining_tp > 1:
-        return "It computes `o` and `down` in slices, which no hook sees; set slow_but_exact to False."
+        return "It computes `o` and `down` in slices, which hooks cannot observe; set slow_but_exact to False."
     return ""
 
 
@@ -216,10 +214,10 @@ def _falcon_kv_heads(config: Any) -> int:
 
 _EXPERTS = "Its feed-forward blocks are mixtures of experts, which are not covered yet; use a dense model."
 _T5 = Family("encoder-decoder", _t5("encoder"), _t5("decoder"))
-_ENCODER = Family("masked", encoder=_BERT, refuse=_refuse_decoder)
+_ENCODER = Family("masked", encoder=_BERT, refusal=_refuse_decoder)
 _DENSE = Family("causal", decoder=_LLAMA)
 
-#: `model_type` of a configuration to the family's line.
+#: The line of each family, by the `model_type` of its configuration.
 FAMILIES: Mapping[str, Family] = {
     "t5": _T5,
     "mt5": _T5,
@@ -231,22 +229,22 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": _DENSE,
     "gemma3_text": _DENSE,
     "gemma3": replace(_DENSE, config=lambda config: config.text_config,
-        cannot=("Its vision tower is not covered: sites are those of the text model.",)),
+        not_covered=("Its vision tower is not covered: sites are those of the text model.",)),
     "olmo2": _DENSE,
-    "phi": Family("causal", decoder=replace(_LLAMA, parts=_apart("self_attn", "q_proj", "k_proj", "v_proj", "dense")
+    "phi": Family("causal", decoder=replace(_LLAMA, parts=_separate("self_attn", "q_proj", "k_proj", "v_proj", "dense")
         | {"up": "mlp.fc1", "down": "mlp.fc2", "act": "mlp.activation_fn"})),
     "phi3": Family("causal", decoder=replace(_LLAMA, parts=_fused("self_attn", "qkv_proj", "o_proj")
         | {"gate": "mlp.gate_up_proj", "up": "mlp.gate_up_proj", "down": "mlp.down_proj", "act": "mlp.activation_fn"})),
     "opt": Family("causal", decoder=Blocks("decoder.layers", _OUT_PROJECTIONS
         | {"up": "fc1", "down": "fc2", "act": "activation_fn"}, ("decoder.embed_tokens",), d_ff="ffn_dim", flat=True)),
-    "gpt2": Family("causal", decoder=_GPT2, refuse=_refuse_cross_attention),
-    "gptj": Family("causal", decoder=Blocks("h", _apart("attn", "q_proj", "k_proj", "v_proj", "out_proj")
+    "gpt2": Family("causal", decoder=_GPT2, refusal=_refuse_cross_attention),
+    "gptj": Family("causal", decoder=Blocks("h", _separate("attn", "q_proj", "k_proj", "v_proj", "out_proj")
         | {"up": "mlp.fc_in", "down": "mlp.fc_out", "act": "mlp.act"}, ("wte",), d_ff=_inner)),
     "gpt_neox": Family("causal", decoder=Blocks("layers", _fused("attention", "query_key_value", "dense")
         | _4H | {"act": "mlp.act"}, ("embed_in",), fusion="interleaved")),
     "bloom": Family("causal", decoder=Blocks("h", _fused("self_attention", "query_key_value", "dense")
         | _4H | {"act": "mlp.gelu_impl"}, ("word_embeddings",), d_ff=lambda config: 4 * config.hidden_size,
-        fusion="interleaved"), refuse=_refuse_slices),
+        fusion="interleaved"), refusal=_refuse_slices),
     "falcon": Family("causal", decoder=Blocks("h", _fused("self_attention", "query_key_value", "dense")
         | _4H | {"act": "mlp.act"}, ("word_embeddings",), d_ff="ffn_hidden_size",
         kv_heads=_falcon_kv_heads, fusion="interleaved")),
@@ -254,39 +252,37 @@ FAMILIES: Mapping[str, Family] = {
     "roberta": _ENCODER,
     "modernbert": Family("masked", encoder=Blocks("layers", _fused("attn", "Wqkv", "Wo")
         | {"gate": "mlp.Wi", "up": "mlp.Wi", "down": "mlp.Wo", "act": "mlp.act"}, ("embeddings.tok_embeddings",))),
-    "decision_transformer": Family("causal", decoder=replace(_GPT2, at="encoder.h",
-        embeddings=("embed_timestep", "embed_return", "embed_state", "embed_action")), refuse=_refuse_cross_attention,
-        cannot=("It reads no text and has no tokenizer: anatomy and edits only.",)),
+    "decision_transformer": Family("causal", decoder=replace(_GPT2, path="encoder.h",
+        embeddings=("embed_timestep", "embed_return", "embed_state", "embed_action")), refusal=_refuse_cross_attention,
+        not_covered=("It reads no text and has no tokenizer: anatomy and edits only.",)),
     "mixtral": Family("causal", not_yet=_EXPERTS),
     "qwen3_moe": Family("causal", not_yet=_EXPERTS),
     "gpt_oss": Family("causal", not_yet=_EXPERTS),
 }  # fmt: skip
 
 
-def families() -> tuple[str, ...]:
-    """The `model_type` of every family that is covered, sorted."""
+def covered_families() -> tuple[str, ...]:
+    """Returns the `model_type` of every covered family, sorted."""
     return tuple(sorted(name for name, family in FAMILIES.items() if not family.not_yet))
 
 
-def family_named(name: str) -> Family:
-    """The line of a `model_type`. Raises UnknownFamily."""
+def family_line(name: str) -> Family:
+    """Returns the line of a `model_type`. Raises UnknownFamily."""
     if name not in FAMILIES:
-        near = difflib.get_close_matches(name, families(), n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownFamily(
-            f"The family {name!r} is not known.{guess} Known: {', '.join(families())}. "
+            f"The family {name!r} is not known.{did_you_mean(name, covered_families())} Known: {', '.join(covered_families())}. "
             'A family is one line of a table: CONTRIBUTING.md, "Add a family", shows how to add it.'
         )
     return FAMILIES[name]
 
 
 def family_of(config: Any) -> tuple[str, Family]:
-    """The family of a configuration, and its line. Raises BadModel, UnknownFamily, NotYet."""
+    """Returns the family of a configuration, and its line. Raises BadModel, UnknownFamily, NotYet."""
     name = getattr(config, "model_type", None)
     if not isinstance(name, str) or not name:
-        raise BadModel("The model's configuration has no model_type, so that its family cannot be known.")
-    family = family_named(name)
-    reason = family.not_yet or family.refuse(family.config(config))
+        raise BadModel("The model's configuration has no model_type, so that its family is unknown.")
+    family = family_line(name)
+    reason = family.not_yet or family.refusal(family.config(config))
     if reason:
-        raise NotYet(f"This {name} model cannot be operated on yet. {reason} Covered: {', '.join(families())}.")
+        raise NotYet(f"This {name} model is not covered yet. {reason} Covered: {', '.join(covered_families())}.")
     return name, family

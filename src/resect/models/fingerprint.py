@@ -1,7 +1,7 @@
-"""Which model a plan was made for: shapes, and values of the touched matrices at fixed places.
+"""Identity of a model: shapes, and values of matrices at fixed positions.
 
-Knows an anatomy, and no edit. Two models with the same values at these places count as one, whatever dtype they were
-loaded in; what cannot be read (4-bit or offloaded weights) is left out and cannot be told apart.
+Knows an anatomy, and no edit. Two models with the same values at these positions count as one, whatever their dtype; matrices that
+cannot be read (4-bit or offloaded weights) are left out and cannot distinguish models.
 """
 
 import itertools
@@ -16,67 +16,67 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from resect.core.address import ROLES, STACKS, Site
+from resect.core.address import Site
 from resect.core.errors import BadPlan, NotWritable, WrongModel
 
 from .anatomy import Anatomy, anatomy_of
 
-#: How many values of a matrix are looked at.
-PLACES = 16
-#: Shares of the way down the rows and across the columns: multiples of two irrational numbers (the reciprocals of the
-#: golden ratio and of the plastic number) fall on no pattern.
-_DOWN, _ACROSS = 0.6180339887498949, 0.7548776662466927
-#: Below this, float16 has no finer steps: two values that are nearer than this may be one, loaded in different dtypes.
-_SMALLEST = 2.0**-24
+#: The number of values of a matrix in its fingerprint.
+N_VALUES = 16
+#: Steps of the positions, as shares of the rows and of the columns: multiples of two irrational numbers (the reciprocals of the
+#: golden ratio and of the plastic number) form no pattern.
+_ROW_STEP, _COLUMN_STEP = 0.6180339887498949, 0.7548776662466927
+#: The smallest step of float16: two values with a smaller difference may be one value in different dtypes.
+_SMALLEST_STEP = 2.0**-24
 
 
-def current(parameter: nn.Parameter) -> Tensor:
-    """What a parameter holds now."""
+def present_values(parameter: nn.Parameter) -> Tensor:
+    """Returns the present values of a parameter."""
     return parameter.data
 
 
-def matrix_at(site: Site) -> Site:
-    """The matrix whose storage an edit at `site` is about: itself, or `down` for a moment."""
+def stored_matrix(site: Site) -> Site:
+    """Returns the matrix that an edit at `site` writes: the site itself, or `down` for a moment."""
     return site.at("down") if site.is_moment else site
 
 
-def fingerprint(anatomy: Anatomy, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = current) -> dict[str, list[float]]:
-    """Address to the values of its matrix at fixed places, rounded to bfloat16. Moments stand for their `down`.
+def fingerprint(anatomy: Anatomy, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = present_values) -> dict[str, list[float]]:
+    """Returns for each address the values of its matrix at fixed positions, rounded to bfloat16; for a moment those of its `down`.
 
-    `read` gives a parameter's values. Matrices that cannot be read are left out. Raises UnknownName.
+    `read` returns a parameter's values. Matrices that cannot be read are left out. Raises UnknownName.
     """
-    found: dict[str, list[float]] = {}
-    for site in dict.fromkeys(matrix_at(anatomy.check(site)) for site in sites):
+    fingerprints: dict[str, list[float]] = {}
+    for site in dict.fromkeys(stored_matrix(anatomy.check(site)) for site in sites):
         out, inside = anatomy.shape(site)
-        rows = [int(out * (step * _DOWN % 1)) for step in range(1, PLACES + 1)]
-        columns = [int(inside * (step * _ACROSS % 1)) for step in range(1, PLACES + 1)]
+        rows = [int(out * (step * _ROW_STEP % 1)) for step in range(1, N_VALUES + 1)]
+        columns = [int(inside * (step * _COLUMN_STEP % 1)) for step in range(1, N_VALUES + 1)]
         try:
             parameter, index = anatomy.locate(site, rows, columns)
         except NotWritable:
             continue
         values = read(parameter)[index].diagonal().to(torch.bfloat16).float()
-        found[str(site)] = [value + 0.0 for value in values.tolist()]  # + 0.0: there is no minus zero in a file
-    return found
+        fingerprints[str(site)] = [value + 0.0 for value in values.tolist()]  # + 0.0: no minus zero in a file
+    return fingerprints
 
 
 def nearly_equal(first: Iterable[float], second: Iterable[float]) -> bool:
-    """Whether two lists of bfloat16 values agree, one step of bfloat16 tolerated in each."""
+    """Returns whether two lists of bfloat16 values are equal up to one step of bfloat16 in each value."""
     a, b = (torch.tensor(list(values), dtype=torch.float32) for values in (first, second))
     if a.shape != b.shape:
         return False
-    near = ((_steps(a) - _steps(b)).abs() <= 1) | ((a - b).abs() <= _SMALLEST)
-    return bool(near.all())
+    are_near = ((_steps(a) - _steps(b)).abs() <= 1) | ((a - b).abs() <= _SMALLEST_STEP)
+    return bool(are_near.all())
 
 
 def _steps(values: Tensor) -> Int64[Tensor, " places"]:
-    """Each bfloat16 value's number on the line of all bfloat16 values, zero being 0."""
+    """Returns the number of each value in the order of all bfloat16 values; zero is 0."""
     bits = values.to(torch.bfloat16).view(torch.int16).long() & 0xFFFF
     return torch.where(bits >= 0x8000, 0x8000 - bits, bits)
 
 
 @dataclass(frozen=True)
-class TensorMark:
-    """One matrix of a model: its shape [out, in], and its values at fixed places (empty where it cannot be read)."""
+class MatrixFingerprint:
+    """One matrix of a model: its shape [out, in], and its values at fixed positions (empty where it cannot be read)."""
 
     site: Site
     shape: tuple[int, int]
@@ -85,89 +85,85 @@ class TensorMark:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """The model that a plan was made for. `name` and `revision` are for people and decide nothing."""
+    """The identity of the model that a plan was made for. `name` and `revision` are for readers and are not compared."""
 
     family: str
-    marks: tuple[TensorMark, ...]
+    matrices: tuple[MatrixFingerprint, ...]
     name: str | None = None
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "marks", tuple(sorted(self.marks, key=_order)))  # one order, so that equal identities are equal
+        # One order, so that equal identities are equal.
+        object.__setattr__(self, "matrices", tuple(sorted(self.matrices, key=lambda matrix: matrix.site.model_order)))
 
     @classmethod
-    def of(cls, model: Any, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = current) -> "ModelIdentity":
-        """The identity of a model (LanguageModel, Hugging Face model) where it concerns `sites`. Raises UnknownName."""
+    def of(cls, model: Any, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = present_values) -> "ModelIdentity":
+        """Returns the identity of a model (LanguageModel, Hugging Face model), of the matrices at `sites`. Raises UnknownName."""
         anatomy = anatomy_of(model)
-        touched = dict.fromkeys(matrix_at(anatomy.check(site)) for site in sites)
+        touched = dict.fromkeys(stored_matrix(anatomy.check(site)) for site in sites)
         values = fingerprint(anatomy, touched, read)
-        marks = tuple(TensorMark(site, anatomy.shape(site), tuple(values.get(str(site), ()))) for site in touched)
+        matrices = tuple(MatrixFingerprint(site, anatomy.shape(site), tuple(values.get(str(site), ()))) for site in touched)
         config = getattr(anatomy.root, "config", None)
         name = getattr(model, "name", "") or getattr(config, "_name_or_path", "")
-        return cls(anatomy.family, marks, _without_folders(str(name)) or None, getattr(config, "_commit_hash", None))
+        return cls(anatomy.family, matrices, _without_folders(str(name)) or None, getattr(config, "_commit_hash", None))
 
     @property
     def shapes(self) -> dict[Site, tuple[int, int]]:
-        """Matrix to (out, in)."""
-        return {mark.site: mark.shape for mark in self.marks}
+        """The shape (out, in) of each matrix."""
+        return {matrix.site: matrix.shape for matrix in self.matrices}
 
-    def check(self, model: Any, read: Callable[[nn.Parameter], Tensor] = current, *, same_shape_is_enough: bool = False) -> None:
-        """Raises WrongModel where `model` is another one; with `same_shape_is_enough`, only where its shapes are."""
+    def check(self, model: Any, read: Callable[[nn.Parameter], Tensor] = present_values, *, shapes_only: bool = False) -> None:
+        """Raises WrongModel where `model` is another one; with `shapes_only`, only where its shapes differ."""
         anatomy = anatomy_of(model)
         made_for = f"This plan was made for {self.name or 'a model'} ({self.family})"
-        if anatomy.family != self.family and not same_shape_is_enough:
+        if anatomy.family != self.family and not shapes_only:
             raise WrongModel(f"{made_for}, and this model is a {anatomy.family}. Load the plan's own model.")
         known = set(anatomy.sites)
-        for mark in self.marks:
-            if mark.site not in known:
-                raise WrongModel(f"{made_for}; it has {mark.site}, which this {anatomy.family} has not. Load the plan's own model.")
-            if anatomy.shape(mark.site) != mark.shape:
-                raise WrongModel(
-                    f"{made_for}, where {mark.site} is {_size(mark.shape)}; here it is "
-                    f"{_size(anatomy.shape(mark.site))}. "
-                    "Load the plan's own model."
-                )
-        if same_shape_is_enough:
+        for matrix in self.matrices:
+            if matrix.site not in known:
+                raise WrongModel(f"{made_for}; it has {matrix.site}, which this {anatomy.family} does not have. Load the plan's own model.")
+            if anatomy.shape(matrix.site) != matrix.shape:
+                sizes = f"where {matrix.site} is {_size(matrix.shape)}; here it is {_size(anatomy.shape(matrix.site))}"
+                raise WrongModel(f"{made_for}, {sizes}. Load the plan's own model.")
+        if shapes_only:
             return
-        here = fingerprint(anatomy, [mark.site for mark in self.marks if mark.values], read)
-        other = [mark.site for mark in self.marks if not nearly_equal(mark.values, here.get(str(mark.site), mark.values))]
-        if other:
+        values = fingerprint(anatomy, [matrix.site for matrix in self.matrices if matrix.values], read)
+        different = [
+            matrix.site for matrix in self.matrices if not nearly_equal(matrix.values, values.get(str(matrix.site), matrix.values))
+        ]
+        if different:
             raise WrongModel(
-                f"{made_for}, and {len(other)} of the {len(self.marks)} matrices that it touches hold other values "
-                f"here, {other[0]} "
-                "among them. Load the plan's own model; for a fine-tune of the same shape say --allow-other-model "
+                f"{made_for}, and {len(different)} of the {len(self.matrices)} matrices that it touches have other values here, including "
+                f"{different[0]}. Load the plan's own model; for a fine-tune of the same shape give --allow-other-model "
                 "(allow_other_model=True)."
             )
 
     def __or__(self, other: "ModelIdentity") -> "ModelIdentity":
-        """What two identities of one model say together. Raises WrongModel where they are of two models."""
+        """Returns the union of two identities of one model. Raises WrongModel where they are of two models."""
         if self.family != other.family:
             raise WrongModel(f"A plan for a {self.family} and one for a {other.family} cannot be added.")
-        marks = {mark.site: mark for mark in self.marks}
-        for mark in other.marks:
-            held = marks.setdefault(mark.site, mark)
-            same_values = not held.values or not mark.values or nearly_equal(held.values, mark.values)
-            if held.shape != mark.shape or not same_values:
-                raise WrongModel(
-                    f"These plans were made for two models: {mark.site} differs in "
-                    f"{'value' if held.shape == mark.shape else 'shape'}, "
-                    "so they cannot be added."
-                )
-            marks[mark.site] = held if held.values else mark
-        return ModelIdentity(self.family, tuple(marks.values()), self.name or other.name, self.revision or other.revision)
+        matrices = {matrix.site: matrix for matrix in self.matrices}
+        for matrix in other.matrices:
+            own = matrices.setdefault(matrix.site, matrix)
+            same_values = not own.values or not matrix.values or nearly_equal(own.values, matrix.values)
+            if own.shape != matrix.shape or not same_values:
+                what = "value" if own.shape == matrix.shape else "shape"
+                raise WrongModel(f"These plans were made for two models: {matrix.site} differs in {what}, so they cannot be added.")
+            matrices[matrix.site] = own if own.values else matrix
+        return ModelIdentity(self.family, tuple(matrices.values()), self.name or other.name, self.revision or other.revision)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"family", "shapes": {address: [out, in]}, "fingerprint": {address: [values]}}`, and name, revision."""
-        people = {key: value for key, value in (("name", self.name), ("revision", self.revision)) if value is not None}
-        return people | {
+        """Returns `{"family", "shapes": {address: [out, in]}, "fingerprint": {address: [values]}}`, and name, revision."""
+        names = {key: value for key, value in (("name", self.name), ("revision", self.revision)) if value is not None}
+        return names | {
             "family": self.family,
-            "shapes": {str(mark.site): list(mark.shape) for mark in self.marks},
-            "fingerprint": {str(mark.site): list(mark.values) for mark in self.marks if mark.values},
+            "shapes": {str(matrix.site): list(matrix.shape) for matrix in self.matrices},
+            "fingerprint": {str(matrix.site): list(matrix.values) for matrix in self.matrices if matrix.values},
         }
 
     @classmethod
     def from_json(cls, value: Any) -> "ModelIdentity":
-        """The identity that `to_json` wrote. Raises BadPlan."""
+        """Returns the identity that `to_json` wrote. Raises BadPlan."""
         if not isinstance(value, Mapping) or not isinstance(value.get("family"), str):
             raise BadPlan("A plan's model is null or an object with family, shapes and fingerprint.")
         shapes, values = value.get("shapes", {}), value.get("fingerprint", {})
@@ -175,21 +171,17 @@ class ModelIdentity:
             raise BadPlan("A plan's model has shapes, address to [out, in], and a fingerprint for some of these addresses.")
         for address, entry in itertools.chain(shapes.items(), values.items()):
             if not isinstance(entry, list) or not all(map(_is_number, entry)):
-                raise BadPlan(f"What a plan's model says of {address} is a list of numbers, not {entry!r}.")
+                raise BadPlan(f"An entry of a plan's model, here {address}, is a list of numbers, not {entry!r}.")
         if not all(len(shape) == 2 and all(isinstance(size, int) for size in shape) for shape in shapes.values()):
             raise BadPlan("A shape in a plan's model is [out, in], two integers.")
-        people = {key: value.get(key) for key in ("name", "revision")}
-        if not all(entry is None or isinstance(entry, str) for entry in people.values()):
+        names = {key: value.get(key) for key in ("name", "revision")}
+        if not all(entry is None or isinstance(entry, str) for entry in names.values()):
             raise BadPlan("The name and the revision of a plan's model are text.")
-        marks = [
-            TensorMark(Site.parse(each), (shape[0], shape[1]), tuple(map(float, values.get(each, ())))) for each, shape in shapes.items()
+        matrices = [
+            MatrixFingerprint(Site.parse(address), (shape[0], shape[1]), tuple(map(float, values.get(address, ()))))
+            for address, shape in shapes.items()
         ]
-        return cls(value["family"], tuple(marks), **people)
-
-
-def _order(mark: TensorMark) -> tuple[int, int, int, int]:
-    site = mark.site
-    return STACKS.index(site.stack), site.layer, -1 if site.expert is None else site.expert, ROLES.index(site.role)
+        return cls(value["family"], tuple(matrices), **names)
 
 
 def _is_number(value: Any) -> bool:
@@ -201,6 +193,6 @@ def _size(shape: tuple[int, int]) -> str:
 
 
 def _without_folders(name: str) -> str:
-    """A Hub id as it is; of a folder only its own name: no path belongs in a plan."""
+    """Returns a Hub id as it is; of a folder only its own name, since a plan contains no path."""
     is_folder = os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_dir()
     return Path(name).resolve().name if is_folder and name else name

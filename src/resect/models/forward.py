@@ -1,9 +1,9 @@
-"""Batches of token ids through a Hugging Face model: log-probabilities of labels, with or without gradients.
+"""Forward passes of batches of token ids: log-probabilities of labels, with or without gradients.
 
 Knows how each kind of model is called and how rows are padded; knows no text, no tokenizer and no batch size.
 
-No padding ever stands between the real tokens of a row, since sliding windows count columns. Rows by themselves are padded behind;
-prompts that share their work with several labels are padded in front, so that every label starts in the same column.
+There is never padding between the real tokens of a row, since sliding windows count columns. Rows are padded on the right; prompts that
+several labels share are padded on the left, so that every label starts in the same column.
 """
 
 import inspect
@@ -18,14 +18,15 @@ from torch import Tensor
 
 from .encoding import Ids, Tokens
 from .families import Kind
+from .storage import at_least_float32
 
 
 @dataclass(frozen=True)
-class PaddedRows:
-    """A batch, ready to be fed, and where its labels are scored.
+class PaddedBatch:
+    """A padded batch, and the positions at which its labels are scored.
 
-    `inputs` are the keyword arguments of the model. `mask` [rows, width] marks the real tokens that the main stack runs over (for an
-    encoder-decoder: the decoder's), `encoder_mask` those of the encoder. `labels` [rows, longest label] with `label_mask`.
+    `inputs` are the keyword arguments of the model. `mask` [rows, width] marks the real tokens of the main stack (of an encoder-decoder:
+    the decoder), `encoder_mask` those of the encoder. `labels` [rows, longest label] with `label_mask`.
     """
 
     inputs: dict[str, Tensor]
@@ -37,208 +38,202 @@ class PaddedRows:
 
 
 class Forward:
-    """How one Hugging Face model is called.
+    """Runs one Hugging Face model.
 
     Parameters
     ----------
     model : the Hugging Face model, as it is
-    kind : which rules hold
-    pad : the id that fills up; any valid id will do, since it is masked
-    start : the id that a decoder starts with (encoder-decoder only)
+    kind : decides how it is called
+    pad_id : the id of padding; any valid id, since padding is masked
+    start_id : the first id of a decoder (encoder-decoder only)
+
+    Attributes
+    ----------
+    scored_columns_context : makes a context manager around a call of which only these columns [rows, scored] of the main stack are used
     """
 
-    def __init__(self, model: Any, kind: Kind, pad: int, start: int | None) -> None:
-        self.model, self.kind, self.pad, self.start = model, kind, pad, start
-        #: Entered around a call of which only these columns [rows, scored] of the main stack are looked at.
-        self.focus: Callable[[Tensor], AbstractContextManager[object]] = lambda columns: nullcontext()
-        self._takes = frozenset(inspect.signature(model.forward).parameters)
+    def __init__(self, model: Any, kind: Kind, pad_id: int, start_id: int | None) -> None:
+        self.model, self.kind, self.pad_id, self.start_id = model, kind, pad_id, start_id
+        self.scored_columns_context: Callable[[Tensor], AbstractContextManager[object]] = lambda columns: nullcontext()
+        self._arguments = frozenset(inspect.signature(model.forward).parameters)
 
     @property
     def device(self) -> torch.device:
-        """Where ids are put: the device of the input embeddings."""
+        """The device of the inputs: that of the input embeddings."""
         device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
-    # Rows by themselves: what gradients are taken through.
+    # -- single rows: also for gradients -------------------------------------------------------------------------------
 
-    def rows(self, tokens: Sequence[Tokens]) -> PaddedRows:
-        """Arrange tokens as one batch, one row each."""
-        labels, label_mask = self.padded([row.label_ids for row in tokens])
+    def collate(self, tokens: Sequence[Tokens]) -> PaddedBatch:
+        """Returns a batch with one row for each prompt and label."""
+        labels, label_mask = self.pad_rows([row.label_ids for row in tokens])
         if self.kind == "encoder-decoder":
-            ids, mask = self.padded([row.input_ids for row in tokens])
-            decoder_ids = self.shifted(labels)
-            inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids}
-            return PaddedRows(inputs, label_mask, mask, labels, label_mask, None)
+            ids, mask = self.pad_rows([row.input_ids for row in tokens])
+            decoder_ids = self.shift_right(labels)
+            arguments = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids}
+            return PaddedBatch(arguments, label_mask, mask, labels, label_mask, None)
         if self.kind == "masked":
-            fed, scored = [row.input_ids for row in tokens], [row.label_positions for row in tokens]
+            inputs, scored = [row.input_ids for row in tokens], [row.label_positions for row in tokens]
         else:
-            fed = [row.input_ids + row.label_ids[:-1] for row in tokens]
+            inputs = [row.input_ids + row.label_ids[:-1] for row in tokens]
             scored = [tuple(range(len(row.input_ids) - 1, len(row.input_ids) - 1 + len(row.label_ids))) for row in tokens]
-        ids, mask = self.padded(fed)
-        columns, _ = self.padded(scored, fill=ids.shape[1] - 1)
-        return PaddedRows({"input_ids": ids, "attention_mask": mask}, mask, None, labels, label_mask, columns)
+        ids, mask = self.pad_rows(inputs)
+        columns, _ = self.pad_rows(scored, fill=ids.shape[1] - 1)
+        return PaddedBatch({"input_ids": ids, "attention_mask": mask}, mask, None, labels, label_mask, columns)
 
-    def label_logprobs(self, rows: PaddedRows) -> Float[Tensor, "rows longest"]:
-        """Log-probability of every label token, 0 where a row's label has ended."""
-        return picked(self._label_logits(rows), rows.labels, rows.label_mask)
+    def label_logprobs(self, batch: PaddedBatch) -> Float[Tensor, "rows longest"]:
+        """Returns the log-probability of every label token, 0 after the end of a row's label."""
+        return gather_logprobs(self._label_logits(batch), batch.labels, batch.label_mask)
 
     @torch.inference_mode()
     def row_logprobs(self, tokens: Sequence[Tokens]) -> list[float]:
-        """Total log-probability of every label, each in a row by itself."""
-        totals: list[float] = self.label_logprobs(self.rows(tokens)).sum(dim=1).tolist()
+        """Returns the total log-probability of every label, each in its own row."""
+        totals: list[float] = self.label_logprobs(self.collate(tokens)).sum(dim=1).tolist()
         return totals
 
     @property
-    def shuns_left_padding(self) -> bool:
-        """Whether padding in front would give NaN: transformers masks float64 scores with a number that is -inf in its float32 softmax."""
+    def needs_right_padding(self) -> bool:
+        """Whether left padding would give NaN: transformers masks float64 scores with a number that is -inf in its float32 softmax."""
         return self.kind == "causal" and self.model.dtype == torch.float64
 
-    def _label_logits(self, rows: PaddedRows) -> Float[Tensor, "rows longest vocabulary"]:
-        """Logits where labels are scored. The head runs from the first such column on, where the model can be told so."""
-        if rows.label_columns is None:
-            logits: Tensor = self.model(**rows.inputs, use_cache=False).logits
+    def _label_logits(self, batch: PaddedBatch) -> Float[Tensor, "rows longest vocabulary"]:
+        """Returns the logits at which labels are scored. The head runs from the first such column on, where the model can limit it."""
+        if batch.label_columns is None:
+            logits: Tensor = self.model(**batch.inputs, use_cache=False).logits
             return logits
-        with self.focus(rows.label_columns):
+        with self.scored_columns_context(batch.label_columns):
             if self.kind == "masked":
-                logits = self.model(**rows.inputs).logits
+                logits = self.model(**batch.inputs).logits
             else:
-                keep = rows.mask.shape[1] - int(rows.label_columns.min())
-                positions = self._positions(rows.mask)
-                logits = self.model(**rows.inputs, **positions, use_cache=False, **self._head_columns(keep)).logits
-        columns = rows.label_columns - (rows.mask.shape[1] - logits.shape[1])
+                keep = batch.mask.shape[1] - int(batch.label_columns.min())
+                positions = self._positions(batch.mask)
+                logits = self.model(**batch.inputs, **positions, use_cache=False, **self._limit_logits(keep)).logits
+        columns = batch.label_columns - (batch.mask.shape[1] - logits.shape[1])
         return logits[torch.arange(len(columns), device=logits.device)[:, None], columns.to(logits.device)]
 
-    # Prompts shared by several labels: what choices are scored with.
+    # -- prompts that several labels share: for choices ----------------------------------------------------------------
 
     @torch.inference_mode()
-    def shared_logprobs(self, prompts: Sequence[Ids], labels: Sequence[Sequence[Ids]]) -> list[list[float]]:
-        """Log-probability of every label of every prompt. Each prompt is run once; its labels continue from its memory.
+    def shared_prompt_logprobs(self, prompts: Sequence[Ids], labels: Sequence[Sequence[Ids]]) -> list[list[float]]:
+        """Returns the log-probability of every label of every prompt. Each prompt is run once; its labels continue from its cache.
 
         Not for masked models, whose prompt changes with the length of the label.
         """
-        first, memory, mask, extra = self._primed(prompts)
-        start_logprobs = torch.log_softmax(_exact(first), dim=-1)
-        totals = [[float(start_logprobs[row, label[0]]) for label in those] for row, those in enumerate(labels)]
-        longer = [(row, column) for row, those in enumerate(labels) for column, label in enumerate(those) if len(label) > 1]
+        first, cache, mask, encoder_states = self._run_prompts(prompts)
+        first_logprobs = torch.log_softmax(at_least_float32(first), dim=-1)
+        totals = [[float(first_logprobs[row, label[0]]) for label in own] for row, own in enumerate(labels)]
+        longer = [(row, column) for row, own in enumerate(labels) for column, label in enumerate(own) if len(label) > 1]
         if not longer:
             return totals
-        rest, rest_mask = self.padded([labels[row][column][1:] for row, column in longer])
-        fed, fed_mask = self.padded([labels[row][column][:-1] for row, column in longer])
-        owners = [row for row, _ in longer]
-        owner = torch.tensor(owners, device=fed.device)
-        if owners != list(range(len(prompts))):
-            memory.batch_select_indices(owner)
-        logits = self._continued(fed, fed_mask, memory, mask[owner], {name: value[owner] for name, value in extra.items()})
-        added = picked(logits, rest, rest_mask).sum(dim=1).tolist()
-        for (row, column), more in zip(longer, added, strict=True):
-            totals[row][column] += more
+        rest, rest_mask = self.pad_rows([labels[row][column][1:] for row, column in longer])
+        ids, ids_mask = self.pad_rows([labels[row][column][:-1] for row, column in longer])
+        prompt_rows = [row for row, _ in longer]
+        prompt_index = torch.tensor(prompt_rows, device=ids.device)
+        if prompt_rows != list(range(len(prompts))):
+            cache.batch_select_indices(prompt_index)
+        states = None if encoder_states is None else encoder_states[prompt_index]
+        logits = self._continue_prompts(ids, ids_mask, cache, mask[prompt_index], states)
+        rest_logprobs = gather_logprobs(logits, rest, rest_mask).sum(dim=1).tolist()
+        for (row, column), logprob in zip(longer, rest_logprobs, strict=True):
+            totals[row][column] += logprob
         return totals
 
     @torch.inference_mode()
-    def filled_logprobs(self, prompts: Sequence[Tokens], labels: Sequence[Sequence[Ids]]) -> list[list[float]]:
-        """Log-probability of every label at the masks of its prompt (masked models). Labels of one prompt are equally long."""
-        rows = self.rows(prompts)
-        logprobs = torch.log_softmax(_exact(self._label_logits(rows)), dim=-1)
-        return [[float(logprobs[row, range(len(label)), label].sum()) for label in those] for row, those in enumerate(labels)]
+    def mask_logprobs(self, prompts: Sequence[Tokens], labels: Sequence[Sequence[Ids]]) -> list[list[float]]:
+        """Returns the log-probability of every label at the masks of its prompt (masked models). Labels of one prompt are equally long."""
+        logprobs = torch.log_softmax(at_least_float32(self._label_logits(self.collate(prompts))), dim=-1)
+        return [[float(logprobs[row, range(len(label)), label].sum()) for label in own] for row, own in enumerate(labels)]
 
     @torch.inference_mode()
     def first_token_ranks(self, tokens: Sequence[Tokens]) -> tuple[list[int], list[int]]:
-        """The rank of each row's last label token (0: the most probable; of equals the lower id first), and the most probable token's id.
+        """Returns the rank of each row's last label token (0: the most probable; of equal ones the lower id first), and the id of the most
+        probable token.
 
-        A row whose logits hold NaN has rank −1.
+        A row with NaN in its logits has rank −1.
         """
-        rows = self.rows(tokens)
+        batch = self.collate(tokens)
         last = torch.tensor([len(row.label_ids) - 1 for row in tokens])
-        logits = self._label_logits(rows)
-        logits = _exact(logits[torch.arange(len(tokens), device=logits.device), last.to(logits.device)])
-        wanted = rows.labels.to(logits.device).gather(1, last.to(logits.device)[:, None])
-        own = logits.gather(1, wanted)
-        before = torch.arange(logits.shape[1], device=logits.device) < wanted
+        logits = self._label_logits(batch)
+        logits = at_least_float32(logits[torch.arange(len(tokens), device=logits.device), last.to(logits.device)])
+        label = batch.labels.to(logits.device).gather(1, last.to(logits.device)[:, None])
+        own = logits.gather(1, label)
+        before = torch.arange(logits.shape[1], device=logits.device) < label
         ranks = ((logits > own) | ((logits == own) & before)).sum(dim=1)
         ranks = torch.where(logits.isnan().any(dim=1), -1, ranks)
         return ranks.tolist(), logits.argmax(dim=1).tolist()
 
-    def _primed(self, prompts: Sequence[Ids]) -> tuple[Tensor, Any, Tensor, dict[str, Tensor]]:
-        """Run the prompts: logits of the first label token [rows, vocabulary], the memory, its mask, what else goes on."""
+    def _run_prompts(self, prompts: Sequence[Ids]) -> tuple[Tensor, Any, Tensor, Tensor | None]:
+        """Returns logits of the first label token [rows, vocabulary], the key/value cache, the prompts' mask, and the encoder's states."""
         if self.kind == "causal":
-            ids, mask = self.padded(prompts, left=True)
+            ids, mask = self.pad_rows(prompts, left=True)
             inputs = {"input_ids": ids, "attention_mask": mask} | self._positions(mask)
-            with self.focus(torch.full((len(prompts), 1), ids.shape[1] - 1, device=ids.device)):
-                out = self.model(**inputs, use_cache=True, **self._head_columns(1))
-            return out.logits[:, -1], out.past_key_values, mask, {}
-        ids, mask = self.padded(prompts)
-        hidden = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+            with self.scored_columns_context(torch.full((len(prompts), 1), ids.shape[1] - 1, device=ids.device)):
+                out = self.model(**inputs, use_cache=True, **self._limit_logits(1))
+            return out.logits[:, -1], out.past_key_values, mask, None
+        ids, mask = self.pad_rows(prompts)
+        states = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         start = torch.full((len(prompts), 1), self._start(), device=ids.device)
-        out = self.model(encoder_outputs=(hidden,), attention_mask=mask, decoder_input_ids=start, use_cache=True)
-        return out.logits[:, -1], out.past_key_values, mask, {"hidden": hidden}
+        out = self.model(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=start, use_cache=True)
+        return out.logits[:, -1], out.past_key_values, mask, states
 
-    def _continued(self, fed: Tensor, fed_mask: Tensor, memory: Any, mask: Tensor, extra: dict[str, Tensor]) -> Tensor:
+    def _continue_prompts(self, ids: Tensor, ids_mask: Tensor, cache: Any, mask: Tensor, encoder_states: Tensor | None) -> Tensor:
         if self.kind == "causal":
-            whole = torch.cat([mask, fed_mask], dim=1)
-            positions = {name: value[:, mask.shape[1] :] for name, value in self._positions(whole).items()}
-            inputs = {"input_ids": fed, "attention_mask": whole} | positions
-            logits: Tensor = self.model(**inputs, past_key_values=memory, use_cache=True).logits
-            return logits
-        out = self.model(
-            encoder_outputs=(extra["hidden"],),
-            attention_mask=mask,
-            decoder_input_ids=fed,
-            past_key_values=memory,
-            use_cache=True,
-        )
-        continued: Tensor = out.logits
-        return continued
+            full_mask = torch.cat([mask, ids_mask], dim=1)
+            positions = {name: value[:, mask.shape[1] :] for name, value in self._positions(full_mask).items()}
+            inputs, encoded = {"input_ids": ids, "attention_mask": full_mask} | positions, {}
+        else:
+            inputs = {"attention_mask": mask, "decoder_input_ids": ids}
+            encoded = {"encoder_outputs": (encoder_states,)}
+        logits: Tensor = self.model(**inputs, **encoded, past_key_values=cache, use_cache=True).logits
+        return logits
 
-    # Small parts.
+    # -- parts ---------------------------------------------------------------------------------------------------------
 
     @property
-    def chooses_logits(self) -> bool:
-        """Whether the model can be told how many of the last positions its head is needed for."""
-        return "logits_to_keep" in self._takes
+    def can_limit_logits(self) -> bool:
+        """Whether the model can compute logits for the last positions alone."""
+        return "logits_to_keep" in self._arguments
 
-    def _head_columns(self, width: int) -> dict[str, int]:
-        return {"logits_to_keep": width} if self.chooses_logits else {}
+    def _limit_logits(self, width: int) -> dict[str, int]:
+        return {"logits_to_keep": width} if self.can_limit_logits else {}
 
     def _positions(self, mask: Tensor) -> dict[str, Tensor]:
-        """Positions that count real tokens only. A family that takes none (ALiBi) counts its mask by itself."""
-        if "position_ids" not in self._takes:
+        """Returns positions that count real tokens only. A family without this argument (ALiBi) computes them from the mask."""
+        if "position_ids" not in self._arguments:
             return {}
         return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
 
     def _start(self) -> int:
-        if self.start is None:
-            raise ValueError("An encoder-decoder needs the token that its decoder starts with.")
-        return self.start
+        if self.start_id is None:
+            raise ValueError("An encoder-decoder needs the first token of its decoder.")
+        return self.start_id
 
-    def shifted(self, labels: Tensor) -> Tensor:
-        """What a decoder is fed so that it predicts `labels`: its start token, and all but the last of them."""
+    def shift_right(self, labels: Tensor) -> Tensor:
+        """Returns a decoder's input for predicting `labels`: its start token, and all but the last of them."""
         start = torch.full((labels.shape[0], 1), self._start(), device=labels.device)
         return torch.cat([start, labels[:, :-1]], dim=1)
 
-    def padded(
+    def pad_rows(
         self, rows: Sequence[Ids], *, left: bool = False, fill: int | None = None
     ) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:
-        """Ids and mask (1 = real) of rows of unequal length."""
+        """Returns ids and mask (1 = real) of rows of unequal length."""
         width = max(map(len, rows), default=0)
-        fill = self.pad if fill is None else fill
+        fill = self.pad_id if fill is None else fill
         gaps = [width - len(row) for row in rows]
 
         def filled(parts: Sequence[Sequence[int]], filler: int) -> Int[Tensor, "rows width"]:
-            whole = [[filler] * gap + list(part) if left else list(part) + [filler] * gap for gap, part in zip(gaps, parts, strict=True)]
-            return torch.tensor(whole, dtype=torch.long, device=self.device).reshape(len(rows), width)
+            full = [[filler] * gap + list(part) if left else list(part) + [filler] * gap for gap, part in zip(gaps, parts, strict=True)]
+            return torch.tensor(full, dtype=torch.long, device=self.device).reshape(len(rows), width)
 
         return filled(rows, fill), filled([[1] * len(row) for row in rows], 0)
 
 
-def picked(logits: Tensor, labels: Tensor, mask: Tensor) -> Float[Tensor, "rows longest"]:
-    """Log-probability of each label token under its logits [rows, longest, vocabulary]; 0 where the mask is 0.
+def gather_logprobs(logits: Tensor, labels: Tensor, mask: Tensor) -> Float[Tensor, "rows longest"]:
+    """Returns the log-probability of each label token under its logits [rows, longest, vocabulary]; 0 where the mask is 0.
 
-    Computed in float32 at least: a half-precision softmax over a vocabulary loses the differences that choices are told by.
+    Computed in float32 at least: a half-precision softmax over a vocabulary loses the differences between choices.
     """
-    logprobs = torch.log_softmax(_exact(logits), dim=-1)
+    logprobs = torch.log_softmax(at_least_float32(logits), dim=-1)
     chosen = logprobs.gather(-1, labels.to(logits.device)[..., None]).squeeze(-1)
     return torch.where(mask.to(logits.device).bool(), chosen, torch.zeros_like(chosen))
-
-
-def _exact(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,7 +1,7 @@
-"""Watch values and their gradients while a model runs, and reduce them as they come: no history is kept.
+"""Hooks: calls a function with the values at sites, and with their gradients, while a model runs. No history is kept.
 
-Knows where a unit can be seen (the anatomy's taps); does not know what the numbers are for. A watcher never changes what it watches:
-forward hooks return None, so logits are the same to the last bit with and without it.
+Knows the taps of an anatomy; does not know what the values are for. Values are never changed: forward hooks return None, so logits are
+the same to the last bit with and without them.
 """
 
 import contextlib
@@ -15,69 +15,69 @@ from resect.core.address import Site
 
 from .anatomy import Anatomy
 
-#: What is told to a watcher: the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units].
-Seen = Callable[[Site, Tensor], None]
-SeenWithGradient = Callable[[Site, Tensor, Tensor], None]
+#: Called with the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units].
+SiteCallback = Callable[[Site, Tensor], None]
+GradientCallback = Callable[[Site, Tensor, Tensor], None]
 
 
 @contextlib.contextmanager
-def forward_hooks(anatomy: Anatomy, sites: Sequence[Site], see: Seen) -> Iterator[None]:
-    """Call `see(site, values)` each time that a forward pass comes by one of `sites`."""
+def forward_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: SiteCallback) -> Iterator[None]:
+    """Call `callback(site, values)` each time a forward pass computes one of `sites`."""
 
-    def watch(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        def tell(values: Tensor) -> None:
+    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
+        def on_values(values: Tensor) -> None:
             for site in module_sites:
-                see(site, site_values(anatomy, site, values.detach()))
+                callback(site, site_values(anatomy, site, values.detach()))
 
-        return tell
+        return on_values
 
-    with _taps(anatomy, sites, watch):
+    with _registered(anatomy, sites, make_hook):
         yield
 
 
 @contextlib.contextmanager
-def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], see: SeenWithGradient) -> Iterator[None]:
-    """Call `see(site, values, gradient)` in the backward pass, once for every forward pass that came by a site.
+def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: GradientCallback) -> Iterator[None]:
+    """Call `callback(site, values, gradient)` in the backward pass, once for every forward pass that computed a site.
 
     Weights may be frozen: the embeddings' output is made to require a gradient, so that activations have one.
-    The values are the forward pass's own tensors, held by autograd until the backward pass has come by; nothing outlives it.
+    The values are the forward pass's own tensors, which autograd keeps until the backward pass; nothing outlives it.
     """
 
-    def watch(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        def remember(values: Tensor) -> None:
-            held = values.detach()
+    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
+        def on_values(values: Tensor) -> None:
+            detached = values.detach()
 
-            def tell(gradient: Tensor) -> None:
+            def on_gradient(gradient: Tensor) -> None:
                 for site in module_sites:
-                    see(site, site_values(anatomy, site, held), site_values(anatomy, site, gradient))
+                    callback(site, site_values(anatomy, site, detached), site_values(anatomy, site, gradient))
 
-            values.register_hook(tell)
+            values.register_hook(on_gradient)
 
-        return remember
+        return on_values
 
     with contextlib.ExitStack() as stack:
         for embedding in anatomy.embeddings:
             handle = embedding.register_forward_hook(_require_gradient)
             stack.callback(handle.remove)
-        stack.enter_context(_taps(anatomy, sites, watch))
+        stack.enter_context(_registered(anatomy, sites, make_hook))
         yield
 
 
 @contextlib.contextmanager
-def _taps(anatomy: Anatomy, sites: Sequence[Site], watch: Callable[[Sequence[Site]], Callable[[Tensor], None]]) -> Iterator[None]:
-    """Hooks at the modules of `sites`; several sites of one fused module share one hook."""
-    together: dict[tuple[str, str], list[Site]] = {}
+def _registered(anatomy: Anatomy, sites: Sequence[Site], make_hook: Callable[[Sequence[Site]], Callable[[Tensor], None]]) -> Iterator[None]:
+    """Register hooks at the modules of `sites`; several sites of one fused module share one hook."""
+    by_tap: dict[tuple[str, str], list[Site]] = {}
     for site in sites:
         tap = anatomy.tap(site)
-        together.setdefault((tap.path, tap.when), []).append(site)
+        by_tap.setdefault((tap.path, tap.when), []).append(site)
     handles: list[RemovableHandle] = []
     try:
-        for (_, when), group in together.items():
-            module, tell = anatomy.module(group[0]), watch(group)
+        for (_, when), group in by_tap.items():
+            module, on_values = anatomy.module(group[0]), make_hook(group)
             if when == "input":
-                handles.append(module.register_forward_pre_hook(_before(tell)))
+                handles.append(module.register_forward_pre_hook(_input_hook(on_values)))
             else:
-                handles.append(module.register_forward_hook(_after(tell)))
+                handles.append(module.register_forward_hook(_output_hook(on_values)))
         yield
     finally:
         for handle in handles:
@@ -85,23 +85,23 @@ def _taps(anatomy: Anatomy, sites: Sequence[Site], watch: Callable[[Sequence[Sit
 
 
 def site_values(anatomy: Anatomy, site: Site, values: Tensor) -> Tensor:
-    """A site's share of what its tap shows, a view where the units lie together."""
-    where = anatomy.tap(site).part
-    if where is None:
+    """Returns a site's part of the values at its tap, a view where the units are contiguous."""
+    part = anatomy.tap(site).part
+    if part is None:
         return values
-    return values[..., where] if isinstance(where, slice) else values[..., torch.as_tensor(where, device=values.device)]
+    return values[..., part] if isinstance(part, slice) else values[..., torch.as_tensor(part, device=values.device)]
 
 
-def _before(tell: Callable[[Tensor], None]) -> Callable[..., None]:
+def _input_hook(on_values: Callable[[Tensor], None]) -> Callable[..., None]:
     def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        tell(inputs[0])
+        on_values(inputs[0])
 
     return hook
 
 
-def _after(tell: Callable[[Tensor], None]) -> Callable[..., None]:
+def _output_hook(on_values: Callable[[Tensor], None]) -> Callable[..., None]:
     def hook(_module: torch.nn.Module, _inputs: object, output: Tensor) -> None:
-        tell(output)
+        on_values(output)
 
     return hook
 

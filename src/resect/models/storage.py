@@ -1,6 +1,6 @@
-"""How a matrix is stored: where its entries stand in a parameter, and whether they are plain numbers at all.
+"""Storage of a matrix: the positions of its entries in a parameter, and whether these are plain numbers.
 
-Knows parameters and indices; which matrix of which family is meant is `anatomy`'s to say.
+Knows parameters and indices; `anatomy` knows the matrices of a family.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from resect.core.address import Stack
 from resect.core.errors import BadModel, InputError, NotWritable
 
-from .families import Blocks, Kind, Rows, number
+from .families import Blocks, Kind, Rows, field_value
 
-#: What a stored weight may be to be read and written as it is; anything else is quantised.
+#: Dtypes of weights that are read and written as they are; any other is quantised.
 PLAIN_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: The units of a matrix, from 0: any sequence of integers, a tensor or array of them, or None for all.
 Units = Sequence[int] | Tensor | np.ndarray | None
-#: What to put between the brackets of a parameter.
+#: An index of a parameter, as in `parameter[index]`.
 Index = tuple[slice | Tensor, ...]
-_CLASSES = {
+_MODEL_MAPPINGS = {
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
     "encoder-decoder": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
     "masked": "MODEL_FOR_MASKED_LM_MAPPING",
@@ -34,9 +34,9 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = False) -> nn.Parameter:
-    """The parameter `name` of a module, if it holds plain numbers that the module computes with as they are.
+    """Returns the parameter `name` of a module, if the module computes with its numbers as they are.
 
-    `meta`: whether one without values will do. Raises NotWritable otherwise; `what` names it in the message.
+    `meta`: whether a parameter without values is accepted. Raises NotWritable otherwise; `what` names it in the message.
     """
     if "base_layer" in module._modules:
         kind = type(module).__name__
@@ -44,11 +44,11 @@ def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = Fal
     parameter = getattr(module, name, None)
     if not isinstance(parameter, nn.Parameter):
         raise NotWritable(
-            f"{what} has no {name} of its own in a {type(module).__name__}; load the model with plain weights, or use the activation form."
+            f"{what} has no parameter {name} in a {type(module).__name__}; load the model with plain weights, or use the activation form."
         )
     if type(parameter) is not nn.Parameter or type(parameter.data) is not Tensor or parameter.dtype not in PLAIN_DTYPES:
         raise NotWritable(
-            f"{what} is stored as {type(parameter).__name__} of {parameter.dtype}, quantised or spread out; "
+            f"{what} is stored as {type(parameter).__name__} of {parameter.dtype}, quantised or distributed; "
             "load the model unquantised on one machine, or use the activation form."
         )
     if parameter.is_meta and not meta:
@@ -57,71 +57,71 @@ def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = Fal
     return parameter
 
 
-def positions(units: Units, part: Rows, size: int, what: str, device: torch.device) -> slice | Tensor:
-    """Where the units of a matrix stand on their axis of the stored weight. Raises InputError for one that is not."""
+def unit_positions(units: Units, part: Rows, size: int, what: str, device: torch.device) -> slice | Tensor:
+    """Returns the positions of units on their axis of the stored weight. Raises InputError for a unit that does not exist."""
     if units is None and not isinstance(part, tuple):
         return slice(None) if part is None else part
-    wanted = torch.arange(size) if units is None else torch.as_tensor(units, dtype=torch.long).cpu().reshape(-1)
-    if wanted.numel() and not 0 <= int(wanted.min()) <= int(wanted.max()) < size:
-        bad = next(unit for unit in wanted.tolist() if not 0 <= unit < size)
+    positions = torch.arange(size) if units is None else torch.as_tensor(units, dtype=torch.long).cpu().reshape(-1)
+    if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < size:
+        bad = next(unit for unit in positions.tolist() if not 0 <= unit < size)
         raise InputError(f"There is no unit {bad} at {what}: it has {size}, 0 to {size - 1}.")
     if isinstance(part, tuple):
-        wanted = torch.tensor(part, dtype=torch.long)[wanted]
+        positions = torch.tensor(part, dtype=torch.long)[positions]
     elif part is not None:
-        wanted = wanted + part.start
-    return wanted.to(device)
+        positions = positions + part.start
+    return positions.to(device)
 
 
-def taken(stored: Tensor, part: Rows) -> Tensor:
-    """The rows of one role: a view where they are a slice, else a copy."""
+def select_rows(stored: Tensor, part: Rows) -> Tensor:
+    """Returns the rows of one role: a view where they are a slice, else a copy."""
     return stored if part is None else stored[part if isinstance(part, slice) else list(part)]
 
 
-def crossed(first: slice | Tensor, second: slice | Tensor) -> Index:
-    """The index of a rectangle of a matrix: each of `first` with each of `second`."""
+def rectangle_index(first: slice | Tensor, second: slice | Tensor) -> Index:
+    """Returns the index of a rectangle of a matrix: each of `first` with each of `second`."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first[:, None], second[None, :]
     return first, second
 
 
 def find_stacks(name: str, root: nn.Module, stacks: Mapping[Stack, Blocks], sizes: Any) -> tuple[str, tuple[Stack, ...]]:
-    """What stands before a family's paths in this model ("" or a path that ends in a dot), and which stacks it has.
+    """Returns the prefix of a family's paths in this model ("" or a path that ends in a dot), and which stacks it has.
 
-    Found by what is there, not by the class, so that any head, and a model inside another, will do. Raises BadModel.
+    Modules decide, not the class, so that any head, and a model inside another one, is accepted. Raises BadModel.
     """
-    found: dict[str, list[Stack]] = {}
+    candidates: dict[str, list[Stack]] = {}
     for path, module in root.named_modules():
         for stack, blocks in stacks.items():
-            if f".{path}".endswith(f".{blocks.at}") and _fits(module, blocks, number(blocks.layers, sizes)):
-                found.setdefault(path.removesuffix(blocks.at), []).append(stack)
-    if len(found) == 1:
-        prefix, present = found.popitem()
+            if f".{path}".endswith(f".{blocks.path}") and _matches(module, blocks, field_value(blocks.layers, sizes)):
+                candidates.setdefault(path.removesuffix(blocks.path), []).append(stack)
+    if len(candidates) == 1:
+        prefix, present = candidates.popitem()
         return prefix, tuple(stack for stack in stacks if stack in present)
-    wanted = " and ".join(
-        f"{blocks.at} ({number(blocks.layers, sizes)} times {', '.join(dict.fromkeys(blocks.parts.values()))})"
+    expected = " and ".join(
+        f"{blocks.path} ({field_value(blocks.layers, sizes)} times {', '.join(dict.fromkeys(blocks.parts.values()))})"
         for blocks in stacks.values()
     )
     raise BadModel(
-        f"This {type(root).__name__} is said to be a {name}, but {wanted} is found "
-        f"{'in more than one place' if found else 'nowhere'}; give a whole model of Hugging Face transformers 5, "
-        "with its blocks as its configuration says."
+        f"This {type(root).__name__} is a {name} by its configuration, but {expected} exists "
+        f"{'in more than one place' if candidates else 'nowhere'}; give a complete model of Hugging Face transformers 5, "
+        "with its blocks as its configuration describes them."
     )
 
 
-def count_from_configuration(config: Any, kind: Kind) -> int | None:
-    """How many parameters a model of this configuration has, tied ones once; None where transformers has no class."""
+def count_parameters(config: Any, kind: Kind) -> int | None:
+    """Returns the number of parameters of a model of this configuration, tied ones once; None where transformers has no class."""
     import transformers  # slow, and needed only here
 
-    for mapping in (getattr(transformers, _CLASSES[kind]), transformers.MODEL_MAPPING):
-        make: Any = mapping.get(type(config), None)
-        if make is not None:
+    for mapping in (getattr(transformers, _MODEL_MAPPINGS[kind]), transformers.MODEL_MAPPING):
+        model_class: Any = mapping.get(type(config), None)
+        if model_class is not None:
             with torch.device("meta"):
-                return int(make(config).num_parameters())
+                return int(model_class(config).num_parameters())
     return None
 
 
-def _fits(found: nn.Module, blocks: Blocks, layers: int) -> bool:
-    if not isinstance(found, nn.ModuleList) or len(found) != layers or not layers:
+def _matches(module: nn.Module, blocks: Blocks, layers: int) -> bool:
+    if not isinstance(module, nn.ModuleList) or len(module) != layers or not layers:
         return False
-    names = {path for path, _ in found[0].named_modules()}
+    names = {path for path, _ in module[0].named_modules()}
     return names.issuperset(blocks.parts.values())

@@ -1,8 +1,8 @@
-"""A tiny model of two languages with planted units: plant and find for LAPE.
+"""A tiny model of two languages with planted language units, which LAPE must find.
 
-The languages have letters of their own: "aa" writes a to f, "bb" writes u to z. In the model a few feed-forward units fire on the letters
-of one language only, and what they write makes the letters of that language more probable; all other units fire on every other letter of
-both languages, and write next to nothing.
+Each language has its own letters: "aa" a to f, "bb" u to z. In the model a few feed-forward units are active on the letters of one language
+only, and their output makes the letters of that language more probable; all other units are active on every other letter of both
+languages, and have almost no output.
 """
 
 from pathlib import Path
@@ -20,24 +20,27 @@ UNITS = {"aa": Neurons({"decoder.0.act": [3, 11], "decoder.1.act": [7]}), "bb": 
 
 
 def documents(language: str, number: int = 60, seed: int = 0) -> list[str]:
-    """Lines in a language."""
+    """Returns lines in a language."""
     random = np.random.default_rng([seed, sorted(LETTERS).index(language)])
     return ["".join(random.choice(list(LETTERS[language]), random.integers(20, 60))) for _ in range(number)]
 
 
 def model(batch_size: int | str = "auto") -> LanguageModel:
-    """The model with its planted units, a llama of pico size."""
-    found = pico.build("llama-gqa", seed=3)
+    """Returns the model with its planted units, a llama of pico size."""
+    planted = pico.build("llama-gqa", seed=3)
     tokenizer = pico.tokenizer("causal")
-    of = {language: [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in each] for language, each in LETTERS.items()}
+    of = {
+        language: [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in letters]
+        for language, letters in LETTERS.items()
+    }
     with torch.no_grad():
-        embedding, head = found.get_input_embeddings().weight, found.get_output_embeddings().weight
+        embedding, head = planted.get_input_embeddings().weight, planted.get_output_embeddings().weight
         embedding[:, :3] = 0
         for sign, ids in ((1.0, of["aa"]), (-1.0, of["bb"])):
-            embedding[ids, 0] = 4.0 * sign  # the language of a token stands in the first direction,
-            head[ids, 1] = 3.0 * sign  # and how probable its letters are depends on the second
+            embedding[ids, 0] = 4.0 * sign  # the first direction encodes the language of a token,
+            head[ids, 1] = 3.0 * sign  # and the second one decides how probable its letters are
             embedding[ids, 2] = torch.tensor([4.0, -4.0] * 3)
-        for layer in found.model.layers:
+        for layer in planted.model.layers:
             layer.self_attn.o_proj.weight *= 0.02
             layer.mlp.down_proj.weight *= 0.02
             size = layer.mlp.gate_proj.weight[:, 2].abs() + 0.1
@@ -46,7 +49,7 @@ def model(batch_size: int | str = "auto") -> LanguageModel:
         for language, units in UNITS.items():
             sign = 1.0 if language == "aa" else -1.0
             for site, indices in units.items():
-                block = found.model.layers[site.layer].mlp
+                block = planted.model.layers[site.layer].mlp
                 for unit in indices:
                     block.gate_proj.weight[unit] = 0
                     block.gate_proj.weight[unit, 0] = 2.0 * sign
@@ -54,11 +57,11 @@ def model(batch_size: int | str = "auto") -> LanguageModel:
                     block.up_proj.weight[unit, 0] = sign
                     block.down_proj.weight[:, unit] = 0
                     block.down_proj.weight[1, unit] = 0.1 * sign
-    return LanguageModel.of(found, tokenizer, batch_size=batch_size, name="two tongues")  # type: ignore[arg-type]
+    return LanguageModel.of(planted, tokenizer, batch_size=batch_size, name="planted languages")  # type: ignore[arg-type]
 
 
 def write(folder: Path) -> None:
-    """The model under `model`, the languages' text under `<language>.txt`."""
+    """Write the model as `model`, and the text of each language as `<language>.txt`."""
     planted = model()
     planted.model.save_pretrained(folder / "model")
     planted.tokenizer.save_pretrained(folder / "model")

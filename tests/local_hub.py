@@ -1,4 +1,4 @@
-"""A Hub with one data set on localhost, for what reads the Hub through the real packages. Serves no model."""
+"""A Hub with one data set on localhost, for code that reads the Hub through the real packages. Serves no model."""
 
 import http.server
 import json
@@ -12,7 +12,7 @@ _REVISION = "a" * 40
 
 
 def card(configs):
-    """A README.md that says which file pattern is which split of which configuration."""
+    """Returns a README.md with the file pattern of each split of each configuration."""
     lines = ["---", "configs:"]
     for config, splits in configs.items():
         lines += [f"- config_name: {config}", "  data_files:"]
@@ -23,7 +23,7 @@ def card(configs):
 
 @contextmanager
 def serving(dataset, files):
-    """Serve `files` (path -> bytes; None: listed, but not to be had) as `dataset`. Yields folder -> environment of a process."""
+    """Serve `files` (path -> bytes; None: listed, but not available) as `dataset`. Yields folder -> environment of a process."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"dataset": dataset, "files": files}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -58,8 +58,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if match := re.fullmatch(rf"/api/datasets/{self.dataset}/tree/[^/]+/?(.*)", path):
             return self._json(self._entries(match[1]))
         if re.fullmatch(rf"/api/datasets/{self.dataset}/paths-info/[^/]+", path):
-            asked = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
-            return self._json([entry for entry in self._entries("") if entry["path"] in asked])
+            requested = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
+            return self._json([entry for entry in self._entries("") if entry["path"] in requested])
         return self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
 
     do_GET = do_POST = do_HEAD = _answer  # noqa: N815  # http.server asks for these names
@@ -76,8 +76,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if content is None:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         headers = {"ETag": f'"{"c" * 40}"', "X-Repo-Commit": _REVISION, "Accept-Ranges": "bytes"}
-        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            first, last = int(match[1]), min(int(match[2] or len(content)), len(content) - 1)
             return self._send(206, content[first : last + 1], headers | {"Content-Range": f"bytes {first}-{last}/{len(content)}"})
         return self._send(200, content, headers)
 
