@@ -108,23 +108,6 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(map(_line, rows)))
 
 
-def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a JSON-lines file, in place of an incomplete last one. Raises NotFinite, StorageFailure."""
-    line = _line(row).encode("utf-8")
-    try:
-        with path.open("a+b") as file:
-            file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageFailure(
-            f"{path} could not be written ({error.strerror}). Finished work is kept; once there is room, the same command goes on."
-        ) from error
-
-
 def lock(path: Path) -> int:
     """Lock a file until the descriptor that is returned is closed, or this process is killed.
 

@@ -13,7 +13,6 @@ The only module that knows these names; their schemas are in `schemas`. Knows no
 scores and counts save themselves.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from resect.core.exhibits import Exhibit
 from resect.core.files import read_json, write_json
 from resect.core.scores import Scores
 
-from .journal import append_line, read_lines, write_lines
+from .journal import read_lines, write_lines
 from .recipe import Recipe
 
 RECIPE, ENVIRONMENT, JOURNAL, SCORES = "recipe.toml", "environment.json", "journal", "scores.safetensors"
@@ -38,8 +37,6 @@ PACKAGES = ("resect", "torch", "transformers", "tokenizers", "safetensors", "num
 #: Entries of the journal that are no finished work.
 INPUTS, BATCH_SIZES = "inputs", "batch sizes"
 NO_WORK = (INPUTS, BATCH_SIZES)
-#: Keys of a candidate that say how its evaluation went, not which candidate it is.
-_OUTCOME = ("score", "examples", "complete", "seconds")
 
 
 class Saves(Protocol):
@@ -116,14 +113,6 @@ class RunFiles:
     def write_trials(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Store these candidates in place of those that are there."""
         write_lines(self.folder / TRIALS, trials)
-
-    def append_trial(self, trial: Mapping[str, Any]) -> None:
-        """Add a candidate. One that is there already stays, unless it is incomplete and this one is not."""
-        known, key = {_candidate(row): row for row in self.trials()}, _candidate(trial)
-        if key not in known:
-            append_line(self.folder / TRIALS, trial)
-        elif trial.get("complete") and not known[key].get("complete"):
-            self.write_trials({**known, key: dict(trial)}.values())
 
     @property
     def is_finished(self) -> bool:
@@ -226,8 +215,3 @@ class RunFiles:
             finish = f"`resect run {self.folder / RECIPE}` finishes it."
             raise InputError(f"The run in {self.folder} has no {what} yet ({name} is missing). {finish}")
         return path
-
-
-def _candidate(trial: Mapping[str, Any]) -> str:
-    """What makes two rows the same candidate: everything but how its evaluation went."""
-    return json.dumps({name: value for name, value in trial.items() if name not in _OUTCOME}, sort_keys=True)

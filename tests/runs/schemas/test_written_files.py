@@ -78,7 +78,7 @@ def test_a_search_among_sizes(where: Path, tmp_path: Path) -> None:
 def test_a_search_among_ranks(where: Path, tmp_path: Path) -> None:
     given = {"method": "laser", "rho": (0.5, 0.01), "cache_size": 0.0, "compose": True}
     run.job(quick(where, tmp_path / "run", **given))
-    analyse(Run.load(tmp_path / "run"), ("spectra", "perplexity", "loss"))
+    analyse(Run.load(tmp_path / "run"), ("spectra", "loss"))
     assert_is_declared(tmp_path / "run", "trials.jsonl", "analyses.json")
     exhibits, damages = read_exhibits_file(tmp_path / "run" / "exhibits.json")
     assert exhibits and not damages
