@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resect.core import exhibits
-from resect.core.number_format import PLAIN
+from resect.core.number_format import DASH, PLAIN
 
 from .printable import plain
 
@@ -20,7 +20,7 @@ GAP, NAME_LEAST, HEADING_MOST = 2, 14, 20
 
 @dataclass(frozen=True)
 class SplitTable:
-    """A table whose columns that do not fit follow below, each time with the names of the rows.
+    """A table whose columns that do not fit follow below, each time with the names of the rows. A row without cells is a heading.
 
     head : of all columns, the first of which names the rows
     rows : cells, as many in each; a cell may have several lines, and is never cut
@@ -56,9 +56,23 @@ class SplitTable:
         table.add_column(Text(self.head[0]), width=name, overflow="fold")
         for place in places:
             table.add_column(Text(self.head[place]), width=widths[place], justify="right", overflow="fold")
-        for row in self.rows:
+        for row in self._shown(places):
             table.add_row(row[0], *(row[place] for place in places))
         return table
+
+    def _shown(self, places: Sequence[int]) -> list[Sequence[Text]]:
+        """The rows of a part: of some columns only, those that have a number there, and the headings above them."""
+        if len(places) == len(self.head) - 1:
+            return list(self.rows)
+        shown, heading = list[Sequence[Text]](), None
+        for row in self.rows:
+            cells = {row[place].plain.strip() for place in places}
+            if cells == {""}:
+                heading = row
+            elif cells - {"", DASH}:
+                shown += [row] if heading is None else [heading, row]
+                heading = None
+        return shown
 
 
 def drawn(exhibit: exhibits.Table, most: int | None = None) -> RenderableType:
