@@ -10,7 +10,7 @@ from resect.core.exhibits import Curve, Exhibit, HeatMap, Table
 from resect.core.number_format import plural
 from resect.core.site_maps import Cell, site_maps
 
-#: What an analysis found: its part of analyses.json.
+#: The result of an analysis: its part of analyses.json.
 Result = Mapping[str, Any]
 #: Pairs of languages that a note names.
 PAIRS = 4
@@ -51,7 +51,7 @@ def _layers(result: Result) -> Sequence[Exhibit]:
         rows.append((language, total, share, f"{most.stack} {most.layer}" if total else None))
     note = (
         "A unit of two languages counts for both. In the published picture most units are in the lowest and highest layers. How many units "
-        "a layer has does not say how much each of them does."
+        "a layer has is no measure of what they do."
     )
     table = Table(f"Units of each language, of {every:,} in all", ("language", "units", "of all", "most in layer"), rows, note)
     maps = site_maps("Units by layer and language", dict(counts), languages, by_role=False, texts=texts)
@@ -64,9 +64,9 @@ def _overlap(result: Result) -> Sequence[Exhibit]:
     size = range(len(names))
     pairs = sorted(((jaccard[i][j], i, j) for i in size for j in size if i < j and shared[i][j]), reverse=True)[:PAIRS]
     alike = ", ".join(f"{names[i]} and {names[j]} ({shared[i][j]:,}, {value:.2f})" for value, i, j in pairs)
-    found = f"Most alike (units in common, Jaccard index): {alike}." if pairs else "No two languages share a unit."
+    alike = f"Most alike (units in common, Jaccard index): {alike}." if pairs else "No two languages share a unit."
     note = (
-        f"{found} A cell: how many units two languages have in common, and in parentheses that number divided by the units that either has "
+        f"{alike} A cell: how many units two languages have in common, and in parentheses that number divided by the units that either has "
         "(Jaccard index), which is also its colour. Languages that share units need not be related: a common script, or words of one in "
         "text of the other, are enough."
     )
@@ -102,13 +102,13 @@ def _stability(result: Result) -> Sequence[Exhibit]:
     halves = result["halves"]
     steps = [(min(step["tokens"]), step["units"], step["jaccard"]) for step in result["steps"]]
     known = [(tokens, jaccard) for tokens, _, jaccard in steps if jaccard is not None]
-    found = []
+    sentences = []
     if halves is not None:
         tokens = "" if halves["tokens"] is None else f" (at least {min(map(min, halves['tokens'])):,} tokens of each language)"
-        found.append(f"two halves of the text{tokens} select sets with a Jaccard index of {halves['jaccard']:.2f}")
+        sentences.append(f"two halves of the text{tokens} select sets with a Jaccard index of {halves['jaccard']:.2f}")
     if known:
-        found.append(f"the last doubling of the text left {known[-1][1]:.2f}")
-    note = f"How stable the selection is (1: the same units): {'; '.join(found)}." if found else ""
+        sentences.append(f"the last doubling of the text left {known[-1][1]:.2f}")
+    note = f"How stable the selection is (1: the same units): {'; '.join(sentences)}." if sentences else ""
     note += " Two halves hold half as much text as the run: its own set is more stable than theirs." if halves is not None else ""
     rows = [(f"{tokens:,}", units, jaccard) for tokens, units, jaccard in steps]
     exhibits: list[Exhibit] = [

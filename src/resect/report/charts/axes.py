@@ -58,11 +58,11 @@ class Axes:
         if curve.y_log:
             low -= 0.15 * (high - low)  # room for numbers below the line
         is_count = curve.bars and all(y.is_integer() for y in seen)
-        found = _decades(low, high) if curve.y_log else [(tick, tick_label(tick, curve.unit == SHARE)) for tick in ticks(low, high)]
-        found = [(tick, label) for tick, label in found if tick.is_integer() or not is_count]
-        left = max((text_width(label) for _, label in found), default=0.0) + 8
+        y_ticks = _decades(low, high) if curve.y_log else [(tick, tick_label(tick, curve.unit == SHARE)) for tick in ticks(low, high)]
+        y_ticks = [(tick, label) for tick, label in y_ticks if tick.is_integer() or not is_count]
+        left = max((text_width(label) for _, label in y_ticks), default=0.0) + 8
         right = max([1.0 if curve.x_log else 0.0, *(x for x, _ in points)]) or 1.0
-        return cls(curve, left, top, low, high, right, found)
+        return cls(curve, left, top, low, high, right, y_ticks)
 
     @property
     def bottom(self) -> float:

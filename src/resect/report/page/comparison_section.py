@@ -68,10 +68,12 @@ def side_effects_section(comparison: ComparisonFile, plan: PlanSummary) -> Secti
     if sides is None:
         blocks.append(Paragraph("No side effects were measured.", "note"))
     else:
-        says = f"A {plan.noun} that leaves it as it is has left the rest of the model alone, as far as this text shows."
+        reading = f"A {plan.noun} that leaves it as it is has left the rest of the model alone, as far as this text shows."
         if tables.is_perplexity_broken(comparison):
-            says = f"Plain text was beyond this model before anything was {plan.past}: its perplexity says nothing about the {plan.noun}."
-        blocks += [sides, Paragraph(f"Perplexity: lower is better. {says}", "note")]
+            reading = (
+                f"Plain text was beyond this model before anything was {plan.past}: its perplexity says nothing about the {plan.noun}."
+            )
+        blocks += [sides, Paragraph(f"Perplexity: lower is better. {reading}", "note")]
     about = "What else became of the model: the benchmark's own bias scores, plain text, other tasks."
     return Section("side-effects", "Side effects", "Side effects", (about,), blocks)
 

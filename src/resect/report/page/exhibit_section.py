@@ -17,7 +17,7 @@ DEEP = 40
 def exhibit_sections(exhibits: Iterable[Exhibit]) -> list[Section]:
     """Returns a section for each section of the exhibits."""
     grouped = by_section(exhibits).items()
-    return [Section(f"exhibit-{number}", name, name, (), exhibit_blocks(found)) for number, (name, found) in enumerate(grouped, start=1)]
+    return [Section(f"exhibit-{number}", name, name, (), exhibit_blocks(group)) for number, (name, group) in enumerate(grouped, start=1)]
 
 
 def exhibit_blocks(exhibits: Sequence[Exhibit], *, headings: bool = True) -> list[Block]:

@@ -26,8 +26,7 @@ def setup_section(contents: RunContents) -> Section:
     else:
         facts |= _task(contents)
     facts["Method"] = recipe.settings.describe() if is_known else ["Not known: the recipe is damaged."]
-    lines = [(name, [line for line in found if line]) for name, found in facts.items()]
-    blocks: list[Block] = [Facts([(name, found) for name, found in lines if found])]
+    blocks: list[Block] = [Facts(_known(facts))]
     blocks += [Paragraph(note, "note") for note in contents.environment.notes]
     blocks.append(Paragraph("Every setting, with a sentence on each, is in the recipe below.", "note"))
     return Section("setup", "Setup", "Setup", (), blocks)
@@ -143,19 +142,24 @@ def _next(contents: RunContents, recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _environment(contents: RunContents) -> list[tuple[str, Sequence[str]]]:
-    found = contents.environment
+    environment = contents.environment
     facts: Mapping[str, Sequence[str]] = {
-        "Platform": [found.platform or ""],
-        "Device": [found.device or ""],
-        "Number type": [found.dtype or ""],
-        "Threads": [] if found.threads is None else [str(found.threads)],
-        "Time": [] if found.seconds is None else [duration(found.seconds)],
-        "Batch sizes": [f"{name}: {size:,}" for name, size in found.batch_sizes.items()],
-        "Versions": [", ".join(f"{name} {version or DASH}" for name, version in found.versions.items())],
+        "Platform": [environment.platform or ""],
+        "Device": [environment.device or ""],
+        "Number type": [environment.dtype or ""],
+        "Threads": [] if environment.threads is None else [str(environment.threads)],
+        "Time": [] if environment.seconds is None else [duration(environment.seconds)],
+        "Batch sizes": [f"{name}: {size:,}" for name, size in environment.batch_sizes.items()],
+        "Versions": [", ".join(f"{name} {version or DASH}" for name, version in environment.versions.items())],
         "Effect": _effect(contents),
     }
-    lines = ((name, [line for line in held if line]) for name, held in facts.items())
-    return [(name, held) for name, held in lines if held]
+    return _known(facts)
+
+
+def _known(facts: Mapping[str, Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
+    """The facts with lines that are not empty."""
+    lines = [(name, [line for line in fact if line]) for name, fact in facts.items()]
+    return [(name, fact) for name, fact in lines if fact]
 
 
 def _effect(contents: RunContents) -> list[str]:

@@ -82,7 +82,7 @@ def _rank_maps(search: RankSearch, plan: PlanSummary, early: int) -> Sequence[Ex
     figures, columns = search.figures(PAGE), [f"{rho:g}" for rho in search.rhos]
     reduced = [trial for trial in search.candidates if trial.rho is not None]
     cells: dict[Cell, TrialLine] = {(trial.site, f"{trial.rho:g}"): trial for trial in reduced if trial.site is not None}
-    kept = {cell for cell, trial in cells.items() if trial.kept} or {(each.site, f"{each.share:g}") for each in plan.reductions}
+    kept = {cell for cell, trial in cells.items() if trial.kept} or {(edit.site, f"{edit.share:g}") for edit in plan.reductions}
     legend = {"up": "better", "down": "worse"} | ({"framed": "kept" if search.is_composed else "chosen"} if plan.reductions else {})
     if early:
         legend["bounds"] = f"stopped early: {'at most' if figures.is_share else 'at least'} this, a bound and no score"

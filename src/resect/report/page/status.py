@@ -26,7 +26,7 @@ class Status:
     Parameters
     ----------
     word, sign, tone : the badge; the tone is "good", "bad" or "open"
-    sentence, details : the verdict, and what is said below it
+    sentence, details : the verdict, and sentences below it
     numbers, unit : what is in large letters: label, number, kind ("after" is coloured), and what they are
     caution : what the numbers are not
     tiles : further numbers
@@ -76,10 +76,10 @@ def _badge(contents: RunContents) -> tuple[str, str, str, str]:
         return ("As allowed", "✓", "good", sentence) if noise.is_within else ("Costs more than allowed", "✕", "bad", sentence)
     if has_helped(comparison):
         return ("Helps, at a price", "≈", "open", sentence) if has_price(comparison) else ("Helps", "✓", "good", sentence)
-    says = MetricFormat(comparison.metric).verdict(comparison.difference.interval)
-    if says == "improved":
+    effect = MetricFormat(comparison.metric).verdict(comparison.difference.interval)
+    if effect == "improved":
         return f"No better than {plan.control_noun}", "≈", "open", sentence
-    return ("Does harm", "✕", "bad", sentence) if says == "worsened" else ("No reliable change", "≈", "open", sentence)
+    return ("Does harm", "✕", "bad", sentence) if effect == "worsened" else ("No reliable change", "≈", "open", sentence)
 
 
 def _headline(comparison: ComparisonFile | None) -> tuple[list[tuple[str, str, str]], str]:
@@ -150,16 +150,16 @@ def _of_matrix(contents: RunContents, matrix: LanguageMatrix | None) -> Status:
         return Status("Recorded", "✓", "open", sentence, caution=caution, tiles=tiles)
     if matrix is None:
         return Status(*_unfinished(contents, "matrix"), caution=caution, tiles=tiles)
-    says = language_verdict(matrix, PAGE)
-    sign, tone = ("✓", "good") if says.is_clear else ("≈", "open")
+    outcome = language_verdict(matrix, PAGE)
+    sign, tone = ("✓", "good") if outcome.is_clear else ("≈", "open")
     unit = f"languages, each with its own units deactivated; clearly for {len(matrix.sure)}; by chance {chance(matrix)} each"
     number = f"{len(matrix.specific)} of {len(matrix.with_units)}"
     return Status(
-        says.word,
+        outcome.word,
         sign,
         tone,
-        " ".join((*says.doubts, says.findings[0])),
-        [" ".join(says.findings[1:])] if says.findings[1:] else [],
+        " ".join((*outcome.doubts, outcome.findings[0])),
+        [" ".join(outcome.findings[1:])] if outcome.findings[1:] else [],
         [("own text suffers most", number, "after")] if matrix.with_units else [],
         unit if matrix.with_units else "",
         caution,

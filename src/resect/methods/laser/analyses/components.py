@@ -18,7 +18,7 @@ from resect.edits.svd import floor_of_share
 from resect.evaluation.questions import Answers, Questions
 from resect.models.language_model import LanguageModel
 
-from .study import Study, with_others
+from resect.methods.analyses.study import Study, with_others
 
 #: The shares of the components that are kept, the smallest first; all of them: the model without an edit.
 KEPT = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)

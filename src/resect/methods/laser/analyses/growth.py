@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from resect.edits.matrices import ReduceRank
 
 from .measures import Measurements
-from .study import Study, with_others
+from resect.methods.analyses.study import Study, with_others
 
 
 def growth(study: Study) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), figure 2. Differs from the
 from typing import Any
 
 from .measures import Measurements
-from .study import Study
+from resect.methods.analyses.study import Study
 
 
 def loss(study: Study) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The exhibits of the analyses of matrices: loss of every reduction, spectra, reduction to nothing, components, answers gained and lost.
 
-Each function takes one part of analyses.json and the share of its rank that the plan keeps of each matrix, by address. A note says what
-was found, how to read the exhibit, and what it does not show. No torch.
+Each function takes one part of analyses.json and the share of its rank that the plan keeps of each matrix, by address. A note gives
+the result, how to read the exhibit, and what it does not show. No torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from typing import Any
 from resect.core.address import Site
 from resect.core.exhibits import SHARE, Curve, Exhibit, Table
 from resect.core.number_format import PLAIN, MetricFormat, plural
+from resect.methods.analyses.analysis import Result
 from resect.core.site_maps import Cell, site_maps
 
-Result = Mapping[str, Any]
 #: Spectra that are drawn, points of one, answers that are quoted, characters of a quoted prompt, matrices named in a sentence.
 DRAWN, POINTS, QUOTED, PROMPT, NAMED = 6, 240, 8, 260, 3
 #: Singular values below this share of the largest are drawn at it: a logarithmic axis has no place for 0.
@@ -20,7 +20,7 @@ FAINTEST = 1e-6
 LOSS, SHARES = MetricFormat("logloss"), MetricFormat("accuracy")
 
 
-def loss(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
+def describe_loss(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     """Returns the log loss and the accuracy of every reduction, as heat maps."""
     columns, metric = [f"{rho:g}" for rho in result["rhos"]], result.get("metric", "accuracy")
     selected = {(Site.parse(site), f"{rho:g}") for site, rho in plan.items()}
@@ -53,10 +53,10 @@ def _loss_note(result: Result, values: Mapping[Cell, float | None], selected: se
     if known:
         value, site, rho = min(known)
         note += f"; the lowest of {plural(len(known), 'reductions')} is {LOSS.value(value)}, of {site} at ρ = {rho}"
-    chosen = [(site, rho, found) for site, rho in sorted(selected, key=str) if (found := values.get((site, rho))) is not None]
+    chosen = [(site, rho, value) for site, rho in sorted(selected, key=str) if (value := values.get((site, rho))) is not None]
     if chosen and base is not None:
-        each = ", ".join(f"{site} at ρ = {rho} {LOSS.value(value)} ({compared(value, base)})" for site, rho, value in chosen)
-        note += f". Selected, each matrix by itself: {each}"
+        losses = ", ".join(f"{site} at ρ = {rho} {LOSS.value(value)} ({compared(value, base)})" for site, rho, value in chosen)
+        note += f". Selected, each matrix by itself: {losses}"
     reading = "A row is a layer, a column a share ρ of the rank; less is better, and every cell is a complete score."
     return f"{note}. {reading} Some of many cells look better by chance: the test split decides."
 
@@ -70,7 +70,7 @@ def compared(value: float, base: float) -> str:
     return "the same" if LOSS.value(value) == LOSS.value(base) else "worse" if value > base else "better"
 
 
-def spectra(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
+def describe_spectra(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     """Returns a table of ranks, and the singular values of the first matrices: those that the plan reduces, then the others."""
     matrices = {site: part for site, part in result.items() if isinstance(part, Mapping)}
     ordered = sorted(matrices, key=lambda site: site not in plan)
@@ -101,7 +101,7 @@ def _spectrum(site: str, part: Result) -> Curve:
     return Curve(f"Singular values of {site}", "component", "singular value", series, y_log=True, marked=marked, reference=reference)
 
 
-def reduction(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
+def describe_reduction(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     """Returns loss and accuracy of each matrix of the plan as its rank falls to 0, and without its block and its layer."""
     exhibits = list[Exhibit]()
     for part in matrices_of(result):
@@ -140,11 +140,11 @@ def _reduction_curve(part: Result, key: str, label: str, plan: Mapping[str, floa
 
 
 def _without(part: Result, name: str, key: str) -> float | None:
-    found: float | None = (part.get(f"without_{name}") or {}).get(key)
-    return found
+    value: float | None = (part.get(f"without_{name}") or {}).get(key)
+    return value
 
 
-def components(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
+def describe_components(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     """Returns what the smallest components of each matrix answer, and how similar that is to the right answer as more are kept."""
     exhibits = list[Exhibit]()
     columns = ("prompt", "right", "before", "reduced", "smallest components alone")
@@ -169,7 +169,7 @@ def components(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     return exhibits
 
 
-def growth(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
+def describe_growth(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit]:
     """Returns the right answers that each step of the reduction gains and loses, as bars and as a table."""
     exhibits = list[Exhibit]()
     for part in matrices_of(result):

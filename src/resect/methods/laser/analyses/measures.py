@@ -23,7 +23,7 @@ from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 from resect.search.question_order import QuestionSet, ValuesAndMargins
 
-from .study import Study
+from resect.methods.analyses.study import Study
 
 
 @dataclass(frozen=True)

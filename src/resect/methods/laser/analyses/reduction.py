@@ -14,7 +14,7 @@ from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 
 from .measures import Measurements
-from .study import Study, with_others
+from resect.methods.analyses.study import Study, with_others
 
 #: The last matrix of each block: its output is what the block adds to the residual stream.
 _LAST = ("o", "cross_o", "down")

@@ -12,7 +12,7 @@ from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import effective_rank, weight_digest
 from resect.methods.laser.marchenko_pastur import noise_edge
 
-from .study import Study
+from resect.methods.analyses.study import Study
 
 #: Digits of a singular value: float32 has no more.
 _DIGITS = 7
