@@ -1,4 +1,4 @@
-"""LASER without a task: remove from every matrix the components that cannot be told from noise, as long as plain text allows it.
+"""LASER without a task: remove from every matrix the components that are indistinguishable from noise, as long as plain text allows it.
 
 Of each matrix the components above the noise edge of its spectrum are kept (`marchenko_pastur`); a matrix stays reduced if the perplexity
 of plain text stays below a limit. One result for all tasks. Source: ours; LASER (arXiv:2312.13558) chooses by a task. Knows no task and no

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from resect.core.address import Site, select
 from resect.core.execution import Workers
@@ -20,11 +19,14 @@ from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import SvdCache, default_folder
 from resect.evaluation.metrics import main_metric
 from resect.evaluation.questions import Questions
+from resect.methods.analyses.analysis import Analyses
+from resect.methods.analyses.study import Study
 from resect.methods.base import Forecast, Found, Method, TaskInputs, TextInputs, task_inputs
 from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 
+from .analyses.catalogue import ANALYSES
 from .denoising import denoise
 from .gradient_screening import screen
 from .published_choices import published_reduction
@@ -177,8 +179,8 @@ class Laser(LaserSettings, Method):
             best = sorted(sites, key=lambda site: -decrease[site])[: self.screened]
             notes.append(f"{len(best)} of {len(sites)} matrices were searched, by the gradient of the loss: {', '.join(map(str, best))}.")
             sites = tuple(site for site in sites if site in best)
-        found = search.composed(sites) if self.compose else search.best(sites, inputs.texts or packaged_texts())
-        return replace(found, notes=(*notes, *found.notes))
+        result = search.composed(sites) if self.compose else search.best(sites, inputs.texts or packaged_texts())
+        return replace(result, notes=(*notes, *result.notes))
 
     def svd_cache(self, model: LanguageModel, workers: Workers) -> SvdCache:
         """Decompositions of the model's matrices; stored on disk where the journal is, or where a folder is named."""
@@ -207,10 +209,16 @@ class Laser(LaserSettings, Method):
         answers = len(select) * (2 + candidates * COST_OF_CANDIDATE)
         return Forecast((sentence,), answers * seconds_per_answer + _decomposition_seconds(model, sites))
 
-    def study_settings(self, model: LanguageModel) -> dict[str, Any]:
-        """The part of an analysis' `Study` that comes from these settings."""
-        sites = self.sites_of(model)
-        return {"sites": sites, "rhos": self.rhos, "like": self.edit(sites[0], 0.0), "state_memory": self.state_bytes}
+    @classmethod
+    def analyses(cls) -> Analyses:
+        """Analyses of matrices and reductions, and the general ones."""
+        return ANALYSES
+
+    def study(self, study: Study) -> Study:
+        """What the analyses work on, with the matrices and the ranks that were searched."""
+        sites, factors = self.sites_of(study.model), self.svd_cache(study.model, study.workers)
+        rule = self.edit(sites[0], 0.0)
+        return replace(study, sites=sites, rhos=self.rhos, like=rule, state_memory=self.state_bytes, factors=factors)
 
 
 def _decomposition_seconds(model: LanguageModel, sites: Sequence[Site]) -> float:

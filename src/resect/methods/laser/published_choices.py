@@ -87,5 +87,5 @@ def _matching_model(anatomy: Anatomy) -> str:
     reason = of_family[0] if of_family else f"none is of this family: {', '.join(SHAPES)}"
     raise InputError(
         f"LASER's authors published no choice for this model, {own}; of theirs, {reason}. "
-        "The best layer of one model does not tell that of another: search instead, leave --published out."
+        "The best layer of one model is not that of another: search instead, leave --published out."
     )

@@ -60,7 +60,7 @@ class LaserSettings(MethodSettings):
     screen: Literal["gradient"] | None = setting(None, "Search only the matrices for which one backward pass predicts the largest gain.")
     screened: int = setting(4, "Number of matrices that are searched after the screening.", least=1, metavar="N", needs="screen")
     task_free: bool = setting(
-        False, "Without a task: remove the components that cannot be told from noise, as long as the perplexity of plain text allows it."
+        False, "Without a task: remove components that are indistinguishable from noise, as long as the perplexity of plain text allows it."
     )
     rise: float = setting(
         0.01,
