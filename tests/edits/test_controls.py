@@ -1,5 +1,8 @@
 """Controls: of the same size and kind, other units, seeded and distinct."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 
 import contracts
@@ -124,3 +127,24 @@ def test_impossible_requests_are_refused():
         like(Plan((Scale({"decoder.0.up": [1000]}),)), on.model, seed=0)
     with pytest.raises(UnknownName):
         like(Plan((ReduceRank("decoder.7.up", 0.1),)), on.model, seed=0)
+
+
+@dataclass(frozen=True)
+class Halve(Scale):
+    """A kind of edit that `controls` does not know."""
+
+    kind: ClassVar[str] = "halve"
+
+    def __init__(self, neurons):
+        self._set_fields(neurons=neurons, factor=0.5)
+
+    def random_like(self, substitutes):
+        return Halve(substitutes.of(self.neurons))
+
+
+def test_a_new_kind_of_edit_has_controls_of_its_own():
+    on = contracts.subject("llama")
+    own = Neurons({"decoder.0.up": [1, 2]})
+    for control in like(Plan((Halve(own),)), on.model, seed=0):
+        assert isinstance(control.edits[0], Halve)
+        assert control.edits[0].neurons.count == 2 and not control.edits[0].neurons & own

@@ -1,7 +1,5 @@
 """Edits, one by one: against plain torch on plain attributes, and refusals. Their laws are in `contracts`."""
 
-from contextlib import ExitStack
-
 import numpy as np
 import pytest
 import torch
@@ -9,14 +7,13 @@ import torch
 import contracts
 import pico
 from resect.core.address import Neurons
-from resect.core.errors import BadAddress, BadPlan, InputError, NotFinite, NotWritable, UnknownName, WrongModel
+from resect.core.errors import BadAddress, BadPlan, InputError, NotWritable, UnknownName, WrongModel
 from resect.edits.base import Edit
 from resect.edits.kinds import KINDS, from_json
 from resect.edits.matrices import PruneWeights, ReduceRank
 from resect.edits.neurons import Clamp, Scale, Shift, UnitValues
 from resect.edits.plan import Plan
 from resect.edits.svd import Decomposition, floor_of_share
-from resect.edits.undo import unedited_values
 from resect.models.anatomy import Anatomy
 
 UNITS = [1, 7, 30]
@@ -321,52 +318,6 @@ def test_without_a_gate_units_at_act_and_at_post_are_the_same():
     with Clamp({"decoder.0.post": [1, 2, 3]}, {"decoder.0.post": [1, 3, 4]}).applied(on.model) as form:
         assert form == "weights"
         contracts.assert_close(on.logits(), one, on.base)
-
-
-# -- undo -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_write_that_fails_half_way_is_undone():
-    model = pico.build("llama")
-    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
-    before = contracts.bits(model)
-
-    class Both(Scale):
-        def _write(self, anatomy):
-            super()._write(anatomy)
-            ReduceRank("decoder.1.up", 0.5).write(anatomy)
-
-    with pytest.raises(NotFinite):
-        Both({"decoder.0.up": [0]}).write(model)
-    contracts.assert_same_bits(before, model)
-
-
-def test_undo_restores_on_leaving_and_once_more_without_effect():
-    model = pico.build("bert")
-    before = contracts.bits(model)
-    with Scale({"encoder.0.up": [1]}).write(model) as undo:
-        parameter = undo.parameters[0]
-        assert not torch.equal(parameter.data, unedited_values(parameter))
-    undo.restore()
-    contracts.assert_same_bits(before, model)
-    assert torch.equal(unedited_values(parameter), parameter.data)
-
-
-def test_the_unedited_values_are_known_inside_several_edits():
-    model = pico.build("llama")
-    parameter = model.model.layers[0].mlp.down_proj.weight
-    original = parameter.data.clone()
-    with ExitStack() as undo:
-        for edit in (
-            Scale({"decoder.0.post": [1, 2]}),
-            ReduceRank("decoder.0.down", 0.2),
-            Scale({"decoder.0.down": [3]}, 2.0),
-        ):
-            undo.enter_context(edit.applied(model))
-            assert torch.equal(unedited_values(parameter), original)
-    undo = Scale({"decoder.0.post": [1, 2]}).write(model)
-    del undo  # without its Undo the edit is permanent: these are the values of the model now
-    assert torch.equal(unedited_values(parameter), parameter.data)
 
 
 def test_gradients_flow_through_hooks():

@@ -8,7 +8,7 @@ import torch
 
 import pico
 from naive import naive_logprob, naive_text
-from resect.core.errors import InputError, NotFinite, OutOfMemory, PromptTooLong
+from resect.core.errors import InputError, NotFinite, PromptTooLong
 from resect.models.language_model import LanguageModel, perplexity_of
 
 PROMPTS = ["Who was it, the boy or the girl?", "x", "A longer prompt, for padding on the left "]
@@ -63,37 +63,6 @@ def test_equal_prompts_are_run_once() -> None:
     assert len(encoded.prompts) == 3
 
 
-def test_a_blank_is_put_between_prompt_and_continuation_only_where_neither_has_one() -> None:
-    model = load("llama")
-    expected = model.tokens("Answer:", " yes")
-    assert model.tokens("Answer:", "yes") == expected
-    assert model.tokens("Answer: ", "yes") == expected
-    assert model.tokens("Answer:\n", "yes").label_ids == model.tokens("Answer:", "\nyes").label_ids
-
-
-def test_begin_token_is_not_doubled_where_the_text_has_it() -> None:
-    model = load("llama", bos=True)
-    assert model.tokens("<s>hello", "x").input_ids == model.tokens("hello", "x").input_ids
-
-
-def test_an_encoder_decoder_ends_prompt_and_label() -> None:
-    tokens = load("t5").tokens("ab", "c")
-    assert tokens.input_ids[-1] == tokens.label_ids[-1] == pico.EOS
-    assert len(tokens.input_ids) == 3
-    assert len(tokens.label_ids) == 2
-
-
-def test_a_prompt_has_as_many_masks_as_the_answer_has_tokens() -> None:
-    model = load("bert")
-    inside, end = model.tokens("It is <mask>.", "red"), model.tokens("It is", "red")
-    assert inside.input_ids.count(pico.MASK) == end.input_ids.count(pico.MASK) == len(inside.label_ids)
-    assert inside.label_ids == end.label_ids
-    assert end.input_ids[-1] == pico.SEP
-    assert end.input_ids[-2] == pico.MASK
-    with pytest.raises(InputError, match="2 mask tokens"):
-        model.tokens("<mask> or <mask>", "red")
-
-
 def test_a_choice_without_tokens_is_refused() -> None:
     with pytest.raises(InputError, match="no token"):
         load("llama").logprobs(["a"], [""])
@@ -132,29 +101,6 @@ def test_a_perplexity_too_large_for_a_float_is_an_error() -> None:
     assert perplexity_of(-2.0, 2) == pytest.approx(math.e)
     with pytest.raises(NotFinite, match=r"exp\(1000\)"):
         perplexity_of(-2000.0, 2)
-
-
-def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
-    model = load("llama", batch_size=8)
-    processed = []
-
-    def work(part: range) -> int:
-        if len(part) > 3:
-            raise torch.OutOfMemoryError("so many")
-        processed.extend(part)
-        return len(part)
-
-    assert [result for _, result in model.batcher.map_batches(range(7), work, lambda index: 1)] == [3, 3, 1]
-    assert processed == list(range(7))
-    assert model.batcher.sizes == {"answers": 3}
-
-
-def test_a_single_row_that_does_not_fit_into_memory_is_an_error() -> None:
-    def work(part: range) -> int:
-        raise torch.OutOfMemoryError("even one")
-
-    with pytest.raises(OutOfMemory, match="bfloat16"):
-        list(load("llama").batcher.map_batches(range(3), work, lambda index: 1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resect.core.address import MOMENT_ROLES, Site, Stack
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
 
-from .families import Blocks, Family, Kind, Part, Rows, family_of, field_value, matrix_parts
+from .families import Blocks, Family, Kind, MatrixPart, Rows, family_of, field_value, matrix_parts
 from .storage import (
     PLAIN_DTYPES,
     Index,
@@ -101,7 +101,7 @@ class Anatomy:
         lacking = [f"The {stack} is not part of this model." for stack in stacks if stack not in present]
         self.not_covered: tuple[str, ...] = (*family.not_covered, *lacking)
         self._blocks: dict[Stack, Blocks] = {stack: stacks[stack] for stack in present}
-        self._parts: dict[Stack, dict[str, Part]] = {s: matrix_parts(blocks, sizes) for s, blocks in self._blocks.items()}
+        self._parts: dict[Stack, dict[str, MatrixPart]] = {s: matrix_parts(blocks, sizes) for s, blocks in self._blocks.items()}
         self.layers: dict[Stack, int] = {s: field_value(blocks.layers, sizes) for s, blocks in self._blocks.items()}
         last = self._blocks[present[-1]]
         self.d_model, self.d_ff = field_value(last.d_model, sizes), field_value(last.d_ff, sizes)
@@ -194,7 +194,7 @@ class Anatomy:
             raise UnknownName("matrix", str(site), known, hint)
         return site
 
-    def _part(self, site: Site | str) -> Part:
+    def _part(self, site: Site | str) -> MatrixPart:
         site = self._matrix(site)
         return self._parts[site.stack][site.role]
 

@@ -66,7 +66,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Part:
+class MatrixPart:
     """Path, shape and storage of one role, the same in every layer."""
 
     path: str
@@ -80,7 +80,7 @@ def field_value(field: Field, config: Any) -> int:
     return int(getattr(config, field) if isinstance(field, str) else field(config))
 
 
-def matrix_parts(blocks: Blocks, config: Any) -> dict[str, Part]:
+def matrix_parts(blocks: Blocks, config: Any) -> dict[str, MatrixPart]:
     """Returns the part of each matrix role of a stack, in model order."""
     d_model, d_ff = field_value(blocks.d_model, config), field_value(blocks.d_ff, config)
     heads, kv_heads = field_value(blocks.heads, config), field_value(blocks.kv_heads, config)
@@ -100,7 +100,7 @@ def matrix_parts(blocks: Blocks, config: Any) -> dict[str, Part]:
         elif len(sharers) > 1:
             start = sum(shapes[other][0] for other in sharers[: sharers.index(role)])
             rows = slice(start, start + shapes[role][0])
-        parts[role] = Part(path, shapes[role], rows, stored[::-1] if blocks.transposed else stored)
+        parts[role] = MatrixPart(path, shapes[role], rows, stored[::-1] if blocks.transposed else stored)
     return parts
 
 
