@@ -131,7 +131,7 @@ OtherMetric = Annotated[
 class OtherMetrics(Part, extra="allow"):
     """What else was measured on the same examples, by name; a method may add entries of its own."""
 
-    __pydantic_extra__: dict[str, OtherMetric] = Field(init=False)
+    __pydantic_extra__: dict[str, OtherMetric]
 
     accuracy: MetricComparison | None = Field(default=None, description="By the most probable choice.")
     generation: MetricComparison | None = Field(default=None, description="By the text that the model writes.")
@@ -165,7 +165,7 @@ class SideEffect(Part):
 class BiasScore(Part, extra="allow"):
     """BBQ's bias scores, from -1 (all answers against the stereotype) to +1 (all with it)."""
 
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+    __pydantic_extra__: dict[str, JsonValue]
 
     ambig: Number | None = Field(default=None, description="Of ambiguous questions.")
     disambig: Number | None = Field(default=None, description="Of clear questions.")

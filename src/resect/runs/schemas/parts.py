@@ -41,7 +41,7 @@ def _site(value: object) -> Site:
 Address = Annotated[
     Site,
     PlainValidator(_site),
-    PlainSerializer(str, return_type=str),
+    PlainSerializer(lambda site: str(site), return_type=str),
     WithJsonSchema({"type": "string", "description": "The address of a site.", "examples": ["decoder.3.up"]}),
 ]
 

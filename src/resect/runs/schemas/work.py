@@ -19,7 +19,7 @@ class EffectRecord(Part):
 class EnvironmentFile(Part, extra="allow"):
     """environment.json: how the work was done."""
 
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+    __pydantic_extra__: dict[str, JsonValue]
 
     platform: Text | None = Field(default=None, description="The platform.")
     versions: dict[str, Text | None] = Field(default={}, description="Versions of packages, by name.")
@@ -35,4 +35,4 @@ class EnvironmentFile(Part, extra="allow"):
 class AnalysesFile(Part, extra="allow"):
     """analyses.json: results of analyses by name; each is in the form of the method that made it."""
 
-    __pydantic_extra__: dict[str, dict[str, JsonValue]] = Field(init=False)
+    __pydantic_extra__: dict[str, dict[str, JsonValue]]
