@@ -5,7 +5,8 @@ import json
 import math
 
 from report.run_folder import Plain, changed, measured
-from resect.methods.laser.analyses.exhibits import exhibits
+from resect.methods.analyses.analysis import exhibits
+from resect.methods.laser.analyses.catalogue import ANALYSES
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -155,7 +156,7 @@ def reduced(folder, comparison=COMPARISON, plan=PLAN, examples=EXAMPLES, trials=
         run.write_trials(trials)
         run.note(device="cpu", dtype="float32", threads=1, seconds=23.1, batch_sizes={"answers": 32})
         if analysed is not None:
-            run.keep_exhibits(exhibits(analysed, plan))
+            run.keep_exhibits(exhibits(ANALYSES, analysed, plan))
     return Run.load(folder)
 
 

@@ -30,7 +30,8 @@ class Passages:
     metric, less_is_better, best_value, replayable = "logloss", True, 0.0, True
 
     def __init__(self, model: LanguageModel, texts: Sequence[str], part: int = 0, parts: int = 1, limit: int | None = None) -> None:
-        rows = list(model.window_rows(model.encoder.encode_documents(texts), min(DEFAULT_WINDOW, model.context or DEFAULT_WINDOW)))[part::parts]
+        window = min(DEFAULT_WINDOW, model.context or DEFAULT_WINDOW)
+        rows = list(model.window_rows(model.encoder.encode_documents(texts), window))[part::parts]
         every = 1 if limit is None else max(1, math.ceil(len(rows) / limit))
         self.model, self._rows = model, rows[::every]
         if not self._rows:

@@ -1,12 +1,11 @@
-"""The act behind `resect analyse RUN [WHAT…]`: what can be found out about a run that is finished, kept in its folder. Prints nothing.
+"""`resect analyse RUN [WHAT…]`: further analyses of a finished run, as its method offers them, stored in its folder. Prints nothing.
 
-Work that is done is in the run's journal, so that a kill loses the item in flight; an analysis that is whole is in analyses.json.
+Finished work is in the run's journal, so that a kill loses the item in flight; a complete analysis is in analyses.json.
 """
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,11 @@ from resect.core.exhibits import replaced
 from resect.data.tasks.task import Task
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
-from resect.evaluation.compare import PARAPHRASE
-from resect.methods.laser.analyses.components import components
-from resect.methods.laser.analyses.exhibits import exhibits
-from resect.methods.laser.analyses.frequency import ENTITY, frequency
-from resect.methods.laser.analyses.growth import growth
-from resect.methods.laser.analyses.loss import loss
-from resect.methods.laser.analyses.paraphrases import paraphrases
-from resect.methods.laser.analyses.reduction import reduction
-from resect.methods.laser.analyses.sliding import perplexity
-from resect.methods.laser.analyses.spectra import spectra
-from resect.methods.laser.analyses.study import Study
-from resect.methods.laser.analyses.temperature import temperature
+from resect.methods.analyses.analysis import Analyses
+from resect.methods.analyses.study import Study
 from resect.runs.job_settings import Reads
 from resect.runs.journal import lock
-from resect.runs.methods import as_method
+from resect.runs.methods import as_method, method_names, settings_class
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import ANALYSES as ANALYSES_FILE
 from resect.runs.run_files import LOCK
@@ -45,31 +34,6 @@ ACCEPTED = ", of which every other passage has accepted the plan"
 FIXED = ("output", "engine", "ray_address", "ray_workers")
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """One analysis, and what a run must have for it."""
-
-    ask: Callable[..., dict[str, Any]]
-    matrices: bool = False
-    plan: bool = True
-    task: bool = True
-    choices: bool = False
-
-
-#: By name, in the order in which they are made (what each tells: `analyses.SENTENCES`).
-ANALYSES: Mapping[str, Analysis] = {
-    "spectra": Analysis(spectra, matrices=True, plan=False, task=False),
-    "perplexity": Analysis(perplexity, task=False),
-    "temperature": Analysis(temperature, choices=True),
-    "paraphrases": Analysis(paraphrases),
-    "frequency": Analysis(frequency),
-    "growth": Analysis(growth, matrices=True),
-    "reduction": Analysis(reduction, matrices=True),
-    "components": Analysis(components, matrices=True),
-    "loss": Analysis(loss, matrices=True, plan=False),
-}
-
-
 def analyse(
     run: Run,
     what: Sequence[str] = (),
@@ -80,13 +44,13 @@ def analyse(
     progress: Progress = no_progress,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Analyse a finished run; the results by name, which analyses.json holds beside those of earlier calls.
+    """Analyse a finished run; the results by name, which are added to analyses.json.
 
     Parameters
     ----------
     run : as `Run.load` gives it, not opened to work in
-    what : names of ANALYSES; none: all that fit the run
-    counts, corpus : for "frequency" (see `analyses.frequency`)
+    what : names of the method's analyses; none: all that fit the run
+    counts, corpus : for the analysis "frequency" (see `resect.methods.analyses.frequency`)
     limit : use at most so many examples of the task in all; its splits keep their shares
     settings : of the recipe, those that change no result
 
@@ -94,81 +58,79 @@ def analyse(
     says why; RunMismatch where the model or the data behind the run has changed, or another process works in its folder; what loading and
     asking raise.
     """
-    if run.recipe.settings.inputs is Reads.CORPORA:
+    method = as_method(run.recipe.settings)
+    analyses = method.analyses()
+    if not analyses:
         raise InputError(
-            f"A run of {run.recipe.method} on corpora makes its analyses by itself: {run.folder / ANALYSES_FILE} and the report hold them."
+            f"A run of {run.recipe.method} makes its analyses by itself: {run.folder / ANALYSES_FILE} and the report hold them."
         )
-    for name in what:
-        if name not in ANALYSES:
-            raise UnknownName("analysis", name, ANALYSES)
-    if (counts is not None or corpus) and what and "frequency" not in what:
-        raise InputError(f"Counts and a corpus are for the analysis frequency, which is none of {', '.join(what)}: name it too.")
-    if counts is not None and corpus:
+    given: dict[str, Any] = {name: value for name, value in (("counts", counts), ("corpus", tuple(corpus))) if value}
+    if len(given) > 1:
         raise InputError("Counts are given or counted, not both: take --counts, or --corpus.")
+    for name in what:
+        if name not in analyses:
+            _refuse_unknown(name, run.recipe.method, analyses)
     plan, recipe = _plan_of(run), _recipe_of(run, settings)
     task = _task_of(recipe, limit)
-    wanted = _fitting(run, tuple(what), plan, task, has_counts=counts is not None or bool(corpus))
-    with _alone(run):
+    selected = _fitting(run, analyses, tuple(what), plan, task, given)
+    with _locked(run):
         run.analyses(), run.exhibits()  # a damaged file is reported before any work
-        study = _study(run, recipe, plan, task, progress)
-        found = {}
-        for name in wanted:
-            given = {"counts": counts, "corpus": corpus} if name == "frequency" else {}
+        study = method.study(_study(run, recipe, plan, task, progress))
+        results: dict[str, Any] = {}
+        for name in selected:
+            analysis = analyses[name]
+            options = {option: given.get(option) for option in analysis.options}
             limited = {} if limit is None else {"limit": limit}
-            found[name] = {**ANALYSES[name].ask(study, **given), **limited}
-            run.keep_analyses({**run.analyses(), name: found[name]})
-            run.keep_exhibits(replaced(run.exhibits(), exhibits({name: found[name]}, run.plan_json())))
-    return found
+            results[name] = {**analysis.compute(study, **options), **limited}
+            run.keep_analyses({**run.analyses(), name: results[name]})
+            run.keep_exhibits(replaced(run.exhibits(), analysis.exhibits(results[name], run.plan_json())))
+    return results
 
 
-def obstacle(name: str, run: Run, plan: Plan, task: Task | None, *, has_counts: bool = False) -> str | None:
-    """Why an analysis does not fit a run, in a sentence; None where it does."""
-    needs = ANALYSES[name]
-    if needs.matrices and not hasattr(as_method(run.recipe.settings), "study_settings"):
-        return f"{name} is about weight matrices, and a run of {run.recipe.method} reduces none; analyse a run that does."
-    if needs.plan and plan.is_empty:
-        return (
-            f"{name} compares before and after, and the plan of this run is empty: nothing was edited. Without a plan: {_without_plan()}."
-        )
-    if needs.task and task is None:
-        return f"{name} asks the questions of a task, and this run has none. Without a task: spectra, perplexity."
-    if needs.choices and task is not None and any(isinstance(example.gold, str) for example in task.examples):
+def _refuse_unknown(name: str, method: str, analyses: Analyses) -> None:
+    """Raises InputError for an analysis of another method, UnknownName for one that does not exist."""
+    owners = [other for other in method_names() if name in settings_class(other).implementation().analyses()]
+    if owners:
+        raise InputError(f"{name} is an analysis of runs of {' and '.join(owners)}, and this is a run of {method}.")
+    raise UnknownName("analysis", name, analyses)
+
+
+def obstacle(name: str, analyses: Analyses, plan: Plan, task: Task | None, given: Collection[str] = ()) -> str | None:
+    """Returns why an analysis does not fit a run, in a sentence; None where it does.
+
+    given : the names of the options that are given
+    """
+    analysis = analyses[name]
+    if analysis.needs_plan and plan.is_empty:
+        without = ", ".join(other for other, each in analyses.items() if not each.needs_plan) or "none"
+        return f"{name} compares before and after, and the plan of this run is empty: nothing was edited. Without a plan: {without}."
+    if analysis.needs_task and task is None:
+        without = ", ".join(other for other, each in analyses.items() if not each.needs_task)
+        return f"{name} needs the questions of a task, and this run has none. Without a task: {without}."
+    if task is None:
+        return None
+    if analysis.needs_choices and any(isinstance(example.gold, str) for example in task.examples):
         return f"{name} is about choices, and answers of the task {task.name!r} are free text."
-    return _lacks(name, task, has_counts)
+    if analysis.options and not set(analysis.options) & set(given):
+        return f"{name} needs one of {', '.join(f'--{option}' for option in analysis.options)} (see `resect analyse --help`)."
+    reason = analysis.lacks(task)
+    return None if reason is None else f"{name} {reason}"
 
 
-def _lacks(name: str, task: Task | None, has_counts: bool) -> str | None:
-    """What else two of the analyses need."""
-    if task is not None and name == "paraphrases" and not _has_paraphrases(task):
-        return f"{name} needs facts in several wordings (the tag {PARAPHRASE!r}, the field 'fact'), which the task {task.name!r} lacks."
-    if task is not None and name == "frequency":
-        if not has_counts:
-            return f"{name} needs a CSV with the columns entity, answer, count (--counts FILE.csv), or text to count in (--corpus FILE…)."
-        if not any(isinstance(example.fields.get(ENTITY), str) for example in task.examples):
-            return f"{name} needs examples with the field {ENTITY!r}, which those of the task {task.name!r} lack."
-    return None
-
-
-def _has_paraphrases(task: Task) -> bool:
-    return any(PARAPHRASE in example.tags and "fact" in example.fields for example in task.examples)
-
-
-def _without_plan() -> str:
-    return ", ".join(name for name, needs in ANALYSES.items() if not needs.plan)
-
-
-def _fitting(run: Run, what: tuple[str, ...], plan: Plan, task: Task | None, *, has_counts: bool) -> tuple[str, ...]:
-    """The analyses that are made. Raises InputError for one that was named and does not fit, or where none does."""
-    reasons = {name: obstacle(name, run, plan, task, has_counts=has_counts) for name in ANALYSES}
-    for name in what:
+def _fitting(run: Run, analyses: Analyses, what: tuple[str, ...], plan: Plan, task: Task | None, given: Collection[str]) -> tuple[str, ...]:
+    """The analyses that are made. Raises InputError for one that was named, or has its options, and does not fit; or where none does."""
+    reasons = {name: obstacle(name, analyses, plan, task, given) for name in analyses}
+    with_options = [name for name, analysis in analyses.items() if set(analysis.options) & set(given)]
+    if given and what and not set(with_options) & set(what):
+        options = ", ".join(f"--{option}" for option in given)
+        raise InputError(f"{options} is for the analysis {', '.join(with_options)}, which is none of {', '.join(what)}: name it too.")
+    for name in what or with_options:
         if reasons[name] is not None:
             raise InputError(f"The run in {run.folder} cannot be analysed so: {reasons[name]}")
-    if has_counts and not what and reasons["frequency"] is not None:
-        raise InputError(f"The run in {run.folder} cannot be analysed so: {reasons['frequency']}")
-    wanted = tuple(name for name, reason in reasons.items() if (name in what if what else reason is None))
-    if not wanted:
+    selected = tuple(name for name, reason in reasons.items() if (name in what if what else reason is None))
+    if not selected:
         raise InputError(f"No analysis fits the run in {run.folder}: {' '.join(reason for reason in reasons.values() if reason)}")
-    return wanted
+    return selected
 
 
 def _plan_of(run: Run) -> Plan:
@@ -201,26 +163,22 @@ def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Pr
     if task is not None:
         digests["data or wording"] = method.prepare_task(task_of(recipe)).digest
     run.agree(digests)
-    plan.forms_for(model)
-    workers = Workers(journal=run.journal, progress=progress)
-    searched = method.study_settings(model) if hasattr(method, "study_settings") else {}
-    factors = method.svd_cache(model, workers) if hasattr(method, "svd_cache") else SvdCache(model.anatomy)
+    plan.choose_forms(model)
     return Study(
         model=model,
         plan=plan,
         task=task,
         metric="accuracy" if task is None else method.metric_for(task),
-        factors=factors,
+        factors=SvdCache(model.anatomy),
         texts=texts_of(recipe.text),
         text_name=text_name(recipe.text) + (ACCEPTED if recipe.settings.inputs is Reads.TEXT else ""),
         seed=recipe.seed,
-        workers=workers,
-        **searched,
+        workers=Workers(journal=run.journal, progress=progress),
     )
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
+def _locked(run: Run) -> Iterator[None]:
     """Keep other processes from working in the folder meanwhile. Raises RunMismatch, StorageFailure."""
     handle = lock(Path(run.folder) / LOCK)
     try:

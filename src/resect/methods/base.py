@@ -25,7 +25,11 @@ from resect.data.tasks.task import Task
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
+from resect.methods.analyses.analysis import Analyses
+from resect.methods.analyses.catalogue import GENERAL
+from resect.methods.analyses.study import Study
 from resect.models.language_model import LanguageModel
+from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 
 
@@ -182,6 +186,15 @@ class Method(MethodSettings, ABC):
     def examples_seen(self, task: Task) -> Sequence[Example]:
         """Examples that the search used, by which is checked whether a plan changes anything at all. By default the *select* split."""
         return task.split("select")
+
+    @classmethod
+    def analyses(cls) -> Analyses:
+        """The analyses of a finished run by name, in the order in which they run; none for a run on corpora, which makes its own."""
+        return {} if cls.reads is Reads.CORPORA else GENERAL
+
+    def study(self, study: Study) -> Study:
+        """What its analyses work on, with what they need to know of the search."""
+        return study
 
     def repeated(self, changes: Mapping[str, Any]) -> "Method":
         """The method with the settings of one of its `repetitions`."""

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pico
-import resect
 import planted_languages
+import resect
 from resect.core.address import Neurons, Site
 from resect.core.errors import InputError, WrongModel
 from resect.edits.neurons import Scale

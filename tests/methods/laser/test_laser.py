@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pico
-from methods.laser.analyses.studies import Dying, Kill
+from methods.analyses.studies import Dying, Kill
 from resect.core.errors import BadAddress, InputError, NotFinite, NotWritable
 from resect.core.execution import Workers
 from resect.data.tasks.task import Example, Task

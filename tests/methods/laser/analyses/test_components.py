@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from methods.laser.analyses.studies import choices_task, facts_task, model_of, study_of
+from methods.analyses.studies import choices_task, facts_task, model_of, study_of
 from resect.core.errors import InputError
 from resect.data.tasks.task import Example
 from resect.edits.matrices import ReduceRank
@@ -11,8 +11,8 @@ from resect.edits.plan import Plan
 from resect.evaluation.compare import evaluate
 from resect.evaluation.metrics import all_correct
 from resect.evaluation.questions import Questions
+from resect.methods.analyses.paraphrases import already_right, paraphrases
 from resect.methods.laser.analyses.components import components, cosine, embedded, smallest
-from resect.methods.laser.analyses.paraphrases import already_right, paraphrases
 
 
 def mending(task, name="llama"):

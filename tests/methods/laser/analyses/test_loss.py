@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from methods.laser.analyses.studies import Dying, Kill, choices_task, facts_task, model_of, study_of
+from methods.analyses.studies import Dying, Kill, choices_task, facts_task, model_of, study_of
 from resect.core.execution import Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan

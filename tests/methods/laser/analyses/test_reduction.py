@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pico
-from methods.laser.analyses.studies import RHOS, choices_task, model_of, study_of
+from methods.analyses.studies import RHOS, choices_task, model_of, study_of
 from resect.core.address import Site
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.laser.analyses.studies import model_of, study_of
+from methods.analyses.studies import model_of, study_of
 from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan

@@ -16,9 +16,8 @@ from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd import floor_of_share
 from resect.evaluation.questions import Answers, Questions
-from resect.models.language_model import LanguageModel
-
 from resect.methods.analyses.study import Study, with_others
+from resect.models.language_model import LanguageModel
 
 #: The shares of the components that are kept, the smallest first; all of them: the model without an edit.
 KEPT = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from resect.edits.matrices import ReduceRank
+from resect.methods.analyses.study import Study, with_others
 
 from .measures import Measurements
-from resect.methods.analyses.study import Study, with_others
 
 
 def growth(study: Study) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Source: Sharma et al. 2024 (LASER, arXiv:2312.13558), figure 2. Differs from the
 
 from typing import Any
 
-from .measures import Measurements
 from resect.methods.analyses.study import Study
+
+from .measures import Measurements
 
 
 def loss(study: Study) -> dict[str, Any]:

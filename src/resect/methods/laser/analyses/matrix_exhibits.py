@@ -5,13 +5,12 @@ the result, how to read the exhibit, and what it does not show. No torch.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from resect.core.address import Site
 from resect.core.exhibits import SHARE, Curve, Exhibit, Table
 from resect.core.number_format import PLAIN, MetricFormat, plural
-from resect.methods.analyses.analysis import Result
 from resect.core.site_maps import Cell, site_maps
+from resect.methods.analyses.analysis import Result
 
 #: Spectra that are drawn, points of one, answers that are quoted, characters of a quoted prompt, matrices named in a sentence.
 DRAWN, POINTS, QUOTED, PROMPT, NAMED = 6, 240, 8, 260, 3

@@ -19,11 +19,10 @@ from resect.edits.plan import Plan
 from resect.evaluation import metrics
 from resect.evaluation.answer_modes import ScoreChoices, logprobs_by_pair
 from resect.evaluation.questions import Questions
+from resect.methods.analyses.study import Study
 from resect.models.language_model import LanguageModel
 from resect.search.candidate_scoring import CandidateScorer
 from resect.search.question_order import QuestionSet, ValuesAndMargins
-
-from resect.methods.analyses.study import Study
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from resect.core.address import Neurons, Site
 from resect.edits.matrices import ReduceRank
 from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
+from resect.methods.analyses.study import Study, with_others
 from resect.models.anatomy import Anatomy
 
 from .measures import Measurements
-from resect.methods.analyses.study import Study, with_others
 
 #: The last matrix of each block: its output is what the block adds to the residual stream.
 _LAST = ("o", "cross_o", "down")

@@ -10,9 +10,8 @@ from resect.core.execution import journal_key
 from resect.edits.matrices import ReduceRank
 from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import effective_rank, weight_digest
-from resect.methods.laser.marchenko_pastur import noise_edge
-
 from resect.methods.analyses.study import Study
+from resect.methods.laser.marchenko_pastur import noise_edge
 
 #: Digits of a singular value: float32 has no more.
 _DIGITS = 7

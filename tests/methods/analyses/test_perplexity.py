@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.laser.analyses.studies import model_of, study_of
+from methods.analyses.studies import model_of, study_of
 from resect.core.errors import InputError, NotFinite
 from resect.core.execution import MemoryJournal, Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.methods.laser.analyses import perplexity as module
+from resect.methods.analyses import perplexity as module
 from resect.models.text_windows import sliding_rows
 
 TEXTS = ("A first document, of a few words.", "And a second one: it goes on a little longer than the first.")

@@ -2,13 +2,13 @@
 
 import pytest
 
-from methods.laser.analyses.studies import choices_task, facts_task, study_of
+from methods.analyses.studies import choices_task, facts_task, study_of
 from resect.core.errors import BadTask, InputError
 from resect.core.execution import MemoryJournal, Workers
 from resect.data.tasks.task import Example
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
-from resect.methods.laser.analyses.frequency import bin_of, counted, fact_of, frequency, read_counts
+from resect.methods.analyses.frequency import bin_of, counted, fact_of, frequency, read_counts
 
 
 def fact(entity, answer):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from methods.laser.analyses.studies import choices_task, facts_task, model_of, study_of
+from methods.analyses.studies import choices_task, facts_task, model_of, study_of
 from resect.core.errors import BadTask, NotFinite
 from resect.edits.plan import Plan
 from resect.evaluation.questions import Questions
-from resect.methods.laser.analyses.temperature import HIGHEST, LOWEST, best_temperature, centred, log_loss, temperature
+from resect.methods.analyses.temperature import HIGHEST, LOWEST, best_temperature, centred, log_loss, temperature
 
 
 def calibrated(at=1.0):

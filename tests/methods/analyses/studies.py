@@ -7,7 +7,7 @@ from resect.data.tasks.task import Example, Task
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
-from resect.methods.laser.analyses.study import Study
+from resect.methods.analyses.study import Study
 from resect.methods.laser.laser import feed_forward_matrices
 from resect.models.language_model import LanguageModel
 
