@@ -8,7 +8,8 @@ from torch import nn
 import pico
 from resect.core.address import MATRIX_ROLES
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
-from resect.models.anatomy import Anatomy, NeuronCount, Slot, anatomy_of
+from resect.models.anatomy import Anatomy, anatomy_of
+from resect.models.anatomy_parts import NeuronCount, Slot
 from resect.models.language_model import LanguageModel
 
 every_family = pytest.mark.parametrize("name", pico.PICO)

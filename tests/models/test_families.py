@@ -11,7 +11,8 @@ from transformers.pytorch_utils import Conv1D
 import pico
 from resect.core.address import Site
 from resect.core.errors import NotYet, UnknownFamily
-from resect.models.anatomy import Anatomy, Tap
+from resect.models.anatomy import Anatomy
+from resect.models.anatomy_parts import Tap
 from resect.models.families import FAMILIES, covered_families
 
 every_family = pytest.mark.parametrize("name", pico.PICO)

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .errors import BadAddress, UnknownName
 
@@ -20,6 +20,8 @@ MATRIX_ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", 
 #: Roles that are moments of the computation: `act`, the activation function's output, and `post`, what `down` reads.
 MOMENT_ROLES = ("act", "post")
 ROLES = MATRIX_ROLES + MOMENT_ROLES
+
+Value = TypeVar("Value")
 
 _ADDRESS = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d+)(?:\.expert(?P<expert>\d+))?\.(?P<role>[a-z_]+)")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -127,10 +129,31 @@ def select(globs: str | Iterable["str | Site"], sites: Iterable[Site]) -> tuple[
     return tuple(site for site in known if site in chosen)
 
 
-class Neurons(Mapping[Site, tuple[int, ...]]):
+class SiteMapping(Mapping[Site, Value]):
+    """A mapping of Site to values in a fixed order. A key may be given as its text."""
+
+    __slots__ = ("_by_site",)
+
+    def __init__(self, by_site: dict[Site, Value]) -> None:
+        self._by_site = by_site
+
+    def __getitem__(self, site: Site | str) -> Value:
+        return self._by_site[Site.of(site)]
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._by_site)
+
+    def __len__(self) -> int:
+        return len(self._by_site)
+
+    def __contains__(self, site: object) -> bool:
+        return isinstance(site, Site | str) and Site.of(site) in self._by_site
+
+
+class Neurons(SiteMapping[tuple[int, ...]]):
     """Units by site: a frozen mapping of Site to sorted indices (from 0), without repeats and without empty sites.
 
-    Sites are in model order: stack, layer, role. `len` counts sites, `count` units. A key may be given as its text.
+    Sites are in model order: stack, layer, role. `len` counts sites, `count` units.
 
     >>> a = Neurons({"decoder.3.up": [17, 5]})
     >>> a["decoder.3.up"], a.count
@@ -139,33 +162,20 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
     Neurons({'decoder.3.up': [17]})
     """
 
-    __slots__ = ("_units",)
+    __slots__ = ()
 
     def __init__(self, units: Mapping[Site | str, Iterable[int]] | Mapping[str, Iterable[int]] | None = None) -> None:
         gathered: dict[Site, set[int]] = {}
         for address, indices in (units or {}).items():
             gathered.setdefault(Site.of(address), set()).update(_index(address, index) for index in indices)
-        self._units = {
-            site: tuple(sorted(gathered[site])) for site in sorted(gathered, key=lambda site: site.model_order) if gathered[site]
-        }
-
-    def __getitem__(self, site: Site | str) -> tuple[int, ...]:
-        return self._units[Site.of(site)]
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self._units)
-
-    def __len__(self) -> int:
-        return len(self._units)
-
-    def __contains__(self, site: object) -> bool:
-        return isinstance(site, Site | str) and Site.of(site) in self._units
+        sites = sorted(gathered, key=lambda site: site.model_order)
+        super().__init__({site: tuple(sorted(gathered[site])) for site in sites if gathered[site]})
 
     def __hash__(self) -> int:
-        return hash(tuple(self._units.items()))
+        return hash(tuple(self._by_site.items()))
 
     def __eq__(self, other: object) -> bool:
-        return self._units == other._units if isinstance(other, Neurons) else NotImplemented
+        return self._by_site == other._by_site if isinstance(other, Neurons) else NotImplemented
 
     def __repr__(self) -> str:
         return f"Neurons({self.to_json()})"
@@ -173,7 +183,7 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
     @property
     def count(self) -> int:
         """The number of units, over all sites."""
-        return sum(map(len, self._units.values()))
+        return sum(map(len, self._by_site.values()))
 
     def __or__(self, other: "Neurons") -> "Neurons":
         return self._combined(other, set.union)
@@ -190,7 +200,7 @@ class Neurons(Mapping[Site, tuple[int, ...]]):
 
     def to_json(self) -> dict[str, list[int]]:
         """Returns a JSON object: address to list of indices."""
-        return {str(site): list(indices) for site, indices in self._units.items()}
+        return {str(site): list(indices) for site, indices in self._by_site.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Iterable[int]]) -> "Neurons":

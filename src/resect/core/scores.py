@@ -2,19 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from .address import Neurons, Site
+from .address import Neurons, Site, SiteMapping
 from .errors import BadAddress, InputError, NotFinite
 from .files import read_arrays, write_arrays
 
 
-class Scores(Mapping[Site, np.ndarray]):
+class Scores(SiteMapping[np.ndarray]):
     """One float32 number a unit, by site, in model order, with what the numbers mean and how they were computed.
 
     Parameters
@@ -34,7 +34,7 @@ class Scores(Mapping[Site, np.ndarray]):
         meaning: str = "",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self._values: dict[Site, Float32[np.ndarray, " units"]] = {}
+        by_site: dict[Site, Float32[np.ndarray, " units"]] = {}
         for address, array in values.items():
             scores = np.array(array, dtype=np.float32)
             if scores.ndim != 1:
@@ -42,20 +42,9 @@ class Scores(Mapping[Site, np.ndarray]):
             if not np.isfinite(scores).all():
                 raise NotFinite(f"{int((~np.isfinite(scores)).sum())} scores of {address} are NaN or infinite.")
             scores.flags.writeable = False
-            self._values[Site.of(address)] = scores
+            by_site[Site.of(address)] = scores
+        super().__init__(by_site)
         self.unit, self.meaning, self.provenance = unit, meaning, dict(provenance or {})
-
-    def __getitem__(self, site: Site | str) -> Float32[np.ndarray, " units"]:
-        return self._values[Site.of(site)]
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, site: object) -> bool:
-        return isinstance(site, Site | str) and Site.of(site) in self._values
 
     def __repr__(self) -> str:
         return f"Scores({len(self)} sites, {self.count} {self.unit}s)"
@@ -63,7 +52,7 @@ class Scores(Mapping[Site, np.ndarray]):
     @property
     def count(self) -> int:
         """The number of units, over all sites."""
-        return sum(len(array) for array in self._values.values())
+        return sum(len(array) for array in self._by_site.values())
 
     def top(self, n: int) -> Neurons:
         """Returns the `n` units with the highest scores of all sites. Equal scores: by model order of the sites, then by unit.
@@ -74,11 +63,11 @@ class Scores(Mapping[Site, np.ndarray]):
             raise InputError(f"top({n}) is not possible: n is from 0 to {self.count}, the number of {self.unit}s with scores.")
         if n == 0:
             return Neurons()
-        flat = np.concatenate(list(self._values.values()))
+        flat = np.concatenate(list(self._by_site.values()))
         best = np.argsort(-flat, kind="stable")[:n]
-        starts = np.cumsum([0, *(len(array) for array in self._values.values())])
+        starts = np.cumsum([0, *(len(array) for array in self._by_site.values())])
         positions = np.searchsorted(starts, best, side="right") - 1
-        sites = list(self._values)
+        sites = list(self._by_site)
         chosen: dict[Site | str, list[int]] = {}
         for position, index in zip(positions.tolist(), best.tolist(), strict=True):
             chosen.setdefault(sites[position], []).append(index - int(starts[position]))
@@ -92,7 +81,7 @@ class Scores(Mapping[Site, np.ndarray]):
             "meaning": self.meaning,
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
-        write_arrays(Path(path), {str(site): array for site, array in self._values.items()}, metadata)
+        write_arrays(Path(path), {str(site): array for site, array in self._by_site.items()}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Scores":

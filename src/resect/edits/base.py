@@ -8,21 +8,21 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from resect.core.address import Neurons, Site
 from resect.core.errors import BadPlan, InputError, NotWritable, UnknownName
 from resect.models.anatomy import Anatomy, anatomy_of
 from resect.models.storage import Index
 
+from .activation_hook import ActivationChange, ActivationHook
 from .undo import Undo
 
 #: The form that a caller may request; "auto" is weights where that is possible, activations elsewhere.
@@ -31,8 +31,6 @@ RequestedForm = Literal["auto", "weights", "activations"]
 AppliedForm = Literal["weights", "activations"]
 #: What is accepted where Neurons are needed.
 NeuronsLike = Neurons | Mapping[Any, Any]
-#: Maps the values of some units, [..., units], to their new values.
-ActivationChange = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ class Edit(ABC):
             on_error.callback(undo.restore)
             if form == "activations":
                 for site, units, change in self.activation_changes(anatomy) or ():
-                    undo.add_hook(_ActivationHook(anatomy, site, units, change).register(anatomy.module(site), anatomy.tap(site).when))
+                    undo.add_hook(ActivationHook(anatomy, site, units, change).register(anatomy.module(site), anatomy.tap(site).when))
             else:
                 for tensor_slice in self.written_slices(anatomy):
                     undo.save(*tensor_slice.locate(anatomy))
@@ -281,39 +279,6 @@ def _uses_of_parameters(anatomy: Anatomy) -> Counter[int]:
     """Returns in how many places of the model each parameter is used, by id; a module that is used twice counts twice."""
     modules = _root(anatomy).named_modules(remove_duplicate=False)
     return Counter(id(parameter) for _, module in modules for parameter in module._parameters.values() if parameter is not None)
-
-
-class _ActivationHook:
-    """Changes some units of the values at a site's tap, and nothing else."""
-
-    def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: ActivationChange) -> None:
-        part = anatomy.tap(site).part
-        if part is None:
-            self._positions = list(units)
-        else:
-            positions = range(part.stop)[part] if isinstance(part, slice) else part
-            self._positions = [positions[unit] for unit in units]
-        self._change = change
-        self._indices: dict[torch.device, Tensor] = {}  # by device: a list would be copied there at every call
-
-    def register(self, module: nn.Module, when: str) -> RemovableHandle:
-        """Register it before or after a module's forward pass."""
-        return module.register_forward_pre_hook(self.before) if when == "input" else module.register_forward_hook(self.after)
-
-    def changed(self, values: Tensor) -> Tensor:
-        """Returns a copy of the values with the units changed."""
-        if values.device not in self._indices:
-            self._indices[values.device] = torch.tensor(self._positions, device=values.device)
-        index = self._indices[values.device]
-        return values.index_copy(-1, index, self._change(values.index_select(-1, index)).to(values.dtype))
-
-    def before(self, _module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Returns a module's arguments, the first one changed."""
-        return self.changed(arguments[0]), *arguments[1:]
-
-    def after(self, _module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
-        """Returns a module's output, changed."""
-        return self.changed(output)
 
 
 def finite_number(what: str, value: Any) -> float:

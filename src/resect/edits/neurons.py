@@ -6,7 +6,7 @@ adding v, adds W v to b.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -15,18 +15,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from resect.core.address import Neurons, Site
+from resect.core.address import Neurons, Site, SiteMapping
 from resect.core.errors import InputError, WrongModel
 from resect.models.anatomy import Anatomy
 from resect.models.storage import at_least_float32
 
-from .base import ActivationChange, Edit, NeuronsLike, RandomSubstitutes, TensorSlice, as_neurons, finite_number
+from .activation_hook import ActivationChange
+from .base import Edit, NeuronsLike, RandomSubstitutes, TensorSlice, as_neurons, finite_number
 
 
-class UnitValues(Mapping[Site, tuple[float, ...]]):
+class UnitValues(SiteMapping[tuple[float, ...]]):
     """One number a unit, by site: a frozen mapping of Site to numbers in the order of the site's (sorted) units."""
 
-    __slots__ = ("_values",)
+    __slots__ = ()
 
     def __init__(self, values: Mapping[Any, Any]) -> None:
         by_site = {}
@@ -35,26 +36,17 @@ class UnitValues(Mapping[Site, tuple[float, ...]]):
             if not isinstance(entries, list | tuple):
                 raise InputError(f"The values of {address} are one number a unit, in a list, not {entries!r}.")
             by_site[Site.of(address)] = tuple(finite_number(f"value of a unit of {address}", entry) for entry in entries)
-        self._values = by_site
-
-    def __getitem__(self, site: Site | str) -> tuple[float, ...]:
-        return self._values[Site.of(site)]
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+        super().__init__(by_site)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
+        return hash(frozenset(self._by_site.items()))
 
     def __repr__(self) -> str:
         return f"UnitValues({self.to_json()})"
 
     def to_json(self) -> dict[str, list[float]]:
         """Returns a JSON object: address to list of numbers."""
-        return {str(site): list(values) for site, values in self._values.items()}
+        return {str(site): list(values) for site, values in self._by_site.items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""The activation form of edits: a hook that changes some units of the values at a tap. Knows a tap; does not know which edit it serves."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from resect.core.address import Site
+from resect.models.anatomy import Anatomy
+
+#: Maps the values of some units, [..., units], to their new values.
+ActivationChange = Callable[[Tensor], Tensor]
+
+
+class ActivationHook:
+    """Changes some units of the values at a site's tap, and nothing else."""
+
+    def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: ActivationChange) -> None:
+        part = anatomy.tap(site).part
+        if part is None:
+            self._positions = list(units)
+        else:
+            positions = range(part.stop)[part] if isinstance(part, slice) else part
+            self._positions = [positions[unit] for unit in units]
+        self._change = change
+        self._indices: dict[torch.device, Tensor] = {}  # by device: a list would be copied there at every call
+
+    def register(self, module: nn.Module, when: str) -> RemovableHandle:
+        """Register it before or after a module's forward pass."""
+        return module.register_forward_pre_hook(self.before) if when == "input" else module.register_forward_hook(self.after)
+
+    def changed(self, values: Tensor) -> Tensor:
+        """Returns a copy of the values with the units changed."""
+        if values.device not in self._indices:
+            self._indices[values.device] = torch.tensor(self._positions, device=values.device)
+        index = self._indices[values.device]
+        return values.index_copy(-1, index, self._change(values.index_select(-1, index)).to(values.dtype))
+
+    def before(self, _module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns a module's arguments, the first one changed."""
+        return self.changed(arguments[0]), *arguments[1:]
+
+    def after(self, _module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
+        """Returns a module's output, changed."""
+        return self.changed(output)
