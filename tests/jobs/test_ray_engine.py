@@ -268,7 +268,7 @@ def test_a_job_writes_the_same_files(ray, where, tmp_path):
         workers = 1 if engine == "ray" else None
         recipe = Recipe(output=str(tmp_path / engine), engine=engine, ray_workers=workers, **settings)
         folders.append(run.job(recipe, lambda *report, progress=progress: progress.append(report)).folder)
-        assert ("looking for bias neurons", 2, 2) in progress
+        assert ("locating bias neurons", 2, 2) in progress
     for name in ("plan.json", "comparison.json", "scores.safetensors", "examples.jsonl"):
         assert (folders[1] / name).read_bytes() == (folders[0] / name).read_bytes(), name
     sizes = [json.loads((folder / "environment.json").read_text())["batch_sizes"] for folder in folders]

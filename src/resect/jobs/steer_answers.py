@@ -32,7 +32,7 @@ from resect.evaluation.open_ended import NEW_TOKENS, check_prompts, generate_ans
 from resect.methods.lape.counts import Counts
 from resect.methods.lape.steering import steering_plan, strength_of
 from resect.models.language_model import LanguageModel
-from resect.runs.run_files import STEERED
+from resect.runs.run_files import COUNTS, STEERED
 from resect.runs.run_folder import Run
 
 from .session import journal_for
@@ -113,9 +113,10 @@ def steer(
 def _counts_and_units(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Counts, dict[str, Neurons]]:
     """Returns a run's counts and each language's units. Unless other models are allowed, both must be of this very model."""
     plans = run.plans()
-    if not run.counts_path.exists():
+    if not (run.folder / COUNTS).exists():
         raise InputError(
-            f"The run in {run.folder} (of {run.recipe.method}) has no counts of activations by language; `resect lape` records them."
+            f"The run in {run.folder} is of {run.recipe.method}, and has no counts of activations by language. Give a finished run that "
+            "recorded them, as one of `resect lape` does."
         )
     counts = Counts.load(run.counts_path)
     if not plans:
