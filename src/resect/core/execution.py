@@ -8,15 +8,13 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import numpy as np
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: An entry of a journal: arrays and plain JSON values, by name.
-Entry = Mapping[str, "np.ndarray | str | int | float | bool | list[Any] | dict[str, Any] | None"]
+Entry: TypeAlias = Mapping[str, Any]
 
 
 class Progress(Protocol):
@@ -167,8 +165,3 @@ def journal_key(*parts: object) -> str:
 def json_digest(value: object) -> str:
     """A digest of plain data: 16 hexadecimal digits of the SHA-256 of its JSON."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def as_list(value: object) -> list[Any]:
-    """A value of a journal entry as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from resect.core.execution import LocalEngine, Workers, as_list, journal_key
+from resect.core.execution import LocalEngine, Workers, journal_key
 from resect.data.language_id import MIN_LETTERS, LanguageIdentifier, is_same_language
 
 #: Prompts, or answers to rate, per item of work, whatever the engine.
@@ -104,7 +104,7 @@ def rate_answers(
     work = lambda piece: {"quality": _map_in_threads(lambda answer: judge.rate(*answer), piece)}
     here = replace(workers or Workers(), engine=LocalEngine())  # requests to the judge are sent from this process
     entries = list(here.map(work, pieces, keys, stage=stage))
-    return dict(zip(distinct, [number for entry in entries for number in as_list(entry["quality"])], strict=True))
+    return dict(zip(distinct, [number for entry in entries for number in entry["quality"]], strict=True))
 
 
 def _map_in_threads(work: Callable[[QuestionAnswer], int | None], items: Sequence[QuestionAnswer]) -> list[int | None]:

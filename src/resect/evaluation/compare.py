@@ -1,12 +1,13 @@
 """What a plan changes: the answers to the same questions before and after, paired. Knows questions and plans; knows no method."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from resect.core.comparison import Comparison, difference, estimate
 from resect.core.errors import InputError
@@ -76,26 +77,49 @@ def comparison_of_answers(
     seed: int,
 ) -> Comparison:
     """The comparison of the base with the mean of several edited answers (one for each trial), and the mean of all their controls."""
-    groups = [example.group or str(example.id) for example in questions.examples]
-    tags = [example.tags for example in questions.examples]
-    after = np.mean([answers.values for answers in edited], axis=0)
     drawn = [answers.values for trial in controls for answers in trial]
-    change = difference(base.values, after, groups, seed, tags)
-    if questions.less_is_better:  # a value that fell was fixed
-        change = replace(change, fixed=change.broken, broken=change.fixed)
     facts = _paraphrases(questions, base, edited, seed)
+    comparison = comparison_of_values(
+        questions.task.name,
+        questions.metric,
+        base.values,
+        np.mean([answers.values for answers in edited], axis=0),
+        np.mean(drawn, axis=0) if drawn else None,
+        groups=[example.group or str(example.id) for example in questions.examples],
+        tags=[example.tags for example in questions.examples],
+        less_is_better=questions.less_is_better,
+        seed=seed,
+    )
+    others = {} if facts is None else {"paraphrases": facts}
+    return replace(comparison, other_metrics=others, bias_scores=_bias_scores(questions, base, edited))
+
+
+def comparison_of_values(
+    task: str,
+    metric: str,
+    base: Shaped[np.ndarray, "examples ..."],
+    edited: Shaped[np.ndarray, "examples ..."],
+    control: Shaped[np.ndarray, "examples ..."] | None,
+    *,
+    groups: Sequence[str],
+    tags: Sequence[Iterable[str]] | None = None,
+    less_is_better: bool,
+    seed: int,
+) -> Comparison:
+    """The comparison of values before and after, [examples, instructions] or [examples], paired, with intervals over groups."""
+    change = difference(base, edited, groups, seed, tags)
+    if less_is_better:  # a value that fell was fixed
+        change = replace(change, fixed=change.broken, broken=change.fixed)
     return Comparison(
-        task=questions.task.name,
-        metric=questions.metric,
-        n_examples=len(questions.examples),
-        n_instructions=len(questions.task.instructions),
+        task=task,
+        metric=metric,
+        n_examples=len(base),
+        n_instructions=base.shape[1] if base.ndim > 1 else 1,
         n_groups=len(set(groups)),
-        base=estimate(base.values, groups, tags, seed),
-        edited=estimate(after, groups, tags, seed),
-        control=estimate(np.mean(drawn, axis=0), groups, tags, seed) if drawn else None,
+        base=estimate(base, groups, tags, seed),
+        edited=estimate(edited, groups, tags, seed),
+        control=None if control is None else estimate(control, groups, tags, seed),
         difference=change,
-        other_metrics={} if facts is None else {"paraphrases": facts},
-        bias_scores=_bias_scores(questions, base, edited),
     )
 
 

@@ -7,14 +7,14 @@ by language and held-out text; not how the units were found.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from resect.core.comparison import Comparison, difference, estimate
+from resect.core.comparison import Comparison, difference
 from resect.core.errors import InputError
 from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
@@ -22,6 +22,7 @@ from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel, perplexity_of
 from resect.models.text_windows import WindowPacker
 
+from .compare import comparison_of_values
 from .perplexity import perplexity_kind
 
 #: At most so many held-out tokens of a language: the paper's 2^20; a masked model needs a forward pass for every token.
@@ -231,18 +232,16 @@ class DeactivationMatrix:
         join = lambda parts: np.concatenate([self._per_token(part, text) for text, part in enumerate(parts)])
         base, edited = join(self.base), join([self.off[text][text] for text in own])
         drawn = [np.mean([draw[text] for draw in self.random[text]], axis=0) if self._drawn(text) else self.off[text][text] for text in own]
-        has_control = any(map(self._drawn, own))
-        change = difference(base, edited, groups, self.seed, tags)
-        return Comparison(
-            task=OWN,
-            metric="logloss",
-            n_examples=len(base),
-            n_instructions=1,
-            n_groups=len(set(groups)),
-            base=estimate(base, groups, tags, self.seed),
-            edited=estimate(edited, groups, tags, self.seed),
-            control=estimate(join(drawn), groups, tags, self.seed) if has_control else None,
-            difference=replace(change, fixed=change.broken, broken=change.fixed),  # a lower loss is the better one
+        return comparison_of_values(
+            OWN,
+            "logloss",
+            base,
+            edited,
+            join(drawn) if any(map(self._drawn, own)) else None,
+            groups=groups,
+            tags=tags,
+            less_is_better=True,
+            seed=self.seed,
         )
 
     def _drawn(self, language: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resect.core.errors import InputError, PromptTooLong
-from resect.core.execution import Entry, Workers, as_list, journal_key
+from resect.core.execution import Entry, Workers, journal_key
 from resect.data.language_id import LanguageIdentifier, is_supported
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
@@ -68,7 +68,7 @@ def _generate(
     settings = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
     keys = [journal_key("open answers", plan.digest, [settings, part]) for plan, part in items]
     entries = (workers or Workers()).map(GenerationWork(model, new_tokens), items, keys, stage=stage)
-    texts = (str(text) for entry in entries for text in as_list(entry["texts"]))
+    texts = (text for entry in entries for text in entry["texts"])
     return [[next(texts) for _ in prompts] for _, prompts in requests]
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from resect.core.comparison import Comparison, difference, estimate
+from resect.core.comparison import Comparison
 from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
 
-from .perplexity import perplexity_kind
+from .compare import comparison_of_values
+from .perplexity import PERPLEXITY, perplexity_kind
 from .text_passages import Passages
 
 #: What the comparison calls the text.
@@ -47,19 +48,16 @@ def compare_passages(passages: Passages, plan: Plan, controls: Sequence[Plan], s
     entries = workers.map(PassageLossWork(model, passages), plans, keys, stage="reading the text that is reported on")
     losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in entries]
     base, edited, drawn = losses[0], losses[1] if plan.edits else losses[0], losses[2:]
-    groups = [str(place) for place in range(passages.pairs)]
     per_token = 1.0 / np.array([passages.scored_tokens(place) for place in range(passages.pairs)])
-    change = difference(base * per_token, edited * per_token, groups, seed)
-    perplexity = {"base": passages.perplexity(base.sum()), "edited": passages.perplexity(edited.sum()), "tokens": passages.tokens}
-    return Comparison(
-        task=PLAIN_TEXT,
-        metric="logloss",
-        n_examples=passages.pairs,
-        n_instructions=1,
-        n_groups=passages.pairs,
-        base=estimate(base * per_token, groups, seed=seed),
-        edited=estimate(edited * per_token, groups, seed=seed),
-        control=estimate(np.mean(drawn, axis=0) * per_token, groups, seed=seed) if drawn else None,
-        difference=replace(change, fixed=change.broken, broken=change.fixed),  # a lower loss is the better one
-        side_effects={"perplexity": {**perplexity, "kind": perplexity_kind(model)}},
+    comparison = comparison_of_values(
+        PLAIN_TEXT,
+        "logloss",
+        base * per_token,
+        edited * per_token,
+        np.mean(drawn, axis=0) * per_token if drawn else None,
+        groups=[str(place) for place in range(passages.pairs)],
+        less_is_better=True,
+        seed=seed,
     )
+    perplexity = {"base": passages.perplexity(base.sum()), "edited": passages.perplexity(edited.sum()), "tokens": passages.tokens}
+    return replace(comparison, side_effects={PERPLEXITY: {**perplexity, "kind": perplexity_kind(model)}})

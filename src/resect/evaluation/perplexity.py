@@ -10,6 +10,8 @@ from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 from resect.models.text_windows import row_chunks
 
+#: The name of the side effect that is no task.
+PERPLEXITY = "perplexity"
 #: Tokens, as they are fed, of one item of work: some seconds of a small model.
 ITEM_TOKENS = 2**16
 
@@ -48,7 +50,7 @@ def logprob_under(
     keys = [journal_key(key, ITEM_TOKENS, plan.digest, place) for place in range(len(items))]
     under_plan = WorkWithPlan(plan, model, work or RowsLogprob(model), allow_other_model)
     stage = "reading plain text" if plan.is_empty else "reading plain text, edited"
-    return math.fsum(float(str(entry["logprob"])) for entry in workers.map(under_plan, items, keys, stage=stage))
+    return math.fsum(entry["logprob"] for entry in workers.map(under_plan, items, keys, stage=stage))
 
 
 def perplexity_kind(model: LanguageModel) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from resect.core.execution import Entry, as_list
+from resect.core.execution import Entry
 from resect.models.language_model import LanguageModel
 
 from . import metrics
@@ -109,7 +109,7 @@ class QuestionBatch:
                 loss = metrics.log_loss(rows, gold)
                 return GradedAnswers(predictions, loss, -loss)
             return GradedAnswers(predictions, metrics.correct(predictions[:, None], gold)[:, 0], metrics.margins(rows, gold))
-        texts = tuple(map(str, as_list(entry["texts"])))
+        texts = tuple(entry["texts"])
         if "ranks" in entry:
             values = metrics.within_top_k(np.asarray(entry["ranks"], dtype=np.int64), metric)
             return GradedAnswers(np.where(values == 1, gold, -1), values, values, texts)

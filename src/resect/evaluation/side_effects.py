@@ -20,11 +20,8 @@ from resect.models.language_model import perplexity_of
 from .calibration import CALIBRATIONS, CalibrationKind, calibrated, content_free_count
 from .compare import comparison_of_answers
 from .metrics import TOP, further_metrics
-from .perplexity import logprob_under, perplexity_kind
+from .perplexity import PERPLEXITY, logprob_under, perplexity_kind
 from .questions import Answers, Questions
-
-#: Side effects that are no task.
-PERPLEXITY = "perplexity"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ the candidates, `question_order` orders the questions.
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -98,7 +97,7 @@ class CandidateScorer:
 
     def stored_score(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], score: PartialScore) -> PartialScore:
         """The score in the journal if it is of more questions than this one, else this one."""
-        entry: Any = self._workers.journal.recall(self._score_key(candidate, kept))
+        entry = self._workers.journal.recall(self._score_key(candidate, kept))
         if entry is None or entry["answered"] <= score.answered:
             return score
         return replace(score, **{name: entry[name] for name in _STORED})

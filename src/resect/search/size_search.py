@@ -44,7 +44,7 @@ class CachedObjective:
         """The score of `size`; the objective is called once."""
         if size not in self.trials:
             entry = self._workers.remember(journal_key(self._name, size), lambda: self._evaluate(size))
-            self.trials[size] = Trial(size, _number(entry["score"]), _number(entry["seconds"]))
+            self.trials[size] = Trial(size, entry["score"], entry["seconds"])
             self._workers.progress(STAGE, len(self.trials), max(self._expected, len(self.trials)))
         return self.trials[size].score
 
@@ -148,9 +148,3 @@ def _inner(low: int, high: int, known: Collection[int], scale: str) -> tuple[int
     if left == right:
         left, right = (left, right + 1) if right + 1 < high else (left - 1, right)
     return left, right
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"A journal entry holds {value!r} where a number is expected.")
-    return float(value)
