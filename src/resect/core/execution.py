@@ -21,7 +21,7 @@ class Progress(Protocol):
     """Reports the progress of a stage of work."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report that `done` of `total` items of `stage` are finished; `done` = 0 opens a stage, `done` = `total` closes it."""
+        """Reports that `done` of `total` items of `stage` are finished; `done` = 0 opens a stage, `done` = `total` closes it."""
 
 
 class Engine(Protocol):
@@ -32,7 +32,7 @@ class Engine(Protocol):
         """The number of its processes that share the memory of one machine."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-        """Yield `work(item)` for each item, in order.
+        """Yields `work(item)` for each item, in order.
 
         Items are taken from `items` as they are needed: one at a time in process, a few ahead elsewhere. Closing the generator abandons
         the rest. `work` may run in another process, on that process' own model: it changes nothing here except by its results, and a
@@ -45,7 +45,7 @@ class WorkWithContext(Protocol):
     """Work that runs within a context, a plan on the model for example."""
 
     def context(self) -> AbstractContextManager[object]:
-        """The context of the work: entered once in each process that does some of it."""
+        """Returns the context of the work: entered once in each process that does some of it."""
 
 
 class Journal(Protocol):
@@ -56,14 +56,14 @@ class Journal(Protocol):
     """
 
     def recall(self, key: str) -> Entry | None:
-        """The entry under `key`, or None."""
+        """Returns the entry under `key`, or None."""
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Store `entry` under `key`. Raises StorageFailure."""
+        """Stores `entry` under `key`. Raises StorageFailure."""
 
 
 def context_of(work: object) -> AbstractContextManager[object]:
-    """The context of some work; an empty one for most."""
+    """Returns the context of some work; an empty one for most."""
     return work.context() if isinstance(work, WorkWithContext) else nullcontext()
 
 
@@ -77,7 +77,7 @@ class LocalEngine:
     processes_on_machine = 1
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-        """Yield `work(item)` for each item, in order."""
+        """Yields `work(item)` for each item, in order."""
         with context_of(work):
             for item in items:
                 yield work(item)
@@ -90,11 +90,11 @@ class MemoryJournal:
         self._entries: dict[str, Entry] = {}
 
     def recall(self, key: str) -> Entry | None:
-        """The entry under `key`, or None."""
+        """Returns the entry under `key`, or None."""
         return self._entries.get(key)
 
     def keep(self, key: str, entry: Entry) -> None:
-        """Store `entry` under `key`."""
+        """Stores `entry` under `key`."""
         self._entries[key] = entry
 
 
@@ -114,7 +114,7 @@ class Workers:
     progress: Progress = no_progress
 
     def map(self, work: Callable[[Item], Entry], items: Iterable[Item], keys: Sequence[str], *, stage: str = "working") -> Iterator[Entry]:
-        """Yield the entry of every item in order: those that the journal holds are read, the others computed and stored.
+        """Yields the entry of every item in order: those that the journal holds are read, the others computed and stored.
 
         `items` is advanced only as far as items have to be computed; where the journal holds every entry, nothing is built, computed or
         reported. Raises whatever `work` raises, and StorageFailure.
@@ -134,7 +134,7 @@ class Workers:
                 yield entry
 
     def remember(self, key: str, compute: Callable[[], Entry]) -> Entry:
-        """The entry under `key`, computed and stored where the journal lacks it. Raises what `compute` raises, StorageFailure."""
+        """Returns the entry under `key`, computed and stored where the journal lacks it. Raises what `compute` raises, StorageFailure."""
         entry = self.journal.recall(key)
         if entry is None:
             entry = compute()
@@ -147,12 +147,12 @@ class Workers:
         return not isinstance(self.journal, MemoryJournal)
 
     def silent(self) -> "Workers":
-        """The same without progress: for work that is a step of a stage whose progress is reported already."""
+        """Returns the same without progress: for work that is a step of a stage whose progress is reported already."""
         return replace(self, progress=no_progress)
 
 
 def journal_key(*parts: object) -> str:
-    """The key of a journal entry: its parts joined by slashes. It names all that the entry depends on, apart from the run's settings.
+    """Returns the key of a journal entry, its parts joined by slashes: all that the entry depends on, apart from the run's settings.
 
     Strings and integers are written as they are, anything else as `json_digest`.
 
@@ -163,5 +163,5 @@ def journal_key(*parts: object) -> str:
 
 
 def json_digest(value: object) -> str:
-    """A digest of plain data: 16 hexadecimal digits of the SHA-256 of its JSON."""
+    """Returns a digest of plain data: 16 hexadecimal digits of the SHA-256 of its JSON."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

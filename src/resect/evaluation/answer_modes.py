@@ -28,7 +28,7 @@ class AnswerMode(Protocol):
         """Tokens of each pair's prompt."""
 
     def answer(self, *, at_once: bool = False) -> Entry:
-        """The answers to all pairs, as a journal stores them. Raises NotFinite, OutOfMemory."""
+        """Returns the answers to all pairs, as a journal stores them. Raises NotFinite, OutOfMemory."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ScoreChoices:
 
     @classmethod
     def of(cls, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> "ScoreChoices":
-        """Encode each pair's prompt with its choices. Raises InputError, PromptTooLong."""
+        """Encodes each pair's prompt with its choices. Raises InputError, PromptTooLong."""
         return cls(model, model.encode_pairs(*prompt_choice_pairs(prompts, choices)), tuple(map(len, choices)))
 
     @property
@@ -56,11 +56,11 @@ class ScoreChoices:
         return [list(itertools.islice(tokens, count)) for count in self.counts]
 
     def logprobs(self, *, at_once: bool = False) -> Float64[np.ndarray, " _"]:
-        """The log-probabilities of all choices, one pair after the other. Raises NotFinite, OutOfMemory."""
+        """Returns the log-probabilities of all choices, one pair after the other. Raises NotFinite, OutOfMemory."""
         return self.model.score_pairs_in_one_batch(self.pairs) if at_once else self.model.score_pairs(self.pairs)
 
     def answer(self, *, at_once: bool = False) -> Entry:
-        """The log-probabilities. Raises NotFinite, OutOfMemory."""
+        """Returns the log-probabilities. Raises NotFinite, OutOfMemory."""
         return {"logprobs": self.logprobs(at_once=at_once)}
 
 
@@ -74,7 +74,7 @@ class GenerateText:
 
     @classmethod
     def of(cls, model: LanguageModel, prompts: Sequence[str], new_tokens: int) -> "GenerateText":
-        """Encode the prompts. Raises PromptTooLong."""
+        """Encodes the prompts. Raises PromptTooLong."""
         return cls(model, tuple(model.encode_prompts(prompts, new_tokens)), new_tokens)
 
     @property
@@ -83,7 +83,7 @@ class GenerateText:
         return [len(prompt.input_ids) for prompt in self.prompts]
 
     def answer(self, *, at_once: bool = False) -> Entry:
-        """The texts. Raises NotFinite, OutOfMemory."""
+        """Returns the texts. Raises NotFinite, OutOfMemory."""
         if not at_once:
             return {"texts": self.model.generate_encoded(self.prompts, self.new_tokens)}
         texts = _at_once(self.prompts, lambda rows: self.model.generation.generate(rows, self.new_tokens, {}), self.new_tokens)
@@ -103,7 +103,7 @@ class RankFirstToken:
 
     @classmethod
     def of(cls, model: LanguageModel, prompts: Sequence[str], answers: Sequence[str]) -> "RankFirstToken":
-        """Encode each prompt with the first token of its answer. Raises InputError, PromptTooLong."""
+        """Encodes each prompt with the first token of its answer. Raises InputError, PromptTooLong."""
         rows, longer = model.generation.encode_first_tokens(prompts, answers)
         model.check_lengths(len(row.input_ids) for row in rows)
         return cls(model, tuple(rows), longer)
@@ -114,23 +114,23 @@ class RankFirstToken:
         return [len(row.input_ids) for row in self.rows]
 
     def answer(self, *, at_once: bool = False) -> Entry:
-        """The ranks. Raises NotFinite, OutOfMemory."""
+        """Returns the ranks. Raises NotFinite, OutOfMemory."""
         ranked = _at_once(self.rows, self.model.generation.first_token_ranks) if at_once else self.model.first_token_ranks(self.rows)
         return {"ranks": np.array([rank for rank, _ in ranked], dtype=np.int64), "texts": [text for _, text in ranked]}
 
 
 def answer_pairs(mode: AnswerMode) -> Entry:
-    """The answers to all pairs, as work for an engine."""
+    """Returns the answers to all pairs, as work for an engine."""
     return mode.answer()
 
 
 def logprobs_by_pair(entry: Entry, choices: Sequence[Sequence[str]]) -> list[Float64[np.ndarray, " _"]]:
-    """The log-probabilities that `ScoreChoices` answered, pair by pair."""
+    """Returns the log-probabilities that `ScoreChoices` answered, pair by pair."""
     return np.split(np.asarray(entry["logprobs"], dtype=np.float64), np.cumsum([len(row) for row in choices])[:-1])
 
 
 def prompt_choice_pairs(prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
-    """Every prompt with each of its choices."""
+    """Returns every prompt with each of its choices."""
     pairs = [(prompt, choice) for prompt, row in zip(prompts, choices, strict=True) for choice in row]
     return [prompt for prompt, _ in pairs], [choice for _, choice in pairs]
 

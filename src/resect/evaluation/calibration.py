@@ -42,7 +42,7 @@ def calibrated(
     seed: int = 0,
     workers: Workers | None = None,
 ) -> Answers:
-    """The answers of the unedited model after calibration; `values` is the accuracy.
+    """Returns the answers of the unedited model after calibration; `values` is the accuracy.
 
     An example's choice probabilities, normalised, are multiplied by diag(p_cf)^-1, and the greatest is taken; p_cf: the choices'
     probabilities after content-free inputs, averaged and normalised, once for each distinct instruction and choices.
@@ -76,13 +76,13 @@ def calibrated(
 
 
 def content_free_count(questions: Questions, kind: CalibrationKind) -> int:
-    """The number of questions without content under each instruction. Raises as `content_free`."""
+    """Returns the number of questions without content under each instruction. Raises as `content_free`."""
     fillings = content_free(kind, questions.task)
     return len(_ContentFree.of(questions, fillings).task.examples)
 
 
 def content_free(kind: str, task: Task, seed: int = 0) -> tuple[dict[str, str], ...]:
-    """The texts that replace the fields that are judged: for each content-free input one for every such field.
+    """Returns the texts that replace the fields that are judged: for each content-free input one for every such field.
 
     DC: floor(mean number of words) + 1 words, drawn one by one, with their frequency, from all lower-cased words of that field in *locate*
     and *select*, joined by blanks, and " ." at the end; each field has its own words and its own length.
@@ -143,7 +143,7 @@ class _ContentFree:
         return cls(replace(task, name=f"{task.name} without content", examples=tuple(examples)), choices_of, tuple(case_of))
 
     def priors(self, by_instruction: Sequence[Sequence[Float64[np.ndarray, " _"]]]) -> list[list[Float64[np.ndarray, " _"]]]:
-        """Log p_cf of each case's choices, by instruction. Raises NotFinite where one of them is 0."""
+        """Returns log p_cf of each case's choices, by instruction. Raises NotFinite where one of them is 0."""
         fillings = len(self.task.examples) // len(self.choices)
         priors = []
         for rows in by_instruction:
@@ -157,7 +157,7 @@ def _filled(example: Example, filling: Mapping[str, str], name: str) -> Example:
 
 
 def _log_mean(logprobs: Float64[np.ndarray, "fillings choices"], choices: Sequence[str]) -> Float64[np.ndarray, " choices"]:
-    """Log of the mean probability over the fillings, normalised over the choices."""
+    """Returns the log of the mean probability over the fillings, normalised over the choices."""
     with np.errstate(divide="ignore"):
         means = np.logaddexp.reduce(logprobs, axis=0)
     impossible = [choice for choice, value in zip(choices, means, strict=True) if not np.isfinite(value)]

@@ -53,7 +53,7 @@ class AnswerComparison:
         return tuple(self._row(e, i) for e, i in np.argwhere(differs).tolist())
 
     def _row(self, e: int, i: int) -> dict[str, Any]:
-        """`right` only where a reader could not see it from the texts: a generated answer is seldom the golden text itself."""
+        """Returns the row of a pair; `right` only where the texts do not show it: a generated answer is seldom the golden text itself."""
         example, instruction = self.questions.examples[e], self.questions.task.instructions[i]
         both = {"base": self.base, "edited": self.edited}
         right = {name: bool(answers.values[e, i] == 1) for name, answers in both.items()} if self.questions.is_generated(e) else None
@@ -76,7 +76,7 @@ def comparison_of_answers(
     controls: Sequence[Sequence[Answers]],
     seed: int,
 ) -> Comparison:
-    """The comparison of the base with the mean of several edited answers (one for each trial), and the mean of all their controls."""
+    """Compares the base with the mean of several edited answers (one for each trial), and with the mean of all their controls."""
     drawn = [answers.values for trial in controls for answers in trial]
     facts = _paraphrases(questions, base, edited, seed)
     comparison = comparison_of_values(
@@ -106,7 +106,7 @@ def comparison_of_values(
     less_is_better: bool,
     seed: int,
 ) -> Comparison:
-    """The comparison of values before and after, [examples, instructions] or [examples], paired, with intervals over groups."""
+    """Compares values before and after, [examples, instructions] or [examples], paired, with intervals over groups."""
     change = difference(base, edited, groups, seed, tags)
     if less_is_better:  # a value that fell was fixed
         change = replace(change, fixed=change.broken, broken=change.fixed)
@@ -136,7 +136,7 @@ def compare(
     allow_other_model: bool = False,
     workers: Workers | None = None,
 ) -> AnswerComparison:
-    """Answers of the base model, under `plan`, and under each control plan, on the same examples.
+    """Returns answers of the base model, under `plan`, and under each control plan, on the same examples.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def compare_questions(
     allow_other_model: bool = False,
     workers: Workers | None = None,
 ) -> AnswerComparison:
-    """The same for questions that are worded already. Parameters and errors as of `compare`."""
+    """Returns the same for questions that are worded already. Parameters and errors as of `compare`."""
     plan.choose_forms(questions.model, allow_other_model=allow_other_model)  # before any question is answered
     answers = partial(questions.answers, allow_other_model=allow_other_model, workers=workers)
     base = answers(Plan(), stage="answering, unedited")
@@ -184,7 +184,7 @@ def evaluate(
     allow_other_model: bool = False,
     workers: Workers | None = None,
 ) -> Comparison:
-    """What `plan` changes on the *test* split of `task`, paired, with intervals over groups.
+    """Returns what `plan` changes on the *test* split of `task`, paired, with intervals over groups.
 
     Parameters
     ----------
@@ -218,14 +218,14 @@ def evaluate(
 
 
 def without_plan(comparison: Comparison) -> Comparison:
-    """The comparison of an unedited model: no edited answers, and no difference."""
+    """Returns the comparison of an unedited model: no edited answers, and no difference."""
     scores = None if comparison.bias_scores is None else {"base": comparison.bias_scores["base"]}
     others = {name: {**values, "edited": None, "difference": None} for name, values in comparison.other_metrics.items()}
     return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others)
 
 
 def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers], seed: int) -> dict[str, Any] | None:
-    """Facts that are answered correctly in all of their wordings; None where there are no paraphrases, or no answer is right or wrong.
+    """Compares facts that are correct in all of their wordings; None where there are no paraphrases, or no answer is right or wrong.
 
     A fact is a group of several examples with the field `fact`, of which one carries the tag "paraphrase"; its wordings are all of them.
     """
@@ -249,7 +249,7 @@ def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers],
 
 
 def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, Any] | None:
-    """A benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
+    """Returns a benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
     scores = questions.task.bias_scores
     if scores is None or questions.metric in TOP:  # the most probable token is none of the choices
         return None
@@ -258,7 +258,7 @@ def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers])
 
 
 def _averaged(values: Sequence[Any]) -> Any:
-    """The mean of numbers, key by key in objects; None where one of them is None."""
+    """Returns the mean of numbers, key by key in objects; None where one of them is None."""
     first = values[0]
     if isinstance(first, dict):
         return {key: _averaged([value[key] for value in values]) for key in first}

@@ -44,7 +44,7 @@ class HeldOutText:
 
     @classmethod
     def of(cls, model: LanguageModel, language: str, documents: Iterable[str], window: int, most: int | None = None) -> "HeldOutText":
-        """The first windows of the documents, of at most `most` tokens in all. Raises InputError where not one is full, or wanted."""
+        """Returns the first windows of the documents, of at most `most` tokens in all. Raises InputError where there is none."""
         if most is not None and most < window:
             raise InputError(
                 f"At most {most:,} held-out tokens are less than one window of {window:,}: allow more (--valid-tokens), or give a smaller "
@@ -69,7 +69,7 @@ class HeldOutText:
 
 
 def _rows(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> tuple[list[Tokens], list[int]]:
-    """The rows in which windows are scored, and the window of each (a masked model has a row for every token)."""
+    """Returns the rows in which windows are scored, and the window of each (a masked model has a row for every token)."""
     by_window = [list(model.window_rows([tuple(window)], len(window))) for window in windows.tolist()]
     return [row for rows in by_window for row in rows], [number for number, rows in enumerate(by_window) for _ in rows]
 
@@ -81,14 +81,14 @@ class WindowLossWork:
     model: LanguageModel
 
     def __call__(self, item: tuple[Plan, Int32[np.ndarray, "windows window"]]) -> Entry:
-        """Compute them. Raises NotFinite, OutOfMemory, and as `Plan.applied`."""
+        """Computes them. Raises NotFinite, OutOfMemory, and as `Plan.applied`."""
         plan, windows = item
         with plan.applied(self.model):
             return {"losses": window_losses(self.model, windows)}
 
 
 def window_losses(model: LanguageModel, windows: Int32[np.ndarray, "windows window"]) -> Float64[np.ndarray, " windows"]:
-    """The negative log-probability (natural logarithm) of each window's scored tokens, with the model as it is now.
+    """Returns the negative log-probability (natural logarithm) of each window's scored tokens, with the model as it is now.
 
     Raises NotFinite, OutOfMemory.
     """
@@ -106,7 +106,7 @@ def deactivation_matrix(
     selector: str = "lape",
     workers: Workers | None = None,
 ) -> "DeactivationMatrix":
-    """Score every language's text with the unedited model, with each language's units off, and under each control.
+    """Scores every language's text with the unedited model, with each language's units off, and under each control.
 
     Parameters
     ----------
@@ -177,11 +177,11 @@ class DeactivationMatrix:
     seed: int = field(default=0, compare=False)
 
     def change(self) -> Float64[np.ndarray, "off text"]:
-        """Change of the mean negative log-probability of a token, [deactivated language, language of the text]."""
+        """Returns the change of the mean negative log-probability of a token, [deactivated language, language of the text]."""
         return np.asarray(np.array([self._means(row) for row in self.off]) - np.array(self._means(self.base)))
 
     def diagonal(self, change: Float64[np.ndarray, "off text"]) -> dict[str, Any]:
-        """For each language whether its own text is affected most when its units are off (None: it has no units), and for how many."""
+        """Returns for which languages the own text is affected most when their units are off (None: without units), and how many."""
         is_maximum = {
             name: (None if not size else bool(row.argmax() == place and row[place] > np.delete(row, place).max(initial=-np.inf)))
             for place, (name, size, row) in enumerate(zip(self.languages, self.units, change, strict=True))
@@ -189,7 +189,7 @@ class DeactivationMatrix:
         return {"is_maximum": is_maximum, "count": sum(value is True for value in is_maximum.values()), "of": len(is_maximum)}
 
     def to_json(self) -> dict[str, Any]:
-        """The object of matrix.json. Raises NotFinite where a perplexity is beyond the range of a float."""
+        """Returns the object of matrix.json. Raises NotFinite where a perplexity is beyond the range of a float."""
         base, change = np.array(self._means(self.base)), self.change()
         low_high = [[self._interval(row, text) for text in range(len(self.languages))] for row in self.off]
         perplexities = np.array([[self._perplexity(mean, text) for text, mean in enumerate(row)] for row in (base, *(base + change))])
@@ -225,7 +225,7 @@ class DeactivationMatrix:
         }
 
     def comparison(self) -> Comparison:
-        """Each language's text with its own units off, all languages together, compared with as many random units."""
+        """Returns each language's text with its own units off, all languages together, compared with as many random units."""
         own = range(len(self.languages))
         groups = [f"{self.languages[text]}/{group}" for text in own for group in self._groups(text)]
         tags = [[self.languages[text]] for text in own for _ in self.base[text]]
@@ -248,7 +248,7 @@ class DeactivationMatrix:
         return bool(self.random) and bool(self.random[language])
 
     def _control(self, base: Float64[np.ndarray, " text"], perplexity: Float64[np.ndarray, " text"]) -> dict[str, Any] | None:
-        """The mean over the draws; the base's row for a language without units."""
+        """Returns the mean over the draws; the base's row for a language without units."""
         draws = max(map(len, self.random), default=0)
         if not draws:
             return None
@@ -269,7 +269,7 @@ class DeactivationMatrix:
         return perplexity_of(-mean * self.scored[text], self.scored[text])
 
     def _per_token(self, losses: Losses, text: int) -> Losses:
-        """Losses, scaled such that their mean is that of a token."""
+        """Returns losses, scaled such that their mean is that of a token."""
         return losses * (len(losses) / self.scored[text])
 
     def _groups(self, text: int) -> list[str]:
@@ -277,6 +277,6 @@ class DeactivationMatrix:
         return [str(place * min(number, GROUPS) // number) for place in range(number)]
 
     def _interval(self, row: Sequence[Losses], text: int) -> list[float]:
-        """The 95 % interval of the change of a token's negative log-probability."""
+        """Returns the 95 % interval of the change of a token's negative log-probability."""
         before, after = self._per_token(self.base[text], text), self._per_token(row[text], text)
         return [float(end) for end in difference(before, after, self._groups(text), self.seed).interval]

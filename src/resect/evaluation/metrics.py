@@ -26,12 +26,12 @@ ANSWER_TOKENS = 16
 
 
 def main_metric(metric: str) -> str:
-    """The metric of a name on the command line: "topk" is top10, every other is itself."""
+    """Returns the metric of a name on the command line: "topk" is top10, every other is itself."""
     return TOP[-1] if metric == "topk" else metric
 
 
 def further_metrics(metric: str, *, free: bool) -> tuple[str, ...]:
-    """The metrics that are reported in addition to one: another mode of answering, the other top-k. `free`: some answers are texts."""
+    """Returns the metrics that are reported with one: another mode of answering, the other top-k. `free`: some answers are texts."""
     scored = "logloss" if free else "accuracy"
     if metric in TOP:
         return (*(other for other in TOP if other != metric), scored)
@@ -39,23 +39,23 @@ def further_metrics(metric: str, *, free: bool) -> tuple[str, ...]:
 
 
 def answer_mode(metric: str) -> Literal["scoring", "generation", "ranks"]:
-    """How a model answers under a metric; metrics of one mode share their answers."""
+    """Returns how a model answers under a metric; metrics of one mode share their answers."""
     return "generation" if metric == "generation" else "ranks" if metric in TOP else "scoring"
 
 
 def most_probable(logprobs: Sequence[Float64[np.ndarray, " _"]]) -> Int64[np.ndarray, " examples"]:
-    """Index of each example's most probable choice; of equals the first."""
+    """Returns the index of each example's most probable choice; of equals the first."""
     return np.array([int(np.argmax(row)) for row in logprobs], dtype=np.int64)
 
 
 def matching_choice(text: str, choices: Sequence[str]) -> int:
-    """Index of the choice that equals a generated text, both stripped of blanks, full stops and case; −1 where none does."""
+    """Returns the index of the choice that equals a generated text, both stripped of blanks, full stops and case; −1 where none does."""
     plain = _plain(text)
     return next((index for index, choice in enumerate(choices) if _plain(choice) == plain), -1)
 
 
 def contained_choice(text: str, choices: Sequence[str], gold: int) -> int:
-    """Index of the choice that a generated text contains, lower-cased, the choice stripped too; −1 where it contains none.
+    """Returns the index of the choice that a generated text contains, lower-cased, the choice stripped too; −1 where it contains none.
 
     The golden one counts wherever it is contained. Source: Sharma et al. 2023 (LASER, arXiv:2312.13558), generation accuracy.
     """
@@ -67,17 +67,17 @@ def contained_choice(text: str, choices: Sequence[str], gold: int) -> int:
 def correct(
     predictions: Int64[np.ndarray, "examples instructions"], gold: Int64[np.ndarray, " examples"]
 ) -> Float64[np.ndarray, "examples instructions"]:
-    """1.0 where the prediction is the golden choice, else 0.0."""
+    """Returns 1.0 where the prediction is the golden choice, else 0.0."""
     return np.asarray(predictions == gold[:, None], dtype=np.float64)
 
 
 def log_loss(logprobs: Sequence[Float64[np.ndarray, " _"]], gold: Int64[np.ndarray, " examples"]) -> Float64[np.ndarray, " examples"]:
-    """−log P of each example's golden choice, not normalised over the choices."""
+    """Returns −log P of each example's golden choice, not normalised over the choices."""
     return np.array([-row[right] for row, right in zip(logprobs, gold, strict=True)], dtype=np.float64)
 
 
 def margins(logprobs: Sequence[Float64[np.ndarray, " _"]], gold: Int64[np.ndarray, " examples"]) -> Float64[np.ndarray, " examples"]:
-    """How sure each example is to be right: log P of its golden choice minus that of the most probable other."""
+    """Returns how sure each example is to be right: log P of its golden choice minus that of the most probable other."""
     others = [np.delete(row, right).max() for row, right in zip(logprobs, gold, strict=True)]
     with np.errstate(invalid="ignore"):  # where both are impossible, neither is ahead
         result = np.array([row[right] - other for row, right, other in zip(logprobs, gold, others, strict=True)], dtype=np.float64)
@@ -85,12 +85,12 @@ def margins(logprobs: Sequence[Float64[np.ndarray, " _"]], gold: Int64[np.ndarra
 
 
 def within_top_k(ranks: Int64[np.ndarray, " examples"], metric: str) -> Float64[np.ndarray, " examples"]:
-    """1.0 where a rank (from 0) is below the k of a metric of TOP."""
+    """Returns 1.0 where a rank (from 0) is below the k of a metric of TOP."""
     return np.asarray(ranks < int(metric.removeprefix("top")), dtype=np.float64)
 
 
 def all_correct(values: Float64[np.ndarray, "examples instructions"], groups: Sequence[str]) -> Float64[np.ndarray, "facts instructions"]:
-    """1.0 where a fact is answered correctly in every wording of its group, else 0.0; facts in the order of their first example.
+    """Returns 1.0 where a fact is answered correctly in every wording of its group, else 0.0; facts in the order of their first example.
 
     Source: Sharma et al. 2023 (LASER, arXiv:2312.13558), robustness to paraphrases.
     """

@@ -35,7 +35,7 @@ class GenerationWork:
     new_tokens: int
 
     def __call__(self, item: tuple[Plan, tuple[str, ...]]) -> Entry:
-        """Generate, in the order of the prompts. Raises NotFinite, OutOfMemory, WrongModel, NotWritable, Conflict."""
+        """Generates texts, in the order of the prompts. Raises NotFinite, OutOfMemory, WrongModel, NotWritable, Conflict."""
         plan, prompts = item
         with plan.applied(self.model):
             return {"texts": self.model.generate(prompts, self.new_tokens, repetition_penalty=REPETITION_PENALTY)}
@@ -50,7 +50,7 @@ def generate_answers(
     stage: str = "answering",
     workers: Workers | None = None,
 ) -> list[str]:
-    """The answer to each prompt under the plan: greedy, repetition penalty 1.1, without special tokens.
+    """Returns the answer to each prompt under the plan: greedy, repetition penalty 1.1, without special tokens.
 
     Raises as `check_prompts`, and NotFinite, OutOfMemory, WrongModel, NotWritable, Conflict before anything is generated.
     Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: nothing.
@@ -63,7 +63,7 @@ def generate_answers(
 def _generate(
     model: LanguageModel, requests: Sequence[tuple[Plan, Sequence[str]]], new_tokens: int, stage: str, workers: Workers | None
 ) -> list[list[str]]:
-    """The answers to each request, which is a plan and prompts."""
+    """Returns the answers to each request, which is a plan and prompts."""
     items = [(plan, tuple(part)) for plan, prompts in requests for part in _parts(prompts)]
     settings = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
     keys = [journal_key("open answers", plan.digest, [settings, part]) for plan, part in items]
@@ -90,7 +90,7 @@ def check_prompts(model: LanguageModel, prompts: Sequence[str], new_tokens: int)
 
 
 def longest_answer(model: LanguageModel, prompts: Sequence[str]) -> int | None:
-    """The most tokens that fit after the longest of these prompts; None where any number does. Raises PromptTooLong where none does."""
+    """Returns how many tokens fit after the longest of these prompts; None where any number does. Raises PromptTooLong."""
     longest = max(len(opening.input_ids) for opening in model.encode_prompts(prompts, 1))
     return model.context - longest if model.kind == "causal" and model.context is not None else None
 
@@ -107,7 +107,7 @@ def open_questions(
     new_tokens: int = NEW_TOKENS,
     workers: Workers | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Answers to open questions of each language: by the unedited model, under each language's plan, and under a random control.
+    """Returns answers to open questions of each language: by the unedited model, under each language's plan, and under a random control.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def open_questions(
 
     Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: the identifier and the judge.
     """
-    prompts = {language: question_prompts(asked, language, suffix) for language, asked in questions.items()}
+    prompts = {language: question_prompts(of, language, suffix) for language, of in questions.items()}
     plan_of = _conditions(questions, plans, control)
     # Under an empty plan the answers are those of the unedited model.
     generated = {(off, language): plan for (off, language), plan in plan_of.items() if off is None or not plan.is_empty}
@@ -153,7 +153,7 @@ def open_questions(
         return answers.accuracy(language) if is_known else None
 
     return rows, {
-        "n": {language: len(asked) for language, asked in questions.items()},
+        "n": {language: len(of) for language, of in questions.items()},
         "language_accuracy": None if identifier is None else table(accuracy),
         "quality": None if judge is None else table(lambda answers, _: answers.mean_quality),
         "empty": table(lambda answers, _: answers.empty),
@@ -164,7 +164,7 @@ def open_questions(
 
 
 def _conditions(languages: Iterable[str], plans: Mapping[str, Plan], control: Mapping[str, Plan] | None) -> dict[_Condition, Plan]:
-    """The plan of each condition: nothing off, random units off, and each language's units off, for the text of each language."""
+    """Returns the plan of each condition: nothing off, random units off, and each language's units off, for the text of each language."""
     conditions: dict[_Condition, Plan] = {}
     for language in languages:
         conditions[None, language] = Plan()
@@ -175,13 +175,13 @@ def _conditions(languages: Iterable[str], plans: Mapping[str, Plan], control: Ma
 
 
 def question_prompts(questions: Sequence[str], language: str, suffix: str | Mapping[str, str]) -> list[str]:
-    """The prompts of open questions of a language."""
+    """Returns the prompts of open questions of a language."""
     appended = suffix if isinstance(suffix, str) else suffix.get(language, "")
     return [TEMPLATE.replace("{suffix}", appended).replace("{question}", question) for question in questions]
 
 
 def _rows(language: str, prompts: Sequence[str], rated: Mapping[_Condition, RatedAnswers]) -> Iterator[dict[str, Any]]:
-    """A row for each answer, those to one question together."""
+    """Returns a row for each answer, those to one question together."""
     for number, prompt in enumerate(prompts):
         for (off, of), answers in rated.items():
             if of == language:

@@ -26,13 +26,13 @@ class PassageLossWork:
     passages: Passages
 
     def __call__(self, plan: Plan) -> Entry:
-        """The negative log-probability of every passage. Raises NotFinite, OutOfMemory, and what a plan raises."""
+        """Returns the negative log-probability of every passage. Raises NotFinite, OutOfMemory, and what a plan raises."""
         with plan.applied(self.model):
             return {"losses": self.passages.losses()}
 
 
 def compare_passages(passages: Passages, plan: Plan, controls: Sequence[Plan], seed: int, workers: Workers) -> Comparison:
-    """Unedited, edited and control on the same passages: the log loss of a token, averaged in each passage; with the perplexities.
+    """Compares the log loss of a token, averaged in each passage: unedited, edited and under controls; with the perplexities.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def compare_passages(passages: Passages, plan: Plan, controls: Sequence[Plan], s
     """
     model = passages.model
     plans = [Plan(), *([plan] if plan.edits else []), *controls]
-    keys = [journal_key(passages.digest, each.digest) for each in plans]
+    keys = [journal_key(passages.digest, compared.digest) for compared in plans]
     entries = workers.map(PassageLossWork(model, passages), plans, keys, stage="reading the text that is reported on")
     losses = [np.asarray(entry["losses"], dtype=np.float64) for entry in entries]
     base, edited, drawn = losses[0], losses[1] if plan.edits else losses[0], losses[2:]

@@ -23,7 +23,7 @@ class RowsLogprob:
     model: LanguageModel
 
     def __call__(self, rows: Sequence[Tokens]) -> Entry:
-        """Compute it, with the model as it is now. Raises NotFinite, OutOfMemory."""
+        """Computes it, with the model as it is now. Raises NotFinite, OutOfMemory."""
         return {"logprob": self.model.total_logprob(rows)}
 
 
@@ -37,7 +37,7 @@ def logprob_under(
     work: Callable[[Sequence[Tokens]], Entry] | None = None,
     allow_other_model: bool = False,
 ) -> float:
-    """Total log-probability (natural logarithm) of rows of text under a plan.
+    """Returns total log-probability (natural logarithm) of rows of text under a plan.
 
     Parameters
     ----------
@@ -54,5 +54,5 @@ def logprob_under(
 
 
 def perplexity_kind(model: LanguageModel) -> str:
-    """The name of what is measured: for a masked model each token is scored with itself masked."""
+    """Returns the name of what is measured: for a masked model each token is scored with itself masked."""
     return "pseudo-perplexity" if model.kind == "masked" else "perplexity"

@@ -41,7 +41,7 @@ class AnswerCriterion:
         return mode if usual else f"{mode} of {self.new_tokens} tokens"
 
     def encode(self, model: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]], gold: Sequence[int]) -> AnswerMode:
-        """Pairs, encoded for the metric's mode of answering. Raises InputError, PromptTooLong."""
+        """Returns pairs, encoded for the metric's mode of answering. Raises InputError, PromptTooLong."""
         mode = metrics.answer_mode(self.metric)
         if mode == "generation":
             return GenerateText.of(model, prompts, self.new_tokens)
@@ -50,7 +50,7 @@ class AnswerCriterion:
         return ScoreChoices.of(model, prompts, choices)
 
     def choice_index(self, text: str, prompt: str, choices: Sequence[str], gold: int) -> int:
-        """Index of the choice that a generated text is, or contains; −1 where it is none."""
+        """Returns the index of the choice that a generated text is, or contains; −1 where it is none."""
         if self.matching == "choice":
             return metrics.matching_choice(text, choices)
         return metrics.contained_choice(f"{prompt} {text}" if self.search_prompt else text, choices, gold)
@@ -91,7 +91,7 @@ class QuestionBatch:
         return self.encoded()
 
     def evaluate(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
-        """Values and margins of all pairs, with the model as it is now; the same sequence of forward calls each time.
+        """Returns values and margins of all pairs, with the model as it is now; the same sequence of forward calls each time.
 
         Values: the metric. Margins: accuracy: log P(gold) − max log P(other); where less is better −value; else the values.
         Raises NotFinite, OutOfMemory.
@@ -100,7 +100,7 @@ class QuestionBatch:
         return graded.values, graded.margins
 
     def graded(self, entry: Entry) -> GradedAnswers:
-        """Answers to these pairs, graded."""
+        """Returns answers to these pairs, graded."""
         metric, gold = self.criterion.metric, self.gold
         if "logprobs" in entry:
             rows = logprobs_by_pair(entry, self.choices)

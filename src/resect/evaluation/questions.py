@@ -87,7 +87,7 @@ class Questions:
         stage: str = "answering",
         workers: Workers | None = None,
     ) -> Answers:
-        """All answers under `plan`; a work item for each instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
+        """Returns all answers under `plan`; an item for each instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
         entries = self._entries(plan, allow_other_model, stage, workers)
         columns = [self._under(place).graded(entry) for place, entry in enumerate(entries)]
         texts = [column.texts for column in columns if column.texts is not None]
@@ -100,7 +100,7 @@ class Questions:
     def all_logprobs(
         self, plan: Plan, *, stage: str = "answering", workers: Workers | None = None
     ) -> list[list[Float64[np.ndarray, " _"]]]:
-        """Log-probabilities of the choices under `plan`, by instruction and example; the work items are those of `answers`.
+        """Returns log-probabilities of the choices under `plan`, by instruction and example; the work items are those of `answers`.
 
         Raises InputError for questions that are not answered by scoring; else as `answers`.
         """
@@ -109,7 +109,7 @@ class Questions:
         return [logprobs_by_pair(entry, self.choices) for entry in self._entries(plan, False, stage, workers)]
 
     def by(self, metric: str) -> "Questions":
-        """The same questions under another metric; metrics of one mode of answering share answers in a journal. Raises as the class."""
+        """Returns the same questions under another metric; metrics of one mode of answering share stored answers. Raises as the class."""
         if metric == self.metric:
             return self
         return Questions(self.model, self.task, self.examples, metric, search_prompt=self.criterion.search_prompt)
@@ -149,12 +149,12 @@ class Questions:
         return max(mode.multi_token_answers if isinstance(mode, RankFirstToken) else 0 for mode in modes)
 
     def length(self, pair: int) -> int:
-        """Tokens of a pair's prompt. Raises as `check`."""
+        """Returns tokens of a pair's prompt. Raises as `check`."""
         e, place = divmod(pair, len(self.task.instructions))
         return self._lengths(place)[e]
 
     def batch(self, pairs: Sequence[int]) -> QuestionBatch:
-        """These pairs, worded and encoded once, to be evaluated at once any number of times with the model as it is then.
+        """Returns these pairs, worded and encoded once, to be evaluated at once any number of times with the model as it is then.
 
         Raises InputError for a pair that does not exist, and as `check`.
         """
@@ -170,33 +170,33 @@ class Questions:
     # Choices, scored with the model as it is now, whatever the metric. `encoded_choices(instruction)`: encoded once.
 
     def logprobs(self, place: int) -> list[Float64[np.ndarray, " _"]]:
-        """Log-probabilities of each example's choices under one instruction, with the model as it is now."""
+        """Returns log-probabilities of each example's choices under one instruction, with the model as it is now."""
         return logprobs_by_pair(self.encoded_choices(place).answer(), self.choices)
 
     def _encode_choices(self, place: int) -> ScoreChoices:
-        """The choices of all examples under one instruction. Raises InputError, PromptTooLong."""
+        """Returns the choices of all examples under one instruction. Raises InputError, PromptTooLong."""
         mode = self._under(place).mode if metrics.answer_mode(self.metric) == "scoring" else None
         return mode if isinstance(mode, ScoreChoices) else ScoreChoices.of(self.model, self._prompts(place), self.choices)
 
     # Prompts and answers as text.
 
     def prompt(self, example: Example, instruction: str) -> str:
-        """The prompt of an example under an instruction."""
+        """Returns the prompt of an example under an instruction."""
         return self.task.prompt(example, instruction, answer=self.model.mask_token)
 
     def answer_text(self, answers: Answers, e: int, i: int) -> str:
-        """The answer to example e under instruction i as text; empty where there is none (the log-loss of a text)."""
+        """Returns the answer to example e under instruction i as text; empty where there is none (the log-loss of a text)."""
         index = int(answers.predictions[e, i])
         if answers.texts is not None and (index < 0 or self.is_generated(e)):
             return answers.texts[e][i]
         return "" if self.free[e] else self.choices[e][index]
 
     def is_generated(self, e: int) -> bool:
-        """Whether the answer to example e is a text of the model's own, not one of the choices."""
+        """Returns whether the answer to example e is a text of the model's own, not one of the choices."""
         return self.free[e] or self.metric in metrics.TOP
 
     def check(self) -> None:
-        """Word and encode everything, and run nothing: what cannot be answered is refused before any work.
+        """Words and encodes everything, and runs nothing: what cannot be answered is refused before any work.
 
         Raises BadTask, InputError for a choice that becomes no token, PromptTooLong with the number of pairs that do not fit.
         """
@@ -211,7 +211,7 @@ class Questions:
         return tuple(self.prompt(example, self.task.instructions[place]) for example in self.examples)
 
     def _all_under(self, place: int) -> QuestionBatch:
-        """All examples under one instruction."""
+        """Returns all examples under one instruction."""
         pairs = tuple(range(place, self.pairs, len(self.task.instructions)))
         prompts, choices = self._prompts(place), tuple(self.choices)
         mode = cache(lambda: self.criterion.encode(self.model, prompts, choices, self.gold.tolist()))
@@ -222,7 +222,7 @@ class Questions:
 
 
 def choices_of(example: Example, metric: str = "accuracy") -> tuple[str, ...]:
-    """An example's choices; the golden text alone where it has none. Raises BadTask where the metric needs two choices or more."""
+    """Returns an example's choices; the golden text alone where it has none. Raises BadTask where the metric needs two choices or more."""
     if isinstance(example.gold, str):
         if metric != "accuracy":
             return (example.gold,)

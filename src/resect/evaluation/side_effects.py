@@ -57,7 +57,7 @@ class SideEffects:
             )
 
     def check(self, questions: Questions) -> None:
-        """Refuse what could not be measured with these questions, before any work. Raises InputError, PromptTooLong, BadTask."""
+        """Refuses what could not be measured with these questions, before any work. Raises InputError, PromptTooLong, BadTask."""
         for task in self.tasks:
             _of_task(questions, task).check()
         if self.must:
@@ -76,7 +76,7 @@ class SideEffects:
         allow_other_model: bool = False,
         workers: Workers | None = None,
     ) -> tuple[Comparison, tuple[str, ...]]:
-        """The comparison with its side effects, and sentences on what could not be measured, and on what a reader should know.
+        """Returns the comparison with its side effects, and sentences on what could not be measured, and on what a reader should know.
 
         Baselines are accuracies by scoring: where the comparison has another metric, they are part of the accuracy in `other_metrics`.
 
@@ -116,7 +116,7 @@ class SideEffects:
         return dataclasses.replace(comparison, baselines=all_baselines, other_metrics=metrics, side_effects=effects), tuple(notes)
 
     def _others(self, questions: Questions) -> tuple[str, ...]:
-        """The metrics that are measured in addition to that of the questions."""
+        """Returns the metrics that are measured in addition to that of the questions."""
         free = any(questions.free)
         # Sixteen filled masks mean little; where the answer is free text, the task sets how many masks there are.
         generates = self.generation and (free or questions.model.kind != "masked")
@@ -124,7 +124,7 @@ class SideEffects:
 
 
 def _move_to_accuracy(baselines: dict[CalibrationKind, Any], metrics: dict[str, Any]) -> list[str]:
-    """Report baselines with the accuracy by scoring, which they are comparable to, and say so in a note."""
+    """Reports baselines with the accuracy by scoring, which they are comparable to, and says so in a note."""
     measured = {kind.upper(): estimate for kind, estimate in baselines.items() if estimate is not None}
     if not measured:
         return []
@@ -140,7 +140,7 @@ def _first_token_note(questions: Questions) -> str:
 
 
 def _of_task(questions: Questions, task: Task) -> Questions:
-    """The *test* split of another task, for the same model. Raises EmptySplit."""
+    """Returns the *test* split of another task, for the same model. Raises EmptySplit."""
     return Questions(questions.model, task, task.split("test"), task.metric, search_prompt=questions.criterion.search_prompt)
 
 
@@ -161,7 +161,7 @@ class _Measurements:
         return estimate(answers.values, groups, [example.tags for example in examples], self.seed)
 
     def other(self, metric: str) -> dict[str, Any]:
-        """Base and edited under another metric, and the share of texts that were no choice."""
+        """Returns base and edited under another metric, and the share of texts that were no choice."""
         questions = self.questions.by(metric)
         result, all_answers = self._compared(questions, f"answering by {metric}")
         if metric == "generation" and not any(questions.free):
@@ -170,7 +170,7 @@ class _Measurements:
         return result
 
     def task(self, task: Task) -> dict[str, Any]:
-        """Means before and after on the *test* split of another task, and their difference."""
+        """Returns means before and after on the *test* split of another task, and their difference."""
         result, _ = self._compared(_of_task(self.questions, task), f"answering {task.name}")
         means = {name: result[name] and result[name]["mean"] for name in ("base", "edited")}
         return {**result, **means, "metric": task.metric}
@@ -190,7 +190,7 @@ class _Measurements:
         return {name: comparison[name] if self.plans or name == "base" else None for name in names}, answers
 
     def perplexity(self, texts: Sequence[str], name: str, notes: list[str]) -> dict[str, Any]:
-        """Perplexity of plain text before and after; after is None, and a note says so, where it is not finite."""
+        """Returns perplexity of plain text before and after; after is None, and a note says so, where it is not finite."""
         model, edited = self.questions.model, None
         rows, key = model.text_rows(texts), journal_key("text", list(texts))
         tokens = sum(len(row.label_ids) for row in rows)

@@ -49,27 +49,27 @@ class Passages:
         return sum(len(row.label_ids) for row in self._rows)
 
     def perplexity(self, loss: float) -> float:
-        """The perplexity of the passages, from their total negative log-probability."""
+        """Returns the perplexity of the passages, from their total negative log-probability."""
         return math.exp(loss / self.tokens)
 
     def allowance(self, rise: float) -> float:
-        """By how much the total negative log-probability may rise where the perplexity may rise by this share."""
+        """Returns by how much the total negative log-probability may rise where the perplexity may rise by this share."""
         return self.tokens * math.log1p(rise)
 
     def scored_tokens(self, pair: int) -> int:
-        """The number of scored tokens of a passage."""
+        """Returns the number of scored tokens of a passage."""
         return len(self._rows[pair].label_ids)
 
     def losses(self) -> Float64[np.ndarray, " passages"]:
-        """The negative log-probability of every passage, with the model as it is now. Raises NotFinite, OutOfMemory."""
+        """Returns the negative log-probability of every passage, with the model as it is now. Raises NotFinite, OutOfMemory."""
         return -self.model.row_logprobs(self._rows)
 
     def length(self, pair: int) -> int:
-        """Tokens of a passage."""
+        """Returns tokens of a passage."""
         return self.model.input_length(self._rows[pair])
 
     def batch(self, pairs: Sequence[int]) -> "PassageBatch":
-        """Some passages, to be scored in one batch."""
+        """Returns some passages, to be scored in one batch."""
         return PassageBatch(tuple(pairs), self.model, tuple(self._rows[pair] for pair in pairs))
 
 
@@ -82,7 +82,7 @@ class PassageBatch:
     rows: tuple[Tokens, ...]
 
     def evaluate(self) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
-        """Negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
+        """Returns negative log-probabilities, and margins: these times −1. Raises NotFinite, OutOfMemory."""
         with one_batch(len(self.rows), max(map(self.model.input_length, self.rows))):
             logprobs = np.array(self.model.one_batch_logprobs(self.rows), dtype=np.float64)
         return -logprobs, logprobs

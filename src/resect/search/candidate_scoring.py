@@ -88,29 +88,29 @@ class CandidateScorer:
         return total
 
     def mean(self, total: float) -> float:
-        """A total as the metric's mean over all questions."""
+        """Returns a total as the metric's mean over all questions."""
         return self._sign * total / self._questions.pairs
 
     def evaluate(self, batches: Iterable[ReductionBatch]) -> Generator[ScoreHistories, None, None]:
-        """Yield the histories of each batch of candidates. Raises NotFinite, NotWritable, OutOfMemory."""
+        """Yields the histories of each batch of candidates. Raises NotFinite, NotWritable, OutOfMemory."""
         return self._workers.engine.map(self.evaluator, batches)
 
     def stored_score(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], score: PartialScore) -> PartialScore:
-        """The score in the journal if it is of more questions than this one, else this one."""
+        """Returns the score in the journal if it is of more questions than this one, else this one."""
         entry = self._workers.journal.recall(self._score_key(candidate, kept))
         if entry is None or entry["answered"] <= score.answered:
             return score
         return replace(score, **{name: entry[name] for name in _STORED})
 
     def store_score(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...], score: PartialScore) -> None:
-        """Store a score in the journal. Raises StorageFailure."""
+        """Stores a score in the journal. Raises StorageFailure."""
         self._workers.journal.keep(self._score_key(candidate, kept), {name: getattr(score, name) for name in _STORED})
 
     def _score_key(self, candidate: ReduceRank, kept: tuple[ReduceRank, ...]) -> str:
         return journal_key(self._key, Plan((*kept, candidate)).digest)
 
     def complete_score(self, edit: ReduceRank) -> PartialScore:
-        """The score of one edit on every question. Raises as `evaluate`."""
+        """Returns the score of one edit on every question. Raises as `evaluate`."""
         before = self.stored_score(edit, (), self.start)
         with closing(self.evaluate([CandidateBatch((edit,), (before,), NO_THRESHOLD)])) as results:
             score = NO_THRESHOLD.stopping_point(before, next(results)[0])
@@ -118,5 +118,5 @@ class CandidateScorer:
         return score
 
     def values(self, edits: Sequence[ReduceRank]) -> Float64[np.ndarray, " pairs"]:
-        """The value of each question under several edits together, in the questions' own order, in this process. Raises as `evaluate`."""
+        """Returns the value of each question under several edits together, in the questions' own order. Raises as `evaluate`."""
         return self.evaluator.values(edits, self._questions.pairs)

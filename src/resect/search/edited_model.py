@@ -72,7 +72,7 @@ class EditEvaluator:
         self._set_up_process()
 
     def _set_up_process(self) -> None:
-        """Create what belongs to this process."""
+        """Creates what belongs to this process."""
         before, forward = set(vars(self)), self.model.forward
         self._layer_cache = LayerCache(self._anatomy) if self._replays else None
         self._scored_positions = ScoredPositions(self._anatomy, head=not forward.can_limit_logits) if self._narrows else None
@@ -85,14 +85,14 @@ class EditEvaluator:
 
     @contextmanager
     def context(self) -> Iterator[None]:
-        """On exit, the kept candidates are undone."""
+        """Undoes the kept candidates on exit."""
         try:
             yield
         finally:
             self._keep(())
 
     def __call__(self, batch: ReductionBatch) -> ScoreHistories:
-        """Evaluate the candidates of a batch, one after the other."""
+        """Evaluates the candidates of a batch, one after the other."""
         threshold, histories = batch.threshold, list[list[PartialScore]]()
         for edit, score in zip(batch.candidates, batch.scores, strict=True):
             histories.append(list(self._scores(edit, score, threshold, batch.kept)))
@@ -104,7 +104,7 @@ class EditEvaluator:
         return histories
 
     def values(self, edits: Sequence[ReduceRank], pairs: int) -> Float64[np.ndarray, " pairs"]:
-        """The value of each of so many questions under several edits together, in the questions' own order."""
+        """Returns the value of each of so many questions under several edits together, in the questions' own order."""
         values = np.zeros(pairs)
         with self._narrowed(), ExitStack() as stack:
             for edit in edits:
@@ -115,7 +115,7 @@ class EditEvaluator:
 
     @contextmanager
     def applied(self, edit: ReduceRank) -> Iterator[None]:
-        """The model with an edit, as long as the context lasts. Raises NotFinite, NotWritable."""
+        """Applies an edit as long as the context lasts. Raises NotFinite, NotWritable."""
         anatomy, site = self._anatomy, edit.site
         weight = anatomy.weight(site)
         if edit.variant == "exact" and self._shares:
@@ -128,7 +128,7 @@ class EditEvaluator:
             yield
 
     def _scores(self, edit: ReduceRank, score: PartialScore, threshold: Threshold, kept: tuple[ReduceRank, ...]) -> Iterator[PartialScore]:
-        """Yield a candidate's score after each batch of questions, until the threshold stops it."""
+        """Yields a candidate's score after each batch of questions, until the threshold stops it."""
         if threshold.stops(score):
             return
         self._keep(kept)
@@ -147,7 +147,7 @@ class EditEvaluator:
                 yield score
 
     def _keep(self, kept: tuple[ReduceRank, ...]) -> None:
-        """Have exactly these edits applied, under whichever candidate is evaluated."""
+        """Keeps exactly these edits applied, under whichever candidate is evaluated."""
         if kept[: len(self._kept)] != self._kept:
             self._undo_kept.close()
             self._kept, self._cached = (), [None] * len(self._batches)
@@ -158,12 +158,12 @@ class EditEvaluator:
             self._cached = [None if cached and cached.depends_on(edit.site) else cached for cached in self._cached]
 
     def _next_batch(self, answered: int) -> int:
-        """The place of the batch that follows so many questions."""
+        """Returns the place of the batch that follows so many questions."""
         ends = np.cumsum([len(batch.pairs) for batch in self._batches])
         return int(np.searchsorted(ends, answered, side="right"))
 
     def _evaluated(self, place: int, edit: ReduceRank) -> ValuesAndMargins:
-        """Values and margins of a batch with the model as it is, edited at or above this edit's matrix."""
+        """Returns values and margins of a batch with the model as it is, edited at or above this edit's matrix."""
         batch, attention = self._batches[place], edit.site.role in FEED_FORWARD
         cached = self._outputs_below(place, LayerBoundary.below(edit.site), attention)
         if cached is None or self._layer_cache is None:
@@ -172,7 +172,7 @@ class EditEvaluator:
             return batch.evaluate()
 
     def _outputs_below(self, place: int, boundary: LayerBoundary, attention: bool) -> CachedOutputs | None:
-        """What a batch needs below a boundary, computed from the cached outputs of a lower one; None where memory does not hold it."""
+        """Returns the outputs below a boundary, computed from those of a lower one; None where memory does not hold them."""
         if self._layer_cache is None or place in self._too_large:
             return None
         cached = self._cached[place]
@@ -192,7 +192,7 @@ class EditEvaluator:
 
     @contextmanager
     def _narrowed(self) -> Iterator[None]:
-        """Only scored positions are computed in the last layer, as long as the context lasts."""
+        """Computes only scored positions in the last layer, as long as the context lasts."""
         forward = self.model.forward
         before = forward.scored_columns_context
         forward.scored_columns_context = self._scored_positions or before
@@ -203,12 +203,12 @@ class EditEvaluator:
 
 
 def signed_sum(sign: float, values: Float64[np.ndarray, " _"]) -> float:
-    """What values add to a total, of which more is better."""
+    """Returns what values add to a total, of which more is better."""
     return sign * math.fsum(values)
 
 
 def _free_memory(device: torch.device) -> int:
-    """Free bytes of the device, or of this machine."""
+    """Returns free bytes of the device, or of this machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     names = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")

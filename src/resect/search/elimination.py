@@ -71,22 +71,22 @@ class Threshold:
     bound: bool = True
 
     def stops(self, score: PartialScore) -> bool:
-        """Whether a candidate with this score is evaluated no further."""
+        """Returns whether a candidate with this score is evaluated no further."""
         if score.complete or (self.most is not None and score.answered >= self.most):
             return True
         return self.bound and self._below(score.reach)
 
     def is_met(self, score: PartialScore) -> bool:
-        """Whether the score is complete and reaches the threshold."""
+        """Returns whether the score is complete and reaches the threshold."""
         return score.complete and not self._below(score.total)
 
     def raised(self, total: float) -> "Threshold":
-        """The threshold at this total, if that is higher."""
+        """Returns the threshold at this total, if that is higher."""
         return replace(self, total=max(self.total, total))
 
     def stopping_point(self, score: PartialScore, history: Sequence[PartialScore]) -> PartialScore:
-        """The first of the scores, the one before and then those of the history, at which the candidate stops."""
-        return next((each for each in (score, *history) if self.stops(each)), history[-1] if history else score)
+        """Returns the first of the scores, the one before and then those of the history, at which the candidate stops."""
+        return next((point for point in (score, *history) if self.stops(point)), history[-1] if history else score)
 
     def _below(self, total: float) -> bool:
         return total < self.total or (self.exceed and total == self.total)
@@ -123,13 +123,13 @@ class CandidateEvaluator(Protocol[Candidate]):
     """Evaluates candidates, all on the same questions in one fixed order, and stores their scores."""
 
     def evaluate(self, batches: Iterable[CandidateBatch[Candidate]]) -> Generator[ScoreHistories, None, None]:
-        """Yield the histories of each batch, in order. Batches are taken as they are needed, some of them ahead."""
+        """Yields the histories of each batch, in order. Batches are taken as they are needed, some of them ahead."""
 
     def stored_score(self, candidate: Candidate, kept: tuple[Candidate, ...], score: PartialScore) -> PartialScore:
-        """The stored score if it is of more questions than this one, else this one."""
+        """Returns the stored score if it is of more questions than this one, else this one."""
 
     def store_score(self, candidate: Candidate, kept: tuple[Candidate, ...], score: PartialScore) -> None:
-        """Store a score: after a kill these questions are not evaluated again."""
+        """Stores a score: after a kill these questions are not evaluated again."""
 
 
 def eliminate(
@@ -142,7 +142,7 @@ def eliminate(
     bound: bool = True,
     workers: Workers | None = None,
 ) -> list[PartialScore]:
-    """The scores of all candidates, group by group; every one that reaches the highest total is complete.
+    """Returns the scores of all candidates, group by group; every one that reaches the highest total is complete.
 
     All candidates are evaluated on the first `screening_questions`, then the best of them completely, then the others in their order, as
     far as they can still win.
@@ -185,7 +185,7 @@ class _Elimination(Generic[Candidate]):
         self.scores, self._best = [start] * len(self._candidates), best
 
     def evaluate(self, order: Sequence[int], stage: str, then: Literal["go on", "raise"], **threshold: Any) -> None:
-        """Evaluate candidates in this order, as far as the threshold lets them."""
+        """Evaluates candidates in this order, as far as the threshold lets them."""
         batches = [tuple(places) for _, places in itertools.groupby(order, key=self._group_of.__getitem__)]
         done = 0
         self._progress(stage, 0, len(order))
@@ -247,7 +247,7 @@ class GreedyComposition(Generic[Candidate]):
         self._sent: deque[tuple[int, CandidateBatch[Candidate]]] = deque()
 
     def steps(self) -> Iterator[list[CompositionStep[Candidate]]]:
-        """Yield for each group, in order, its evaluated candidates."""
+        """Yields for each group, in order, its evaluated candidates."""
         done = 0
         while done < self._count:
             self._next = done
@@ -285,11 +285,11 @@ class GreedyComposition(Generic[Candidate]):
 
 
 def _promise(score: PartialScore) -> tuple[float, float]:
-    """Less is more promising: by the total per question, and among equals by the margin."""
+    """Returns a sort key, less is more promising: by the total per question, and among equals by the margin."""
     return -score.total / max(1, score.answered), -score.margin / max(1, score.answered)
 
 
 def best_candidates(scores: Sequence[PartialScore], best: float) -> list[int]:
-    """The places of the candidates whose total is the highest and above `best`; empty where no total is."""
+    """Returns the places of the candidates whose total is the highest and above `best`; empty where no total is."""
     highest = max((score.total for score in scores if score.complete), default=best)
     return [place for place, score in enumerate(scores) if score.complete and score.total == highest > best]

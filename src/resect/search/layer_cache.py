@@ -32,7 +32,7 @@ class LayerBoundary:
 
     @classmethod
     def below(cls, site: Site) -> "LayerBoundary":
-        """The boundary to replay from after an edit at this matrix (see `LayerCache.replaying` for an edit of attention)."""
+        """Returns the boundary to replay from after an edit at this matrix (see `LayerCache.replaying` for an edit of attention)."""
         return cls(site.stack, site.layer)
 
 
@@ -54,7 +54,7 @@ class CachedOutputs:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     def depends_on(self, site: Site) -> bool:
-        """Whether an edit of a matrix changes the outputs."""
+        """Returns whether an edit of a matrix changes the outputs."""
         if site.stack != self.boundary.stack:
             return self.boundary.stack == "decoder"
         if site.layer == self.boundary.layer:
@@ -78,7 +78,7 @@ class LayerCache:
 
     @contextlib.contextmanager
     def recording(self, at: LayerBoundary, *, attention: bool = True) -> Iterator[CachedOutputs]:
-        """Record the outputs below `at` during a run. The blocks above compute nothing, so the run's own results are void.
+        """Records the outputs below `at` during a run. The blocks above compute nothing, so the run's own results are void.
 
         attention : whether the attention of the boundary's own layer is recorded too; not while it is edited
         """
@@ -98,7 +98,7 @@ class LayerCache:
 
     @contextlib.contextmanager
     def replaying(self, outputs: CachedOutputs, *, attention: bool) -> Iterator[None]:
-        """Let the modules below the boundary return cached outputs, while the run is made once more.
+        """Lets the modules below the boundary return cached outputs, while the run is repeated.
 
         attention : whether the attention of the boundary's own layer does so too; not after an edit of that attention
         """
@@ -121,7 +121,7 @@ class LayerCache:
         return self._root.get_submodule(path)
 
     def _attention(self, at: LayerBoundary) -> list[str]:
-        """Paths of the attention modules of a layer: of self-attention, and of cross-attention where there is any."""
+        """Returns paths of the attention modules of a layer: of self-attention, and of cross-attention where there is any."""
         modules = []
         for roles in (("q", "k", "v", "o"), ("cross_q", "cross_k", "cross_v", "cross_o")):
             paths = [self._anatomy.slot(site).path for site in self._sites(at, roles)]
@@ -134,7 +134,7 @@ class LayerCache:
         return [site for site in self._anatomy.sites if (site.stack, site.layer) == (at.stack, at.layer) and site.role in roles]
 
     def _others(self, at: LayerBoundary) -> list[str]:
-        """Paths of the other modules whose outputs the part above a boundary reads: the block below, and the encoder of a decoder."""
+        """Returns paths of the other modules that the part above a boundary reads: the block below, and the encoder of a decoder."""
         return [*([self._anatomy.block_path(at.stack, at.layer - 1)] if at.layer else []), *self._encoder(at)]
 
     def _encoder(self, at: LayerBoundary) -> list[str]:
@@ -145,7 +145,7 @@ class LayerCache:
 
 @contextlib.contextmanager
 def shadowed(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """A module that calls another function as long as the context lasts. Its hooks run as usual."""
+    """Makes a module call another function as long as the context lasts. Its hooks run as usual."""
     before = module.__dict__.get("forward")
     module.forward = forward
     try:
@@ -158,7 +158,7 @@ def shadowed(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 def _forward_of(recall: Callable[[], Any], fills: int | None) -> Callable[..., Any]:
-    """A forward that computes nothing. `fills`: the layer of the key/value cache that grows all the same: masks depend on it."""
+    """Returns a forward that computes nothing. `fills`: the layer of the key/value cache that grows all the same: masks depend on it."""
 
     def forward(*arguments: Any, **named: Any) -> Any:
         if fills is not None:

@@ -34,7 +34,7 @@ class AnswerableBatch(Protocol):
         """The questions, in the order of the values."""
 
     def evaluate(self) -> ValuesAndMargins:
-        """Their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
+        """Returns their values and margins, with the model as it is now. Raises NotFinite, OutOfMemory."""
 
 
 class QuestionSet(Protocol):
@@ -69,10 +69,10 @@ class QuestionSet(Protocol):
         """Whether they are evaluated in a fixed sequence of forward calls."""
 
     def length(self, pair: int) -> int:
-        """Tokens of a question."""
+        """Returns tokens of a question."""
 
     def batch(self, pairs: Sequence[int]) -> AnswerableBatch:
-        """Questions that are evaluated at once."""
+        """Returns questions that are evaluated at once."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class QuestionOrder:
 
     @classmethod
     def of(cls, questions: QuestionSet, purpose: Purpose, workers: Workers | None = None) -> "QuestionOrder":
-        """Evaluate the unedited model once, and put the hardest questions first. Raises NotFinite, OutOfMemory."""
+        """Evaluates the unedited model once, and puts the hardest questions first. Raises NotFinite, OutOfMemory."""
         size, workers = _batch_size(questions, purpose), workers or Workers()
         key = journal_key("candidates", questions.digest, questions.metric, "unedited")
         entry = workers.remember(key, lambda: _evaluate_all(questions, purpose, size, workers))
@@ -104,12 +104,12 @@ def _batch_size(questions: QuestionSet, purpose: Purpose) -> int:
 
 
 def evaluate_batch(batch: AnswerableBatch) -> ValuesAndMargins:
-    """Values and margins of a batch, as work for an engine."""
+    """Returns values and margins of a batch, as work for an engine."""
     return batch.evaluate()
 
 
 def _evaluate_all(questions: QuestionSet, purpose: Purpose, size: int, workers: Workers) -> Entry:
-    """Values and margins of the unedited model, in the questions' own order; a batch that memory cannot hold is halved."""
+    """Returns values and margins of the unedited model, in the questions' own order; a batch that memory cannot hold is halved."""
     values, margins = np.zeros(questions.pairs), np.zeros(questions.pairs)
     by_length = _longest_first(questions, range(questions.pairs))
     stage, done = "evaluating the unedited model", 0
@@ -130,7 +130,7 @@ def _evaluate_all(questions: QuestionSet, purpose: Purpose, size: int, workers: 
 
 
 def _ordered(questions: QuestionSet, margins: Float64[np.ndarray, " pairs"], size: int) -> tuple[tuple[AnswerableBatch, ...], int]:
-    """Batches, and how many questions come first that are spread over what the unedited model gets wrong.
+    """Returns batches, and how many questions come first that are spread over what the unedited model gets wrong.
 
     Those show best which candidates are promising, and cost nothing: no candidate can be abandoned before so many were missed.
     """

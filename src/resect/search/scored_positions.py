@@ -41,7 +41,7 @@ class ScoredPositions:
 
     @contextlib.contextmanager
     def __call__(self, columns: Int[Tensor, "rows scored"]) -> Iterator[None]:
-        """Compute these columns only, in calls of [rows, tokens, …] (or [rows · tokens, …]) made in this context."""
+        """Computes these columns only, in calls of [rows, tokens, …] (or [rows · tokens, …]) in this context."""
         with contextlib.ExitStack() as stack:
             for module in self._modules:
                 stack.enter_context(shadowed(module, _narrowed(module.forward, columns)))

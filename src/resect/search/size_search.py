@@ -41,7 +41,7 @@ class CachedObjective:
         workers.progress(STAGE, 0, expected)
 
     def __call__(self, size: int) -> float:
-        """The score of `size`; the objective is called once."""
+        """Returns the score of `size`; the objective is called once."""
         if size not in self.trials:
             entry = self._workers.remember(journal_key(self._name, size), lambda: self._evaluate(size))
             self.trials[size] = Trial(size, entry["score"], entry["seconds"])
@@ -53,12 +53,12 @@ class CachedObjective:
         return {"score": self._objective(size), "seconds": time.monotonic() - start}
 
     def close(self) -> None:
-        """Report that nothing more will be evaluated."""
+        """Reports that nothing more will be evaluated."""
         self._workers.progress(STAGE, len(self.trials), len(self.trials))
 
 
 def best(trials: Sequence[Trial], digits: int | None = None, ties: Literal["smaller", "earlier"] = "smaller") -> Trial:
-    """The trial of the highest score. Ties go to the smaller size, or to the one that was evaluated earlier.
+    """Returns the trial of the highest score. Ties go to the smaller size, or to the one that was evaluated earlier.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def choose_size(
     name: str = "choose",
     workers: Workers | None = None,
 ) -> list[Trial]:
-    """Evaluate the objective at sizes from 0 to `limit`, as `choose` says; returns the trials in the order of evaluation.
+    """Evaluates the objective at sizes from 0 to `limit`, as `choose` says; returns the trials in the order of evaluation.
 
     Size 0 always comes first, since every other is compared with it.
 
@@ -113,7 +113,7 @@ def choose_size(
 
 
 def most_evaluations(choose: str, limit: int) -> int:
-    """The most sizes that are evaluated: by golden section size 0, one for each narrowing and one more, and the last bracket's five."""
+    """Returns the most sizes that are evaluated: by golden section 0, one for each narrowing and one more, and the last bracket's five."""
     if choose != "golden" or limit <= TOLERANCE:
         return limit + 1
     narrowings = math.ceil(math.log(limit / TOLERANCE) / -math.log(_GOLDEN))
@@ -136,7 +136,7 @@ def _golden_section(evaluate: CachedObjective, limit: int, scale: str) -> None:
 
 
 def _inner(low: int, high: int, known: Collection[int], scale: str) -> tuple[int, int]:
-    """Two sizes inside the bracket at the golden ratio; one that is known already replaces the nearer."""
+    """Returns two sizes inside the bracket at the golden ratio; one that is known already replaces the nearer."""
     there, back = (math.log1p, math.expm1) if scale == "log" else (float, float)
     start, width = there(low), there(high) - there(low)
     pair = [min(max(round(back(start + share * width)), low + 1), high - 1) for share in (1 - _GOLDEN, _GOLDEN)]
