@@ -87,7 +87,7 @@ class Questions:
         stage: str = "answering",
         workers: Workers | None = None,
     ) -> Answers:
-        """Returns all answers under `plan`; an item for each instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
+        """Returns all answers under `plan`; an item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
         entries = self._entries(plan, allow_other_model, stage, workers)
         columns = [self._under(place).graded(entry) for place, entry in enumerate(entries)]
         texts = [column.texts for column in columns if column.texts is not None]
