@@ -47,12 +47,12 @@ def describe_loss(result: Result, plan: Mapping[str, float]) -> Sequence[Exhibit
 
 def _loss_note(result: Result, values: Mapping[Cell, float | None], selected: set[Cell]) -> str:
     base = result["base"].get("loss")
-    note = f"Log loss {LOSS.value(base)} without a reduction, on {plural(result['n_pairs'], 'answers')}{of_split(result)}"
+    note = f"Log loss {LOSS.value(base)} without a reduction, on {plural(result['n_pairs'], 'answers')}{in_split(result)}"
     known = [(value, site, rho) for (site, rho), value in values.items() if value is not None]
     if known:
         value, site, rho = min(known)
         note += f"; the lowest of {plural(len(known), 'reductions')} is {LOSS.value(value)}, of {site} at ρ = {rho}"
-    chosen = [(site, rho, value) for site, rho in sorted(selected, key=str) if (value := values.get((site, rho))) is not None]
+    chosen = [(site, rho, loss) for site, rho in sorted(selected, key=str) if (loss := values.get((site, rho))) is not None]
     if chosen and base is not None:
         losses = ", ".join(f"{site} at ρ = {rho} {LOSS.value(value)} ({compared(value, base)})" for site, rho, value in chosen)
         note += f". Selected, each matrix by itself: {losses}"
@@ -108,7 +108,7 @@ def describe_reduction(result: Result, plan: Mapping[str, float]) -> Sequence[Ex
         lowest = "" if least is None else f"lowest at ρ = {least[1]:g} ({LOSS.value(least[0])}), "
         without = [f"{LOSS.value(_without(part, name, 'loss'))} without its {name}" for name in ("block", "layer")]
         ends = f"{LOSS.value(part['loss'][0])} at 1, {LOSS.value(part['loss'][-1])} at 0"
-        note = f"Log loss of {part['site']}: {lowest}{ends}, {', '.join(without)}{of_split(part)}."
+        note = f"{lowest}{ends}, {', '.join(without)}{in_split(part)}.".capitalize()
         note += " Where the loss stays level down to 0, this task does not need the matrix; another one may."
         exhibits.append(_reduction_curve(part, "loss", "log loss", plan, note))
         if part["accuracy"] is not None:
@@ -153,7 +153,7 @@ def describe_components(result: Result, plan: Mapping[str, float]) -> Sequence[E
         rows = [(_shortened(row["prompt"]), *(str(row[name]) for name in ("gold", "base", "edited", "smallest"))) for row in answers]
         only = "" if removed is None else f", {PLAIN.percent(removed)} of them, which the reduction removes"
         note = (
-            f"{site}: {plural(count, 'answers')} were fixed by the reduction; here the model answers those questions with nothing but the "
+            f"{plural(count, 'answers')} were fixed by the reduction; here the model answers those questions with nothing but the "
             f"smallest components of the matrix{only}. They show what the removed components answered there, no more."
         )
         note = note if count else "No answer was fixed, so that there is nothing to look at."
@@ -174,8 +174,8 @@ def describe_growth(result: Result, plan: Mapping[str, float]) -> Sequence[Exhib
     for part in matrices_of(result):
         site, rhos, base, lost = part["site"], part["rhos"], part.get("base"), sum(part["lost"])
         first = "" if base is None else f"{base} of {part['n_pairs']} right without a reduction, "
-        note = f"{site}: {first}{part['right'][-1]} at ρ = {rhos[-1]:g}; {sum(part['gained'])} gained and {lost} lost on the way"
-        note += f"{of_split(part)}. " + ("A set that only grew would lose none." if lost else "Nothing that was right is lost.")
+        note = f"{first}{part['right'][-1]} at ρ = {rhos[-1]:g}; {sum(part['gained'])} gained and {lost} lost on the way"
+        note += f"{in_split(part)}. " + ("A set that only grew would lose none." if lost else "Nothing that was right is lost.")
         bars = {"became right": part["gained"], "became wrong": [-number for number in part["lost"]]}
         exhibits.append(
             Curve(
@@ -200,9 +200,9 @@ def matrices_of(result: Result) -> Sequence[Result]:
     return (result, *(result.get("others") or ()))
 
 
-def of_split(result: Result) -> str:
-    """Returns the split that an analysis was made on, as the end of a phrase; empty where it is not known."""
-    return f" of the {result['split']} split" if result.get("split") else ""
+def in_split(result: Result) -> str:
+    """Returns the split that an analysis was made on, in parentheses; empty where it is not known."""
+    return f" ({result['split']} split)" if result.get("split") else ""
 
 
 def short(rho: float) -> str:
