@@ -121,7 +121,7 @@ def evaluate_transfer(
     metrics = {name: questions.metric for name, questions in questions_by_task.items()}
     return {
         "tasks": list(questions_by_task),
-        "plans": [{"name": each.name, "found_on": each.found_on, "cut": named_units(each.plan, model.anatomy).count} for each in plans],
+        "plans": [{"name": plan.name, "found_on": plan.found_on, "cut": named_units(plan.plan, model.anatomy).count} for plan in plans],
         "metric": next(iter(metrics.values())) if len(set(metrics.values())) == 1 else None,
         "metrics": metrics,
         "base": base,

@@ -140,13 +140,13 @@ def _counts_and_units(model: LanguageModel, run: Run, allow_other_model: bool) -
 
 
 def _prompts_in(language: str, prompts: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    found = prompts.get(language) or prompts.get(ANY_LANGUAGE)
-    if not found:
+    suitable = prompts.get(language) or prompts.get(ANY_LANGUAGE)
+    if not suitable:
         available = ", ".join(name for name in prompts if prompts[name]) or "none"
         raise InputError(
             f"There are no prompts in {language} (languages that have some: {available}); give a file of them, one a line (--prompts)."
         )
-    return found
+    return suitable
 
 
 def _worded(prompts: Sequence[str], template: str | None) -> list[str]:
