@@ -76,6 +76,7 @@ def test_ten_lines_are_a_whole_method(package: Path, where: Path, tmp_path: Path
     page = (run / "report.html").read_text()
     assert "Toy curve" in page
     assert "One unit after the other." in page
+    assert "What is missing" not in page
     for command in (
         ("report", run),
         ("table", run),
@@ -86,7 +87,7 @@ def test_ten_lines_are_a_whole_method(package: Path, where: Path, tmp_path: Path
     ):
         done = resect(package, *command)
         assert done.returncode == 0, (command, done.stderr)
-    assert "toy" in resect(package, "table", run).stdout
+    assert "TOY" in resect(package, "table", run).stdout
     assert (tmp_path / "exported" / "plan.json").exists()
 
     refused = resect(package, *job[:3], "--units", "-1")

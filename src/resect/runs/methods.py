@@ -35,6 +35,7 @@ class MethodSettings:
     summary : one sentence for `resect --help` and `resect list methods`
     source : the paper
     reads : what the method reads, which decides what a job loads, and on what it compares
+    scores_units : whether a search gives scores of units, so that a report misses them where they are not stored
     overrides : keys of switches, each with the keys of settings that have no effect while it is on
     """
 
@@ -42,6 +43,7 @@ class MethodSettings:
     summary: ClassVar[str]
     source: ClassVar[str]
     reads: ClassVar[Reads] = Reads.TASK
+    scores_units: ClassVar[bool] = False
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     @classmethod

@@ -46,6 +46,7 @@ class CrisprSettings(MethodSettings):
     summary: ClassVar[str] = "Find bias neurons, cut them, and measure on held-out examples what changed."
     source: ClassVar[str] = "Yang et al., ACL 2024, arXiv:2311.09627"
     reads: ClassVar[Reads] = Reads.TASK
+    scores_units: ClassVar[bool] = True
 
     samples: int = setting(20, "Number of examples of the locate split by which bias neurons are located.", least=1, metavar="N")
     variant: Literal["paper", "official"] = setting("paper", "Compute as the paper describes, or as its authors' code does.")

@@ -33,6 +33,7 @@ class LapeSettings(MethodSettings):
     summary: ClassVar[str] = "Find the units of each language, deactivate them, and measure which languages suffer."
     source: ClassVar[str] = "Tang et al., ACL 2024, arXiv:2402.16438"
     reads: ClassVar[Reads] = Reads.CORPORA
+    scores_units: ClassVar[bool] = True
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {
         "record_only": (
             *("valid_tokens", "selector", "quantile", "fraction", "checkpoint", "draws", "questions", "suffix", "new_tokens"),

@@ -115,7 +115,7 @@ class RunContents:
             if not by_language:
                 trials = files.rows("The candidates that were tried", TRIALS, TrialLine)
             plan = files.plan(trials)
-            if (run.folder / SCORES).exists() or by_language or _ranks_units(run, trials):
+            if (run.folder / SCORES).exists() or (recipe is not None and recipe.settings.scores_units):
                 scores = files.value("The scores", run.scores)
             if not by_language:
                 examples = files.rows("The changed answers", EXAMPLES, ExampleLine)
@@ -286,11 +286,6 @@ def _is_by_language(run: Run, recipe: Recipe | None) -> bool:
     if recipe is not None:
         return "corpus" in recipe.values
     return any((run.folder / name).exists() for name in (MATRIX, COUNTS))
-
-
-def _ranks_units(run: Run, trials: Sequence[TrialLine]) -> bool:
-    """Whether the search chooses among numbers of units, which needs scores; as long as a run is not finished, it may."""
-    return any(trial.size is not None for trial in trials) or not (trials or run.is_finished)
 
 
 def _digest(plan: dict[str, Any]) -> str:
