@@ -13,28 +13,34 @@ from resect.models.anatomy import Anatomy
 
 
 @pytest.mark.parametrize("name", ["t5", "llama-gqa", "gpt2", "phi3", "gpt-neox", "falcon-40b", "bert"])
-def test_a_plan_needs_these_tensors_only_and_changes_those_that_are_named(name):
+def test_the_rows_that_it_names_are_all_that_a_plan_changes(name):
     model = pico.build(name)
     for edit in (edit for edit in contracts.some_edits(Anatomy.of(model)) if "weights" in contracts.forms(edit, Anatomy.of(model))):
         plan, meta_model = Plan((edit,)).for_model(model), MetaModel.of(pico.PICO[name]())
-        needed, written = meta_model.needed_parameters(plan), meta_model.written_parameters(plan)
-        assert set(written) <= set(needed)
+        needed = meta_model.needed_parameters(plan)
         meta_model.set_values({key: model.get_parameter(key).data.clone() for key in needed})
+        changed = meta_model.changed_rows(plan)
         plan.write(meta_model.anatomy)
         with plan.applied(model, "weights") as _:
             for key in needed:
                 assert torch.equal(meta_model.parameter(key), model.get_parameter(key))
             after = {key: parameter.clone() for key, parameter in model.named_parameters()}
-        assert {key for key, parameter in model.named_parameters() if not torch.equal(parameter, after[key])} <= set(written)
+        for key, parameter in model.named_parameters():
+            differs = (parameter != after[key]).flatten(1).any(1) if parameter.dim() > 1 else parameter != after[key]
+            rows = {row for run in changed.get(key, ()) for row in run}
+            assert set(differs.nonzero().flatten().tolist()) <= rows
 
 
-def test_values_can_be_dropped():
-    meta_model, name = MetaModel.of(pico.PICO["llama"]()), "model.layers.1.mlp.up_proj.weight"
-    assert meta_model.written_parameters(Plan((Scale({"decoder.1.up": [3, 4, 9]}),))) == (name,)
-    meta_model.set_values({name: pico.build("llama").get_parameter(name).data})
-    assert not meta_model.parameter(name).is_meta
-    meta_model.drop_values([name])
-    assert meta_model.parameter(name).is_meta
+def test_few_rows_are_named_where_few_change_and_all_where_columns_do():
+    meta_model, model = MetaModel.of(pico.PICO["llama"]()), pico.build("llama")
+    plan = Plan((Scale({"decoder.1.up": [3, 4, 9]}), Scale({"decoder.0.post": [7]})))
+    meta_model.set_values({key: model.get_parameter(key).data.clone() for key in meta_model.needed_parameters(plan)})
+    assert meta_model.changed_rows(plan) == {
+        "model.layers.1.mlp.up_proj.weight": [range(3, 5), range(9, 10)],
+        "model.layers.0.mlp.down_proj.weight": [range(24)],
+    }
+    meta_model.drop_values(["model.layers.1.mlp.up_proj.weight"])
+    assert meta_model.parameter("model.layers.1.mlp.up_proj.weight").is_meta
 
 
 def test_what_is_read_is_needed_too():

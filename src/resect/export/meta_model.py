@@ -15,7 +15,7 @@ from resect.core.errors import BadModel
 from resect.edits.base import TensorSlice
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
-from resect.models.fingerprint import matrix_at
+from resect.models.fingerprint import stored_matrix
 from resect.models.loading import CLASSES
 
 
@@ -44,7 +44,7 @@ class MetaModel:
     def check(self, plan: Plan, allow_other_model: bool = False) -> None:
         """Check all that needs no weights. Raises WrongModel, UnknownName."""
         if plan.model is not None:
-            plan.model.check(self.anatomy, same_shape_is_enough=allow_other_model)
+            plan.model.check(self.anatomy, shapes_only=allow_other_model)
         for edit in plan.edits:
             edit.check_fits(self.anatomy)
 
@@ -52,21 +52,31 @@ class MetaModel:
         """Compare weights with those that the plan was made for; `read` returns a parameter's, which are not kept. Raises WrongModel."""
         if plan.model is not None:
             names = {id(self.parameter(name)): name for name in self.needed_parameters(plan)}
-            plan.model.check(self.anatomy, lambda parameter: read(names[id(parameter)]), same_shape_is_enough=allow_other_model)
+            plan.model.check(self.anatomy, lambda parameter: read(names[id(parameter)]), shapes_only=allow_other_model)
 
     def needed_parameters(self, plan: Plan) -> tuple[str, ...]:
         """Returns the names of the parameters that a plan reads (to identify the model, to fold into a bias) or writes."""
-        sites = [matrix_at(site) for site in plan.sites] + ([] if plan.model is None else list(plan.model.shapes))
+        sites = [stored_matrix(site) for site in plan.sites] + ([] if plan.model is None else list(plan.model.shapes))
         names = [self._parameter_name(site, part) for site in sites for part in ("weight", "bias")]
-        return tuple(dict.fromkeys([*(name for name in names if name is not None), *self.written_parameters(plan)]))
+        return tuple(dict.fromkeys([*(name for name in names if name is not None), *(name for name, _ in self._written_slices(plan))]))
 
-    def written_parameters(self, plan: Plan) -> tuple[str, ...]:
-        """Returns the names of the parameters that a plan writes. Raises NotWritable."""
-        names = map(self._touched_parameter, (touch for edit in plan.edits for touch in edit.written_slices(self.anatomy)))
-        return tuple(dict.fromkeys(name for name in names if name is not None))
+    def changed_rows(self, plan: Plan) -> dict[str, list[range]]:
+        """Returns the name of each parameter that a plan writes, to the runs of positions on its first axis that contain all changes.
 
-    def _touched_parameter(self, touch: TensorSlice) -> str | None:
-        return self._parameter_name(touch.site, "bias" if touch.axis == "bias" else "weight")
+        The parameters need values. Raises NotWritable.
+        """
+        positions: dict[str, set[int]] = {}
+        for name, touch in self._written_slices(plan):
+            parameter, index = touch.locate(self.anatomy)
+            rows = range(len(parameter))[index[0]] if isinstance(index[0], slice) else index[0].flatten().tolist()
+            positions.setdefault(name, set()).update(rows)
+        return {name: _runs(rows) for name, rows in positions.items() if rows}
+
+    def _written_slices(self, plan: Plan) -> list[tuple[str, TensorSlice]]:
+        """The slices that a plan writes, each with the name of its parameter."""
+        slices = [touch for edit in plan.edits for touch in edit.written_slices(self.anatomy)]
+        named = [(self._parameter_name(touch.site, "bias" if touch.axis == "bias" else "weight"), touch) for touch in slices]
+        return [(name, touch) for name, touch in named if name is not None]
 
     def _parameter_name(self, site: Site, part: str) -> str | None:
         path = self.anatomy.slot(site).path
@@ -127,3 +137,18 @@ class MetaModel:
     def drop_values(self, names: Iterable[str]) -> None:
         """Put parameters back on the meta device, so that their memory can be freed."""
         self.set_values({name: self.parameter(name).to("meta") for name in names})
+
+
+def _runs(positions: Iterable[int]) -> list[range]:
+    """Returns positions as runs without gaps.
+
+    >>> _runs({4, 2, 3, 9})
+    [range(2, 5), range(9, 10)]
+    """
+    runs: list[range] = []
+    for position in sorted(positions):
+        if runs and runs[-1].stop == position:
+            runs[-1] = range(runs[-1].start, position + 1)
+        else:
+            runs.append(range(position, position + 1))
+    return runs

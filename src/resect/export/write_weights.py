@@ -5,7 +5,8 @@ Both compute in the stored dtype, before anything is written; either can store m
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +26,10 @@ from resect.models.factored_linear import FactoredFiles
 from .base_checkpoint import BaseCheckpoint, stored_forms
 from .checkpoint import INDEX, SINGLE, CheckpointFiles
 from .factoring import FactorSelection, install_factors, replacements_of, write_and_factor
-from .safetensors_copy import copy_with_replacements
+from .safetensors_copy import EditedRows, copy_with_changes
 
+#: Shards that are copied at a time: one is written while another is flushed to the disk.
+COPIES_AT_ONCE = 4
 STAGE = "writing weights"
 
 
@@ -85,14 +88,14 @@ def weight_writer(
 
 @dataclass(frozen=True)
 class ShardCopies:
-    """Copies of the base's shards in which some tensors are replaced. The model is never loaded.
+    """Copies of the base's shards in which some tensors are edited or replaced. The model is never loaded.
 
-    `replacements`: name of a stored tensor to the tensors that replace it, by stored name: an edited one, or factors.
+    `edits`: edited tensors by stored name; `replacements`: stored name of a weight to the factors that replace it, by stored name.
     """
 
     base: BaseCheckpoint
-    replacements: dict[str, dict[str, Tensor]]
-    is_factored: bool
+    edits: dict[str, EditedRows]
+    replacements: Mapping[str, Mapping[str, Tensor]]
 
     @classmethod
     def of(cls, base: BaseCheckpoint, plan: Plan, allow_other_model: bool, selection: FactorSelection | None) -> "ShardCopies":
@@ -100,19 +103,20 @@ class ShardCopies:
         meta_model, needed = base.meta_model, base.meta_model.needed_parameters(plan)
         meta_model.set_values({name: base.tensor(name) for name in needed})
         meta_model.check_values(plan, base.tensor, allow_other_model)
-        checked, factors = replace(plan, model=None), {}
+        changed, checked, factors = meta_model.changed_rows(plan), replace(plan, model=None), {}
         if selection is None:
             checked.write(meta_model.anatomy)
         else:
             factors = replacements_of(meta_model.model, write_and_factor(checked, meta_model.anatomy, selection))
-        edited = {name: {name: meta_model.parameter(name).data} for name in meta_model.written_parameters(plan)}
+        rows = {name: rows for name, rows in changed.items() if name not in factors}
+        edits = {base.stored_names[name][0]: EditedRows(meta_model.parameter(name).data, runs) for name, runs in rows.items()}
         meta_model.drop_values(needed)
-        return cls(base, base.as_stored(edited | factors), selection is not None)
+        return cls(base, edits, base.as_stored(factors))
 
     @property
     def changed_shards(self) -> set[str]:
-        """The shards in which tensors are replaced."""
-        return {self.base.files.tensors[name].file for name in self.replacements}
+        """The shards in which tensors are edited or replaced."""
+        return {self.base.files.tensors[name].file for name in (*self.edits, *self.replacements)}
 
     def bytes_needed(self, device: int) -> int:
         """Returns the bytes that writing takes on the device of that number."""
@@ -124,42 +128,49 @@ class ShardCopies:
     def write(self, folder: Path, progress: Progress) -> WrittenFiles:
         """Copy the shards that change, link the others, copy the other files. Raises OSError, StorageFailure."""
         written, files, changed = WrittenFiles(), self.base.files, self.changed_shards
-        index = self._factored_index() if self.is_factored and files.index is not None else None
         progress(STAGE, 0, len(files.shards))
-        for done, shard in enumerate(files.shards, start=1):
-            source, name = files.folder / shard, self._exported_name(shard)
-            if shard in changed:
-                tensors = {name: info for name, info in files.tensors.items() if info.file == shard}
-                copy_with_replacements(source, tensors, self.replacements, folder / name)
-                written.rewritten.append(name)
-            else:
-                written.link(source, folder, name)
-            progress(STAGE, done, len(files.shards))
+        with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+            copies = {shard: pool.submit(self._copy_shard, shard, folder) for shard in files.shards if shard in changed}
+            try:
+                for done, shard in enumerate(files.shards, start=1):
+                    if shard in copies:
+                        copies[shard].result()
+                        written.rewritten.append(self._exported_name(shard))
+                    else:
+                        written.link(files.folder / shard, folder, self._exported_name(shard))
+                    progress(STAGE, done, len(files.shards))
+            finally:
+                pool.shutdown(cancel_futures=True)
         written.copy(files.others, files.folder, folder)
-        if index is not None:
-            write_json(folder / FACTORED_INDEX, index)
+        if files.index is not None and self.replacements:
+            self._write_index(folder / FACTORED_INDEX)
             written.rewritten.append(FACTORED_INDEX)
         elif files.index is not None:
             written.copy([files.index], files.folder, folder)
         return written
 
+    def _copy_shard(self, shard: str, folder: Path) -> None:
+        tensors = {name: info for name, info in self.base.files.tensors.items() if info.file == shard}
+        edits = {name: self.edits.pop(name) for name in tensors if name in self.edits}  # so that their memory is freed afterwards
+        copy_with_changes(self.base.files.folder / shard, tensors, edits, self.replacements, folder / self._exported_name(shard))
+
     def _exported_name(self, shard: str) -> str:
         """The name of a shard in the export: with factors, one that transformers does not look for."""
-        if not self.is_factored:
+        if not self.replacements:
             return shard
         if self.base.files.index is None:
             return FACTORED_SINGLE
         return f"factored-{shard}" if shard == SINGLE else shard
 
-    def _factored_index(self) -> dict[str, Any]:
-        """The index of an export with factors."""
+    def _write_index(self, path: Path) -> None:
+        """Write the index of an export with factors. Raises StorageFailure."""
         tensors = self.base.files.tensors
         weight_map: dict[str, str] = {}
         for name, info in tensors.items():
             weight_map |= dict.fromkeys(self.replacements.get(name, (name,)), self._exported_name(info.file))
         size = sum(info.size for name, info in tensors.items() if name not in self.replacements)
         size += sum(map(_nbytes, self.replacements.values()))
-        return {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
+        write_json(path, {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))})
 
 
 @dataclass
@@ -225,7 +236,7 @@ class ResavedModel:
         return f"; {len(other)} stored tensors have other names, shapes or dtypes than the base's, {other[0]} among them" if other else ""
 
 
-def _nbytes(tensors: dict[str, Tensor]) -> int:
+def _nbytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
