@@ -9,7 +9,7 @@ import checkpoints
 import pico
 from resect.core.errors import Failure
 from resect.edits.plan import Plan
-from resect.export.check_exact import LoadingOptions, compare_exact, probe_edited_base, probe_export, probe_logits
+from resect.export.check_exact import EditedBase, LoadingOptions, compare_exact, probe_export, probe_logits
 from resect.models.language_model import LanguageModel
 
 CPU, FLOAT32 = torch.device("cpu"), LoadingOptions(torch.float32, {})
@@ -19,7 +19,7 @@ CPU, FLOAT32 = torch.device("cpu"), LoadingOptions(torch.float32, {})
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("check")
     checkpoints.saved(folder, "t5")
-    return folder, probe_edited_base(folder, Plan(), FLOAT32, CPU, False)
+    return folder, EditedBase(folder, Plan(), FLOAT32, CPU).probe()
 
 
 def test_a_model_equals_itself(base):

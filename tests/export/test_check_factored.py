@@ -11,10 +11,10 @@ import checkpoints
 from resect.core.errors import Failure
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
-from resect.export.check_exact import LoadingOptions
+from resect.export.check_exact import EditedBase, LoadingOptions
 from resect.export.check_factored import Deviation, compare_factored, factored_reference
 from resect.export.export import export
-from resect.models.factored_linear import SINGLE, FactoredFiles
+from resect.models.factored_linear import FACTORED_WEIGHTS, FactoredFiles
 
 CPU, FLOAT32 = torch.device("cpu"), LoadingOptions(torch.float32, {})
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     plan = Plan((ReduceRank("decoder.1.q", 0.2), ReduceRank("decoder.1.up", 0.2), ReduceRank("decoder.0.down", 0.0)))
     export(plan, str(folder / "base"), folder / "out", as_format="factored", verify=False)
     matrices = FactoredFiles.find(str(folder / "out")).matrices
-    return folder / "out", factored_reference(folder / "base", plan, FLOAT32, CPU, False, matrices), matrices
+    return folder / "out", factored_reference(EditedBase(folder / "base", plan, FLOAT32, CPU), matrices), matrices
 
 
 def test_an_export_deviates_little_from_its_base(made):
@@ -53,10 +53,10 @@ def test_an_export_deviates_little_from_its_base(made):
 def test_one_number_that_is_wrong_is_found(made, tmp_path, part, message):
     folder, base, matrices = made
     copy = shutil.copytree(folder, tmp_path / "copy")
-    tensors = load_file(copy / SINGLE)
+    tensors = load_file(copy / FACTORED_WEIGHTS)
     name = next(name for name in tensors if name.endswith(part))
     tensors[name].view(-1)[5] += 0.01
-    save_file(tensors, copy / SINGLE, {"format": "pt"})
+    save_file(tensors, copy / FACTORED_WEIGHTS, {"format": "pt"})
     with pytest.raises(Failure, match=f"written and loaded again, and its check failed: .*{message}"):
         compare_factored(base, copy, FLOAT32, CPU, matrices)
 

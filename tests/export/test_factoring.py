@@ -18,7 +18,7 @@ from resect.edits.svd import Decomposition
 from resect.export.export import export
 from resect.export.factoring import FactorSelection, factors_of
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, factored_modules, rows_of
+from resect.models.factored_linear import FACTORED_INDEX, FACTORED_JSON, FACTORED_WEIGHTS, factored_modules, rows_of
 from resect.models.loading import load_model
 
 LAYOUTS = ["t5", "bart", "llama-gqa", "gemma3", "phi3", "gpt2", "gpt-neox", "falcon-40b", "modernbert"]
@@ -90,9 +90,9 @@ def test_only_the_factors_take_the_place_of_a_matrix(llama, tmp_path):
     torch.testing.assert_close(left.norm(dim=0), found.values[:4])  # U·diag(S): its columns are as long as the singular values
     torch.testing.assert_close(right @ right.T, torch.eye(4), rtol=0, atol=1e-6)  # V: orthonormal
     assert len(done.rewritten) == 2  # the one file, and the index
-    assert INDEX in done.rewritten
+    assert FACTORED_INDEX in done.rewritten
     assert len(done.linked) >= 3
-    index = json.loads((tmp_path / "out" / INDEX).read_text())
+    index = json.loads((tmp_path / "out" / FACTORED_INDEX).read_text())
     assert index["weight_map"].keys() == after.keys()
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in after.values())
     assert not (tmp_path / "out" / checkpoints.INDEX).exists()
@@ -101,8 +101,8 @@ def test_only_the_factors_take_the_place_of_a_matrix(llama, tmp_path):
 def test_sizes_are_those_of_the_files(tmp_path):
     checkpoints.saved(tmp_path / "base", "llama", shard="1GB")
     done = factored(Plan((ReduceRank("decoder.1.up", 0.2), ReduceRank("decoder.1.v", 0.0))), tmp_path / "base", tmp_path / "out")
-    assert done.rewritten == (SINGLE,)
-    files = [(tmp_path / "base" / "model.safetensors").stat().st_size, (tmp_path / "out" / SINGLE).stat().st_size]
+    assert done.rewritten == (FACTORED_WEIGHTS,)
+    files = [(tmp_path / "base" / "model.safetensors").stat().st_size, (tmp_path / "out" / FACTORED_WEIGHTS).stat().st_size]
     assert done.factoring.weight_bytes == tuple(files)
     assert done.factoring.matrix_bytes == (4 * (40 * 24 + 24 * 24), 4 * 4 * (40 + 24))
     assert abs((files[0] - files[1]) - (done.factoring.matrix_bytes[0] - done.factoring.matrix_bytes[1])) < 1000  # but for the header
@@ -143,7 +143,7 @@ def test_names_without_the_base_models_prefix_stay_so(tmp_path):
     checkpoints.rewrite(base, lambda tensors: {key.removeprefix("transformer."): tensor for key, tensor in tensors.items()})
     done = factored(Plan((ReduceRank("decoder.1.q", 0.2),)), base, tmp_path / "out")
     assert (done.resaved, done.verified) == (None, True)
-    with safe_open(tmp_path / "out" / SINGLE, "pt") as file:
+    with safe_open(tmp_path / "out" / FACTORED_WEIGHTS, "pt") as file:
         found = {name for name in file.keys() if "1.attn.c_attn" in name}  # noqa: SIM118
     inner = ("bias", "q.left.weight", "q.right.weight", "rest.weight")
     assert found == {f"h.1.attn.c_attn.{name}" for name in inner}
@@ -280,7 +280,7 @@ def test_the_card_says_how_to_load_it_and_what_was_saved(llama, tmp_path):
     for matrix in done.factoring.matrices:
         assert f"`{matrix.site}`" in card
     assert "it is loaded as the base is" not in card
-    assert str(tmp_path) not in card + (tmp_path / "out" / DESCRIPTION).read_text()
+    assert str(tmp_path) not in card + (tmp_path / "out" / FACTORED_JSON).read_text()
     assert "not loaded again" in done.sentences()[-1]
     assert any("resect.load_model" in sentence for sentence in done.sentences())
 

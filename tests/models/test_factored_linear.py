@@ -21,7 +21,15 @@ from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.export.export import export
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import DESCRIPTION, INDEX, SINGLE, FactoredFiles, FactoredLinear, PartlyFactoredLinear, factored_modules
+from resect.models.factored_linear import (
+    FACTORED_INDEX,
+    FACTORED_JSON,
+    FACTORED_WEIGHTS,
+    FactoredFiles,
+    FactoredLinear,
+    PartlyFactoredLinear,
+    factored_modules,
+)
 from resect.models.loading import load_model
 
 SITES = ("decoder.0.q", "decoder.1.up", "decoder.1.down")
@@ -170,9 +178,9 @@ for name in ("cut", "plain"):
 
 def change(entry):
     def damage(folder):
-        value = json.loads((folder / DESCRIPTION).read_text())
+        value = json.loads((folder / FACTORED_JSON).read_text())
         entry(value)
-        (folder / DESCRIPTION).write_text(json.dumps(value))
+        (folder / FACTORED_JSON).write_text(json.dumps(value))
 
     return damage
 
@@ -186,8 +194,8 @@ def without_a_factor(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / DESCRIPTION).write_text("{"), r"damaged factored\.json.*cut off.*export it again"),
-        (lambda folder: (folder / DESCRIPTION).write_text("[]"), "damaged factored.json: it is an object with schema, weights"),
+        (lambda folder: (folder / FACTORED_JSON).write_text("{"), r"damaged factored\.json.*cut off.*export it again"),
+        (lambda folder: (folder / FACTORED_JSON).write_text("[]"), "damaged factored.json: it is an object with schema, weights"),
         (change(lambda value: value.update(schema=2)), "its schema is 2, and this version of resect reads 1 to 1"),
         (change(lambda value: value.update(weights="../model.safetensors")), "it is an object with schema, weights"),
         (change(lambda value: value["matrices"][0].pop("rank")), "a factored matrix has site, module, shape and rank"),
@@ -200,7 +208,7 @@ def without_a_factor(folder):
         (change(lambda value: value["matrices"][1].update(rank=3)), "weights of the folder .* could not be loaded"),
         (change(lambda value: value["matrices"].pop(1)), r"lacks 1 of the weights .* among them transformer\.h\.1\.mlp\.c_fc\.weight"),
         (without_a_factor, r"lacks 1 of the weights"),
-        (lambda folder: (folder / INDEX).unlink(), "weights of the folder .* could not be loaded"),
+        (lambda folder: (folder / FACTORED_INDEX).unlink(), "weights of the folder .* could not be loaded"),
         (lambda folder: next(folder.glob("model-*")).unlink(), "weights of the folder .* could not be loaded"),
     ],
 )
@@ -212,14 +220,14 @@ def test_a_damaged_folder_is_refused_with_the_reason(copy, damage, message):
 
 
 def test_a_folder_without_the_description_is_refused(copy):
-    (copy / DESCRIPTION).unlink()
+    (copy / FACTORED_JSON).unlink()
     with pytest.raises(BadModel, match=r"no file named model\.safetensors"):
         load_model(str(copy), device="cpu")
 
 
 def test_the_description_returns_what_was_written(exported):
     described = FactoredFiles.find(str(exported[0]))
-    assert described.weights == INDEX != SINGLE
+    assert described.weights == FACTORED_INDEX != FACTORED_WEIGHTS
     assert [str(matrix.site) for matrix in described.matrices] == list(SITES)
     anatomy = Anatomy.of(exported[1])
     assert [(matrix.shape, matrix.rank) for matrix in described.matrices] == [

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from resect.core.errors import BadModel, NotWritable
 from resect.edits.plan import Plan
-from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import DESCRIPTION, FactoredFiles
+from resect.models.factored_linear import FACTORED_JSON, FactoredFiles
 from resect.models.loading import load_config
 from resect.models.storage import PLAIN_DTYPES
 
@@ -82,11 +81,6 @@ class BaseCheckpoint:
         widest = reduce(torch.promote_types, plain.values(), next(iter(plain.values()), torch.float32))
         name = local.resolve().name if local.is_dir() else source
         return cls(name, files, meta_model, forms, stored_names, LoadingOptions(widest, stored, trust_remote_code))
-
-    def anatomy_for(self, plan: Plan, allow_other_model: bool = False) -> Anatomy:
-        """Returns the anatomy, of a model that the plan fits as far as can be known without weights. Raises WrongModel, UnknownName."""
-        self.meta_model.check(plan, allow_other_model)
-        return self.meta_model.anatomy
 
     def why_not_shards(self, plan: Plan) -> str | None:
         """Returns why a plan cannot be written into copies of the base's shards; None where it can."""
@@ -159,9 +153,9 @@ def stored_forms(files: CheckpointFiles) -> dict[str, Form]:
 
 
 def _refuse_factored(folder: Path) -> None:
-    if (folder / DESCRIPTION).is_file():
+    if (folder / FACTORED_JSON).is_file():
         raise NotWritable(
-            f"{folder} stores some matrices as factors ({DESCRIPTION}); export from the base model, which its card names: give that "
+            f"{folder} stores some matrices as factors ({FACTORED_JSON}); export from the base model, which its card names: give that "
             "one with --model, and the plan.json of this folder as the plan."
         )
 

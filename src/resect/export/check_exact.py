@@ -68,32 +68,36 @@ class LoadingOptions:
         return previous
 
 
-def load_edited_base(folder: Path, plan: Plan, loading: LoadingOptions, allow_other_model: bool) -> tuple[Any, Any]:
-    """Returns the base model with the plan applied in the stored dtypes, and its tokenizer.
+@dataclass(frozen=True)
+class EditedBase:
+    """The base model with the plan applied: what an export is compared with, on `device`."""
 
-    Raises NoEffect, NotFinite where the plan has no effect or breaks the model; WrongModel, NotWritable.
-    """
-    model, tokenizer = loading.load(folder)
-    language_model = LanguageModel.of(model, tokenizer)
-    plan = replace(plan, model=None) if allow_other_model else plan
-    verify_effect(
-        plan,
-        language_model,
-        lambda: np.concatenate([logits.double().flatten().numpy() for logits in probe_logits(language_model)]),
-        "weights",
-    )
-    previous = loading.cast_to_stored(model)
-    plan.write(model)
-    for name, dtype in previous.items():
-        parameter = model.get_parameter(name)
-        parameter.data = parameter.data.to(dtype)
-    return model, tokenizer
+    folder: Path
+    plan: Plan
+    loading: LoadingOptions
+    device: torch.device
+    allow_other_model: bool = False
 
+    def load(self) -> tuple[Any, Any]:
+        """Returns the model, edited in the stored dtypes, and its tokenizer.
 
-def probe_edited_base(folder: Path, plan: Plan, loading: LoadingOptions, device: torch.device, allow_other_model: bool) -> ProbeResults:
-    """Returns the results of the base model with the plan applied. Raises as `load_edited_base`."""
-    model, tokenizer = load_edited_base(folder, plan, loading, allow_other_model)
-    return probe(model.to(device), tokenizer)
+        Raises NoEffect, NotFinite where the plan has no effect or breaks the model; WrongModel, NotWritable.
+        """
+        model, tokenizer = self.loading.load(self.folder)
+        plan, language_model = replace(self.plan, model=None) if self.allow_other_model else self.plan, LanguageModel.of(model, tokenizer)
+        logits = lambda: np.concatenate([logits.double().flatten().numpy() for logits in probe_logits(language_model)])
+        verify_effect(plan, language_model, logits, "weights")
+        previous = self.loading.cast_to_stored(model)
+        plan.write(model)
+        for name, dtype in previous.items():
+            parameter = model.get_parameter(name)
+            parameter.data = parameter.data.to(dtype)
+        return model, tokenizer
+
+    def probe(self) -> ProbeResults:
+        """Returns its results. Raises as `load`."""
+        model, tokenizer = self.load()
+        return probe(model.to(self.device), tokenizer)
 
 
 def probe_export(folder: Path, loading: LoadingOptions, device: torch.device) -> ProbeResults:

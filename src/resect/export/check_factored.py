@@ -21,12 +21,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.factored_linear import FactoredMatrix, by_module, rest_of, rows_of
 from resect.models.language_model import LanguageModel
 
-from .check_exact import LoadingOptions, ProbeResults, check_failure, compare_tensors, load_edited_base, probe, probe_logits
+from .check_exact import EditedBase, LoadingOptions, ProbeResults, check_failure, compare_tensors, probe, probe_logits
 
 #: Random vectors that each matrix is multiplied with.
 VECTORS = 64
@@ -70,28 +69,21 @@ class FactoredReference:
     logit_bounds: tuple[float, ...]
 
 
-def factored_reference(
-    folder: Path,
-    plan: Plan,
-    loading: LoadingOptions,
-    device: torch.device,
-    allow_other_model: bool,
-    matrices: Sequence[FactoredMatrix],
-) -> FactoredReference:
-    """Returns what an export of the base model in `folder` is compared with. Raises NoEffect, NotFinite."""
-    model, tokenizer = load_edited_base(folder, plan, loading, allow_other_model)
+def factored_reference(base: EditedBase, matrices: Sequence[FactoredMatrix]) -> FactoredReference:
+    """Returns what an export that stores `matrices` as factors is compared with. Raises NoEffect, NotFinite."""
+    model, tokenizer = base.load()
     anatomy = Anatomy.of(model)
     products = {}
     for path, inside in by_module(matrices).items():
         weight = model.get_submodule(path).weight.detach()
         dense = weight.T if anatomy.slot(inside[0].site).transposed else weight
         products[path] = dense.double() @ _random_vectors(path, dense.shape[1])
-    results = probe(model.to(device), tokenizer)
+    results = probe(model.to(base.device), tokenizer)
     for matrix in matrices:
-        weight, relative = anatomy.weight(matrix.site), 2 * _rounding(loading, matrix)
+        weight, relative = anatomy.weight(matrix.site), 2 * _rounding(base.loading, matrix)
         anatomy.write(matrix.site, None, weight * (1 + relative * _random_signs(str(matrix.site), weight)))
     rounded = probe_logits(LanguageModel.of(model, tokenizer))
-    arithmetic = torch.finfo(loading.dtype).eps / 2
+    arithmetic = torch.finfo(base.loading.dtype).eps / 2
     pairs = zip(results.logits, rounded, strict=True)
     bounds = tuple(LOGIT_FACTOR * (_largest_difference(exact, other) + arithmetic * float(exact.abs().max())) for exact, other in pairs)
     return FactoredReference(results, products, bounds)

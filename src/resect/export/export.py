@@ -15,18 +15,18 @@ from resect.core.errors import Failure, InputError, UnknownName
 from resect.core.execution import Progress, no_progress
 from resect.core.number_format import plural
 from resect.edits.plan import Plan
-from resect.models.factored_linear import INDEX, SINGLE, FactoredFiles
+from resect.models.factored_linear import FACTORED_INDEX, FACTORED_WEIGHTS, FactoredFiles
 from resect.models.loading import usable_device
 from resect.runs.run_folder import Run
 
 from .base_checkpoint import BaseCheckpoint
 from .card_inputs import CardInputs
-from .check_exact import compare_exact, probe_edited_base, probe_export
+from .check_exact import EditedBase, compare_exact, probe_export
 from .check_factored import Deviation, compare_factored, factored_reference
 from .checkpoint import CARD, CheckpointFiles
 from .factoring import FactoringSummary, FactorSelection
 from .staging import check_free_space, check_target, staged_folder, storage_errors
-from .write_weights import WrittenFiles, weight_writer
+from .write_weights import prepare_weights
 
 #: A checkpoint that plain transformers loads, or one that stores matrices of reduced rank as factors.
 Format = Literal["checkpoint", "factored"]
@@ -133,49 +133,39 @@ def export(
     UnknownFamily, NotYet, WrongModel, UnknownName, NotWritable, Conflict, RunMismatch for a run with damaged results. Then StorageFailure
     for a full disk, and NoEffect, NotFinite, Failure where the check fails; in none of these cases is anything left under the name `to`.
     """
-    folder = _target_path(to, as_format)
+    if as_format not in get_args(Format):
+        raise UnknownName("format of an export", str(as_format), get_args(Format))
+    try:
+        folder = Path(to).expanduser()  # after an equals sign, a shell leaves "~" alone
+    except RuntimeError as error:
+        raise InputError(f"The folder {to} names a home folder that does not exist; write it out.") from error
     target = check_target(folder, Path(source) if Path(source).is_dir() else None)
     check_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     base = BaseCheckpoint.open(source, revision, trust_remote_code)
     card = CardInputs.of(plan, base.files.folder / CARD, run, base_model or base.name)
-    selection = FactorSelection.of(plan, base.anatomy_for(plan, allow_other_model)) if as_format == "factored" else None
-    writer = weight_writer(base, plan, allow_other_model, selection)
-    check_free_space(target, writer.bytes_needed)
+    base.meta_model.check(plan, allow_other_model)
+    selection = FactorSelection.of(plan, base.meta_model.anatomy) if as_format == "factored" else None
+    weights = prepare_weights(base, plan, allow_other_model, selection)
+    check_free_space(target, weights.bytes_needed)
     with staged_folder(target) as part:
         with storage_errors(target):
-            written = writer.write(part, progress)
+            written = weights.write(part, progress)
         factoring = None if selection is None else _describe_factors(part, selection, base)
         card.save(part, None if factoring is None else factoring.to_json())
         deviation = None
         if check_device is not None:
-            deviation = _check(part, plan, base, written, check_device, allow_other_model, progress, selection)
-    return ExportResult(
-        folder,
-        tuple(written.rewritten),
-        tuple(written.linked),
-        tuple(written.copied),
-        base.files.left_out,
-        written.resaved,
-        None if check_device is None else True,
-        plan.is_empty,
-        factoring,
-        deviation,
-    )
-
-
-def _target_path(to: str | Path, as_format: str) -> Path:
-    """Returns the path with the home folder in place of "~", which a shell does not expand after an equals sign."""
-    if as_format not in get_args(Format):
-        raise UnknownName("format of an export", str(as_format), get_args(Format))
-    try:
-        return Path(to).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"The folder {to} names a home folder that does not exist; write it out.") from error
+            if selection is None and written.resaved is None:
+                _check_layout(part, base)
+            edited_base = EditedBase(base.files.folder, plan, base.loading, check_device, allow_other_model)
+            deviation = _check(part, edited_base, selection, progress)
+    files = (tuple(written.rewritten), tuple(written.linked), tuple(written.copied), base.files.left_out)
+    verified = None if check_device is None else True
+    return ExportResult(folder, *files, written.resaved, verified, plan.is_empty, factoring, deviation)
 
 
 def _describe_factors(part: Path, selection: FactorSelection, base: BaseCheckpoint) -> FactoringSummary:
     """Write the list of factored matrices. Raises StorageFailure."""
-    weights = INDEX if (part / INDEX).exists() else SINGLE
+    weights = FACTORED_INDEX if (part / FACTORED_INDEX).exists() else FACTORED_WEIGHTS
     FactoredFiles(weights, selection.matrices).save(part)
     return FactoringSummary.of(selection, base, CheckpointFiles.read(part, weights))
 
@@ -191,33 +181,27 @@ def _factoring_sentences(folder: Path, factoring: FactoringSummary) -> list[str]
     ]
 
 
-def _check(
-    part: Path,
-    plan: Plan,
-    base: BaseCheckpoint,
-    written: WrittenFiles,
-    device: torch.device,
-    allow_other_model: bool,
-    progress: Progress,
-    selection: FactorSelection | None,
-) -> Deviation | None:
+def _check_layout(part: Path, base: BaseCheckpoint) -> None:
+    """Raises Failure where the stored tensors of a copy have other names, dtypes, shapes or files than the base's."""
+    before, after = (
+        {name: (info.file, info.dtype, info.shape) for name, info in files.tensors.items()}
+        for files in (base.files, CheckpointFiles.read(part))
+    )
+    if after != before:
+        raise Failure("The names, dtypes, shapes or files of the stored tensors are not the base's any more; nothing was left.")
+
+
+def _check(part: Path, base: EditedBase, selection: FactorSelection | None, progress: Progress) -> Deviation | None:
     """Returns the deviation of factors. Raises Failure where the export is not the base with the plan applied; NoEffect, NotFinite."""
     progress("checking", 0, 2)
-    if selection is None and written.resaved is None and _layout(CheckpointFiles.read(part)) != _layout(base.files):
-        raise Failure("The names, dtypes, shapes or files of the stored tensors are not the base's any more; nothing was left.")
-    edited_base = (base.files.folder, plan, base.loading, device, allow_other_model)
     deviation = None
     if selection is None:
-        expected = probe_edited_base(*edited_base)
+        expected = base.probe()
         progress("checking", 1, 2)
-        compare_exact(expected, probe_export(part, base.loading, device))
+        compare_exact(expected, probe_export(part, base.loading, base.device))
     else:
-        reference = factored_reference(*edited_base, selection.matrices)
+        reference = factored_reference(base, selection.matrices)
         progress("checking", 1, 2)
-        deviation = compare_factored(reference, part, base.loading, device, selection.matrices)
+        deviation = compare_factored(reference, part, base.loading, base.device, selection.matrices)
     progress("checking", 2, 2)
     return deviation
-
-
-def _layout(files: CheckpointFiles) -> dict[str, tuple[str, str, tuple[int, ...]]]:
-    return {name: (info.file, info.dtype, info.shape) for name, info in files.tensors.items()}

@@ -121,11 +121,8 @@ def factors_of(edit: ReduceRank, weight: Float[Tensor, "out inside"], family: st
     multiplied matrix once, which costs u · ‖W‖.
     """
     rank = edit.rank((weight.shape[0], weight.shape[1]))
-    if edit.variant == "official":
-        weight_to_split = official_matrix(weight, rank, edit.seed or 0, family)
-    else:
-        weight_to_split = weight
-    left, right = Decomposition.of(weight_to_split, str(edit.site)).factors(rank, edit.keep)
+    matrix = official_matrix(weight, rank, edit.seed or 0, family) if edit.variant == "official" else weight
+    left, right = Decomposition.of(matrix, str(edit.site)).factors(rank, edit.keep)
     return left.to(weight.dtype).contiguous(), right.to(weight.dtype).contiguous()
 
 

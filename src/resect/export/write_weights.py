@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor
@@ -19,9 +19,7 @@ from resect.core.execution import Progress
 from resect.core.files import write_json
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
-from resect.models.factored_linear import INDEX as FACTORED_INDEX
-from resect.models.factored_linear import SINGLE as FACTORED_SINGLE
-from resect.models.factored_linear import FactoredFiles
+from resect.models.factored_linear import FACTORED_INDEX, FACTORED_WEIGHTS, FactoredFiles
 
 from .base_checkpoint import BaseCheckpoint, stored_forms
 from .checkpoint import INDEX, SINGLE, CheckpointFiles
@@ -58,32 +56,6 @@ class WrittenFiles:
             self.copied.append(name)
         else:
             self.linked.append(name)
-
-
-class WeightWriter(Protocol):
-    """An edited model that is ready to be written."""
-
-    def bytes_needed(self, device: int) -> int:
-        """Returns the bytes that writing takes on the device of that number (st_dev)."""
-
-    def write(self, folder: Path, progress: Progress) -> WrittenFiles:
-        """Write it, and the base's other files, into an empty folder; can be called once. Raises OSError, StorageFailure, Failure."""
-
-
-def weight_writer(
-    base: BaseCheckpoint, plan: Plan, allow_other_model: bool = False, selection: FactorSelection | None = None
-) -> WeightWriter:
-    """Returns the base with the plan applied: into copies of its shards where possible. `selection`: the matrices to store as factors.
-
-    Raises WrongModel, UnknownName, NotWritable, Conflict, BadModel.
-    """
-    base.meta_model.check(plan, allow_other_model)
-    reason = base.why_not_shards(plan)
-    if selection is not None and reason is None:
-        reason = base.why_not_factors(FactoredFiles("", selection.matrices))
-    if reason is None:
-        return ShardCopies.of(base, plan, allow_other_model, selection)
-    return ResavedModel.of(base, plan, reason, allow_other_model, selection)
 
 
 @dataclass(frozen=True)
@@ -159,7 +131,7 @@ class ShardCopies:
         if not self.replacements:
             return shard
         if self.base.files.index is None:
-            return FACTORED_SINGLE
+            return FACTORED_WEIGHTS
         return f"factored-{shard}" if shard == SINGLE else shard
 
     def _write_index(self, path: Path) -> None:
@@ -220,7 +192,7 @@ class ResavedModel:
         written.copy(files.others, files.folder, folder)
         written.resaved = self.reason
         if self.is_factored:
-            for name, factored in ((SINGLE, FACTORED_SINGLE), (INDEX, FACTORED_INDEX)):
+            for name, factored in ((SINGLE, FACTORED_WEIGHTS), (INDEX, FACTORED_INDEX)):
                 if (folder / name).exists():
                     (folder / name).rename(folder / factored)
         else:
@@ -234,6 +206,21 @@ class ResavedModel:
         before, after = self.base.forms, stored_forms(saved)
         other = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         return f"; {len(other)} stored tensors have other names, shapes or dtypes than the base's, {other[0]} among them" if other else ""
+
+
+def prepare_weights(
+    base: BaseCheckpoint, plan: Plan, allow_other_model: bool = False, selection: FactorSelection | None = None
+) -> ShardCopies | ResavedModel:
+    """Returns the base with the plan applied, ready to be written once: into copies of its shards where possible.
+
+    `selection`: the matrices to store as factors. Raises WrongModel, NotWritable, Conflict, BadModel.
+    """
+    reason = base.why_not_shards(plan)
+    if selection is not None and reason is None:
+        reason = base.why_not_factors(FactoredFiles("", selection.matrices))
+    if reason is None:
+        return ShardCopies.of(base, plan, allow_other_model, selection)
+    return ResavedModel.of(base, plan, reason, allow_other_model, selection)
 
 
 def _nbytes(tensors: Mapping[str, Tensor]) -> int:

@@ -26,9 +26,9 @@ from .anatomy import Anatomy
 from .storage import at_least_float32
 
 #: The file that lists the factored matrices, and its version; this and lower versions are read.
-DESCRIPTION, SCHEMA = "factored.json", 1
+FACTORED_JSON, SCHEMA = "factored.json", 1
 #: The files of the weights. Not the names that transformers looks for: without the factors it would fill in random numbers and go on.
-SINGLE, INDEX = "factored.safetensors", "factored.safetensors.index.json"
+FACTORED_WEIGHTS, FACTORED_INDEX = "factored.safetensors", "factored.safetensors.index.json"
 _ADVICE = "export it again"
 
 
@@ -178,23 +178,27 @@ class FactoredFiles:
     def save(self, folder: Path) -> None:
         """Write factored.json. Raises StorageFailure."""
         head = {"schema": SCHEMA, "format": "factored", "weights": self.weights}
-        write_json(folder / DESCRIPTION, {**head, "matrices": [matrix.to_json() for matrix in self.matrices]})
+        write_json(folder / FACTORED_JSON, {**head, "matrices": [matrix.to_json() for matrix in self.matrices]})
 
     @classmethod
     def find(cls, path: str, revision: str | None = None) -> "FactoredFiles | None":
         """Returns the list of factored matrices of a folder or Hub id; None for plain checkpoints. Raises BadModel."""
-        file = Path(path) / DESCRIPTION if Path(path).exists() else _from_hub(path, revision)
+        file = Path(path) / FACTORED_JSON if Path(path).exists() else _from_hub(path, revision)
         if file is None or not file.is_file():
             return None
         try:
             return cls._read(read_json(file, "list of factors"))
         except InputError as error:
-            raise BadModel(f"{path} is a factored export with a damaged {DESCRIPTION}: {error}; {_ADVICE}.") from error
+            raise BadModel(f"{path} is a factored export with a damaged {FACTORED_JSON}: {error}; {_ADVICE}.") from error
 
     @classmethod
     def _read(cls, value: Any) -> "FactoredFiles":
-        if not isinstance(value, Mapping) or not isinstance(value.get("matrices"), list) or value.get("weights") not in (SINGLE, INDEX):
-            raise InputError(f"it is an object with schema, weights ({SINGLE} or {INDEX}) and a list of matrices")
+        if (
+            not isinstance(value, Mapping)
+            or not isinstance(value.get("matrices"), list)
+            or value.get("weights") not in (FACTORED_WEIGHTS, FACTORED_INDEX)
+        ):
+            raise InputError(f"it is an object with schema, weights ({FACTORED_WEIGHTS} or {FACTORED_INDEX}) and a list of matrices")
         schema = value.get("schema")
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
             raise InputError(f"its schema is {schema!r}, and this version of resect reads 1 to {SCHEMA}")
@@ -212,7 +216,7 @@ class FactoredFiles:
         for matrix in self.matrices:
             if matrix.site not in anatomy.sites or FactoredMatrix.of(matrix.site, matrix.rank, anatomy) != matrix:
                 raise BadModel(
-                    f"{DESCRIPTION} lists {matrix.site} as {' × '.join(map(str, matrix.shape))} at {matrix.module}, which does not match "
+                    f"{FACTORED_JSON} lists {matrix.site} as {' × '.join(map(str, matrix.shape))} at {matrix.module}, which does not match "
                     f"the config.json of this {anatomy.family}; {_ADVICE}."
                 )
         paths = by_module(self.matrices)
@@ -295,6 +299,6 @@ def _from_hub(model: str, revision: str | None) -> Path | None:
     from huggingface_hub import errors, hf_hub_download  # needed only here
 
     try:
-        return Path(hf_hub_download(model, DESCRIPTION, revision=revision))
+        return Path(hf_hub_download(model, FACTORED_JSON, revision=revision))
     except (errors.EntryNotFoundError, OSError, ValueError):  # not available: loading the weights will report it
         return None

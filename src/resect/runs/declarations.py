@@ -132,11 +132,6 @@ def _declaration(field: "dataclasses.Field[Any]", hint: Any) -> Declaration:
     return Declaration(field=field.name, key=key, types=_alternatives(hint), default=field.default, flag=flag, **facts)
 
 
-def values_by_key(settings: Any) -> dict[str, Any]:
-    """The declared settings of an instance, by their keys."""
-    return {declared.key: getattr(settings, declared.field) for declared in declarations(type(settings))}
-
-
 def from_keys(settings: type, values: Mapping[str, Any]) -> Any:
     """An instance of a settings dataclass from values by key. Raises what the class raises.
 

@@ -27,7 +27,7 @@ BUILT_IN: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """The settings of a method; each field that people may set is declared by `setting`.
+    """The settings of a method; each field that people may set is declared by `setting`, and checked. Raises BadRecipe.
 
     Attributes
     ----------
@@ -45,6 +45,10 @@ class MethodSettings:
     reads: ClassVar[Reads] = Reads.TASK
     scores_units: ClassVar[bool] = False
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def __post_init__(self) -> None:
+        for declared in declarations(type(self)):
+            declared.checked(getattr(self, declared.field))
 
     @classmethod
     def implementation(cls) -> type[Any]:

@@ -74,10 +74,6 @@ class RunFiles:
         """Store the pairs of example and instruction whose answer changed."""
         write_lines(self.folder / EXAMPLES, examples)
 
-    def keep_counts(self, counts: Saves) -> None:
-        """Store how often units were active, by language."""
-        counts.save(self.folder / COUNTS)
-
     def keep_matrix(self, matrix: Mapping[str, Any]) -> None:
         """Store the object of matrix.json."""
         write_json(self.folder / MATRIX, matrix)

@@ -136,7 +136,7 @@ def test_the_metric_and_the_split_are_named():
     for name in ("loss", "reduction", "frequency", "growth"):
         held[name] |= {"metric": "generation", "split": "select"}
     found = sections(held)
-    assert all("of the select split" in note(held, name) for name in ("loss", "reduction", "growth"))
+    assert all("(select split)" in note(held, name) for name in ("loss", "reduction", "growth"))
     assert found[SECTIONS["loss"]][2].title.startswith("Generation") and found[SECTIONS["reduction"]][1].y_label == "generation"
     assert all("Generation" in exhibit.title for exhibit in found[SECTIONS["frequency"]])
 

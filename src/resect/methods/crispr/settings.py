@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from resect.core.errors import InputError
 from resect.core.number_format import plural
-from resect.runs.declarations import declarations, setting
+from resect.runs.declarations import setting
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 from resect.search.size_search import SCALES, SizeChoice
@@ -110,8 +110,7 @@ class CrisprSettings(MethodSettings):
         return Crispr
 
     def __post_init__(self) -> None:
-        for declared in declarations(type(self)):
-            declared.checked(getattr(self, declared.field))
+        super().__post_init__()
         for name, value in PRESETS[self.variant].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from resect.core.errors import BadRecipe
 from resect.core.number_format import plural
 from resect.data.corpus import parse_corpus_entries
-from resect.runs.declarations import declarations, setting
+from resect.runs.declarations import setting
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 
@@ -79,10 +79,6 @@ class LapeSettings(MethodSettings):
         from .lape import Lape
 
         return Lape
-
-    def __post_init__(self) -> None:
-        for declared in declarations(type(self)):
-            declared.checked(getattr(self, declared.field))
 
     @property
     def compares(self) -> bool:

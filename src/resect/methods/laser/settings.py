@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from resect.core.errors import BadRecipe, InputError
-from resect.runs.declarations import declarations, setting
+from resect.runs.declarations import setting
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 
@@ -113,8 +113,7 @@ class LaserSettings(MethodSettings):
     def __post_init__(self) -> None:
         if not isinstance(self.rhos, tuple | list):
             raise InputError(f"rhos are numbers, several of them: such as (0.5, 0.1); not {self.rhos!r}.")
-        for declared in declarations(type(self)):
-            declared.checked(getattr(self, declared.field))
+        super().__post_init__()
         for name, value in PRESETS[self.variant].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
