@@ -84,31 +84,31 @@ def test_tables_come_row_by_row_as_they_are_stored(tmp_path):
     ]
 
 
-def test_a_table_that_is_none_says_so_before_the_first_record(tmp_path):
+def test_a_damaged_table_is_refused_before_the_first_record(tmp_path):
     (tmp_path / "a.parquet").write_bytes(table(tmp_path / "b.parquet").read_bytes()[:-20])
     for name in ("a.parquet", "missing.parquet"):
         with pytest.raises(BadTask, match=r"could not be read: .*"):
             published_records(str(tmp_path), [name])
 
 
-def test_offline_a_kept_table_is_read(hub_cache):
+def test_offline_a_cached_table_is_read(hub_cache):
     table(hub_cache / f"datasets--{HUB_ID.replace('/', '--')}" / "snapshots" / ("4" * 40) / "data" / "a.parquet")
     assert [record.values for record in hub_records(HUB_ID, ["data/a.parquet"], INSTEAD)] == TABLE
 
 
-def test_offline_the_newest_kept_copy_that_is_whole_is_read(hub_cache):
+def test_offline_the_newest_complete_cached_copy_is_read(hub_cache):
     cached(hub_cache, "1" * 40, records=[{"is": "whole"}])
     assert [record.values for record in hub_records(HUB_ID, ["data/a.jsonl"], INSTEAD)] == [{"is": "whole"}]
     with pytest.raises(BadTask, match=r"offline.*Do without"):
         hub_records(HUB_ID, ["data/a.jsonl", "data/b.jsonl"], INSTEAD)
 
 
-def test_without_anything_kept_it_says_how_to_go_on():
+def test_without_a_cached_copy_the_error_says_how_to_go_on():
     with pytest.raises(BadTask, match=r"could not be fetched.*offline.*Do without"):
         hub_records(HUB_ID, ["data/a.jsonl"], INSTEAD)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(BadTask, match=r"pip install 'resect\[datasets\]'.*--data"):
         load_task("bbq/age")

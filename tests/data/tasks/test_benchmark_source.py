@@ -1,4 +1,4 @@
-"""Where records come from: which files of a folder are taken, in which formats, and how every error goes on."""
+"""Sources of benchmarks: which files of a folder are read, in which formats, and errors that say what is accepted."""
 
 import json
 
@@ -61,13 +61,13 @@ def test_a_json_file_is_a_list_or_a_benchs_examples_or_one_object_or_lines(tmp_p
         ("[" * 100_000, "no JSON"),
     ],
 )
-def test_a_damaged_json_file_says_where(tmp_path, text, says):
+def test_a_damaged_json_file_is_refused_with_its_place(tmp_path, text, says):
     (tmp_path / "a.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadTask, match=rf"(?s){says}.*riddles reads files"):
         texts(tmp_path / "a.json")
 
 
-def test_of_a_folder_the_named_files_are_taken_in_one_format(tmp_path):
+def test_of_a_folder_the_named_files_are_read_in_one_format(tmp_path):
     write(tmp_path / "riddles_set" / "dev.json", ROWS[:1])
     assert texts(tmp_path / "riddles_set") == texts(tmp_path) == ["a"], "the only one there is"
     write(tmp_path / "riddles_set" / "other.json")
@@ -107,7 +107,7 @@ def test_without_data_the_parts_of_the_hub_are_read_in_order(hub_cache):
     assert [record.key for record in SOURCE.records(None)][1:3] == ["train/1", "dev/0"]
 
 
-def test_what_is_left_out_is_counted_and_said(tmp_path):
+def test_records_without_an_example_are_counted(tmp_path):
     file = write(tmp_path / "a.json")
 
     def made(kept):
@@ -118,8 +118,8 @@ def test_what_is_left_out_is_counted_and_said(tmp_path):
         )
 
     assert made({0, 1, 2})[1] == ""
-    examples, said = made({1})
-    assert [example.gold for example in examples] == ["b"] and said == " Left out of 3 records: 2 too dull."
+    examples, note = made({1})
+    assert [example.gold for example in examples] == ["b"] and note == " Left out of 3 records: 2 too dull."
     with pytest.raises(BadTask, match=r"Of 3 records none can be used: they are those too dull\. riddles reads"):
         made(set())
     file.write_text("[]", encoding="utf-8")

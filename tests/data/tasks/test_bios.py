@@ -57,9 +57,9 @@ def test_the_prompts_for_profession_are_those_of_paper_and_code(tmp_path):
     assert [example.gold_text for example in task.examples] == ["teacher", "painter"]
     assert task.examples[0].choices == CHOICES and task.examples[0].tags == ("teacher", "female")
     assert "Left out of 3 records: 1 of other professions" in task.description
-    asked = "Consider the following text: She teaches physics. What is the profession of the person in this text?"
-    assert task.prompt(task.examples[0], "") == f"{asked} The profession of this person is"
-    assert task.prompt(task.examples[0], "", "<mask>") == f"{asked} The profession of this person is <mask>"
+    prompt = "Consider the following text: She teaches physics. What is the profession of the person in this text?"
+    assert task.prompt(task.examples[0], "") == f"{prompt} The profession of this person is"
+    assert task.prompt(task.examples[0], "", "<mask>") == f"{prompt} The profession of this person is <mask>"
     official = task.with_wording(task.official_template)
     assert official.prompt(task.examples[0], "") == task.prompt(task.examples[0], "")
     assert official.prompt(task.examples[0], "", "<mask>") == (

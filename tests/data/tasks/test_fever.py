@@ -37,12 +37,12 @@ def test_undecided_contradictory_and_repeated_claims_are_left_out(tmp_path):
 
 
 def test_a_claim_with_a_row_for_each_piece_of_evidence_is_one_example(tmp_path):
-    wanted = content(load_task("fever", data=write(tmp_path / "paper_dev.jsonl", ROWS)))
+    expected = content(load_task("fever", data=write(tmp_path / "paper_dev.jsonl", ROWS)))
     table = [{"id": row["id"], "label": row["label"], "claim": row["claim"], "evidence_wiki_url": row["evidence"][0][0][2]} for row in ROWS]
     doubled = [row for row in table for _ in range(2)]
-    assert content(load_task("fever", data=write(tmp_path / "a.parquet", doubled))) == wanted
+    assert content(load_task("fever", data=write(tmp_path / "a.parquet", doubled))) == expected
     numbered = [row | {"label": int(row["label"] == "SUPPORTS")} for row in doubled if row["label"] != "NOT ENOUGH INFO"]
-    assert content(load_task("fever", data=write(tmp_path / "b.parquet", numbered))) == wanted
+    assert content(load_task("fever", data=write(tmp_path / "b.parquet", numbered))) == expected
 
 
 def test_dev_and_test_of_a_folder_are_joined_and_filtered_together(tmp_path):

@@ -98,10 +98,10 @@ def test_every_layout_gives_the_same_examples(tmp_path, set_name):
     own = tsv(tmp_path / "d" / set_name.upper() / "dev.tsv", set_name)
     table = parquet(tmp_path / "e" / set_name / "validation-00000-of-00001.parquet", set_name)
     named_as_on_the_hub = write(tmp_path / "f.jsonl", rows(set_name, lambda set_name, name: HUB[set_name][number(set_name, name)]))
-    wanted = [(texts(set_name, pair), pair[3], (pair[2],)) for pair in PAIRS[set_name]]
+    expected = [(texts(set_name, pair), pair[3], (pair[2],)) for pair in PAIRS[set_name]]
     for data in (named, numbered, spelled, own, table, named_as_on_the_hub, own.parent, own.parent.parent, table.parent.parent):
         task = load_task(f"glue/{set_name}", data=data)
-        assert [example[:3] for example in content(task)] == wanted
+        assert [example[:3] for example in content(task)] == expected
         assert content(task) == content(load_task(f"glue/{set_name}", data=named)), "the group too"
         assert set_name == "mrpc" or [example.id for example in task.examples] == [f"{set_name}/{row}" for row in range(3)]
 

@@ -23,8 +23,8 @@ def task(examples, **changed):
     return Task(**settings | changed)
 
 
-def many(groups=400, each=2):
-    return task([example(n, id=f"e{n}", group=f"g{n // each}") for n in range(groups * each)])
+def many(groups=400, one=2):
+    return task([example(n, id=f"e{n}", group=f"g{n // one}") for n in range(groups * one)])
 
 
 def test_gold_is_an_index_or_a_text():
@@ -59,10 +59,10 @@ def test_two_wrong_choices_may_be_equal():
 
 
 def test_ids_and_groups_are_filled_in():
-    found = task([example(), example(id="x", group="g"), example(group="g")])
-    assert [each.id for each in found.examples] == ["0", "x", "2"]
-    assert [each.group for each in found.examples] == ["example:0", "g", "g"]
-    assert found.groups == ("example:0", "g")
+    result = task([example(), example(id="x", group="g"), example(group="g")])
+    assert [one.id for one in result.examples] == ["0", "x", "2"]
+    assert [one.group for one in result.examples] == ["example:0", "g", "g"]
+    assert result.groups == ("example:0", "g")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_ids_and_groups_are_filled_in():
         ({"examples": []}, "no examples"),
         ({"instructions": ()}, "no instructions"),
         ({"instructions": "Answer."}, "the one text"),
-        ({"instructions": ("a", "a")}, "each once"),
+        ({"instructions": ("a", "a")}, "one once"),
         ({"examples": [example(id="x"), example(id="x")]}, "the id 'x'"),
         ({"examples": [example(id="1"), example()]}, "the id '1'"),
         ({"examples": [example(group="g", split="test"), example(group="g")]}, "two splits"),
@@ -88,93 +88,93 @@ def test_an_impossible_task_is_refused(changed, says):
 
 
 def test_a_field_that_only_a_later_example_lacks_names_the_example():
-    found = task([example(), example(1, fields={"q": "?"}, id="odd")])
+    result = task([example(), example(1, fields={"q": "?"}, id="odd")])
     with pytest.raises(BadTask, match="example odd"):
-        found.prompt(found.examples[1], "Answer.")
+        result.prompt(result.examples[1], "Answer.")
 
 
 def test_a_prompt():
-    found = task([example()])
-    assert found.prompt(found.examples[0], "Answer.") == "Answer. Who 0? Options: a, b Answer:"
-    assert found.prompt(found.examples[0], "Answer.", "<mask>").endswith("Answer:<mask>")
+    result = task([example()])
+    assert result.prompt(result.examples[0], "Answer.") == "Answer. Who 0? Options: a, b Answer:"
+    assert result.prompt(result.examples[0], "Answer.", "<mask>").endswith("Answer:<mask>")
 
 
 def test_nothing_is_escaped_and_the_gold_answer_of_the_data_cannot_slip_in():
     fields = {"question": "a < b & 'c'?", "answer": "b", "instruction": "x", "choices": ["y"]}
-    found = task([example(fields=fields)], template="{{ instruction }} {{ question }} {{ choices[1] }}{{ answer }}")
-    assert found.prompt(found.examples[0], "Answer.") == "Answer. a < b & 'c'? b"
+    result = task([example(fields=fields)], template="{{ instruction }} {{ question }} {{ choices[1] }}{{ answer }}")
+    assert result.prompt(result.examples[0], "Answer.") == "Answer. a < b & 'c'? b"
 
 
 def test_splits_are_disjoint_by_group_and_near_their_shares():
-    found = many(2000)
-    parts = {name: found.split(name) for name in SHARES}
-    groups = [{each.group for each in part} for part in parts.values()]
+    result = many(2000)
+    parts = {name: result.split(name) for name in SHARES}
+    groups = [{one.group for one in part} for part in parts.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 2000
-    for (_, share), held in zip(SHARES.items(), groups, strict=True):
-        assert abs(len(held) / 2000 - share) < 4 * (share * (1 - share) / 2000) ** 0.5
-    assert [each.id for part in parts.values() for each in part] != [each.id for each in found.examples]
+    for (_, share), members in zip(SHARES.items(), groups, strict=True):
+        assert abs(len(members) / 2000 - share) < 4 * (share * (1 - share) / 2000) ** 0.5
+    assert [one.id for part in parts.values() for one in part] != [one.id for one in result.examples]
 
 
 def test_a_groups_split_depends_on_nothing_else():
     here, there = many(), many(100)
     other = Task("another name", tuple(reversed(there.examples)), ("x",), "{{ question }}")
-    assert {each.id: split_of(each) for each in other.examples}.items() <= {each.id: split_of(each) for each in here.examples}.items()
+    assert {one.id: split_of(one) for one in other.examples}.items() <= {one.id: split_of(one) for one in here.examples}.items()
 
 
 def test_the_split_of_a_group_never_changes_between_versions():
     """With another salt, what an old run located on, a new one would test on."""
-    found = {f"g{n}": split_of(example(group=f"g{n}")) for n in range(12)}
-    assert "".join(part[0] for part in found.values()) == "ttstststttlt"
+    result = {f"g{n}": split_of(example(group=f"g{n}")) for n in range(12)}
+    assert "".join(part[0] for part in result.values()) == "ttstststttlt"
 
 
 def test_the_data_may_say_the_split():
-    found = task([example(n, split="select") for n in range(9)])
-    assert len(found.split("select")) == 9
+    result = task([example(n, split="select") for n in range(9)])
+    assert len(result.split("select")) == 9
     with pytest.raises(EmptySplit, match=r"'locate'.*9 groups"):
-        found.split("locate")
+        result.split("locate")
     with pytest.raises(UnknownName, match="Did you mean 'test'"):
-        found.split("tests")
+        result.split("tests")
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 40, 799, 800, 5000])
 def test_a_limited_task_keeps_splits_order_and_shares(n):
-    found = many()
-    less = found.limited(n)
+    result = many()
+    less = result.limited(n)
     kept = min(n, 800)
     assert len(less.examples) == kept
-    assert less.examples == found.limited(n).examples
-    names = [each.id for each in found.examples]
-    assert [names.index(each.id) for each in less.examples] == sorted(names.index(each.id) for each in less.examples)
-    assert {(each.id, split_of(each)) for each in less.examples} <= {(each.id, split_of(each)) for each in found.examples}
-    counts = Counter(split_of(each) for each in less.examples)
+    assert less.examples == result.limited(n).examples
+    names = [one.id for one in result.examples]
+    assert [names.index(one.id) for one in less.examples] == sorted(names.index(one.id) for one in less.examples)
+    assert {(one.id, split_of(one)) for one in less.examples} <= {(one.id, split_of(one)) for one in result.examples}
+    counts = Counter(split_of(one) for one in less.examples)
     if 3 <= n < 800:
         assert all(counts[name] >= 1 for name in SHARES)
         assert all(abs(counts[name] - share * kept) <= 60 for name, share in SHARES.items())
 
 
 def test_a_limit_cuts_at_most_one_group_of_a_split():
-    sizes = Counter(each.group for each in many().limited(41).examples)
+    sizes = Counter(one.group for one in many().limited(41).examples)
     assert sum(size < 2 for size in sizes.values()) <= 3
     with pytest.raises(BadTask, match="0"):
         many().limited(0)
 
 
 def test_tags():
-    found = task([example(tags=("b", "a")), example(1, tags=["a"])])
-    assert found.tags == ("a", "b")
-    assert [each.id for each in found.with_tags(["b", "a"]).examples] == ["0"]
+    result = task([example(tags=("b", "a")), example(1, tags=["a"])])
+    assert result.tags == ("a", "b")
+    assert [one.id for one in result.with_tags(["b", "a"]).examples] == ["0"]
     with pytest.raises(UnknownName, match="tag 'ambi'"):
-        found.with_tags(["ambi"])
+        result.with_tags(["ambi"])
     with pytest.raises(BadTask, match="all of the tags"):
         task([example(tags=("a",)), example(1, tags=("b",))]).with_tags(["a", "b"])
 
 
 def test_other_words_leave_the_examples():
-    found = many()
-    other = found.with_wording("Q: {{ question }}", ["Please."])
-    assert other.examples == found.examples
+    result = many()
+    other = result.with_wording("Q: {{ question }}", ["Please."])
+    assert other.examples == result.examples
     assert other.prompt(other.examples[0], other.instructions[0]) == "Q: Who 0?"
-    assert found.with_wording() == found
+    assert result.with_wording() == result
 
 
 def test_how_answers_are_judged():
@@ -201,12 +201,12 @@ def test_a_way_to_judge_that_does_not_exist_is_refused(changed, error, says):
         task([example()], **changed)
 
 
-def test_the_digest_is_of_what_is_asked():
-    found = many(4)
-    assert found.digest == many(4).digest
-    assert found.digest == task(found.examples, name="other", description="d").digest
-    different = [found.with_wording("{{ question }}"), found.with_wording(None, ["x"]), many(5), found.limited(7)]
-    assert len({found.digest, *(each.digest for each in different)}) == 5
+def test_the_digest_is_of_examples_and_prompts():
+    result = many(4)
+    assert result.digest == many(4).digest
+    assert result.digest == task(result.examples, name="other", description="d").digest
+    different = [result.with_wording("{{ question }}"), result.with_wording(None, ["x"]), many(5), result.limited(7)]
+    assert len({result.digest, *(one.digest for one in different)}) == 5
 
 
 def test_the_digest_and_the_splits_are_the_same_in_another_process():
@@ -229,6 +229,6 @@ def test_the_digest_and_the_splits_are_the_same_in_another_process():
 
 
 def test_a_task_can_be_sent_to_another_process():
-    found = many(3)
-    assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301 - our own bytes
-    assert len({hash(each) for each in found.examples}) == 6
+    result = many(3)
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301 - our own bytes
+    assert len({hash(one) for one in result.examples}) == 6

@@ -103,8 +103,8 @@ def test_how_answers_are_judged(write):
     without = TOML.replace('choices = "options"', "").replace('"label"', '"question"').replace("{{ choices | join('/') }}", "")
     free = load_task(write(without))
     assert (free.metric, free.answer_tokens, free.matching) == ("generation", 16, "contains")
-    said = load_task(write(TOML + 'metric = "logloss"\ntokens = 3\nmatching = "contains"\n'))
-    assert (said.metric, said.answer_tokens, said.matching) == ("logloss", 3, "contains")
+    stated = load_task(write(TOML + 'metric = "logloss"\ntokens = 3\nmatching = "contains"\n'))
+    assert (stated.metric, stated.answer_tokens, stated.matching) == ("logloss", 3, "contains")
 
 
 def test_a_json_file_may_hold_the_items(write, tmp_path):
