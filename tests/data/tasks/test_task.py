@@ -71,7 +71,7 @@ def test_ids_and_groups_are_filled_in():
         ({"examples": []}, "no examples"),
         ({"instructions": ()}, "no instructions"),
         ({"instructions": "Answer."}, "the one text"),
-        ({"instructions": ("a", "a")}, "one once"),
+        ({"instructions": ("a", "a")}, "each once"),
         ({"examples": [example(id="x"), example(id="x")]}, "the id 'x'"),
         ({"examples": [example(id="1"), example()]}, "the id '1'"),
         ({"examples": [example(group="g", split="test"), example(group="g")]}, "two splits"),
