@@ -35,7 +35,9 @@ class Counting(LocalEngine):
 
 
 def held(model, number=20):
-    return {name: HeldOutText.of(model, name, planted_languages.documents(name, number, seed=1), WINDOW) for name in planted_languages.LETTERS}
+    return {
+        name: HeldOutText.of(model, name, planted_languages.documents(name, number, seed=1), WINDOW) for name in planted_languages.LETTERS
+    }
 
 
 def plans():
