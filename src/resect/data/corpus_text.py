@@ -53,8 +53,8 @@ class CorpusText:
         """Raises InputError where every document was left out."""
         if self.duplicates:
             raise InputError(
-                f"All documents of {self.corpus.name} ({self.language}) are in the held-out text too, so that none is left: give other text "
-                f"of it (--corpus {self.language}=PATH), or other held-out text (--valid)."
+                f"All documents of {self.corpus.name} ({self.language}) are in the held-out text too, so that none is left: give other "
+                f"text of it (--corpus {self.language}=PATH), or other held-out text (--valid)."
             )
         left_out = 0 if self.purity is None else self.purity.left_out.get(self.language, 0)
         if left_out:
