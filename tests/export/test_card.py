@@ -28,13 +28,18 @@ PLAN = {
     ],
 }
 RECIPE = Recipe(
-    model="/home/somebody/models/tiny",
+    model="/home/user/models/tiny",
     task="bbq/age",
-    data=("bbq/age=/home/somebody/data/Age.jsonl",),
+    data=("bbq/age=/home/user/data/Age.jsonl",),
     locate_on=("ambig",),
     generation=False,
 )
-ENVIRONMENT = {"versions": {"resect": "0.1.0", "torch": "2.13", "numpy": "2"}, "dtype": "float32", "device": "cpu", "platform": "somewhere"}
+ENVIRONMENT = {
+    "versions": {"resect": "0.1.0", "torch": "2.13", "numpy": "2"},
+    "dtype": "float32",
+    "device": "cpu",
+    "platform": "elsewhere",
+}
 
 
 def measured(mean, low, high):
@@ -59,7 +64,7 @@ COMPARISON = {
     "baselines": {"cc": measured(0.571, 0.54, 0.6), "dc": None},
     "difference": change(0.209, 0.18, 0.24),
     "side_effects": {
-        "perplexity": {"base": 12.345, "edited": 12.5, "kind": "pseudo-perplexity", "text": "/home/somebody/own.txt", "tokens": 15012},
+        "perplexity": {"base": 12.345, "edited": 12.5, "kind": "pseudo-perplexity", "text": "/home/user/own.txt", "tokens": 15012},
         "glue/mrpc": {"base": 0.5012, "edited": 0.4987, "difference": change(-0.0025, -0.01, 0.005)},
     },
     "other_metrics": {
@@ -70,7 +75,7 @@ COMPARISON = {
 }
 
 
-def made(plan=PLAN, comparison=COMPARISON, **settings):
+def written(plan=PLAN, comparison=COMPARISON, **settings):
     defaults = {"base_model": "someone/tiny", "recipe": RECIPE, "environment": ENVIRONMENT}
     return card(PlanFile.model_validate(plan), results=Results(ComparisonFile.model_validate(comparison)), **(defaults | settings))
 
@@ -93,34 +98,34 @@ def seen(text):
 
 
 def test_it_says_what_was_edited():
-    told = seen(made())
-    assert "6 neurons at 3 sites removed (multiplied by 0)" in told
-    assert "1 neuron at 1 site multiplied by 0.5" in told
-    assert "decoder.3.up reduced to its largest singular components, 0.01 of its rank" in told
-    assert "the smallest 90 % of the weights of decoder.2.o set to 0" in told
-    assert "layer q up act post encoder 0 1 · · · decoder 0 · 1 2 · decoder 3 · 2 · 3" in told
+    text = seen(written())
+    assert "6 neurons at 3 sites removed (multiplied by 0)" in text
+    assert "1 neuron at 1 site multiplied by 0.5" in text
+    assert "decoder.3.up reduced to its largest singular components, 0.01 of its rank" in text
+    assert "the smallest 90 % of the weights of decoder.2.o set to 0" in text
+    assert "layer q up act post encoder 0 1 · · · decoder 0 · 1 2 · decoder 3 · 2 · 3" in text
 
 
 def test_it_says_what_changed_with_intervals_control_and_baselines():
-    told = seen(made())
-    assert "1,200 examples, 300 groups, 2 instructions" in told
-    assert "before 60.7 % 58.0 to 63.0 % 1.2 %" in told
-    assert "after 81.6 % 79.0 to 84.0 %" in told
-    assert "random edits of the same kind and size (mean of three) 61.1 % 58.4 to 64.0 %" in told
-    assert "(CC) 57.1 %" in told
-    assert "(DC)" not in told  # not measured
-    assert "Change: +20.9 points (95 % interval +18.0 to +24.0; p &lt; 0.001, sign flip): improved. 1,300 answers" in told
-    assert "ambig 50.7 % 71.6 % 51.1 %" in told
+    text = seen(written())
+    assert "1,200 examples, 300 groups, 2 instructions" in text
+    assert "before 60.7 % 58.0 to 63.0 % 1.2 %" in text
+    assert "after 81.6 % 79.0 to 84.0 %" in text
+    assert "random edits of the same kind and size (mean of three) 61.1 % 58.4 to 64.0 %" in text
+    assert "(CC) 57.1 %" in text
+    assert "(DC)" not in text  # not measured
+    assert "Change: +20.9 points (95 % interval +18.0 to +24.0; p &lt; 0.001, sign flip): improved. 1,300 answers" in text
+    assert "ambig 50.7 % 71.6 % 51.1 %" in text
 
 
 def test_it_says_the_side_effects_and_other_measures():
-    told = seen(made())
-    assert "pseudo-perplexity of own.txt, 15,012 tokens: 12.35 → 12.5 (less is better)" in told
-    assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 to +0.5)" in told
-    assert "generation: 59.3 % → 78.4 % (change +19.1 points" in told
-    assert "2 trials with other samples: 81.6 %, 80.0 % after" in told
-    assert "ambiguous questions: +0.481 → +0.052" in told
-    assert "clear questions" not in told
+    text = seen(written())
+    assert "pseudo-perplexity of own.txt, 15,012 tokens: 12.35 → 12.5 (less is better)" in text
+    assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 to +0.5)" in text
+    assert "generation: 59.3 % → 78.4 % (change +19.1 points" in text
+    assert "2 trials with other samples: 81.6 %, 80.0 % after" in text
+    assert "ambiguous questions: +0.481 → +0.052" in text
+    assert "clear questions" not in text
 
 
 def test_it_says_what_a_search_over_matrices_adds():
@@ -133,28 +138,27 @@ def test_it_says_what_a_search_over_matrices_adds():
             {"site": "decoder.3.up", "rho": 0.01, "rank": 10, "select": 0.6, "test": 0.45},
         ],
     }
-    text = made(comparison=COMPARISON | {"other_metrics": others})
-    told = seen(text)
-    assert "texts that match none of the choices: 20.0 % → 10.0 %" in told
-    assert "logloss on the examples by which the plan was chosen: 1.25 → 1.125" in told
-    assert "in all wordings (1,200 facts, 3 wordings each): 40.0 % → 50.0 % (change +10.0 points" in told
-    assert "none (base) 50.0 % 40.0 % decoder.3.up 0.01 10 60.0 % 45.0 %" in told
+    text = seen(written(comparison=COMPARISON | {"other_metrics": others}))
+    assert "texts that match none of the choices: 20.0 % → 10.0 %" in text
+    assert "logloss on the examples by which the plan was chosen: 1.25 → 1.125" in text
+    assert "in all wordings (1,200 facts, 3 wordings each): 40.0 % → 50.0 % (change +10.0 points" in text
+    assert "none (base) 50.0 % 40.0 % decoder.3.up 0.01 10 60.0 % 45.0 %" in text
 
 
 def test_it_says_how_factors_are_loaded_and_what_they_saved():
     matrix = {"site": "decoder.3.up", "module": "model.layers.3.mlp.up_proj", "shape": [11008, 4096], "rank": 40}
     sizes = {"matrices": {"before": 90_177_536, "after": 1_208_320}, "weights": {"before": 13_476_839_424, "after": 13_387_870_208}}
     factored = {"matrices": [matrix], "dense": ["decoder.3.down stays dense: *so*"], "bytes": sizes}
-    text = made(factored=factored, base_front_matter={"library_name": "transformers"})
-    told = seen(text)
-    assert head(text)["library_name"] == "resect"
-    assert "plain transformers cannot load it" in told
-    assert "resect.load_model(" in told
-    assert "these matrices take 1.21 MB instead of 90.2 MB, and all weights 13.4 GB instead of 13.5 GB" in told
-    assert "decoder.3.up 11,008 × 4,096 40" in told
-    assert "decoder.3.down stays dense" in told
-    assert "loaded as the base is" in seen(made())
-    assert "loaded as the base is" not in told
+    markdown = written(factored=factored, base_front_matter={"library_name": "transformers"})
+    text = seen(markdown)
+    assert head(markdown)["library_name"] == "resect"
+    assert "plain transformers cannot load it" in text
+    assert "resect.load_model(" in text
+    assert "these matrices take 1.21 MB instead of 90.2 MB, and all weights 13.4 GB instead of 13.5 GB" in text
+    assert "decoder.3.up 11,008 × 4,096 40" in text
+    assert "decoder.3.down stays dense" in text
+    assert "loaded as the base is" in seen(written())
+    assert "loaded as the base is" not in text
 
 
 def test_the_authors_approximation_is_named():
@@ -163,28 +167,28 @@ def test_the_authors_approximation_is_named():
 
 
 def test_it_says_what_that_does_not_show():
-    told = seen(made())
-    assert "does not mean that the model is unbiased" in told
-    assert "functions of the edited neurons" in told and "functions of the components that were removed" in told
-    neurons, matrices = (seen(made(plan=PLAN | {"edits": edits})) for edits in (PLAN["edits"][:3], PLAN["edits"][3:]))
+    text = seen(written())
+    assert "does not mean that the model is unbiased" in text
+    assert "functions of the edited neurons" in text and "functions of the components that were removed" in text
+    neurons, matrices = (seen(written(plan=PLAN | {"edits": edits})) for edits in (PLAN["edits"][:3], PLAN["edits"][3:]))
     assert "edited neurons" in neurons and "components that were removed" not in neurons
     assert "edited neurons" not in matrices and "components that were removed" in matrices
 
 
 def test_it_says_how_to_find_it_again_without_paths():
-    told = made()
-    line = next(line for line in told.splitlines() if line.startswith("resect crispr tiny bbq/age "))
+    text = written()
+    line = next(line for line in text.splitlines() if line.startswith("resect crispr tiny bbq/age "))
     assert all(flags in line for flags in ("--data bbq/age=Age.jsonl", "--locate-on ambig", "--no-generation"))
-    assert "resect 0.1.0, torch 2.13, dtype float32, device cpu" in told
-    assert "somebody" not in told
-    assert "somewhere" not in told
+    assert "resect 0.1.0, torch 2.13, dtype float32, device cpu" in text
+    assert "/home" not in text
+    assert "elsewhere" not in text
 
 
 def test_a_plan_without_a_run_has_no_numbers_and_says_so():
-    told = seen(card_of(PLAN))
-    assert "Nothing was measured with this plan" in told
-    assert "How the plan was found is not recorded" in told
-    assert "None" not in told
+    text = seen(card_of(PLAN))
+    assert "Nothing was measured with this plan" in text
+    assert "How the plan was found is not recorded" in text
+    assert "None" not in text
 
 
 @pytest.mark.parametrize("plan", [Plan().to_json(), Plan.from_json({"edits": [{"kind": "scale", "factor": 0.0, "neurons": {}}]}).to_json()])
@@ -205,22 +209,22 @@ def test_an_empty_plan(plan):
 def test_the_verdict_follows_the_interval(low, high, metric, verdict):
     answers = "golden answers" if metric == "logloss" else "answers"
     comparison = COMPARISON | {"metric": metric, "difference": change((low + high) / 2, low, high)}
-    assert f"): {verdict}. 1,300 {answers} " in seen(made(comparison=comparison))
+    assert f"): {verdict}. 1,300 {answers} " in seen(written(comparison=comparison))
 
 
 def test_too_few_groups_for_an_interval_are_named():
-    assert "no interval" not in made()
-    assert "no interval" in made(comparison=COMPARISON | {"n_groups": 5})
+    assert "no interval" not in written()
+    assert "no interval" in written(comparison=COMPARISON | {"n_groups": 5})
 
 
 def test_what_was_not_measured_is_left_out():
     bare = {name: COMPARISON[name] for name in ("schema", "task", "metric", "n_examples", "n_instructions", "n_groups")}
     bare |= {"base": measured(0.6, 0.5, 0.7) | {"by_tag": {}}, "edited": None, "control": None, "difference": None}
     bare |= {"baselines": {"cc": None, "dc": None}, "side_effects": {"perplexity": None}, "other_metrics": {}, "bias_scores": None}
-    told = seen(made(comparison=bare))
-    assert "before 60.0 %" in told
-    assert "Side effects were not measured." in told
-    assert not any(word in told for word in ("after 6", "Change:", "bias scores", "None"))
+    text = seen(written(comparison=bare))
+    assert "before 60.0 %" in text
+    assert "Side effects were not measured." in text
+    assert not any(word in text for word in ("after 6", "Change:", "bias scores", "None"))
 
 
 # -- front matter --------------------------------------------------------------------------------------------------------
@@ -236,28 +240,28 @@ def test_the_front_matter_keeps_licence_languages_and_task_of_the_base_and_nothi
         "library_name": "peft",
     }
     base |= {"tags": ["chat"], "model-index": [{"results": []}], "extra_gated_prompt": "Agree?"}
-    text = made(base_front_matter=base)
+    text = written(base_front_matter=base)
     kept = {name: base[name] for name in ("library_name", "license", "license_name", "license_link", "language", "pipeline_tag")}
     assert head(text) == {"base_model": "someone/tiny", "tags": ["resect", "model-surgery"]} | kept
-    assert head(made())["library_name"] == "transformers"
+    assert head(written())["library_name"] == "transformers"
     assert "licence applies to this one too: gemma." in seen(text)
 
 
 def test_a_base_that_states_no_licence_gives_no_licence_line():
-    text = made()
+    text = written()
     assert "license" not in head(text)
     assert "licence applies to this one too. It is not stated" in seen(text)
 
 
 @pytest.mark.parametrize("value", ["no", "yes: [1", "# none", "'\" --- license: mit", "1e3", "ü"])
 def test_values_are_quoted_where_yaml_would_read_something_else(value):
-    text = made(base_front_matter={"license": value, "language": [value]}, base_model="org/1e3")
+    text = written(base_front_matter={"license": value, "language": [value]}, base_model="org/1e3")
     assert (head(text)["license"], head(text)["language"], head(text)["base_model"]) == (value, [value], "org/1e3")
 
 
 @pytest.mark.parametrize("value", [False, 3, None, {"a": 1}, [], [1], "mit\n---\n# Not the base's card", ["a\x1b"]])
 def test_values_that_are_no_line_of_text_are_left_out(value):
-    assert "license" not in head(made(base_front_matter={"license": value}))
+    assert "license" not in head(written(base_front_matter={"license": value}))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_texts_from_data_and_models_stay_texts():
         "perplexity": {"base": 1.0, "kind": NASTY, "text": NASTY, "tokens": 3},
     }
     comparison["other_metrics"] = {NASTY: {"base": measured(0.5, 0.4, 0.6)}}
-    text = made(
+    text = written(
         comparison=comparison,
         base_model=NASTY,
         base_front_matter={"license": NASTY.replace("\n", " ")},
@@ -308,7 +312,7 @@ def test_texts_from_data_and_models_stay_texts():
     assert "<script" not in page
     assert "<img" not in page
     assert re.findall(r'href="([^"]*)"', page) == ["plan.json"]
-    assert rendered(made().split("---\n", 2)[2]).count("<h") == page.count("<h")
+    assert rendered(written().split("---\n", 2)[2]).count("<h") == page.count("<h")
     assert head(text)["license"] == NASTY.replace("\n", " ")
 
 
@@ -348,7 +352,7 @@ def test_names_lose_their_folders(name, short):
 
 
 def test_the_command_of_a_recipe_is_one_that_a_shell_reads():
-    told = command(RECIPE.with_settings(sites=("*.{q,k}", "decoder.*"), n=12, trust_remote_code=True))
-    assert "--sites '*.{q,k}' 'decoder.*'" in told
-    assert "--n 12" in told
-    assert "--trust-remote-code" in told
+    text = command(RECIPE.with_settings(sites=("*.{q,k}", "decoder.*"), n=12, trust_remote_code=True))
+    assert "--sites '*.{q,k}' 'decoder.*'" in text
+    assert "--n 12" in text
+    assert "--trust-remote-code" in text

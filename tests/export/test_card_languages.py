@@ -27,9 +27,9 @@ def finished(tmp_path_factory):
 
 def test_the_row_has_every_language_and_marks_its_own(finished):
     matrix = finished.matrix()
-    told = "\n".join(language_section(MatrixFile.model_validate(matrix), "bb"))
-    assert "**bb**" in told and "**aa**" not in told and "suffers most" in told
-    assert f"{matrix['neg_logprob']['change'][1][0]:+.3f}" in told and f"{matrix['neg_logprob']['change'][1][1]:+.3f}" in told
+    section = "\n".join(language_section(MatrixFile.model_validate(matrix), "bb"))
+    assert "**bb**" in section and "**aa**" not in section and "suffers most" in section
+    assert f"{matrix['neg_logprob']['change'][1][0]:+.3f}" in section and f"{matrix['neg_logprob']['change'][1][1]:+.3f}" in section
     bare = matrix | {"control": None, "diagonal": {"is_maximum": {"aa": None}}}
     bare = "\n".join(language_section(MatrixFile.model_validate(bare), "aa"))
     assert "no units to deactivate" in bare and "–" in bare
@@ -45,10 +45,10 @@ def test_the_card_of_a_language_holds_its_row_and_that_of_all_together_none(fini
 
 
 def test_a_damaged_matrix_is_named_before_anything_is_written(finished, tmp_path):
-    path, whole = finished.folder / "matrix.json", finished.matrix()
-    for damaged in ({**whole, "languages": ["aa"]}, {**whole, "neg_logprob": {}}, {**whole, "kind": None, "control": 3}):
+    path, intact = finished.folder / "matrix.json", finished.matrix()
+    for damaged in ({**intact, "languages": ["aa"]}, {**intact, "neg_logprob": {}}, {**intact, "kind": None, "control": 3}):
         path.write_text(json.dumps(damaged))
         with pytest.raises(RunMismatch, match=r"matrix\.json"):
             export(Plan.from_json(finished.plans()["bb"]), finished.recipe.model, tmp_path / "cut", run=finished, verify=False)
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(intact))
     assert not (tmp_path / "cut").exists()

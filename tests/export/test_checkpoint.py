@@ -15,15 +15,15 @@ from resect.export.export import export
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "llama"
+def intact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("intact") / "llama"
     checkpoints.saved(folder, "llama")
     return folder
 
 
 @pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "model")
+def copy(intact, tmp_path):
+    return shutil.copytree(intact, tmp_path / "model")
 
 
 def shard(folder):
@@ -51,17 +51,17 @@ def pointer(folder):
 
 
 def lacking_a_tensor(folder):
-    held = load_file(shard(folder))
-    held.pop(sorted(held)[0])
-    save_file(held, shard(folder), {"format": "pt"})
+    tensors = load_file(shard(folder))
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, shard(folder), {"format": "pt"})
 
 
 def listing(change):
-    def spoil(folder):
+    def damage(folder):
         index = json.loads((folder / checkpoints.INDEX).read_text())
         (folder / checkpoints.INDEX).write_text(json.dumps(change(index)))
 
-    return spoil
+    return damage
 
 
 def renamed(file):
@@ -86,9 +86,9 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message"), DAMAGE)
-def test_damage_is_found_before_anything_is_written_and_the_file_is_named(copy, tmp_path, spoil, message):
-    spoil(copy)
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_damage_is_found_before_anything_is_written_and_the_file_is_named(copy, tmp_path, damage, message):
+    damage(copy)
     with pytest.raises(BadModel, match=message) as caught:
         export(Plan(), str(copy), tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -135,13 +135,13 @@ def test_an_index_of_pytorchs_format_is_read_too(copy):
         CheckpointFiles.read(copy)
 
 
-def test_bytes_are_where_it_says(whole):
-    found = CheckpointFiles.read(whole)
+def test_tensors_are_at_their_byte_ranges(intact):
+    found = CheckpointFiles.read(intact)
     assert found.index == checkpoints.INDEX
-    assert found.shards == tuple(sorted(path.name for path in whole.glob("*.safetensors")))
+    assert found.shards == tuple(sorted(path.name for path in intact.glob("*.safetensors")))
     for file in found.shards:
-        content = (whole / file).read_bytes()
-        for name, tensor in load_file(whole / file).items():
+        content = (intact / file).read_bytes()
+        for name, tensor in load_file(intact / file).items():
             info = found.tensors[name]
             assert (info.file, info.dtype, info.shape) == (file, "F32", tuple(tensor.shape))
             assert torch.equal(torch.frombuffer(bytearray(content[info.start : info.stop]), dtype=torch.float32).view(info.shape), tensor)

@@ -31,7 +31,7 @@ LAYOUTS = ["t5", "bart", "llama-gqa", "gemma3", "phi3", "opt-350m", "gpt2", "gpt
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A checkpoint in several files that nobody changes, its model, and a plan for it."""
+    """A checkpoint in several files that is not changed, its model, and a plan for it."""
     folder = tmp_path_factory.mktemp("base") / "llama"
     model = checkpoints.saved(folder, "llama")
     return folder, model, checkpoints.plan_of(model)
@@ -39,12 +39,12 @@ def llama(tmp_path_factory):
 
 @pytest.fixture
 def copy(llama, tmp_path):
-    """The same, to be spoilt."""
+    """A copy of the checkpoint, to be changed."""
     return shutil.copytree(llama[0], tmp_path / "base")
 
 
 def nothing_is_left(target):
-    """Whether neither a checkpoint nor a part of one is there."""
+    """Whether neither a checkpoint nor a part of one exists."""
     return not target.exists() and [path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}")] == []
 
 
@@ -182,7 +182,7 @@ def test_a_tensor_in_two_files_is_saved_by_transformers(copy, llama, tmp_path):
     _, model, plan = llama
     shards = sorted(copy.glob("*.safetensors"))
     tensors = [load_file(path) for path in shards]
-    place, key = next((at, name) for at, held in enumerate(tensors) for name in held if "layers.1.mlp.up_proj" in name)
+    place, key = next((at, name) for at, shard in enumerate(tensors) for name in shard if "layers.1.mlp.up_proj" in name)
     other = (place + 1) % len(shards)
     save_file(tensors[other] | {key: tensors[place][key]}, shards[other], {"format": "pt"})
     done = export(plan, str(copy), tmp_path / "out", device="cpu")
@@ -193,7 +193,7 @@ def test_a_tensor_in_two_files_is_saved_by_transformers(copy, llama, tmp_path):
 # -- other files --------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_plan_gives_a_copy_and_that_is_said(llama, tmp_path):
+def test_an_empty_plan_gives_a_copy_and_the_result_says_so(llama, tmp_path):
     base, model, _ = llama
     done = export(Plan().for_model(model), str(base), tmp_path / "out", device="cpu")
     assert (done.is_copy, done.rewritten, done.verified) == (True, (), True)
@@ -232,7 +232,7 @@ def test_unedited_weights_in_other_formats_are_left_out_and_small_files_are_not(
     assert "not loaded again" in done.sentences()[-1]
 
 
-def test_a_runs_numbers_are_told_where_the_plan_is_its_own(llama, tmp_path):
+def test_the_card_reports_a_runs_results_where_the_plan_is_its_own(llama, tmp_path):
     base, _, plan = llama
     estimate = {"mean": 0.8125, "interval": [0.7, 0.9], "std_over_instructions": 0.0, "by_tag": {}}
     comparison = {"schema": 1, "task": "ages", "metric": "accuracy", "n_examples": 9, "n_instructions": 1, "n_groups": 9, "base": estimate}
@@ -245,12 +245,12 @@ def test_a_runs_numbers_are_told_where_the_plan_is_its_own(llama, tmp_path):
     own, other, unfinished = ((tmp_path / name / "README.md").read_text() for name in ("own", "other", "unfinished"))
     assert "81.2 %" in own
     assert "resect crispr llama bbq/age --seed 77" in own
-    assert not any(told in card for told in ("81.2 %", "--seed") for card in (other, unfinished))
+    assert not any(text in card for text in ("81.2 %", "--seed") for card in (other, unfinished))
 
 
-def test_of_several_trials_the_card_tells_the_one_that_found_the_plan(llama, tmp_path):
+def test_of_several_trials_the_card_reports_the_one_that_found_the_plan(llama, tmp_path):
     base, _, plan = llama
-    told = lambda mean: {
+    comparison = lambda mean: {
         "schema": 1,
         "task": "ages",
         "metric": "accuracy",
@@ -263,9 +263,9 @@ def test_of_several_trials_the_card_tells_the_one_that_found_the_plan(llama, tmp
         for number, found, mean in ((1, plan, 0.4375), (2, Plan(), 0.5625)):
             with run.part(number, Recipe(model=str(base), task="bbq/age", seed=number)) as part:
                 part.keep_plan(found)
-                part.keep_comparison(told(mean))
+                part.keep_comparison(comparison(mean))
         run.keep_plan(plan)
-        run.keep_comparison(told(0.8125))
+        run.keep_comparison(comparison(0.8125))
         export(plan, str(base), tmp_path / "out", run=run, verify=False)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "43.8 %" in card
@@ -408,7 +408,7 @@ def test_a_plan_without_effect_is_a_failure_that_leaves_nothing(llama, tmp_path)
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_a_full_disk_is_a_failure_that_leaves_nothing(copy, llama, tmp_path, pickled):
-    """A limit on file size stands in for a disk without room: the same OSError on the same calls."""
+    """A limit on file size takes the place of a full disk: the same OSError from the same calls."""
     if pickled:
         checkpoints.as_bin(copy)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -460,9 +460,9 @@ def test_real_models(shared, tmp_path, name):
     assert (done.resaved, done.verified) == (None, True)
     assert "instructions.txt" in done.copied
     again = load_model(str(tmp_path / "out"), device="cpu")
-    asked = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
+    pairs = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
     with plan.applied(model):
-        assert model.logprobs(*asked).tolist() == again.logprobs(*asked).tolist()
+        assert model.logprobs(*pairs).tolist() == again.logprobs(*pairs).tolist()
 
 
 # -- from the Hub's cache ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Matrices are kept as factors where that is exact and smaller, else they stay dense, and that is said; loaded again, they are near."""
+"""Matrices are stored as factors where that is exact and smaller; others stay dense, which is reported. Deviations are small."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def plan_of(model):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A checkpoint in several files that nobody changes, its model, and a plan for it."""
+    """A checkpoint in several files that is not changed, its model, and a plan for it."""
     folder = tmp_path_factory.mktemp("base") / "llama"
     model = checkpoints.saved(folder, "llama")
     return folder, model, plan_of(model)
@@ -65,11 +65,11 @@ def test_what_is_loaded_is_near_the_model_with_the_plan_applied(tmp_path, name, 
     again, anatomy = load_model(str(to), device="cpu").model, Anatomy.of(model)
     with plan.applied(model, "weights"):
         plain = checkpoints.bits(model)
-        held = checkpoints.bits(again)
-        assert {key: held[key] for key in held if key in plain} == {key: plain[key] for key in plain if key in held}
+        values = checkpoints.bits(again)
+        assert {key: values[key] for key in values if key in plain} == {key: plain[key] for key in plain if key in values}
         for matrix in done.factoring.matrices:
-            whole = factored_modules(again)[matrix.module].dense()
-            mine, wanted = whole[rows_of(anatomy, matrix.site, len(whole))], anatomy.weight(matrix.site)
+            dense = factored_modules(again)[matrix.module].dense()
+            mine, wanted = dense[rows_of(anatomy, matrix.site, len(dense))], anatomy.weight(matrix.site)
             assert (mine.double() - wanted.double()).norm() <= (4 * step + 1e-6) * wanted.double().norm()
         far = (pico.output(name, again).double() - pico.output(name, model).double()).abs().max()
         assert far < 100 * step * pico.output(name, model).abs().max()
@@ -106,15 +106,15 @@ def test_sizes_are_those_of_the_files(tmp_path):
     assert done.factoring.weight_bytes == tuple(files)
     assert done.factoring.matrix_bytes == (4 * (40 * 24 + 24 * 24), 4 * 4 * (40 + 24))
     assert abs((files[0] - files[1]) - (done.factoring.matrix_bytes[0] - done.factoring.matrix_bytes[1])) < 1000  # but for the header
-    told = json.loads(json.dumps(done.to_json()))
-    assert (told["format"], told["factored"]["bytes"]["weights"]) == ("factored", {"before": files[0], "after": files[1]})
-    assert [matrix["rank"] for matrix in told["factored"]["matrices"]] == [4, 0]
-    assert told["factored"]["nearness"]["matrix"] <= told["factored"]["nearness"]["matrix_bound"]
+    result = json.loads(json.dumps(done.to_json()))
+    assert (result["format"], result["factored"]["bytes"]["weights"]) == ("factored", {"before": files[0], "after": files[1]})
+    assert [matrix["rank"] for matrix in result["factored"]["matrices"]] == [4, 0]
+    assert result["factored"]["nearness"]["matrix"] <= result["factored"]["nearness"]["matrix_bound"]
 
 
-def test_the_format_of_a_plain_export_is_said_too(llama, tmp_path):
-    told = export(Plan(), str(llama[0]), tmp_path / "out", verify=False).to_json()
-    assert (told["format"], told["factored"]) == ("checkpoint", None)
+def test_a_plain_export_reports_its_format(llama, tmp_path):
+    result = export(Plan(), str(llama[0]), tmp_path / "out", verify=False).to_json()
+    assert (result["format"], result["factored"]) == ("checkpoint", None)
     with pytest.raises(UnknownName, match=r"Unknown format of an export 'factord'. Did you mean 'factored'"):
         export(Plan(), str(llama[0]), tmp_path / "other", as_format="factord")
 
@@ -165,9 +165,9 @@ def test_a_matrix_is_kept_as_factors_where_nothing_changes_it_later():
     assert chosen(ReduceRank("decoder.0.q", 0.2), Scale({"decoder.0.v": [1]}), name="gpt2")[0] == {0: ("decoder.0.q", 4)}
 
 
-def test_one_that_is_changed_later_or_would_not_be_smaller_stays_dense_and_that_is_said():
-    kept, dense = chosen(ReduceRank("decoder.1.down", 0.2), Scale({"decoder.1.post": [3]}), ReduceRank("decoder.1.up", 0.2))
-    assert kept == {2: ("decoder.1.up", 4)}
+def test_one_that_is_changed_later_or_would_not_be_smaller_stays_dense_and_is_reported():
+    selected, dense = chosen(ReduceRank("decoder.1.down", 0.2), Scale({"decoder.1.post": [3]}), ReduceRank("decoder.1.up", 0.2))
+    assert selected == {2: ("decoder.1.up", 4)}
     assert dense == ("decoder.1.down stays dense: a scale (edit 1) changes it after its rank is reduced",)
     _, dense = chosen(ReduceRank("decoder.1.q", 0.5), ReduceRank("decoder.1.up", 0.2))
     assert dense == ("decoder.1.q stays dense: at rank 12, its factors have no fewer numbers than its 24 × 24",)
@@ -188,7 +188,7 @@ def test_a_plan_of_which_nothing_can_be_kept_is_refused_with_the_way_out(llama, 
 
 
 @pytest.mark.slow
-def test_what_stays_dense_is_written_and_said(llama, tmp_path):
+def test_what_stays_dense_is_written_and_reported(llama, tmp_path):
     base, model, _ = llama
     plan = Plan((ReduceRank("decoder.1.down", 0.2), Scale({"decoder.1.post": [3]}, 0.5), ReduceRank("decoder.1.up", 0.2))).for_model(model)
     done = factored(plan, base, tmp_path / "out")
@@ -263,20 +263,20 @@ def test_a_head_is_no_site():
         chosen(ReduceRank("decoder.0.lm_head", 0.2))
 
 
-# -- what stands beside --------------------------------------------------------------------------------------------------
+# -- the card -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_card_says_how_to_load_it_and_what_was_saved(llama, tmp_path):
     done = factored(llama[2], llama[0], tmp_path / "out", verify=False, base_model="someone/base")
     card = (tmp_path / "out" / "README.md").read_text()
-    for told in (
+    for text in (
         "plain transformers cannot load it",
         "resect.load_model(",
         "library_name: resect",
         "base_model: someone/base",
         "instead of",
     ):
-        assert told in card
+        assert text in card
     for matrix in done.factoring.matrices:
         assert f"`{matrix.site}`" in card
     assert "it is loaded as the base is" not in card
@@ -295,7 +295,7 @@ def test_real_models(shared, tmp_path, name):
     done = factored(plan, base, tmp_path / "out")
     assert (done.resaved, done.verified, len(done.factoring.matrices)) == (None, True, 2)
     again = load_model(str(tmp_path / "out"), device="cpu")
-    asked = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
+    pairs = (["Who was it? Answer:", "The old man and"], ["the old man", "the sea"])
     with plan.applied(model):
-        torch.testing.assert_close(torch.tensor(model.logprobs(*asked)), torch.tensor(again.logprobs(*asked)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torch.tensor(model.logprobs(*pairs)), torch.tensor(again.logprobs(*pairs)), rtol=1e-4, atol=1e-4)
     assert (tmp_path / "out" / "instructions.txt").exists()

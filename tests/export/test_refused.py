@@ -18,7 +18,7 @@ from resect.runs.run_folder import Run
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A checkpoint in several files that nobody changes, its model, and a plan for it."""
+    """A checkpoint in several files that is not changed, its model, and a plan for it."""
     folder = tmp_path_factory.mktemp("base") / "llama"
     model = checkpoints.saved(folder, "llama")
     return folder, model, checkpoints.plan_of(model)
@@ -26,7 +26,7 @@ def llama(tmp_path_factory):
 
 @pytest.fixture
 def copy(llama, tmp_path):
-    """The same, to be spoilt."""
+    """A copy of the checkpoint, to be changed."""
     return shutil.copytree(llama[0], tmp_path / "base")
 
 
@@ -36,11 +36,11 @@ def test_the_home_folder_may_be_written_as_a_tilde(llama, tmp_path, monkeypatch)
     assert done.folder == tmp_path / "out"
     assert (tmp_path / "out" / "config.json").exists()
     with pytest.raises(InputError, match="names a home folder that does not exist"):
-        export(Plan(), str(llama[0]), "~nobody-of-that-name/out")
+        export(Plan(), str(llama[0]), "~no-user-of-that-name/out")
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "told"),
+    ("name", "make", "reason"),
     [
         ("notes.txt", os.mkfifo, "no regular file"),
         ("README.md", os.mkfifo, "no regular file"),
@@ -48,10 +48,10 @@ def test_the_home_folder_may_be_written_as_a_tilde(llama, tmp_path, monkeypatch)
         ("vocab.txt", lambda path: path.symlink_to("nowhere"), "a broken symbolic link"),
     ],
 )
-def test_special_files_are_refused_without_waiting_for_them(copy, llama, tmp_path, name, make, told):
+def test_special_files_are_refused_without_waiting_for_them(copy, llama, tmp_path, name, make, reason):
     (copy / name).parent.mkdir(exist_ok=True)
     make(copy / name)
-    with pytest.raises(BadModel, match=f"{name} is {told}.*delete it"):
+    with pytest.raises(BadModel, match=f"{name} is {reason}.*delete it"):
         export(llama[2], str(copy), tmp_path / "out", verify=False)
 
 
@@ -69,7 +69,7 @@ def test_a_bin_file_that_holds_no_weights_is_refused(copy, llama, tmp_path, cont
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reason"),
     [
         (lambda comparison: comparison.pop("task"), "it has no task"),
         (lambda comparison: comparison["base"].pop("mean"), r"base\.mean is missing"),
@@ -78,7 +78,7 @@ def test_a_bin_file_that_holds_no_weights_is_refused(copy, llama, tmp_path, cont
         (lambda comparison: comparison.update(side_effects={"perplexity": {"base": float("inf")}}), r".*perplexity\.base is inf"),
     ],
 )
-def test_a_runs_damaged_numbers_are_refused_before_anything_is_written(llama, tmp_path, damage, told):
+def test_a_runs_damaged_numbers_are_refused_before_anything_is_written(llama, tmp_path, damage, reason):
     base, _, plan = llama
     estimate = {"mean": 0.8125, "interval": [0.7, 0.9], "std_over_instructions": 0.0, "by_tag": {}}
     counts = {"n_examples": 9, "n_instructions": 1, "n_groups": 9}
@@ -88,7 +88,7 @@ def test_a_runs_damaged_numbers_are_refused_before_anything_is_written(llama, tm
         run.keep_plan(plan)
         (run.folder / "comparison.json").write_text(json.dumps(comparison))
         written = []
-        with pytest.raises(RunMismatch, match=rf"comparison\.json of the run .* is damaged \({told}.*give a copy of the plan"):
-            export(plan, str(base), tmp_path / "out", run=run, verify=False, progress=lambda *told: written.append(told))
+        with pytest.raises(RunMismatch, match=rf"comparison\.json of the run .* is damaged \({reason}.*give a copy of the plan"):
+            export(plan, str(base), tmp_path / "out", run=run, verify=False, progress=lambda *step: written.append(step))
     assert written == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

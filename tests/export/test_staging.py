@@ -1,4 +1,4 @@
-"""A folder appears under its name when it is whole, and not before."""
+"""A folder appears under its name when it is complete, and not before."""
 
 import os
 import shutil
@@ -70,9 +70,9 @@ def test_a_place_that_cannot_be_written_is_a_failure(tmp_path):
 
 
 def test_free_space_is_checked_before_anything_is_written(tmp_path):
-    asked = []
-    check_free_space(tmp_path / "not" / "yet" / "there", lambda disk: asked.append(disk) or 1)
-    assert asked == [tmp_path.stat().st_dev]
+    devices = []
+    check_free_space(tmp_path / "not" / "yet" / "there", lambda disk: devices.append(disk) or 1)
+    assert devices == [tmp_path.stat().st_dev]
     with pytest.raises(StorageFailure, match=r"needs 1,048,576,000 MiB, and [\d,]+ MiB are free there; free space"):
         check_free_space(tmp_path / "out", lambda disk: 2**20 * 1_048_576_000)
 
@@ -87,7 +87,7 @@ def test_a_target_is_followed_to_where_it_is(tmp_path):
     assert os.listdir(tmp_path / "base") == []
 
 
-#: Puts a file into `out` while it is a mount point: of a file system of its own, or of a folder beside it.
+#: Puts a file into `out` while it is a mount point: of a file system of its own, or of another folder.
 MOUNTED = """
 import subprocess, sys
 from pathlib import Path
@@ -98,9 +98,9 @@ subprocess.run(["mount", *mount, str(out)], check=True)
 (out / ".resect.part").mkdir() if kind == "disk" else None  # as a kill may leave it
 (out / "lost+found").mkdir() if kind == "disk" else None
 target = check_target(out, None)
-asked = []
-check_free_space(target, lambda disk: asked.append(disk) or 1)
-assert asked == [out.stat().st_dev]
+devices = []
+check_free_space(target, lambda disk: devices.append(disk) or 1)
+assert devices == [out.stat().st_dev]
 with staged_folder(target) as part:
     (part / "config.json").write_text("1")
     (part / "sub").mkdir()

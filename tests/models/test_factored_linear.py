@@ -96,7 +96,7 @@ def test_gradients_pass_through_after_a_pass_without_gradients():
 def test_models_can_read_the_shape_and_dtype_of_the_weight(old):
     module = FactoredLinear(7, 5, 2, transposed=isinstance(old, Conv1D)).to(torch.bfloat16)
     assert (module.weight.shape, module.weight.dtype) == (old.weight.shape, torch.bfloat16)
-    assert module.weight.is_meta  # whoever computes with it notices
+    assert module.weight.is_meta  # a computation with it fails
 
 
 def test_construction_draws_no_random_number():

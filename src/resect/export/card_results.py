@@ -52,9 +52,9 @@ def _measurements(comparison: ComparisonFile, metric: MetricFormat) -> str:
         **{_BASELINES.get(name, escaped(name)): measurement for name, measurement in comparison.baselines.items()},
     }
     rows = [
-        [label, metric.value(found.mean), metric.interval(found.interval), metric.value(found.std_over_instructions)]
-        for label, found in measurements.items()
-        if found is not None
+        [label, metric.value(measured.mean), metric.interval(measured.interval), metric.value(measured.std_over_instructions)]
+        for label, measured in measurements.items()
+        if measured is not None
     ]
     return table(["", escaped(metric.metric), "95 % interval", "± over instructions"], rows)
 
@@ -118,7 +118,7 @@ def _other_metric(name: str, result: MetricComparison) -> str:
     if result.unmatched is not None and result.unmatched.base is not None:
         shares = _SHARES.pair(result.unmatched.base, result.unmatched.edited)
         unmatched = f"; texts that match none of the choices: {shares}"
-    before, after = (None if found is None else found.mean for found in (result.base, result.edited))
+    before, after = (None if measured is None else measured.mean for measured in (result.base, result.edited))
     return f"{escaped(name)}: {metric.pair(before, after)}{_change(result.difference, metric)}{unmatched}"
 
 
