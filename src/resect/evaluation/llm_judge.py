@@ -3,7 +3,7 @@
 Knows HTTP and one prompt; does not know which model wrote the answers.
 
 The HTTP client is the standard library's, because `huggingface_hub.InferenceClient(base_url=…)` (tried with 2.4) cannot be configured for
-the following, all of which the tests demand. All clients of a process share one session, so that changing it would change Hub downloads too.
+the following, all of which the tests demand. All clients of a process share one session: changing it would change Hub downloads too.
 
 - With HF_HUB_OFFLINE=1, as on clusters without internet access, it refuses every address, a judge on localhost too.
 - It follows redirects: after a 307 it posts questions and answers to whatever host the first one names.
