@@ -31,6 +31,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.PICO)
 def test_a_stored_decomposition_equals_the_computed_one_on_every_layout(name, tmp_path):
     for dtype in (torch.float32, torch.bfloat16) if name in ("llama", "gpt2", "modernbert") else (torch.float32,):

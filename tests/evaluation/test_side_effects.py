@@ -48,6 +48,7 @@ def test_baselines_are_the_calibrated_answers_of_the_model_as_it_is() -> None:
     assert measured(found, [plan]).baselines == {"cc": None, "dc": None}
 
 
+@pytest.mark.slow
 def test_answers_by_generation_are_reported_with_those_by_scoring() -> None:
     found, plan = compared("llama")
     both = measured(found, [plan], generation=True).other_metrics["generation"]

@@ -62,6 +62,7 @@ def test_a_plan_that_was_changed_afterwards_does_not_agree(finished: Path, tmp_p
     assert [name for name, (then, now) in repetition.files.items() if then != now] == ["plan.json"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_and_the_folder_of_the_run_itself_are_refused(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "comparison.json").unlink()

@@ -84,6 +84,7 @@ def test_the_same_job_again_computes_nothing(where: Path, finished: run.JobResul
     assert (again.folder / "plan.json").read_bytes() == (finished.folder / "plan.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_and_continued_gives_the_same_bytes(where: Path, finished: run.JobResult, tmp_path: Path) -> None:
     recipe = recipe_of(where, tmp_path / "run")
     recipe.save(tmp_path / "recipe.toml")
@@ -101,6 +102,7 @@ def test_a_job_that_is_killed_and_continued_gives_the_same_bytes(where: Path, fi
     assert (outcome.folder / "comparison.json").read_bytes() == (finished.folder / "comparison.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_other_settings_data_or_weights_are_refused(where: Path, finished: run.JobResult, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
     with pytest.raises(RunMismatch, match=r"samples.*--fresh"):
@@ -189,6 +191,7 @@ def test_more_neurons_than_the_model_has_are_refused(where: Path, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_side_effects_that_the_recipe_requests_are_measured_in_every_trial(where: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(

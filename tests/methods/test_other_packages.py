@@ -109,6 +109,7 @@ def test_an_unknown_method_is_refused_with_the_way_to_add_one() -> None:
         settings_class("crisp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [

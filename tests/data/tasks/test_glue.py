@@ -262,6 +262,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("part", COUNTS)
 def test_the_real_data(shared, part):

@@ -71,6 +71,7 @@ def test_counts_equal_those_of_one_window_at_a_time_to_the_integer(name: str) ->
     assert 0 < sum(array.sum() for array in active.values()) < sum(array.size for array in active.values()) * tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", pico.language_models)
 def test_counts_of_other_dtypes_equal_plain_hooks_over_the_same_batches(name: str, dtype: torch.dtype) -> None:

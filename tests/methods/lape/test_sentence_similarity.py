@@ -56,6 +56,7 @@ def naive(model, parallel):
     return related, unrelated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.language_models)
 def test_it_is_what_one_sentence_at_a_time_gives(name):
     model = model_of(name, batch_size=3)

@@ -77,6 +77,7 @@ def naive_singular_value_gradient(model: LanguageModel, site: Site, rows: list[T
     return found.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pico.language_models)
 def test_gradients_are_those_of_autograd_through_the_decomposition(name: str) -> None:
     model = language_model(name)

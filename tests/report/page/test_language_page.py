@@ -145,6 +145,7 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(tmp_path, nam
         assert expected in text, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["exhibits.json", "answers.jsonl", "steered/ja-set.json"])
 @pytest.mark.parametrize("content", ["{", "[[]]", '{"to": 3}', '"x"'])
 def test_damage_in_what_need_not_be_there_is_named_too(tmp_path, name, content):

@@ -3,6 +3,8 @@
 import html
 import re
 
+import pytest
+
 from report.run_folder import COMPARISON, PLAN, changed, finished, shown
 from report.run_folder import example as row
 from resect.report.page.html import page
@@ -32,6 +34,7 @@ def test_a_long_text_is_folded_and_a_huge_one_is_cut():
     assert len(kind.open[0].prompt.whole) < 11_000 and "more in examples.jsonl" in kind.open[0].prompt.whole
 
 
+@pytest.mark.slow
 def test_a_big_run_makes_no_big_page(tmp_path):
     rows = [row(number, *(("the man", "nobody") if number % 3 else ("nobody", "the man"))) for number in range(5000)]
     rows = [each | {"prompt": f"Context {each['id']}: {'word ' * 120}"} for each in rows]
