@@ -42,6 +42,7 @@ def test_numbers_that_are_not_finite_count_as_not_measured():
         {"kind": "table", "title": "x", "columns": ["a"], "rows": [["1", "2"]]},
         {"kind": "table", "title": "x", "columns": ["a"], "rows": [[True]]},
         {"kind": "table", "title": "x", "columns": ["a"], "rows": 3},
+        {"kind": "table", "title": "x", "columns": ["a"], "rows": [[10**400]]},
         {"kind": "table", "title": "x", "columns": ["a"], "rows": [["1"]], "strong": [4]},
         {"kind": "curve", "title": "x", "x_label": "a", "y_label": "b", "series": [1]},
         {"kind": "curve", "title": "x", "x_label": "a", "y_label": "b", "series": {"s": [[0, "much"]]}},

@@ -165,7 +165,7 @@ def from_json(value: Any) -> Exhibit:
     known = {item.name for item in fields(kind)}
     try:
         return kind(**{name: _frozen(part) for name, part in value.items() if name in known})
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"The exhibit {title!r} is damaged: {error}.") from error
 
 

@@ -92,7 +92,8 @@ class Axes:
     def drawn(self) -> list[str]:
         """Labels of both axes, a line at each tick of y, and as many labels along x as do not touch each other."""
         middle, curve = (self.left + WIDTH - EDGE) / 2, self.curve
-        parts = [text(shortened(curve.y_label, WIDTH - 2), 2, 16, class_="muted")]
+        label = curve.y_label if curve.unit in ("", SHARE) else f"{curve.y_label} ({curve.unit})"
+        parts = [text(shortened(label, WIDTH - 2), 2, 16, class_="muted")]
         parts.append(text(shortened(curve.x_label, WIDTH - self.left), middle, self.bottom + 38, text_anchor="middle", class_="muted"))
         for tick, label in self.y_ticks:
             y = position(tick, self.low, self.high, self.bottom, self.top)

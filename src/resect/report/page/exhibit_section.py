@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from resect.core.exhibits import Curve, Exhibit, HeatMap, Table, by_section
+from resect.core.exhibits import SHARE, Curve, Exhibit, HeatMap, Table, by_section
 from resect.report.charts.curve_chart import curve_chart
 from resect.report.charts.heat_map import heat_map
 
@@ -44,5 +44,7 @@ def exhibit_blocks(exhibits: Sequence[Exhibit], *, headings: bool = True) -> lis
 
 
 def _figure(exhibit: Curve | HeatMap, has_heading: bool) -> Figure:
-    chart = curve_chart(exhibit) if isinstance(exhibit, Curve) else heat_map(exhibit)
-    return Figure(Markup(chart), exhibit.title, exhibit.title if has_heading else "", scrolls=isinstance(exhibit, HeatMap))
+    if isinstance(exhibit, Curve):
+        return Figure(Markup(curve_chart(exhibit)), exhibit.title, exhibit.title if has_heading else "")
+    unit = {"": "", SHARE: " (%)"}.get(exhibit.unit, f" ({exhibit.unit})")
+    return Figure(Markup(heat_map(exhibit)), exhibit.title, f"{exhibit.title}{unit}" if has_heading else "", scrolls=True)

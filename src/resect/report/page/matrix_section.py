@@ -30,10 +30,10 @@ def matrix_section(matrix: LanguageMatrix) -> Section:
     sentences += [few_windows_note(matrix)] if few_windows_note(matrix) else []
     sentences += [] if control else ["Random units were not deactivated, so that there is no control."]
     framed = [(row, column) for row, column in enumerate(matrix.strongest) if column is not None]
-    maps = _maps(matrix, "", matrix.loss.change, None if control is None else control.loss, 3, framed)
+    maps = _maps(matrix, "nats", matrix.loss.change, None if control is None else control.loss, 3, framed)
     blocks: list[Block] = [*map(Paragraph, sentences), *exhibit_blocks(maps), folded(own_text_table(matrix))]
     names = ("", *matrix.languages)
-    of_perplexity = _maps(matrix, f": {matrix.kind}", matrix.perplexity.change, None if control is None else control.perplexity, 2)
+    of_perplexity = _maps(matrix, matrix.kind, matrix.perplexity.change, None if control is None else control.perplexity, 2)
     has_perplexity = any(value is not None for row in matrix.perplexity.change for value in row)
     rows = {"nothing": matrix.perplexity.base} | dict(zip(matrix.languages, matrix.perplexity.deactivated, strict=True))
     cells = [(f"{name} deactivated", *(perplexity(value, PAGE) for value in row)) for name, row in rows.items()]
@@ -50,7 +50,7 @@ def matrix_section(matrix: LanguageMatrix) -> Section:
 
 
 def _maps(
-    matrix: LanguageMatrix, what: str, changes: Cells, random: Cells | None, digits: int, framed: Sequence[tuple[int, int]] = ()
+    matrix: LanguageMatrix, unit: str, changes: Cells, random: Cells | None, digits: int, framed: Sequence[tuple[int, int]] = ()
 ) -> list[HeatMap]:
     """The changes with each language's units deactivated, and with random ones, on one scale."""
     tables = [("The row's units deactivated", changes, framed)]
@@ -58,10 +58,11 @@ def _maps(
     full = max((abs(value) for _, cells, _ in tables for row in cells for value in row if value is not None), default=0.0)
     return [
         HeatMap(
-            f"{heading}{what}",
+            heading,
             matrix.languages,
             matrix.languages,
             cells,
+            unit,
             corner="deactivated",
             digits=digits,
             full=full or None,

@@ -96,6 +96,7 @@ def _rank_maps(search: RankSearch, plan: PlanSummary, early: int) -> Sequence[Ex
         bounds={cell for cell, trial in cells.items() if not trial.complete},
         center=base or 0.0,
         lower_is_better=not figures.is_share,
+        unit=SHARE if figures.is_share else "",
         legend=legend,
     )
 
