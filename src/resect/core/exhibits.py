@@ -7,6 +7,7 @@ no file and no drawing.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from types import NoneType
 from typing import Any, TypeAlias
 
 from .errors import InputError
@@ -44,6 +45,7 @@ class Table:
     is_text: bool = False
 
     def __post_init__(self) -> None:
+        _check_fields(self)
         _set(self, columns=_texts(self.columns), rows=tuple(tuple(map(_cell, row)) for row in self.rows), strong=tuple(self.strong))
         _check(all(len(row) == len(self.columns) for row in self.rows), self.title, f"each row needs {len(self.columns)} cells")
         _check(all(0 <= row < len(self.rows) for row in self.strong), self.title, "a row that stands out does not exist")
@@ -81,17 +83,20 @@ class Curve:
     tones: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_fields(self)
         series = {str(name): tuple((float(x), _number(y)) for x, y in points) for name, points in self.series.items()}
         _set(self, series=series, x_names=_texts(self.x_names), tones=dict(self.tones))
         for name in ("marked", "reference"):
             pair = getattr(self, name)
             _set(self, **{name: None if pair is None else (str(pair[0]), float(pair[1]))})
         points = [point for series_points in series.values() for point in series_points]
+        xs = [x for x, _ in points] + ([self.marked[1]] if self.marked else [])
+        ys = [y for _, y in points if y is not None] + ([self.reference[1]] if self.reference else [])
         known = {float(index) for index in range(len(self.x_names))}
-        _check(all(math.isfinite(x) for x, _ in points), self.title, "every x is a finite number")
-        _check(not known or all(x in known for x, _ in points), self.title, f"x is one of the {len(known)} categories")
-        _check(not self.x_log or all(x >= 0 for x, _ in points), self.title, "x is not negative on a logarithmic axis")
-        _check(not self.y_log or all(y is None or y > 0 for _, y in points), self.title, "y is positive on a logarithmic axis")
+        _check(all(map(math.isfinite, (*xs, *ys))), self.title, "its coordinates are finite numbers")
+        _check(not known or known.issuperset(xs), self.title, f"x is one of the {len(known)} categories")
+        _check(not self.x_log or all(x >= 0 for x in xs), self.title, "x is not negative on a logarithmic axis")
+        _check(not self.y_log or all(y > 0 for y in ys), self.title, "y is positive on a logarithmic axis")
         _check(all(tone in TONES for tone in self.tones.values()), self.title, f"a tone is one of {', '.join(TONES)}")
 
 
@@ -131,6 +136,7 @@ class HeatMap:
     legend: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_fields(self)
         _set(self, row_labels=_texts(self.row_labels), column_labels=_texts(self.column_labels), texts=tuple(map(_texts, self.texts)))
         _set(self, values=tuple(tuple(map(_number, row)) for row in self.values), legend=dict(self.legend))
         _set(self, framed=_places(self.framed), bounds=_places(self.bounds))
@@ -144,6 +150,14 @@ class HeatMap:
 
 
 Exhibit: TypeAlias = Table | Curve | HeatMap
+#: What the value of a field may be, by the type that is declared.
+_PLAIN: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    bool: (bool,),
+    float: (int, float),
+    int | None: (int, NoneType),
+    float | None: (int, float, NoneType),
+}
 KINDS: Mapping[str, type[Exhibit]] = {"table": Table, "curve": Curve, "heat map": HeatMap}
 
 
@@ -156,7 +170,7 @@ def to_json(exhibit: Exhibit) -> dict[str, Any]:
 
 def from_json(value: Any) -> Exhibit:
     """The exhibit of a JSON object; unknown keys are ignored. Raises InputError that says what is wrong with it."""
-    kind = KINDS.get(value.get("kind", "")) if isinstance(value, Mapping) else None
+    kind = KINDS.get(str(value.get("kind"))) if isinstance(value, Mapping) else None
     if kind is None:
         raise InputError(f"An exhibit is an object whose kind is one of {', '.join(KINDS)}.")
     title = value.get("title")
@@ -165,7 +179,7 @@ def from_json(value: Any) -> Exhibit:
     known = {item.name for item in fields(kind)}
     try:
         return kind(**{name: _frozen(part) for name, part in value.items() if name in known})
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise InputError(f"The exhibit {title!r} is damaged: {error}.") from error
 
 
@@ -198,6 +212,14 @@ def _frozen(value: Any) -> Any:
 def _check(holds: bool, title: str, rule: str) -> None:
     if not holds:
         raise InputError(f"The exhibit {title!r} is damaged: {rule}.")
+
+
+def _check_fields(exhibit: Exhibit) -> None:
+    """Raises ValueError for a field that is no text, number or switch where it must be one."""
+    for item in fields(exhibit):
+        value, allowed = getattr(exhibit, item.name), _PLAIN.get(item.type, (object, bool))
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise ValueError(f"{item.name} is {value!r}")
 
 
 def _set(exhibit: Exhibit, **values: object) -> None:
