@@ -201,7 +201,12 @@ def test_a_language_without_units_says_so_on_the_page(tmp_path):
 def test_the_plans_say_which_units(tmp_path):
     run = spoken(tmp_path / "run", analysed={"layers": analyses()["layers"]})
     text = shown(run).text
-    assert "Every unit that is edited" in text and "en decoder.0.act" in text
+    assert (
+        "Every unit that is edited" in text
+        and "in the plans of 7 languages" in text
+        and "Nothing is" not in text
+        and "en decoder.0.act" in text
+    )
     for path in (run.folder / "plans").glob("*.json"):
         for address, units in json.loads(path.read_text())["edits"][0]["neurons"].items():
             assert f"{path.stem} {address} {len(units)} {', '.join(map(str, units))}".strip() in text

@@ -100,7 +100,9 @@ def _similarity(result: Result) -> Sequence[Exhibit]:
 def _stability(result: Result) -> Sequence[Exhibit]:
     """How similar the selected set is to that from half of the text, at each step, and between two halves of the text."""
     halves = result["halves"]
-    steps = [(min(step["tokens"]), step["units"], step["jaccard"]) for step in result["steps"]]
+    steps = [
+        (min(step["tokens"]), step["units"], None if step["jaccard"] is None else round(step["jaccard"], 3)) for step in result["steps"]
+    ]
     known = [(tokens, jaccard) for tokens, _, jaccard in steps if jaccard is not None]
     sentences = []
     if halves is not None:
@@ -115,7 +117,7 @@ def _stability(result: Result) -> Sequence[Exhibit]:
         Table("The selected set after each step of reading", ("tokens of each language", "units", "Jaccard"), rows, note)
     ]
     if len(known) > 1:
-        points = {"Jaccard index": [(float(place), round(jaccard, 3)) for place, (_, jaccard) in enumerate(known)]}
+        points = {"Jaccard index": [(float(place), jaccard) for place, (_, jaccard) in enumerate(known)]}
         names = [_thousands(tokens) for tokens, _ in known]
         label = "Jaccard index with the set from half of the text"
         exhibits.append(Curve("The selected set as text is added", "tokens of each language", label, points, x_names=names))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from resect.core.address import Neurons
 from resect.core.exhibits import Curve, HeatMap, Table
-from resect.core.number_format import PAGE
+from resect.core.number_format import PAGE, plural
 from resect.core.scores import Scores
 from resect.core.site_maps import Cell, role_order, site_maps
 from resect.report.readers.plan_summary import PlanSummary
@@ -24,7 +24,9 @@ RANKS, UNITS = (50, 400), 2000
 def plan_section(plan: PlanSummary, scores: Scores | None, units: Mapping[str, Neurons], file_digest: str) -> Section:
     """Returns where the edits are. `units`: by name of the plans, where there are several; `file_digest`: SHA-256 of plan.json."""
     blocks, about = list[Block](), []
-    if plan.units and not units:
+    if units:
+        about.append(f"{plural(plan.neurons, 'units')} in the plans of {plural(len(units), 'languages')}, one plan for each.")
+    elif plan.units:
         about.append(f"{PAGE.number(plan.neurons)} in all, counted by layer (from 0) and role: the matrix whose rows are cut.")
         blocks += exhibit_blocks(_map(plan, scores))
     if plan.reductions:
