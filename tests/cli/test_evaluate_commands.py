@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "x=en.txt").write_text("the house :\n")
     corpus = tuple(f"{language}={path / language}.txt" for language in bilingual.WORDS)
     with Run.open(path / "run", Recipe(method="lape", model=str(path / "model"), corpus=corpus)) as run:
-        bilingual.counts(model).save(run.counts_path)
+        bilingual.counts(model).save(run.folder / "counts.safetensors")
         run.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
     return path
 

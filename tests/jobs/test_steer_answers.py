@@ -37,7 +37,7 @@ def run(model: LanguageModel, tmp_path: Path) -> Run:
         (tmp_path / f"{language}.txt").write_text("\n".join(bilingual.texts(language, 5)))
     corpus = tuple(f"{language}={tmp_path / language}.txt" for language in bilingual.WORDS)
     opened = Run.open(tmp_path / "run", Recipe(method="lape", model="bilingual", corpus=corpus))
-    bilingual.counts(model).save(opened.counts_path)
+    bilingual.counts(model).save(opened.folder / "counts.safetensors")
     opened.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
     opened.close()
     return Run.load(tmp_path / "run")

@@ -4,6 +4,7 @@ A method is a frozen dataclass of its settings. Those of this package are in a t
 the group `resect.methods`. The registered class needs no torch; `implementation` brings the class that searches.
 """
 
+import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class MethodSettings:
     source : the paper
     reads : what the method reads, which decides what a job loads, and on what it compares
     scores_units : whether a search gives scores of units, so that a report misses them where they are not stored
+    implemented_by : "module:class" of the class that searches, where it is another one; it is imported when it is needed
     overrides : keys of switches, each with the keys of settings that have no effect while it is on
     """
 
@@ -43,6 +45,7 @@ class MethodSettings:
     summary: ClassVar[str]
     source: ClassVar[str]
     reads: ClassVar[Reads] = Reads.TASK
+    implemented_by: ClassVar[str | None] = None
     scores_units: ClassVar[bool] = False
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {}
 
@@ -52,8 +55,12 @@ class MethodSettings:
 
     @classmethod
     def implementation(cls) -> type[Any]:
-        """The class with `check` and `search` (see `resect.methods.base.Method`); this one where it has them itself."""
-        return cls
+        """The class with `check` and `search` (see `resect.methods.base.Method`): that of `implemented_by`, or this one."""
+        if cls.implemented_by is None:
+            return cls
+        module, _, name = cls.implemented_by.partition(":")
+        found: type[Any] = getattr(importlib.import_module(module), name)
+        return found
 
     @property
     def inputs(self) -> Reads:

@@ -109,7 +109,7 @@ def test_a_result_of_steering(tmp_path: Path) -> None:
     model: LanguageModel = bilingual.model()
     corpus = tuple(f"{language}={tmp_path / language}.txt" for language in bilingual.WORDS)
     with Run.open(tmp_path / "run", Recipe(method="lape", model="bilingual", corpus=corpus)) as opened:
-        bilingual.counts(model).save(opened.counts_path)
+        bilingual.counts(model).save(opened.folder / "counts.safetensors")
         opened.keep_plans({language: Plan((Scale(units, 0.0),)).for_model(model) for language, units in bilingual.UNITS.items()})
     prompts = {"en": tuple(f"{line} :" for line in bilingual.texts("en", 3))}
     steer(model, Run.load(tmp_path / "run"), ["fr"], "en", prompts=prompts, new_tokens=5, identifier=None)

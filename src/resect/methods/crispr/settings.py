@@ -46,6 +46,7 @@ class CrisprSettings(MethodSettings):
     summary: ClassVar[str] = "Find bias neurons, cut them, and measure on held-out examples what changed."
     source: ClassVar[str] = "Yang et al., ACL 2024, arXiv:2311.09627"
     reads: ClassVar[Reads] = Reads.TASK
+    implemented_by: ClassVar[str] = "resect.methods.crispr.crispr:Crispr"
     scores_units: ClassVar[bool] = True
 
     samples: int = setting(20, "Number of examples of the locate split by which bias neurons are located.", least=1, metavar="N")
@@ -101,13 +102,6 @@ class CrisprSettings(MethodSettings):
     trials: int = setting(1, "Repeat with other samples, each trial with its own cut.", least=1, metavar="N")
     scale: Literal["log", "linear"] | None = None
     draws: int = 1
-
-    @classmethod
-    def implementation(cls) -> type[Any]:
-        """The class that locates and searches."""
-        from .crispr import Crispr
-
-        return Crispr
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,6 +33,7 @@ class LapeSettings(MethodSettings):
     summary: ClassVar[str] = "Find the units of each language, deactivate them, and measure which languages suffer."
     source: ClassVar[str] = "Tang et al., ACL 2024, arXiv:2402.16438"
     reads: ClassVar[Reads] = Reads.CORPORA
+    implemented_by: ClassVar[str] = "resect.methods.lape.lape:Lape"
     scores_units: ClassVar[bool] = True
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {
         "record_only": (
@@ -72,13 +73,6 @@ class LapeSettings(MethodSettings):
     )
     record_only: bool = setting(False, "Only record counts, to be added to others by --counts; one language is enough.")
     seed: int = 0
-
-    @classmethod
-    def implementation(cls) -> type[Any]:
-        """The class that records and selects."""
-        from .lape import Lape
-
-        return Lape
 
     @property
     def compares(self) -> bool:

@@ -30,6 +30,7 @@ class LaserSettings(MethodSettings):
     summary: ClassVar[str] = "Find the weight matrix that does better at a lower rank, and measure on held-out examples what changed."
     source: ClassVar[str] = "Sharma et al., ICLR 2024, arXiv:2312.13558"
     reads: ClassVar[Reads] = Reads.TASK
+    implemented_by: ClassVar[str] = "resect.methods.laser.laser:Laser"
     overrides: ClassVar[Mapping[str, Sequence[str]]] = {
         "task_free": (
             *("rho", "keep", "compose", "published", "screen", "screened", "variant", "metric"),
@@ -97,13 +98,6 @@ class LaserSettings(MethodSettings):
     positions: bool = True
     bound: bool = True
     share: bool = True
-
-    @classmethod
-    def implementation(cls) -> type[Any]:
-        """The class that searches."""
-        from .laser import Laser
-
-        return Laser
 
     @property
     def inputs(self) -> Reads:
