@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .runs.declarations import setting as setting
     from .runs.recipe import Recipe as Recipe
     from .runs.run_folder import Run as Run
+    from .runs.run_folder import load_run as load_run
 
 _NAMES = {
     "core.exhibits": "Curve HeatMap Table",
@@ -94,7 +95,7 @@ _NAMES = {
     "models.language_model": "LanguageModel",
     "models.loading": "load_model",
     "runs.recipe": "Recipe",
-    "runs.run_folder": "Run",
+    "runs.run_folder": "Run load_run",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -168,6 +168,11 @@ class Run(RunFiles):
             write_json(self.folder / ENVIRONMENT, environment)
 
 
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Returns a run folder to read: .recipe, .plan_json(), .comparison(), .trials(), .examples(), … Raises RunMismatch where it is none."""
+    return Run.load(folder)
+
+
 def _shown(recipe: Recipe, key: str) -> str:
     """The value of a setting, in a message."""
     value = recipe.get(key)
