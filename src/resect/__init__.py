@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .evaluation.compare import evaluate as evaluate
     from .methods.base import Found as Found
     from .methods.base import Method as Method
+    from .methods.base import TaskInputs as TaskInputs
     from .methods.crispr.crispr import Crispr as Crispr
     from .methods.lape.authors_files import read_lape_counts as read_lape_counts
     from .methods.lape.authors_files import read_lape_neurons as read_lape_neurons
@@ -72,7 +73,7 @@ _NAMES = {
     "core.exhibits": "Curve HeatMap Table",
     "runs.declarations": "setting",
     "core.execution": "Workers",
-    "methods.base": "Found Method",
+    "methods.base": "Found Method TaskInputs",
     "core.address": "Neurons Site",
     "core.comparison": "Comparison Difference Estimate",
     "core.errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "

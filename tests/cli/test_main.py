@@ -112,8 +112,8 @@ def test_every_argument_has_a_help_sentence():
         (["report", "nowhere"], "nowhere"),
         (["repeat", "nowhere"], "nowhere"),
         (["evaluate", "m", "bbq", "--calibrate", "ec"], "'ec'"),
-        (["crispr", "m", "t", "--calibrate", "ec"], "it is cc, dc, both, or none alone"),
-        (["crispr", "m", "t", "--calibrate", "cc", "none"], "it is cc, dc, both, or none alone"),
+        (["crispr", "m", "t", "--calibrate", "ec"], "it is cc, dc, cc dc, or none"),
+        (["crispr", "m", "t", "--calibrate", "cc", "none"], "it is cc, dc, cc dc, or none"),
     ],
 )
 def test_wrong_usage_gives_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):

@@ -44,12 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the last place that can report a bug in one line instead of fifty
         if "--verbose" in given:
             traceback.print_exc()
-        _say(f"error: {type(error).__name__}: {error} This is a bug in resect; --verbose shows where.")
+        _say(f"error: {type(error).__name__}: {error}. This is a bug in resect, or in the package of the method; --verbose shows where.")
         return 1
     return 0
 
 
 def _run(given: Sequence[str]) -> None:
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     options = parse(given)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not options.verbose:
@@ -57,7 +58,6 @@ def _run(given: Sequence[str]) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         warnings.filterwarnings("ignore", module=_LIBRARIES)
-    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     commands()[options.command](options)
     sys.stdout.flush()
 

@@ -117,7 +117,7 @@ def deactivation_matrix(
     workers : engine, journal and progress; default: this process, in memory, silent
 
     Raises InputError where plans and texts are of other languages, NotFinite, OutOfMemory, and what applying a plan raises.
-    Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), figure 2. Differs from the source in: intervals, the control, and
+    Source: Tang et al. 2024 (arXiv:2402.16438), figure 2. Differs from the source in: intervals, the control, and
     that both perplexity and mean negative log-probability are reported.
     """
     if set(plans) != set(texts):

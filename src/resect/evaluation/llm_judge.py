@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from resect.core.errors import Failure, InputError
 
-#: Source: Tang et al., ACL 2024 (METHODS.md, section 2): content quality on a scale of 1 to 5, by a judge model.
+#: Source: Tang et al., ACL 2024: content quality on a scale of 1 to 5, by a judge model.
 #: Differs from the source in: the wording, which the authors do not publish, is ours.
 PROMPT = """You judge the content of an answer to a question. Rate it from 1 to 5:
 5: helpful, relevant, accurate, coherent and as detailed as the question asks for

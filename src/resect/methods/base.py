@@ -82,7 +82,8 @@ class Found:
     ----------
     plans : by name; one method's single plan has the name "", those of languages the languages'. None of them: nothing is compared
     scores : what the method measured of each unit, if it did
-    trials : one JSON object for each candidate, in the order of evaluation: the lines of trials.jsonl
+    trials : one JSON object for each candidate, in the order of evaluation: the lines of trials.jsonl (`resect schema trials`), with
+        "size", or "site" and "rho", and "score", "examples", "complete", "seconds"
     notes : sentences for people: what was used, what was not covered
     facts : what comparison.json reports of the search itself, under `other_metrics`
     composition : the steps of a composed plan, each with its value on *select*; step i is the plan's first i edits

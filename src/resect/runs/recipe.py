@@ -83,7 +83,7 @@ class Recipe:
         calibrate = values.get("calibrate", ())
         for kind in calibrate:
             if kind not in CALIBRATIONS or (kind == "none" and len(calibrate) > 1):
-                raise BadRecipe(f"calibrate is {', '.join(calibrate)}; it is cc, dc, both, or none alone.")
+                raise BadRecipe(f"calibrate is {', '.join(calibrate)}; it is cc, dc, cc dc, or none.")
         if values.get("judge") is not None and values.get("judge_model") is None:
             raise BadRecipe(f"The judge at {values['judge']} needs the name of its model: --judge-model NAME.")
         for key in BY_LANGUAGE:

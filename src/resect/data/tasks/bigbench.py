@@ -61,7 +61,7 @@ def load_epistemic(data: Paths | None = None, split_by: str | None = None) -> Ta
     Fields: `premise`, `hypothesis`. Choices: "entailment", "non-entailment". Tag: the right one. Ids: the position.
     Raises UnknownName, and BadTask with file and place.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E; the words around an input are those of BIG-bench's task.json,
+    Source: Sharma et al. 2024, appendix E; the words around an input are those of BIG-bench's task.json,
     which LASER's copy of the data has in its texts. Differs from the source in: nothing but our splits.
     """
     by_story = check_split_by("epistemic", split_by, ("story", "example")) == "story"
@@ -103,7 +103,7 @@ def load_wikidata(data: Paths | None = None, split_by: str | None = None) -> Tas
     Fields: `question`, BIG-bench's input as it is. Ids: the position. Metric: generation; the 10 tokens that are generated must contain
     the answer (masked models: 5). Raises UnknownName, and BadTask with file and place.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: nothing but our splits.
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: nothing but our splits.
     """
     check_split_by("wikidata", split_by, ("question",))
 

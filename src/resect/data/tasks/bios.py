@@ -101,7 +101,7 @@ def load_bios(question: str, data: Paths | None = None, split_by: str | None = N
     token (biographies of other professions are left out). Tags: the right choice; the other of gender and profession, where it is
     known. Ids: the position. Raises UnknownName, and BadTask with file and line (of .parquet: row).
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: our splits; in the wording of the
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: our splits; in the wording of the
     authors' code a masked model is shown the last 50 words of a biography, not its last 50 tokens.
     """
     if question not in QUESTIONS:

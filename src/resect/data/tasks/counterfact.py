@@ -45,7 +45,7 @@ def load_counterfact(data: Paths | None = None, split_by: str | None = None) -> 
     Metric: generation; the generated text must contain the answer. It has 1 token, 10 for Llama and other families with small pieces.
     Raises UnknownName, and BadTask with file and place.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: families that it did not measure
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: families that it did not measure
     get 10 tokens where their vocabularies are like Llama's; our splits, by group. A masked model's mask is followed by a full stop, as in
     the authors' code.
     """

@@ -40,7 +40,7 @@ def load_fever(data: Paths | None = None, split_by: str | None = None) -> Task:
     Claims that cannot be decided and claims with both labels are left out; of a claim's copies the first is kept.
     Fields: `claim`. Choices: "true", "false". Tag: the right one. Ids: FEVER's. Raises UnknownName, and BadTask with file and line.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: our splits, by article.
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: our splits, by article.
     """
     by_page = check_split_by("fever", split_by, ("page", "claim")) == "page"
     records = list(SOURCE.records(data))

@@ -126,7 +126,7 @@ def load_glue(name: str, data: Paths | None = None, split_by: str | None = None)
 
     Raises UnknownName, and BadTask with file and line (of .parquet: row), also for labels of -1: GLUE's hidden ones.
 
-    Source: METHODS.md, section 1 (CRISPR on MRPC, RTE and QNLI, ten instructions). Differs from the source in: template, instructions and
+    Source: Yang et al. 2024 (CRISPR on MRPC, RTE and QNLI, ten instructions). Differs from the source in: template, instructions and
     choices, which the paper does not publish; these are our own.
     """
     if name not in SETS:

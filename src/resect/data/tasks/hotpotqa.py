@@ -42,7 +42,7 @@ def load_hotpotqa(data: Paths | None = None, split_by: str | None = None, count_
     Metric: generation; the 15 tokens that are generated must contain the answer (masked models: 5).
     Raises UnknownName, and BadTask with file and place.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: without `count_tokens` the length
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: without `count_tokens` the length
     of an answer is counted in words, since a task has no tokenizer; of local files all records are read.
     """
     check_split_by("hotpotqa", split_by, ("question",))

@@ -40,7 +40,7 @@ def load_truthfulqa(data: Paths | None = None, split_by: str | None = None) -> T
     Fields: `question`, `candidate` (the answer that is judged). Choices: "true", "false". Tag: the right one. Ids: the question's position
     and the answer's, right ones first where there are two lists. Raises UnknownName, and BadTask with file and line.
 
-    Source: METHODS.md, section 3 (LASER); Sharma et al. 2024, appendix E. Differs from the source in: our splits, by question; a full stop
+    Source: Sharma et al. 2024, appendix E. Differs from the source in: our splits, by question; a full stop
     is not added to an answer that ends in a question mark.
     """
     check_split_by("truthfulqa", split_by, ("question",))

@@ -55,7 +55,7 @@ def count_activations(model: LanguageModel, windows: Integer[np.ndarray, "window
     float64; the same windows and rows give the same bits on one kind of device with one number of threads.
 
     Raises NotFinite where activations are NaN or infinite, OutOfMemory.
-    Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
+    Source: Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
     """
     sites = activation_sites(model)
     totals = {site: np.zeros((2, model.anatomy.width(site))) for site in sites}

@@ -46,7 +46,7 @@ def read_lape_neurons(path: str | os.PathLike[str], languages: Sequence[str], an
 
     Raises InputError where the file cannot be read, contains anything else (nothing in it is run), or has not as many lists as there are
     languages; WrongModel where its layers or units are not those of the model.
-    Source: github RUCAIBox/Language-Specific-Neurons, as METHODS.md, section 2, describes its files. Differs from the source in: the number
+    Source: github RUCAIBox/Language-Specific-Neurons, by its files. Differs from the source in: the number
     of lists must be that of the languages, where the authors' script pairs as many as there are of both.
     """
     widths, names = _widths(anatomy), _checked_names(languages)

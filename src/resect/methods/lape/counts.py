@@ -45,7 +45,7 @@ class Counts:
 
     `a + b` adds the counts of a language that both have, and unites languages; it has sums only where both have them.
 
-    Raises InputError, BadAddress, NotFinite. Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), section 2.2.
+    Raises InputError, BadAddress, NotFinite. Source: Tang et al. 2024 (arXiv:2402.16438), section 2.2.
 
     >>> one = Counts(("en",), (4,), {"decoder.0.act": np.array([[4, 1]])})
     >>> two = Counts(("fr", "en"), (2, 4), {"decoder.0.act": np.array([[0, 2], [1, 1]])})

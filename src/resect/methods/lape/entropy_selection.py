@@ -43,7 +43,7 @@ def entropy(values: Float64[np.ndarray, "languages units"]) -> Float64[np.ndarra
     Values below 0 count as 0, and 0 · log 0 = 0. A unit with no value above 0 has +inf. The values are sorted before they are summed, so
     that units with the same values in other languages have the same entropy to the last bit, and are ties.
 
-    Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), equation 4. Differs from the source in: nothing.
+    Source: Tang et al. 2024 (arXiv:2402.16438), equation 4. Differs from the source in: nothing.
 
     >>> entropy(np.array([[0.45], [0.01], [0.01], [0.01], [0.02]])).round(4).tolist()
     [0.4583]
@@ -65,7 +65,7 @@ def select_by_entropy(values: Float64[np.ndarray, "languages units"], fraction: 
     quantile : the threshold is the value of rank round(quantile · N), from 1, of all N values in rising order
 
     Raises InputError for fewer than two languages or shares out of [0, 1], NotFinite.
-    Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
+    Source: Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
     """
     languages, units = values.shape
     if languages < 2:

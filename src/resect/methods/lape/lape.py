@@ -1,6 +1,6 @@
 """LAPE: the feed-forward units of one language or a few, by the entropy of their activation probabilities over languages.
 
-Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). The search records activations, selects units, and returns for each
+Source: Tang et al. 2024 (arXiv:2402.16438). The search records activations, selects units, and returns for each
 language the plan that deactivates its units. Knows no run folder and no terminal.
 """
 

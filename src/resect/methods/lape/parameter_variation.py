@@ -61,7 +61,7 @@ def parameter_changes(model: Any, checkpoints: Mapping[str, str], *, workers: Wo
 
     Raises InputError for no checkpoint, BadModel where one is missing, damaged, not in safetensors, or changed no unit at all; WrongModel
     where it is another model or lacks a tensor; NotWritable where the model's own weights cannot be read (quantised, offloaded); NotFinite.
-    Source: Tang et al. 2024 (arXiv:2402.16438), the baseline PV, as METHODS.md, section 2, describes it. Differs from the source in: which
+    Source: Tang et al. 2024 (arXiv:2402.16438), the baseline PV. Differs from the source in: which
     weights belong to a unit, and that its change is relative, is ours; the authors published no code for it.
     """
     anatomy, workers = anatomy_of(model), workers or Workers()

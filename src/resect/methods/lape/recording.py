@@ -90,7 +90,7 @@ def record(
     counts and some shards' tokens, however long the texts are.
 
     Raises InputError for a language without text or with less of it than a window; NotFinite, OutOfMemory, StorageFailure.
-    Source: METHODS.md, section 2; Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: windows have at most 4,096 tokens by
+    Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: windows have at most 4,096 tokens by
     default.
     """
     if not texts:
