@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from resect.methods.lape.settings import STEERING_MODES
 from resect.runs.declarations import Declaration, declarations
 from resect.runs.job_settings import INPUT_SETTINGS, TASK_HELP, CorpusSettings, JobSettings, MetricSettings, TaskSettings
 from resect.runs.methods import MethodSettings, method_names, settings_class
@@ -14,8 +15,6 @@ MODEL_KEYS = ("revision", "dtype", "device", "device_map", "trust_remote_code", 
 TASK_KEYS = ("data", "template", "instructions", "split_by", "limit")
 CORPUS_KEYS = ("corpus", "valid", "valid_tokens", "purity")
 RUN_KEYS = ("seed", "output", "engine", "ray_address", "ray_workers")
-#: The modes of `resect steer`; `steering_plan` has the same ones, and needs torch to be imported.
-STEERING_MODES = ("set", "add", "multiply", "difference")
 
 
 def _declared(settings: type, keys: Iterable[str]) -> list[Declaration]:

@@ -71,11 +71,12 @@ def analyse(
         if name not in analyses:
             _refuse_unknown(name, run.recipe.method, analyses)
     plan, recipe = _plan_of(run), _recipe_of(run, settings)
-    task = _task_of(recipe, limit)
+    complete = _task_of(recipe)
+    task = complete if complete is None or limit is None else complete.limited(limit)
     selected = _fitting(run, analyses, tuple(what), plan, task, given)
     with _locked(run):
         run.analyses(), run.exhibits()  # a damaged file is reported before any work
-        study = method.study(_study(run, recipe, plan, task, progress))
+        study = method.study(_study(run, recipe, plan, task, None if complete is None else complete.digest, progress))
         results: dict[str, Any] = {}
         for name in selected:
             analysis = analyses[name]
@@ -148,20 +149,20 @@ def _recipe_of(run: Run, settings: Mapping[str, Any]) -> Recipe:
     return run.recipe.with_settings(**settings) if settings else run.recipe
 
 
-def _task_of(recipe: Recipe, limit: int | None) -> Task | None:
-    """The task as the run used it, all of it or limited; None for a run without a task."""
+def _task_of(recipe: Recipe) -> Task | None:
+    """The task as the run used it; None for a run without a task."""
     if not recipe.get("task"):
         return None
     task: Task = as_method(recipe.settings).prepare_task(task_of(recipe))
-    return task if limit is None else task.limited(limit)
+    return task
 
 
-def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, progress: Progress) -> Study:
-    """The model, loaded, and all that the analyses need. Raises RunMismatch where it is not what the run has seen."""
+def _study(run: Run, recipe: Recipe, plan: Plan, task: Task | None, digest: str | None, progress: Progress) -> Study:
+    """The model, loaded, and all that the analyses need. `digest`: of the complete task. Raises RunMismatch where that is another."""
     model, method = load(recipe, run), as_method(recipe.settings)
     digests = {"weights": weights_digest(model)}
-    if task is not None:
-        digests["data or wording"] = method.prepare_task(task_of(recipe)).digest
+    if digest is not None:
+        digests["data or wording"] = digest
     run.agree(digests)
     plan.choose_forms(model)
     return Study(

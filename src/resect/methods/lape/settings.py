@@ -11,6 +11,8 @@ from resect.runs.declarations import setting
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 
+#: What steering can do with the units of a language (see `steering.steering_plan`).
+STEERING_MODES = ("set", "add", "multiply", "difference")
 Selector = Literal["lape", "lap", "lave", "pv", "random"]
 #: LAP: the share of a language's tokens above which a unit counts as one of the language.
 LAP_THRESHOLD = 0.95

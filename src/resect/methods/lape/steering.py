@@ -18,9 +18,10 @@ from resect.edits.plan import Plan
 from resect.models.fingerprint import ModelIdentity, stored_matrix
 
 from .counts import Counts
+from .settings import STEERING_MODES
 
 #: How the units of the target language are activated.
-MODES = ("set", "add", "multiply", "difference")
+MODES = STEERING_MODES
 #: The default strength, and the strength that would leave the activations unchanged (set: there is none).
 _DEFAULTS: Mapping[str, float] = {"set": 1.0, "add": 1.0, "multiply": 2.0, "difference": 1.0}
 _NEUTRAL: Mapping[str, float | None] = {"set": None, "add": 0.0, "multiply": 1.0, "difference": 0.0}
