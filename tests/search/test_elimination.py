@@ -156,7 +156,7 @@ def test_a_composition_keeps_the_first_of_each_group_that_meets_the_threshold(se
                 kept, least = (*kept, candidate), total if rises else least
                 break
         wanted.append(evaluated)
-    assert [[(candidate, is_kept) for candidate, _, is_kept in group] for group in steps] == wanted
+    assert [[(step.candidate, step.is_kept) for step in group] for group in steps] == wanted
     assert tuple(composition.kept) == kept
     again = GreedyComposition(
         MatrixEvaluator(values, ahead=ahead),
@@ -169,3 +169,55 @@ def test_a_composition_keeps_the_first_of_each_group_that_meets_the_threshold(se
     again._evaluator.stored = evaluator.stored  # as after a kill: one by one, nothing is evaluated again
     assert list(again.steps()) == steps
     assert ahead or not again._evaluator.evaluated
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("ahead", [0, 1, 4, 100])
+@pytest.mark.parametrize("rises", [True, False])
+@pytest.mark.parametrize("groups_of", [singles, threes])
+def test_a_composition_with_a_guard_is_that_of_a_plain_loop(seed, ahead, rises, groups_of):
+    random = np.random.default_rng(seed)
+    values = random.random((12, 10)) * random.uniform(0.5, 1.0, (12, 1))
+    refused, asked = random.random((13, 12)) < 0.6, []
+
+    def accepts(candidates):
+        asked.append(candidates)
+        return not refused[len(candidates), candidates[-1]]
+
+    evaluator, groups, threshold = MatrixEvaluator(values, ahead=ahead), groups_of(12), Threshold(3.0, exceed=True)
+    arguments = (groups.__getitem__, len(groups), evaluator.start, threshold)
+    composition = GreedyComposition(evaluator, *arguments, raises_threshold=rises, accepts=accepts)
+    steps = list(composition.steps())
+    kept, least, wanted, questions = (), 3.0, [], []
+    for group in groups:
+        evaluated = []
+        for candidate in group:
+            total = sum(evaluator.value(candidate, kept, question) for question in range(10))
+            is_met = total > least
+            if is_met:
+                questions.append((*kept, candidate))
+            is_kept = is_met and not refused[len(kept) + 1, candidate]
+            evaluated.append((candidate, is_kept, is_met and not is_kept))
+            if is_kept:
+                kept, least = (*kept, candidate), total if rises else least
+                break
+        wanted.append(evaluated)
+    assert [[(step.candidate, step.is_kept, step.is_refused) for step in group] for group in steps] == wanted
+    assert tuple(composition.kept) == kept
+    assert asked == questions
+    plain = MatrixEvaluator(values)
+    assert list(GreedyComposition(plain, *arguments, raises_threshold=rises, accepts=accepts).steps()) == steps  # scores too
+    assert evaluator.stored == plain.stored
+    evaluator.evaluated.clear()
+    assert list(GreedyComposition(evaluator, *arguments, raises_threshold=rises, accepts=accepts).steps()) == steps
+    assert ahead or not evaluator.evaluated  # as after a kill: one by one, nothing is evaluated again
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 4, 100])
+def test_a_refusal_evaluates_no_question_twice(ahead):
+    evaluator, groups = MatrixEvaluator(np.ones((12, 10)), ahead=ahead), threes(12)
+    composition = GreedyComposition(
+        evaluator, groups.__getitem__, len(groups), evaluator.start, Threshold(3.0), raises_threshold=False, accepts=lambda _: False
+    )
+    assert [[step.is_refused for step in group] for group in composition.steps()] == [[True] * 3] * 4
+    assert len(evaluator.evaluated) == 12 * 10

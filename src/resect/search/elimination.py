@@ -213,15 +213,19 @@ class _Elimination(Generic[Candidate]):
 
 
 class CompositionStep(NamedTuple, Generic[Candidate]):
-    """An evaluated candidate of a composition, its score, and whether it is kept."""
+    """An evaluated candidate of a composition, its score, whether it is kept, and whether it met the threshold and was refused."""
 
     candidate: Candidate
     score: PartialScore
     is_kept: bool
+    is_refused: bool = False
 
 
 class GreedyComposition(Generic[Candidate]):
     """One candidate at most of each group, in order: the first that meets the threshold in combination with those kept before.
+
+    The steps do not depend on how many batches an engine takes ahead: these assume the candidates that are kept when they are sent, and
+    are sent again where one more is kept before their turn.
 
     Parameters
     ----------
@@ -229,6 +233,8 @@ class GreedyComposition(Generic[Candidate]):
     count : the number of groups
     start : the score before any question
     raises_threshold : whether each kept candidate's total is the threshold for those after it
+    accepts : whether a composition may keep these candidates, all of them in order, the new one last; asked only of one that meets the
+        threshold, in this process, in the order of the steps. After a refusal the rest of the group is evaluated. Default: it may
     """
 
     def __init__(
@@ -240,48 +246,59 @@ class GreedyComposition(Generic[Candidate]):
         threshold: Threshold,
         *,
         raises_threshold: bool,
+        accepts: Callable[[tuple[Candidate, ...]], bool] | None = None,
     ) -> None:
         self._evaluator, self._group, self._count, self._start, self._raises = evaluator, group, count, start, raises_threshold
+        self._accepts = accepts or (lambda candidates: True)
         self.threshold, self.kept = threshold, list[Candidate]()
-        self._next = 0  # the group that is sent next
+        self._next, self._done = 0, 0  # the group that is sent next; the first one that is not settled
+        self._rest: tuple[Candidate, ...] = ()  # of the first group that is not settled: what is to be sent after a refusal
+        self._steps: list[CompositionStep[Candidate]] = []  # of that group, before the refusal
         self._sent: deque[tuple[int, CandidateBatch[Candidate]]] = deque()
+        self._results: dict[int, tuple[CandidateBatch[Candidate], ScoreHistories]] = {}  # by group, of those that wait for their turn
 
     def steps(self) -> Iterator[list[CompositionStep[Candidate]]]:
         """Yields for each group, in order, its evaluated candidates."""
-        done = 0
-        while done < self._count:
-            self._next = done
-            self._sent.clear()
+        while self._done < self._count:
             with closing(self._evaluator.evaluate(self._batches())) as results:
                 for histories in results:
                     group, batch = self._sent.popleft()
                     if len(batch.kept) == len(self.kept):  # else it was sent before another candidate was kept, and is sent again
-                        done = group + 1
-                        yield self._settled(group, batch, histories)
+                        self._results[group] = batch, histories
+                    while self._done in self._results:
+                        if self._settle(*self._results.pop(self._done)):
+                            steps, self._steps = self._steps, []
+                            self._done += 1
+                            yield steps
 
     def _batches(self) -> Iterator[CandidateBatch[Candidate]]:
-        while self._next < self._count:
-            group, kept = self._next, tuple(self.kept)
-            self._next += 1
-            candidates = tuple(self._group(group))
+        while self._rest or self._next < self._count:
+            group, candidates = (self._done, self._rest) if self._rest else (self._next, tuple(self._group(self._next)))
+            self._next, self._rest = max(self._next, group + 1), ()
+            kept = tuple(self.kept)
             scores = tuple(self._evaluator.stored_score(candidate, kept, self._start) for candidate in candidates)
             batch = CandidateBatch(candidates, scores, self.threshold, "end", kept)
             self._sent.append((group, batch))
             yield batch
 
-    def _settled(self, group: int, batch: CandidateBatch[Candidate], histories: ScoreHistories) -> list[CompositionStep[Candidate]]:
-        steps = []
-        # Candidates after one that is kept have no history.
+    def _settle(self, batch: CandidateBatch[Candidate], histories: ScoreHistories) -> bool:
+        """Add the steps of a batch of the first group that is not settled, and return whether that settles the group."""
+        # Candidates after one that meets the threshold have no history.
         for candidate, before, history in zip(batch.candidates, batch.scores, histories, strict=False):
             score = self.threshold.stopping_point(before, history)
             if score != before:
                 self._evaluator.store_score(candidate, batch.kept, score)
-            steps.append(CompositionStep(candidate, score, self.threshold.is_met(score)))
-        if steps and steps[-1].is_kept:
-            self.kept.append(steps[-1].candidate)
-            self.threshold = self.threshold.raised(steps[-1].score.total) if self._raises else self.threshold
-            self._next = group + 1
-        return steps
+            is_met = self.threshold.is_met(score)
+            is_kept = is_met and self._accepts((*self.kept, candidate))
+            self._steps.append(CompositionStep(candidate, score, is_kept, is_met and not is_kept))
+            if is_kept:
+                self.kept.append(candidate)
+                self.threshold = self.threshold.raised(score.total) if self._raises else self.threshold
+                self._next = self._done + 1
+                self._results.clear()
+                return True
+        self._rest = batch.candidates[len(histories) :]
+        return not self._rest
 
 
 def _promise(score: PartialScore) -> tuple[float, float]:

@@ -59,7 +59,7 @@ def denoise(
     for number, steps in enumerate(composition.steps()):
         line: dict[str, Any] = {"site": str(sites[number]), **candidate(number)[1]}
         line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
-        for _, score, is_kept in steps:
+        for _, score, is_kept, _ in steps:
             line |= {"score": passages.perplexity(-score.total) if score.complete else None, "examples": score.answered}
             line |= {"complete": score.complete, "seconds": score.seconds, "kept": is_kept}
         lines.append(line)

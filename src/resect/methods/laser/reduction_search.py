@@ -86,7 +86,7 @@ class ReductionSearch:
         )
         self.workers.progress(stage, 0, len(order))
         for done, steps in enumerate(composition.steps(), start=1):
-            for edit, score, is_kept in steps:
+            for edit, score, is_kept, _ in steps:
                 lines.append({**self._trial_line(edit, score), "kept": is_kept})
                 if is_kept:
                     curve.append({"site": str(edit.site), "rho": edit.rho, "rank": self._rank(edit), "select": scorer.mean(score.total)})
