@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from .errors import InputError, NotFinite
-from .intervals import DRAWS, GroupHalves, Interval, mcnemar
+from .intervals import DRAWS, SKEWED_LEVEL, GroupHalves, Interval, bounded_interval, mcnemar
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One measurement: mean over all example × instruction pairs, interval, spread over instructions, means by tag.
+    """One measurement: mean over all example × instruction pairs, interval, spread over instructions, means and intervals by tag.
 
     `std_over_instructions`: population standard deviation of the instructions' means (0 for one instruction).
     """
@@ -28,6 +28,7 @@ class Estimate:
     interval: Interval
     std_over_instructions: float
     by_tag: Mapping[str, float] = field(default_factory=dict)
+    interval_by_tag: Mapping[str, Interval] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object, keys as in comparison.json. Raises NotFinite."""
@@ -36,6 +37,7 @@ class Estimate:
             "interval": list(self.interval),
             "std_over_instructions": self.std_over_instructions,
             "by_tag": dict(self.by_tag),
+            "interval_by_tag": {tag: list(interval) for tag, interval in self.interval_by_tag.items()},
         }
         return _finite("estimate", value)
 
@@ -43,7 +45,7 @@ class Estimate:
     def from_json(cls, value: Mapping[str, Any]) -> "Estimate":
         """Returns the estimate of a JSON object. Raises InputError."""
         mean, interval, std = (_key(value, name) for name in ("mean", "interval", "std_over_instructions"))
-        return cls(mean, _interval(interval), std, dict(value.get("by_tag", {})))
+        return cls(mean, _interval(interval), std, dict(value.get("by_tag", {})), _intervals(value))
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,11 @@ class Difference:
     fixed: int
     broken: int
     by_tag: Mapping[str, float] = field(default_factory=dict)
+    interval_by_tag: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def improved(self) -> bool:
-        """Whether both ends of the interval are above 0. Without any effect true in about 2.5 % of the cases, or fewer."""
+        """Whether both ends of the interval are above 0. Without any effect true in 5 % of the cases at most (see `intervals`)."""
         return self.interval.low > 0
 
     @property
@@ -83,6 +86,7 @@ class Difference:
             "fixed": self.fixed,
             "broken": self.broken,
             "by_tag": dict(self.by_tag),
+            "interval_by_tag": {tag: list(interval) for tag, interval in self.interval_by_tag.items()},
         }
         return _finite("difference", value)
 
@@ -92,7 +96,8 @@ class Difference:
         mean, interval, p_value, test, fixed, broken = (
             _key(value, name) for name in ("mean", "interval", "p_value", "test", "fixed", "broken")
         )
-        return cls(mean, _interval(interval), p_value, test, fixed, broken, dict(value.get("by_tag", {})))
+        by_tag = dict(value.get("by_tag", {}))
+        return cls(mean, _interval(interval), p_value, test, fixed, broken, by_tag, _intervals(value))
 
 
 @dataclass(frozen=True)
@@ -161,21 +166,27 @@ def estimate(
 
     Parameters
     ----------
-    values : the metric of each pair, [examples, instructions] or [examples]
+    values : the metric of each pair, [examples, instructions] or [examples]; where all are in [0, 1], that is taken as their bounds
     groups : the group of each example
-    tags : the tags of each example, for means by tag
-    seed : of the draws, where there are more than 20 groups
+    tags : the tags of each example, for means and intervals by tag
+    seed : of the draws behind the intervals
 
-    With fewer than six groups there is no 95 % interval; the range of the groups' means is given instead.
+    With fewer than six groups, values without bounds have no 95 % interval; the range of the groups' means is given instead.
     Raises NotFinite for NaN or infinity, InputError for shapes that do not match.
     """
     pairs = _pairs("values", values, groups)
+    bounded, rows = _is_bounded(pairs), _rows_by_tag(tags, len(pairs))
+
+    def interval(halves: GroupHalves) -> Interval:
+        return bounded_interval(*halves.totals.T, 0.0, 1.0, seed) if bounded else halves.interval()
+
     halves = GroupHalves.of(pairs, groups, seed)
     return Estimate(
         mean=halves.mean,
-        interval=halves.interval(),
+        interval=interval(halves),
         std_over_instructions=float(pairs.mean(axis=0).std()),
-        by_tag=_by_tag(pairs, tags),
+        by_tag={tag: float(pairs[rows[tag]].mean()) for tag in rows},
+        interval_by_tag={tag: interval(_halves_of(rows[tag], pairs, groups, seed)) for tag in rows},
     )
 
 
@@ -191,17 +202,24 @@ def difference(
     Parameters as of `estimate`; `base` and `edited` have one shape. The test: exact McNemar where there is one
     instruction, every group is one example and every outcome changes by −1, 0 or 1; else a sign-flip test of the
     groups' summed differences, exact up to 20 groups, else over 10,000 seeded draws, (1 + as extreme) / (1 + draws).
-    Both are two-sided, p in (0, 1]. The interval excludes 0 exactly where p is at most 0.05.
+    Both are two-sided, p in (0, 1]. An interval that excludes 0 has p at most 0.05. Of values in [0, 1] it is wider than the test alone
+    would make it, so that it holds for skewed changes too (see `intervals`), and never of zero width: that nothing changed in n groups
+    does not say that nothing changes in others.
 
-    With fewer than six groups no effect differs from 0 at the 5 % level; the range of the groups' means, widened to include 0,
-    is given instead of the interval. Raises NotFinite, InputError.
+    With fewer than six groups no effect differs from 0 at the 5 % level; the interval holds at least the range of the groups' means, and 0.
+    Raises NotFinite, InputError.
     """
     before, after = _pairs("base", base, groups), _pairs("edited", edited, groups)
     if before.shape != after.shape:
         raise InputError(f"base has the shape {before.shape} and edited {after.shape}; a paired difference needs equal shapes.")
-    change = after - before
+    change, bounded = after - before, _is_bounded(before) and _is_bounded(after)
     fixed, broken = int((change > 0).sum()), int((change < 0).sum())
-    halves = GroupHalves.of(change, groups, seed)
+    halves, rows = GroupHalves.of(change, groups, seed), _rows_by_tag(tags, len(change))
+
+    def tag_interval(tag: str) -> Interval:
+        part = _halves_of(rows[tag], change, groups, seed)
+        return _change_interval(part, part.interval(include=0.0), bounded, seed)
+
     interval = halves.interval(include=0.0)
     single = change.shape[1] == 1 and len(set(groups)) == len(groups) and bool(np.isin(change, (-1, 0, 1)).all())
     if single:
@@ -210,7 +228,33 @@ def difference(
     else:
         p_value = halves.p_value()
         test = "sign-flip over groups (exact)" if halves.exact else f"sign-flip over groups ({DRAWS:,} draws)"
-    return Difference(halves.mean, interval, p_value, test, fixed, broken, _by_tag(change, tags))
+    return Difference(
+        mean=halves.mean,
+        interval=_change_interval(halves, interval, bounded, seed),
+        p_value=p_value,
+        test=test,
+        fixed=fixed,
+        broken=broken,
+        by_tag={tag: float(change[rows[tag]].mean()) for tag in rows},
+        interval_by_tag={tag: tag_interval(tag) for tag in rows},
+    )
+
+
+def _halves_of(rows: Sequence[int], pairs: Float[np.ndarray, "examples instructions"], groups: Sequence[str], seed: int) -> GroupHalves:
+    return GroupHalves.of(pairs[list(rows)], [groups[row] for row in rows], seed)
+
+
+def _change_interval(halves: GroupHalves, interval: Interval, bounded: bool, seed: int) -> Interval:
+    """Returns the interval of a change, widened where its values have bounds, so that it needs no symmetry."""
+    if not bounded:
+        return interval
+    skewed = bounded_interval(*halves.totals.T, -1.0, 1.0, seed, SKEWED_LEVEL)
+    return Interval(min(interval.low, skewed.low), max(interval.high, skewed.high))
+
+
+def _is_bounded(pairs: Float[np.ndarray, "examples instructions"]) -> bool:
+    """Whether the values are taken as bounded by [0, 1]: shares, and means of shares."""
+    return bool(((pairs >= 0) & (pairs <= 1)).all())
 
 
 def _pairs(name: str, values: np.ndarray, groups: Sequence[str]) -> Float[np.ndarray, "examples instructions"]:
@@ -226,14 +270,15 @@ def _pairs(name: str, values: np.ndarray, groups: Sequence[str]) -> Float[np.nda
     return array
 
 
-def _by_tag(pairs: Float[np.ndarray, "examples instructions"], tags: Sequence[Iterable[str]] | None) -> dict[str, float]:
+def _rows_by_tag(tags: Sequence[Iterable[str]] | None, examples: int) -> dict[str, list[int]]:
+    """Returns the rows of the examples that carry each tag, sorted by tag."""
+    if tags is not None and len(tags) != examples:
+        raise InputError(f"There are tags for {len(tags)} examples, but outcomes of {examples}.")
     rows: dict[str, list[int]] = {}
     for row, names in enumerate(tags or ()):
-        for name in names:
+        for name in dict.fromkeys(names):
             rows.setdefault(name, []).append(row)
-    if tags is not None and len(tags) != len(pairs):
-        raise InputError(f"There are tags for {len(tags)} examples, but outcomes of {len(pairs)}.")
-    return {name: float(pairs[rows[name]].mean()) for name in sorted(rows)}
+    return {name: rows[name] for name in sorted(rows)}
 
 
 def _key(value: Mapping[str, Any], name: str) -> Any:
@@ -246,6 +291,10 @@ def _interval(value: Any) -> Interval:
     if not isinstance(value, Sequence) or len(value) != 2:
         raise InputError(f"This is no comparison: an interval is [low, high], not {value!r}.")
     return Interval(*value)
+
+
+def _intervals(value: Mapping[str, Any]) -> dict[str, Interval]:
+    return {tag: _interval(interval) for tag, interval in (value.get("interval_by_tag") or {}).items()}
 
 
 def _optional_json(value: Estimate | Difference | None) -> dict[str, Any] | None:

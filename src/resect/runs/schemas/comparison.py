@@ -15,6 +15,7 @@ class Measurement(Part):
     interval: Interval | None = Field(default=None, description="The 95 % interval, [low, high].")
     std_over_instructions: Number | None = Field(default=None, description="The population standard deviation of the instructions' means.")
     by_tag: dict[str, Number] = Field(default={}, description="The mean over the examples that carry a tag, by tag.")
+    interval_by_tag: dict[str, Interval] = Field(default={}, description="The 95 % interval of that mean, by tag.")
 
 
 class PairedChange(Part):
@@ -27,6 +28,7 @@ class PairedChange(Part):
     fixed: Count | None = Field(default=None, description="The number of pairs that became better.")
     broken: Count | None = Field(default=None, description="The number of pairs that became worse.")
     by_tag: dict[str, Number] = Field(default={}, description="The mean change over the examples that carry a tag, by tag.")
+    interval_by_tag: dict[str, Interval] = Field(default={}, description="The 95 % interval of that change, by tag.")
 
 
 class Unmatched(Part):
