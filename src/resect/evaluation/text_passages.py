@@ -33,10 +33,15 @@ class Passages:
         window = min(DEFAULT_WINDOW, model.context or DEFAULT_WINDOW)
         rows = list(model.window_rows(model.encoder.encode_documents(texts), window))[part::parts]
         every = 1 if limit is None else max(1, math.ceil(len(rows) / limit))
-        self.model, self._rows = model, rows[::every]
+        self.model, self._rows = model, tuple(rows[::every])
         if not self._rows:
             raise InputError("The text is too short: no passage of two tokens or more is left to score. Give more of it (--text).")
         self.digest = journal_key("passages", [list(texts), part, parts, every])
+
+    @property
+    def rows(self) -> tuple[Tokens, ...]:
+        """The passages as they are scored, in their own order."""
+        return self._rows
 
     @property
     def pairs(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
+from torch import Tensor
 
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite, PromptTooLong
@@ -177,6 +178,20 @@ class LanguageModel:
         lengths = [len(prompt.input_ids) + max_new_tokens for prompt in prompts]
         generate = lambda indices: self.generation.generate([prompts[index] for index in indices], max_new_tokens, settings)
         return self._longest_first(lengths, generate)
+
+    def continue_prompts(
+        self, prompts: Sequence[Tokens], max_new_tokens: int, draws: Float64[Tensor, "prompts new"] | None = None
+    ) -> list[Ids]:
+        """Returns the ids after each prompt: the most probable ones, or sampled by `draws` (see `Generation.continue_prompts`).
+
+        Raises NotFinite, OutOfMemory.
+        """
+
+        def continued(indices: Sequence[int]) -> list[Ids]:
+            drawn = None if draws is None else draws[list(indices)]
+            return self.generation.continue_prompts([prompts[index] for index in indices], max_new_tokens, drawn)
+
+        return self._longest_first([len(prompt.input_ids) + max_new_tokens for prompt in prompts], continued)
 
     def first_token_ranks(self, rows: Sequence[Tokens]) -> list[tuple[int, str]]:
         """Returns for each row of `generation.encode_first_tokens` the rank of its token from 0, and the most probable token.

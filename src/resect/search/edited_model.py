@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,17 @@ class EditEvaluator:
             undo.save(*anatomy.locate(site))
             anatomy.write(site, None, new)
             yield
+
+    @contextmanager
+    def applied_together(self, edits: tuple[ReduceRank, ...]) -> Iterator[None]:
+        """Applies edits one after the other as long as the context lasts, whichever are kept applied now. Raises NotFinite, NotWritable."""
+        before = self._kept
+        self._keep(edits[:-1])
+        try:
+            with self.applied(edits[-1]) if edits else nullcontext():
+                yield
+        finally:
+            self._keep(before)
 
     def _scores(self, edit: ReduceRank, score: PartialScore, threshold: Threshold, kept: tuple[ReduceRank, ...]) -> Iterator[PartialScore]:
         """Yields a candidate's score after each batch of questions, until the threshold stops it."""
