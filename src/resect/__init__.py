@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors, who see no lazy names
     from .core.errors import InputError as InputError
     from .core.errors import NoEffect as NoEffect
     from .core.errors import NotFinite as NotFinite
+    from .core.errors import NotWorthwhile as NotWorthwhile
     from .core.errors import NotWritable as NotWritable
     from .core.errors import NotYet as NotYet
     from .core.errors import OutOfMemory as OutOfMemory

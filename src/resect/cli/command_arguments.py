@@ -14,7 +14,7 @@ from .flags import Parser, add_settings
 MODEL_KEYS = ("revision", "dtype", "device", "device_map", "trust_remote_code", "batch_size", "chat_template")
 TASK_KEYS = ("data", "template", "instructions", "split_by", "limit")
 CORPUS_KEYS = ("corpus", "valid", "valid_tokens", "purity")
-RUN_KEYS = ("seed", "output", "engine", "ray_address", "ray_workers")
+RUN_KEYS = ("seed", "output", "anyway", "engine", "ray_address", "ray_workers")
 
 
 def _declared(settings: type, keys: Iterable[str]) -> list[Declaration]:

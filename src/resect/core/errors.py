@@ -15,7 +15,8 @@
     │   ├── NotWritable           an edit that these weights, or the requested form, cannot represent
     │   ├── Conflict              two edits of one plan that exclude each other
     │   ├── BadRecipe             a recipe with unknown or impossible settings
-    │   └── RunMismatch           a run folder made with other settings, or damaged
+    │   ├── RunMismatch           a run folder made with other settings, or damaged
+    │   └── NotWorthwhile         a job that the unedited model's answers show to be in vain
     └── Failure                   the request is right, the computation failed; exit code 1
         ├── NotFinite             NaN or infinity where a finite number is needed
         ├── NoEffect              a plan that changed nothing
@@ -117,6 +118,10 @@ class BadRecipe(InputError):
 
 class RunMismatch(InputError):
     """A run folder that was made with other settings, or is damaged."""
+
+
+class NotWorthwhile(InputError):
+    """A job that could not find anything, as the answers of the unedited model show; `--anyway` goes on."""
 
 
 class Failure(ResectError):

@@ -86,9 +86,13 @@ class Questions:
         allow_other_model: bool = False,
         stage: str = "answering",
         workers: Workers | None = None,
+        instructions: int | None = None,
     ) -> Answers:
-        """Returns all answers under `plan`; an item an instruction. Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`."""
-        entries = self._entries(plan, allow_other_model, stage, workers)
+        """Returns all answers under `plan`, or those under the first `instructions`; an item an instruction.
+
+        Raises NotFinite, OutOfMemory, PromptTooLong, as `Plan.applied`.
+        """
+        entries = self._entries(plan, allow_other_model, stage, workers, instructions)
         columns = [self._under(place).graded(entry) for place, entry in enumerate(entries)]
         texts = [column.texts for column in columns if column.texts is not None]
         return Answers(
@@ -114,8 +118,14 @@ class Questions:
             return self
         return Questions(self.model, self.task, self.examples, metric, search_prompt=self.criterion.search_prompt)
 
-    def _entries(self, plan: Plan, allow_other_model: bool, stage: str, workers: Workers | None) -> list[Entry]:
-        places = range(len(self.task.instructions))
+    def part(self, start: int, stop: int) -> "Questions":
+        """Returns the examples from `start` up to `stop`, as questions; all of them have the stored answers of these very questions."""
+        return Questions(self.model, self.task, self.examples[start:stop], self.metric, search_prompt=self.criterion.search_prompt)
+
+    def _entries(
+        self, plan: Plan, allow_other_model: bool, stage: str, workers: Workers | None, instructions: int | None = None
+    ) -> list[Entry]:
+        places = range(len(self.task.instructions))[:instructions]
         keys = [journal_key("answers", self.answers_digest, plan.digest, place) for place in places]
         work = WorkWithPlan(plan, self.model, answer_pairs, allow_other_model)
         return list((workers or Workers()).map(work, (self._under(place).mode for place in places), keys, stage=stage))

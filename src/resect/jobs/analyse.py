@@ -31,7 +31,7 @@ from .session import load
 #: What is said of a text by which a plan was accepted.
 ACCEPTED = ", of which every other passage has accepted the plan"
 #: Settings that change no result, and yet cannot differ from the run's in its analyses; the others of that kind can.
-FIXED = ("output", "engine", "ray_address", "ray_workers")
+FIXED = ("output", "anyway", "engine", "ray_address", "ray_workers")
 
 
 def analyse(

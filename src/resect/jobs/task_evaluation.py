@@ -19,6 +19,7 @@ from resect.runs.run_folder import Run
 
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
 from .inputs import side_effects_of, task_of, text_name
+from .preliminary_checks import objections
 
 #: The cost of a generated answer, in scored answers.
 GENERATION_COST = 4
@@ -36,6 +37,7 @@ class TaskEvaluation(Evaluation):
         self.inputs = TaskInputs(self.task, self.side_effects.texts)
         method.check_inputs(self.inputs)
         self.task.split("test")
+        self._objections: tuple[str, ...] = ()
 
     def prepare(self, model: LanguageModel) -> TaskInputs:
         """Encode every question once, and check method and side effects."""
@@ -45,6 +47,14 @@ class TaskEvaluation(Evaluation):
         Questions(model, self.task, self.task.examples, metric).check()
         self.side_effects.check(Questions(model, self.task, self.task.split("test"), metric))
         return self.inputs
+
+    def begin(self, workers: Workers) -> None:
+        """Ask the unedited model first. Raises NotWorthwhile where the search would be in vain and `anyway` is not set."""
+        self._objections = objections(self.method, self.model, self.inputs, self.recipe, workers)
+
+    def notes(self, found: Found) -> list[str]:
+        """Returns why the search seemed in vain, where it was made anyway."""
+        return list(self._objections)
 
     @property
     def digests(self) -> dict[str, str]:

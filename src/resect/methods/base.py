@@ -164,6 +164,14 @@ class Method(MethodSettings, ABC):
     def check(self, model: LanguageModel, inputs: Any) -> None:
         """Refuse everything else that can be refused, before any work. Raises InputError."""
 
+    def nothing_to_find(self, model: LanguageModel, inputs: Any, workers: Workers) -> str | None:
+        """Why a search would be in vain, and the way out, in sentences; None where it may find something. By default None.
+
+        Asked once before the search, of the unedited model; what is asked is stored by `workers`, so that it takes seconds. Never uses the
+        *test* split. Raises what answering raises.
+        """
+        return None
+
     def forecast(self, model: LanguageModel, inputs: Any, seconds_per_answer: float) -> Forecast:
         """What the search will do and how long it takes. `seconds_per_answer`: to answer one question of a task, once."""
         return Forecast((f"Search by {self.name}; how long that takes is not known beforehand.",))

@@ -41,6 +41,7 @@ class JobSettings:
     output: str | None = setting(
         None, "The run folder; by default runs/<method>-<model>-<task>.", changes_result=False, path=True, metavar="DIR"
     )
+    anyway: bool = setting(False, "Go on where the program advises against it.", changes_result=False)
     engine: Literal["local", "ray"] = setting(
         "local", "Where the work is done: in this process (local), or by workers on a Ray cluster (ray).", changes_result=False
     )

@@ -15,6 +15,7 @@ import numpy as np
 from resect.core.address import Neurons, Site, select
 from resect.core.errors import BadTask, InputError
 from resect.core.execution import Workers, journal_key
+from resect.core.number_format import plural
 from resect.core.scores import Scores
 from resect.data.tasks.example import Example
 from resect.data.tasks.task import Task
@@ -30,6 +31,8 @@ from .authors_split import has_authors_task, official_draw, official_task
 from .bias_scores import BiasScoreRule, LocateWork
 from .settings import LEAST_LIMIT, MAX_FRACTION, CrisprSettings
 
+#: The fewest examples that locate neurons, where as many are requested.
+LEAST_SAMPLES = 10
 #: The cost of one example with gradients, in answered questions: two rows, forward and backward, with the activations of all layers.
 GRADIENT_COST = 8
 
@@ -111,6 +114,29 @@ class Crispr(CrisprSettings, Method):
             self.prepare_task(task).split("select")
         elif size > total:
             raise InputError(f"{size} neurons cannot be cut: these sites have 0 to {total}. Give a smaller --n, or more --sites.")
+
+    def nothing_to_find(self, model: LanguageModel, inputs: Task | TaskInputs, workers: Workers) -> str | None:
+        """Fewer than ten examples locate neurons (or fewer than `samples`), or the model answers each of them right in every wording."""
+        task = self.prepare_task(task_inputs(inputs).task)
+        available, needed = len(self._pool(task)), min(LEAST_SAMPLES, self.samples)
+        tagged = f" with the tag {' and '.join(self.tags)}" if self.tags else ""
+        if available < needed:
+            return (
+                f"Only {plural(available, 'examples')}{tagged} can locate neurons, and scores say nothing with fewer than {needed}. "
+                "Give more items (more data, or a larger --limit), put more of them into *locate* by `split` in the task file"
+                f"{', or take fewer tags (--locate-on)' if self.tags else ''}."
+            )
+        drawn = self.draw(task)
+        for metric in dict.fromkeys(("accuracy", self.metric_for(task))):
+            questions = Questions(model, task, drawn, metric)
+            for instructions in (1, None):  # mostly the first one shows wrong answers
+                if (questions.answers(Plan(), workers=workers, instructions=instructions).values < 1).any():
+                    return None
+        return (
+            f"The unedited model answers all {plural(len(drawn), 'examples')}{tagged} right that are to locate neurons: there is no wrong "
+            "answer to find the cause of. Look at more items (--samples, --limit), at a kind on which the model errs (--locate-on TAG), or "
+            "put items on which it errs into *locate* by `split` in the task file."
+        )
 
     def locate(
         self,

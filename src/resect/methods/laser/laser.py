@@ -12,9 +12,11 @@ from pathlib import Path
 
 from resect.core.address import Site, select
 from resect.core.execution import Workers
+from resect.core.number_format import plural
 from resect.data.tasks.task import Task
 from resect.data.texts import packaged_texts
 from resect.edits.matrices import ReduceRank
+from resect.edits.plan import Plan
 from resect.edits.svd import Decomposition
 from resect.edits.svd_cache import SvdCache, default_folder
 from resect.evaluation.metrics import main_metric
@@ -41,6 +43,8 @@ SEARCHED_PROMPTS: Mapping[str, tuple[str, ...]] = {
     "wikidata": ("gptj", "llama"),
     "counterfact": ("llama",),
 }
+#: Examples by which is seen whether the unedited model answers anything wrong, before all of them are asked.
+FIRST_ASKED = 60
 #: The cost of a candidate, in passes over all questions: cached layers save one half, eliminated candidates another.
 COST_OF_CANDIDATE = 0.3
 
@@ -115,6 +119,22 @@ class Laser(LaserSettings, Method):
         else:
             self.sites_of(model)
         self.questions(model, task)
+
+    def nothing_to_find(self, model: LanguageModel, inputs: Task | TaskInputs | TextInputs, workers: Workers) -> str | None:
+        """The model answers everything in *select* right, so that no reduction can gain. Log losses have no such bound."""
+        if isinstance(inputs, TextInputs):
+            return None
+        questions = self.questions(model, task_inputs(inputs).task)
+        if questions.less_is_better:
+            return None
+        for asked, instructions in ((questions.part(0, FIRST_ASKED), 1), (questions, None)):  # mostly the first few show wrong answers
+            if (asked.answers(Plan(), workers=workers, instructions=instructions).values < 1).any():
+                return None
+        return (
+            f"The unedited model answers all {plural(len(questions.examples), 'examples')} of *select* right ({questions.metric}): no "
+            "reduction can do better there. Give more items (more data, or a larger --limit) or a harder task, or measure by the log loss "
+            "of the right answer (--metric logloss)."
+        )
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for one that is absent or shared."""
