@@ -78,7 +78,7 @@ _NAMES = {
     "core.address": "Neurons Site",
     "core.comparison": "Comparison Difference Estimate",
     "core.errors": "BadAddress BadModel BadPlan BadRecipe BadTask Conflict EmptySplit Failure InputError NoEffect "
-    "NotFinite NotWritable NotYet OutOfMemory PromptTooLong ResectError RunMismatch StorageFailure UnknownFamily "
+    "NotFinite NotWorthwhile NotWritable NotYet OutOfMemory PromptTooLong ResectError RunMismatch StorageFailure UnknownFamily "
     "UnknownName WrongModel",
     "core.scores": "Scores",
     "data.tasks.task": "Example Task",
