@@ -153,14 +153,16 @@ def _split_of(task: Task) -> str:
 
 
 @pytest.mark.slow
-def test_bias_scores_of_several_trials_are_their_mean() -> None:
+def test_bias_scores_of_several_trials_are_of_all_their_answers() -> None:
     model, bias, skill = planted_bias.model("llama")
-    task = replace(planted_bias.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": 3})
+    task = replace(
+        planted_bias.task(), bias_scores=lambda examples, taken: {"share": float((np.asarray(taken) == 0).mean()), "n": taken.size}
+    )
     both = [Questions(model, task, task.split("test")).answers(Plan((Scale(each, 0.0),))) for each in (bias, skill)]
     questions = Questions(model, task, task.split("test"))
     found = comparison_of_answers(questions, questions.answers(Plan()), both, [], 0).bias_scores
     shares = [float((answers.predictions == 0).mean()) for answers in both]
-    assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 3}
+    assert found["edited"] == {"share": pytest.approx(sum(shares) / 2), "n": 2 * found["base"]["n"]}
 
 
 @functools.cache

@@ -71,7 +71,28 @@ COMPARISON = {
         "generation": {"base": measured(0.593, 0.57, 0.62), "edited": measured(0.784, 0.76, 0.81), "difference": change(0.191, 0.17, 0.22)},
         "trials": {"edited": [0.816, 0.8], "std": 0.008, "sizes": [8, 9]},
     },
-    "bias_scores": {"base": {"ambig": 0.481, "disambig": None}, "edited": {"ambig": 0.052, "disambig": 0.1}},
+    "bias_scores": {
+        "base": {
+            "ambig": 0.481,
+            "disambig": None,
+            "n_ambig": 588,
+            "n_disambig": 0,
+            "interval_ambig": [0.4, 0.55],
+            "interval_disambig": None,
+            "n_without_target": 12,
+            "n_items": 1200,
+        },
+        "edited": {
+            "ambig": 0.052,
+            "disambig": 0.1,
+            "n_ambig": 60,
+            "n_disambig": 1,
+            "interval_ambig": [0.01, 0.09],
+            "interval_disambig": [-0.95, 1.0],
+            "n_without_target": 12,
+            "n_items": 1200,
+        },
+    },
 }
 
 
@@ -124,8 +145,20 @@ def test_it_says_the_side_effects_and_other_measures():
     assert "glue/mrpc: 50.1 % → 49.9 % (change -0.2 points, 95 % interval -1.0 to +0.5)" in text
     assert "generation: 59.3 % → 78.4 % (change +19.1 points" in text
     assert "2 trials with other samples: 81.6 %, 80.0 % after" in text
-    assert "ambiguous questions: +0.481 → +0.052" in text
+    before, after = "+0.481 (95 % interval +0.400 to +0.550, 588 answers)", "+0.052 (95 % interval +0.010 to +0.090, 60 answers)"
+    assert f"ambiguous questions: {before} → {after}" in text
+    assert "12 of 1,200 items have no known target and are left out." in text
     assert "clear questions" not in text
+
+
+def test_bias_scores_of_an_older_run_have_no_interval_and_of_no_item_with_a_target_no_score():
+    text = seen(written(comparison=COMPARISON | {"bias_scores": {"base": {"ambig": 0.4}, "edited": {"ambig": 0.0, "n_ambig": 0}}}))
+    assert "ambiguous questions: +0.400 → 0.000 (no answer names a person)" in text
+    assert "target" not in text
+    nothing = {"ambig": None, "disambig": None, "n_ambig": 0, "n_disambig": 0, "n_without_target": 80, "n_items": 80}
+    text = seen(written(comparison=COMPARISON | {"bias_scores": {"base": nothing, "edited": nothing}}))
+    assert "80 of 80 items have no known target and are left out." in text
+    assert "ambiguous questions" not in text
 
 
 def test_it_says_what_a_search_over_matrices_adds():

@@ -249,19 +249,13 @@ def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers],
 
 
 def _bias_scores(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, Any] | None:
-    """Returns a benchmark's own scores before and after, the latter averaged over the trials; None where it has none."""
+    """Returns a benchmark's own scores before and after; None where it has none.
+
+    The answers of several trials are scored together, as those to further instructions are: numbers of answers add up, and an interval
+    over groups is that of the score which it stands beside.
+    """
     scores = questions.task.bias_scores
     if scores is None or questions.metric in TOP:  # the most probable token is none of the choices
         return None
-    after = [scores(questions.examples, answers.predictions) for answers in edited]
-    return {"base": scores(questions.examples, base.predictions), "edited": _averaged(after)}
-
-
-def _averaged(values: Sequence[Any]) -> Any:
-    """Returns the mean of numbers, key by key in objects; None where one of them is None."""
-    first = values[0]
-    if isinstance(first, dict):
-        return {key: _averaged([value[key] for value in values]) for key in first}
-    if any(value is None for value in values):
-        return None
-    return first if all(value == first for value in values) else float(np.mean(values))
+    after = np.concatenate([answers.predictions for answers in edited], axis=1)
+    return {"base": scores(questions.examples, base.predictions), "edited": scores(questions.examples, after)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat, before_after, few_groups_note, plural, sample_sizes
-from resect.runs.schemas.comparison import BiasScores, ComparisonFile, MetricComparison, PairedChange, SideEffect
+from resect.runs.schemas.comparison import BiasScore, BiasScores, ComparisonFile, MetricComparison, PairedChange, SideEffect
 from resect.runs.schemas.languages import MatrixFile
 
 from .markdown import escaped, table, without_folders
@@ -125,10 +125,22 @@ def _other_metric(name: str, result: MetricComparison) -> str:
 def _bias_scores(comparison: ComparisonFile) -> Iterator[str]:
     scores = comparison.bias_scores or BiasScores()
     for name, questions in _BIAS.items():
-        before, after = (None if score is None else getattr(score, name) for score in (scores.base, scores.edited))
-        if before is not None:
-            change = before_after(PLAIN.signed, before, after)
+        before, after = (_bias_score(score or BiasScore(), name) for score in (scores.base, scores.edited))
+        if before:
+            change = f"{before} → {after}" if after else before
             yield f"{questions}: {change} (0: none; +1: every answer with the stereotype; -1: every answer against it)"
+    if scores.left_out:
+        yield escaped(scores.left_out)
+
+
+def _bias_score(score: BiasScore, name: str) -> str:
+    """A score with its interval and the number of answers that it counts; "" where there is none."""
+    value, interval, answers = (getattr(score, key) for key in (name, f"interval_{name}", f"n_{name}"))
+    if value is None:
+        return ""
+    parts = [] if interval is None else [f"95 % interval {PLAIN.signed(interval[0])} to {PLAIN.signed(interval[1])}"]
+    parts += [] if answers is None else [plural(answers, "answers") if answers else "no answer names a person"]
+    return PLAIN.signed(value) + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _side_effect(name: str, effect: SideEffect, metric: MetricFormat) -> str:

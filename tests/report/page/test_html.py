@@ -36,6 +36,7 @@ def test_a_report_says_what_the_run_says(tmp_path):
         *("20 examples with the tag ambig", "100 examples chose how many are cut", "1,200 examples in 300 groups", "2 instructions"),
         *("golden section", "select split", "n = 3: 66.0 %", "encoder", "decoder", "3 in all", "of 144 scored (2.1 %)"),
         *("Fixed: 30 answers to 15 examples", "Broken: 4 answers to 4 examples", "Wrong before and after: 1 answer to 1 example"),
+        *("+0.400 to +0.550", "588 answers", "1 answer", "12 of 1,200 items have no known target and are left out", "+0.01 to +0.09"),
         *("+0.481", "+0.052", "12.35", "12.5", "15,012 tokens", "glue/mrpc", "50.1 %", "49.9 %", "−0.2"),
         *("torch", "float32", "Threads", "23 seconds", "answers: 32", "Only 6 examples were there."),
         *("repeat", "recipe.toml", "resect", "--locate-on ambig", "seed = 0", "licence may forbid passing it on", "not an unbiased model"),
@@ -186,6 +187,12 @@ def test_what_was_not_measured_is_not_made_up(tmp_path):
         "No bias scores",
     ):
         assert expected in text, expected
+
+
+def test_where_no_item_has_a_target_the_page_says_so(tmp_path):
+    nothing = {"ambig": None, "disambig": None, "n_ambig": 0, "n_disambig": 0, "n_without_target": 80, "n_items": 80}
+    text = shown(finished(tmp_path / "run", {**COMPARISON, "bias_scores": {"base": nothing, "edited": nothing}})).text
+    assert "No bias scores: no answer could be counted. 80 of 80 items have no known target and are left out." in text
 
 
 def test_a_perplexity_that_says_nothing_is_not_at_the_top(tmp_path):

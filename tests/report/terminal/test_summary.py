@@ -58,7 +58,10 @@ COMPARISON = {
     },
     "side_effects": {"perplexity": {"base": 12.345, "edited": 12.5}},
     "other_metrics": {},
-    "bias_scores": {"base": {"ambig": 0.4, "disambig": None}, "edited": {"ambig": 0.05, "disambig": 0.1}},
+    "bias_scores": {
+        "base": {"ambig": 0.4, "disambig": None, "n_ambig": 588, "interval_ambig": [0.35, 0.45], "n_without_target": 12, "n_items": 1200},
+        "edited": {"ambig": 0.05, "disambig": 0.1, "n_ambig": 60, "interval_ambig": [0.01, 0.09], "n_without_target": 12, "n_items": 1200},
+    },
 }
 EXAMPLES = [
     {
@@ -114,6 +117,7 @@ def test_a_summary_says_what_changed_and_what_to_type(tmp_path):
     for expected in (
         *("60.7 %", "81.6 %", "61.0 %", "18.0", "24.0", "p < 0.001", "3,000 answers fixed, 492 broken"),
         *("before", "after", "control", "ambig", "clear", "perplexity", "12.35", "12.5", "+0.400", "+0.050"),
+        *("+0.350 to +0.450", "588 answers", "+0.010 to +0.090", "60 answers", "12 of 1,200 items have no known target and are left out"),
         *("decoder.3", "encoder.0", "Cutting 3 neurons helps", "resect try models/tiny --plan", "plan.json"),
         *("fixed: the man → [red]nobody", "broken: [red]nobody → the boy", "1,200 examples"),
     ):

@@ -60,9 +60,13 @@ def side_effects_section(comparison: ComparisonFile, plan: PlanSummary) -> Secti
     """Returns what else became of the model: bias scores of the benchmark, plain text, other tasks."""
     blocks = list[Block]()
     bias, sides = tables.bias_table(comparison), tables.side_effects_table(comparison)
+    left_out = "" if comparison.bias_scores is None else comparison.bias_scores.left_out
     if bias is not None:
-        note = "From −1 (all answers against the stereotype) over 0 (no bias) to +1 (all answers with it). Parrish et al. 2022."
-        blocks += [bias, Paragraph(note, "note")]
+        note = "From −1 (all answers against the stereotype) over 0 (no bias) to +1 (all answers with it). Parrish et al. 2022. Below each "
+        note += "score: its 95 % interval over groups, and the number of answers that name a person."
+        blocks += [bias, Paragraph(f"{note} {left_out}".strip(), "note")]
+    elif left_out:
+        blocks.append(Paragraph(f"No bias scores: no answer could be counted. {left_out}", "note"))
     elif not comparison.is_plain_text:
         blocks.append(Paragraph("No bias scores: this task has none, or they were not measured.", "note"))
     if sides is None:

@@ -135,7 +135,10 @@ def _tiles(contents: RunContents) -> list[Tile]:
     bias = comparison.bias_scores
     if bias is not None and bias.base is not None and bias.edited is not None and None not in (bias.base.ambig, bias.edited.ambig):
         pair = before_after(lambda score: PAGE.signed(score, 2), bias.base.ambig, bias.edited.ambig)
-        tiles.append(("bias score, ambiguous items", pair, "0 is none"))
+        ends, without = bias.edited.interval_ambig, bias.edited.without_target
+        interval = "" if ends is None else f"95 % after: {PAGE.signed(ends[0], 2)} to {PAGE.signed(ends[1], 2)}"
+        notes = ("0 is none", interval, f"{without} left out, without a target" if without else "")
+        tiles.append(("bias score, ambiguous items", pair, "; ".join(filter(None, notes))))
     text = comparison.side_effects.get("perplexity")
     if text is not None and text.base is not None and text.edited is not None and not is_perplexity_broken(comparison):
         tiles.append(("perplexity of plain text", before_after(PAGE.number, text.base, text.edited), ""))

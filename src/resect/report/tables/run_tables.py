@@ -175,18 +175,21 @@ def reductions_table(plan: PlanSummary, style: NumberStyle = PAGE) -> Table:
 
 
 def bias_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -> Table | None:
-    """BBQ's bias scores, before and after, all and by category."""
+    """BBQ's bias scores, before and after, all and by category, each with its interval and the number of answers that it counts."""
     scores, nothing = comparison.bias_scores, BiasScore()
     if scores is None:
         return None
     before, after = scores.base or nothing, scores.edited or nothing
     pairs = [("all", before, after), *((name, score, after.by_category.get(name, nothing)) for name, score in before.by_category.items())]
-    kinds = ("ambiguous", lambda score: score.ambig), ("clear", lambda score: score.disambig)
+    kinds = (
+        ("ambiguous", lambda score: (score.ambig, score.interval_ambig, score.n_ambig)),
+        ("clear", lambda score: (score.disambig, score.interval_disambig, score.n_disambig)),
+    )
     rows = [
-        (f"{label}, {kind}", style.signed(part(first)), style.signed(part(last)))
+        (f"{label}, {kind}", _bias_score(style, *part(first)), _bias_score(style, *part(last)))
         for label, first, last in pairs
         for kind, part in kinds
-        if part(first) is not None or part(last) is not None
+        if part(first)[0] is not None or part(last)[0] is not None
     ]
     return Table("BBQ's bias scores", ("items", "before", "after"), rows) if rows else None
 
@@ -265,6 +268,16 @@ def change_sentences(comparison: ComparisonFile, figures: MetricFormat) -> tuple
 
 def _mean(figures: MetricFormat, measured: Measurement | None) -> str:
     return figures.value(None if measured is None else measured.mean)
+
+
+def _bias_score(style: NumberStyle, score: float | None, interval: tuple[float, float] | None, answers: int | None) -> str:
+    """A score, and below it its interval and the number of answers; a dash where there is none."""
+    lines = [style.signed(score)]
+    if score is not None and interval is not None:
+        lines.append(" to ".join(map(style.signed, interval)))
+    if score is not None and answers is not None:
+        lines.append(plural(answers, "answers") if answers else "none names anyone")
+    return "\n".join(lines)
 
 
 def _with_interval(figures: MetricFormat, measured: Measurement | None) -> str:

@@ -55,11 +55,16 @@ def details(comparison: ComparisonFile) -> list[RenderableType]:
         notes.append(f"generated texts that match no choice: {MetricFormat().pair(unmatched.base, unmatched.edited)}")
     if tables.is_perplexity_broken(comparison):
         notes.append("Plain text is beyond this model: its perplexity says nothing.")
+    bias, left_out = tables.bias_table(comparison, PLAIN), "" if comparison.bias_scores is None else comparison.bias_scores.left_out
+    if bias is not None:
+        notes.append("Below a bias score: its 95 % interval over groups, and the number of answers that name a person.")
+    if left_out:
+        notes.append(f"bias scores: {left_out}")
     parts = {
         "By tag": tables.tag_table(comparison, figures, is_drawn=False),
         "Other metrics": tables.other_metrics_table(comparison, PLAIN),
         "Side effects": tables.side_effects_table(comparison, PLAIN),
-        "Bias scores (0 none; +1 all answers with the stereotype, -1 all against it)": tables.bias_table(comparison, PLAIN),
+        "Bias scores (0 none; +1 all answers with the stereotype, -1 all against it)": bias,
     }
     blocks = [under(heading, drawn(table, TAGS_SHOWN)) for heading, table in parts.items() if table is not None]
     return [*(part for block in blocks for part in block), *map(Text, notes)]

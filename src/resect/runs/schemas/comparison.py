@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
+from resect.core.number_format import plural
+
 from .parts import Address, Count, Interval, Number, Part, Share, Text
 
 
@@ -171,14 +173,39 @@ class BiasScore(Part, extra="allow"):
 
     ambig: Number | None = Field(default=None, description="Of ambiguous questions.")
     disambig: Number | None = Field(default=None, description="Of clear questions.")
+    n_ambig: Count | None = Field(default=None, description="The number of answers to ambiguous questions that name a person.")
+    n_disambig: Count | None = Field(default=None, description="The number of answers to clear questions that name a person.")
+    interval_ambig: Interval | None = Field(default=None, description="The 95 % interval of `ambig` over groups, [low, high].")
+    interval_disambig: Interval | None = Field(default=None, description="The 95 % interval of `disambig` over groups, [low, high].")
+    n_without_target: Count | None = Field(default=None, description="The number of items whose target is unknown; they are left out.")
+    n_items: Count | None = Field(default=None, description="The number of items, with and without a target.")
     by_category: "dict[str, BiasScore]" = Field(default={}, description="The same by category.")
+
+    @property
+    def without_target(self) -> str:
+        """How many of the items are left out: "12 of 240 items"; "" where there is none, or their number is unknown."""
+        if not self.n_without_target:
+            return ""
+        return f"{self.n_without_target:,}" + (" items" if self.n_items is None else f" of {plural(self.n_items, 'items')}")
 
 
 class BiasScores(Part):
     """A benchmark's own scores."""
 
     base: BiasScore | None = Field(default=None, description="Of the model without the edit.")
-    edited: BiasScore | None = Field(default=None, description="Of the model with the edit.")
+    edited: BiasScore | None = Field(default=None, description="Of the model with the edit; of all trials together.")
+
+    @property
+    def left_out(self) -> str:
+        """How many items had no target, in a sentence, and of which categories they are; "" where that is unknown."""
+        score = self.base or self.edited
+        if score is None or score.n_without_target is None:
+            return ""
+        if not score.without_target:
+            return "The target of every item is known."
+        parts = [f"{name}: {part.without_target}" for name, part in score.by_category.items() if part.without_target]
+        of = f" ({'; '.join(parts)})" if parts else ""
+        return f"{score.without_target} have no known target and are left out{of}."
 
 
 class ComparisonFile(Part):
