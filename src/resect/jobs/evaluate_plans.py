@@ -3,11 +3,12 @@
 With a journal folder, what was finished before an interruption is not computed again.
 """
 
+import itertools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from resect.evaluation.questions import Questions
 from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.runs.journal import FolderJournal
+from resect.runs.looks import note_evaluation
 
-from .inputs import task_named, text_name, texts_of
+from .inputs import task_named, text_name, texts_of, weights_digest
 from .session import journal_for
 
 
@@ -71,6 +73,7 @@ def evaluate_tasks(
     for questions in questions_by_task.values():
         side_effects.check(questions)
     comparisons = {}
+    _note_looks("resect evaluate", model, [] if plan is None else [plan], questions_by_task)
     for name, questions in questions_by_task.items():
         compared = compare(
             model, plan or Plan(), questions.task, metric=questions.metric, seed=seed, allow_other_model=allow_other_model, workers=workers
@@ -107,6 +110,7 @@ def evaluate_transfer(
     questions_by_task = _questions_by_task(model, tasks, settings)
     for transferred in plans:
         transferred.plan.choose_forms(model, allow_other_model=allow_other_model)
+    _note_looks("resect transfer", model, [transferred.plan for transferred in plans], questions_by_task)
     answers = partial(Questions.answers, allow_other_model=allow_other_model, workers=_workers(model, journal_folder, progress))
     base: dict[str, Any] = {}
     results: list[list[dict[str, Any]]] = [[] for _ in plans]
@@ -151,6 +155,14 @@ def _questions_by_task(model: LanguageModel, tasks: Sequence[str], settings: Map
             raise InputError(f"Two of the tasks are called {task.name!r}; give each once, or another `name` in a task file.")
         by_task[task.name] = questions
     return by_task
+
+
+def _note_looks(command: str, model: LanguageModel, plans: Sequence[Plan], questions_by_task: Mapping[str, Questions]) -> None:
+    """Note in the ledger of looks that the *test* splits are looked at under each plan."""
+    weights = cache(partial(weights_digest, model))
+    for plan, questions in itertools.product(plans, questions_by_task.values()):
+        if not plan.is_empty:
+            note_evaluation(command, questions.task, model.name, weights, plan.digest)
 
 
 def _workers(model: LanguageModel, journal_folder: str | os.PathLike[str] | None, progress: Progress) -> Workers:

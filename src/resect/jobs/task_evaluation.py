@@ -14,6 +14,7 @@ from resect.evaluation.compare import AnswerComparison, compare_questions
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
 from resect.models.language_model import LanguageModel
+from resect.runs.looks import note_look
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -67,6 +68,7 @@ class TaskEvaluation(Evaluation):
         seen = self.method.examples_seen(self.task)[:PROBES]
         effect = verify_effect(plan, model, lambda: Questions(model, self.task, seen, "logloss").encoded_choices(0).logprobs())
         drawn = controls.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
+        self._note_look(found, run)
         answers = compare_questions(self.method.questions(model, self.task, "test"), plan, controls=drawn, seed=seed, workers=workers)
         run.keep_examples(answers.changed)
         comparison, notes = self.side_effects.measure(answers.comparison, answers.questions, [plan], seed=seed, workers=workers)
@@ -74,6 +76,11 @@ class TaskEvaluation(Evaluation):
         if found.composition:
             facts["composition"] = self._composition(found, answers.questions, workers)
         return Measured(replace(comparison, other_metrics=facts), effect, notes, answers)
+
+    def _note_look(self, found: Found, run: Run) -> None:
+        """Note in the ledger that *test* is looked at under an edit, and in the run how often it was; all trials are one look."""
+        job = run if run.folder.resolve() == self.recipe.folder.resolve() else Run.load(self.recipe.folder)
+        note_look(job, self.task, self.model.name, found.plan.digest if run is job else "", is_edited=not found.plan.is_empty)
 
     def _composition(self, found: Found, questions: Questions, workers: Workers) -> list[dict[str, Any]]:
         """Returns the steps of a composition with the value of each on the *test* split, which the search did not read."""

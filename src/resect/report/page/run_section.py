@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from resect.core.number_format import DASH, PAGE, few_groups_note, plural
+from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import RunContents
 from resect.report.readers.shell_commands import near, program
 from resect.report.text.changed_answers import examples_shown
 from resect.report.text.language_sentences import held_out_text, text_read
-from resect.report.text.next_steps import command, next_commands, next_commands_by_language
+from resect.report.text.next_steps import caution, command, next_commands, next_commands_by_language
 from resect.report.text.words import answered, duration
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import RECIPE
@@ -102,12 +103,15 @@ def _test_split(contents: RunContents) -> list[str]:
         return [f"{plural(comparison.n_examples, 'passages')} of plain text are what is reported; the search never saw them."]
     groups = plural(comparison.n_groups, "groups")
     line = f"test: {plural(comparison.n_examples, 'examples')} in {groups} are what is reported; the search never saw them."
-    return [line, few_groups_note(comparison.n_groups)]
+    looks = LooksAtTest.of(contents.run, contents.environment)
+    return [line, few_groups_note(comparison.n_groups), "" if looks is None else looks.sentence()]
 
 
 def repeat_section(contents: RunContents, recipe_text: str) -> Section:
     """Returns the commands that repeat the run or continue from it, its environment and its recipe."""
     blocks: list[Block] = [Commands(_commands(contents))]
+    warned = _caution(contents)
+    blocks += [Paragraph(warned, "note")] if warned else []
     if contents.recipe is None:
         blocks = [Paragraph("No command can be given: the recipe is damaged. It is below as it is.", "note")]
     facts = _environment(contents)
@@ -139,6 +143,15 @@ def _next(contents: RunContents, recipe: Recipe) -> list[tuple[str, str]]:
     shown = examples_shown(contents.examples)
     prompt = " ".join(shown[0].prompt.split()) if shown else "…"
     return next_commands(recipe, folder, contents.comparison, contents.plan, prompt)
+
+
+def _caution(contents: RunContents) -> str:
+    """What is to be said of the commands that come next; empty for nothing."""
+    if contents.recipe is None or contents.languages is not None or contents.comparison is None or contents.plan is None:
+        return ""
+    looks = LooksAtTest.of(contents.run, contents.environment)
+    text = caution(contents.recipe, contents.comparison, contents.plan, looks) if _next(contents, contents.recipe) else ""
+    return text.replace("Each of these", "Each of the commands under “What to do next”", 1)
 
 
 def _environment(contents: RunContents) -> list[tuple[str, Sequence[str]]]:

@@ -19,9 +19,10 @@ def indented(part: RenderableType) -> Padding:
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
-def commands(steps: Sequence[tuple[str, str]]) -> list[RenderableType]:
-    """What to type next: reasons and commands."""
+def commands(steps: Sequence[tuple[str, str]], caution: str = "") -> list[RenderableType]:
+    """What to type next: reasons and commands, under what is to be said before; "" for nothing."""
     parts: list[RenderableType] = [Text(""), Text("Next:", style="bold")] if steps else []
+    parts += [Text(f"  {plain(caution)}", style="yellow")] if steps and caution else []
     for reason, line in steps:
         parts += [Text(f"  {plain(reason)}"), Text(f"    {line}", style="cyan", no_wrap=True, overflow="ignore")]
     return parts

@@ -15,13 +15,14 @@ from rich.text import Text
 
 from resect.core.exhibits import Exhibit, Table, by_section
 from resect.core.number_format import PLAIN
+from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import Gap, RunContents
 from resect.report.readers.shell_commands import near, program
 from resect.report.tables.run_tables import composition_table, reductions_table
 from resect.report.text.changed_answers import examples_shown, kind_of
-from resect.report.text.next_steps import next_commands
+from resect.report.text.next_steps import caution, next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
 from resect.report.text.split_table import drawn
 from resect.report.text.verdict import has_helped, has_price, verdict
@@ -67,6 +68,8 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     """What was compared, for a run with a task or on plain text."""
     comparison, plan = contents.comparison, contents.plan
     parts: list[RenderableType] = [] if comparison is None else [Text(evaluated(comparison))]
+    looks = LooksAtTest.of(contents.run, contents.environment)
+    parts += [Text(plain(looks.sentence()))] if looks is not None and looks.sentence() else []
     parts += [*notes, *_search(contents)]
     if comparison is not None:
         parts += [Text(""), *outcome(comparison, contents.plan_or_kind), *details(comparison)]
@@ -81,7 +84,8 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     examples = examples_shown(contents.examples)
     prompt = plain(examples[0].prompt) if examples else "…"
     if contents.recipe is not None:
-        parts += commands(next_commands(contents.recipe, contents.run.folder, comparison, plan, prompt))
+        steps = next_commands(contents.recipe, contents.run.folder, comparison, plan, prompt)
+        parts += commands(steps, caution(contents.recipe, comparison, plan, looks))
     return parts
 
 

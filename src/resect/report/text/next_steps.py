@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resect.report.readers.language_matrix import LanguageMatrix
+from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.shell_commands import near, program
 from resect.runs.recipe import Recipe
@@ -25,6 +26,17 @@ def next_commands(recipe: Recipe, folder: Path, comparison: ComparisonFile, plan
     if plan.total and has_helped(comparison):
         return _use(recipe, folder, plan, prompt)
     return _alternatives(recipe, folder, comparison.model_dump(mode="json", by_alias=True), is_empty=plan.total == 0)
+
+
+def caution(recipe: Recipe, comparison: ComparisonFile, plan: PlanSummary, looks: LooksAtTest | None) -> str:
+    """What is to be said before alternatives are tried: each looks at *test* again. Empty where none are proposed, or there is no task."""
+    if (plan.total and has_helped(comparison)) or comparison.is_plain_text or not recipe.get("task"):
+        return ""
+    number = "" if looks is None else f" (look number {looks.number + 1:,} with this model)"
+    return (
+        f"Each of these looks at the test split again{number}: choose among settings by their values on select (trials.jsonl), not by "
+        "those on test, or report on fresh items."
+    )
 
 
 def next_commands_by_language(recipe: Recipe, folder: Path, matrix: LanguageMatrix | None) -> Steps:

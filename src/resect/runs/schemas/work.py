@@ -16,6 +16,16 @@ class EffectRecord(Part):
     units_fired: Count | None = Field(default=None, description="The number of these that were active on the probe.")
 
 
+class LooksRecord(Part):
+    """How often the *test* split was looked at under an edit of this model, when this run looked (see `resect.runs.looks`)."""
+
+    task: Text = Field(description="The name of the task.")
+    number: Count = Field(description="The number of looks, this run's included.")
+    runs: tuple[Text, ...] = Field(default=(), description="The names of the run folders, or commands, that looked.")
+    data: Text = Field(default="", description="A digest that names the split.")
+    weights: Text = Field(default="", description="The digest of the model's weights.")
+
+
 class EnvironmentFile(Part, extra="allow"):
     """environment.json: how the work was done."""
 
@@ -30,6 +40,7 @@ class EnvironmentFile(Part, extra="allow"):
     seconds: Number | None = Field(default=None, description="How long the job took.")
     notes: tuple[Text, ...] = Field(default=(), description="What readers should know of the work.")
     effect: EffectRecord | None = Field(default=None, description="What was verified of the plan.")
+    looks: LooksRecord | None = Field(default=None, description="How often *test* was looked at; null where that is not known.")
 
 
 class AnalysesFile(Part, extra="allow"):
