@@ -35,8 +35,13 @@ def test_the_run_is_complete_and_the_text_hardly_less_probable(where, tmp_path, 
         assert trial["kept"] <= trial["complete"]
         assert trial["noise_edge"] > 0
     assert len(outcome.plan.edits) == sum(trial["kept"] for trial in finished.trials())
-    perplexity = comparison["side_effects"]["perplexity"]
+    perplexity, own = comparison["side_effects"]["perplexity"], comparison["side_effects"]["own text"]
     assert perplexity["edited"] < 1.5 * perplexity["base"]
+    assert own["kind"] == "perplexity"
+    samples = comparison["other_metrics"]["samples"]
+    assert set(samples["repetition"]) == {"base", "edited"}
+    assert 0 < len(samples["texts"]) <= samples["n"]
+    assert samples["limits"] == {"perplexity": 0.05, "repetition": 0.1}
 
 
 def test_accepted_reductions_stay_within_the_rise(where, tmp_path, text):
@@ -86,4 +91,4 @@ def test_a_negative_rise_is_refused():
 def test_side_effects_on_other_tasks_are_measured(where, tmp_path, text):
     recipe = recipe_of(where, tmp_path, text, beside=(str(where / "task.toml"),), data=())
     comparison = json.loads((run.job(recipe).folder / "comparison.json").read_text())
-    assert set(comparison["side_effects"]) == {"perplexity", "planted"}
+    assert set(comparison["side_effects"]) == {"perplexity", "own text", "planted"}

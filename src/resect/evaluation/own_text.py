@@ -22,12 +22,13 @@ import torch
 from resect.core.execution import Entry, Workers, journal_key
 from resect.edits.plan import Plan
 from resect.models.encoding import Ids, Tokens
-from resect.models.language_model import LanguageModel
+from resect.models.language_model import LanguageModel, perplexity_of
 
 from .text_passages import Passages
 
 #: What comparison.json calls the side effect, and the text.
 OWN_TEXT, OWN_TEXT_NAME = "own text", "text of the model's own writing"
+STAGE = "writing text of the model's own"
 #: Seeds of the texts that a search may use, and of those that are reported on.
 SEARCHED, REPORTED = 0, 1
 #: Sampled texts, and the most tokens of each.
@@ -53,8 +54,8 @@ class Writing:
 
     @property
     def perplexity(self) -> float:
-        """The perplexity of the unedited model's own text."""
-        return math.exp(self.loss)
+        """The perplexity of the unedited model's own text. Raises NotFinite where a float cannot represent it."""
+        return perplexity_of(-self.loss, 1)
 
     @property
     def repetition(self) -> float:
@@ -97,7 +98,10 @@ class OwnText:
         def sample() -> Entry:
             generator = torch.Generator(device="cpu").manual_seed(seed)
             draws = torch.rand((TEXTS, room), generator=generator, dtype=torch.float64)
-            return {"texts": [list(ids) for ids in model.continue_prompts(openings, room, draws)]}
+            workers.progress(STAGE, 0, 1)
+            texts = [list(ids) for ids in model.continue_prompts(openings, room, draws)]
+            workers.progress(STAGE, 1, 1)
+            return {"texts": texts}
 
         texts = workers.remember(digest, sample)["texts"]
         rows = tuple(Tokens(opening.input_ids, tuple(ids)) for opening, ids in zip(openings, texts, strict=True))

@@ -144,7 +144,7 @@ def _bias_score(score: BiasScore, name: str) -> str:
 
 
 def _side_effect(name: str, effect: SideEffect, metric: MetricFormat) -> str:
-    if name != "perplexity":
+    if not effect.kind and name != "perplexity":
         metric = MetricFormat(effect.metric or metric.metric)
         return f"{escaped(name)}: {metric.pair(effect.base, effect.edited)}{_change(effect.difference, metric)}"
     text = f" of {escaped(without_folders(effect.text))}" if effect.text else ""

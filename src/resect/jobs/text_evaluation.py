@@ -6,6 +6,7 @@ from resect.core.execution import Workers
 from resect.edits import controls
 from resect.edits.effect_check import verify_effect
 from resect.evaluation.compare import compare
+from resect.evaluation.own_text import OWN_TEXT, REPORTED, OwnText
 from resect.evaluation.passage_comparison import compare_passages
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
@@ -46,19 +47,24 @@ class TextEvaluation(Evaluation):
         return {"text": self.inputs.passages.digest}
 
     def measure(self, found: Found, run: Run, seed: int, workers: Workers) -> Measured:
-        """Compare the losses on the passages that the search did not read."""
+        """Compare the losses on the passages that the search did not read, and on text of the model's own that it did not write then."""
         model, plan, searched = self.model, found.plan, self.inputs.passages
         effect = verify_effect(plan, model, lambda: searched.batch(range(min(PROBES, searched.pairs))).evaluate()[0])
         drawn = controls.like(plan, model, seed, draws=CONTROL_DRAWS) if plan.edits else ()
         comparison = compare_passages(self.reported, plan, drawn, seed, workers)
-        effects = {**comparison.side_effects}
+        effects, facts = {**comparison.side_effects}, dict(found.facts)
+        own = OwnText.of(model, self.reported, REPORTED, workers)
+        if own is not None:
+            effects[OWN_TEXT], samples = own.compared(plan, workers)
+            limits = self.inputs.guards
+            facts["samples"] = {**samples, "limits": {"perplexity": limits.perplexity, "repetition": limits.collapse}}
         for task in self.tasks:
             result = compare(model, plan, task, metric=task.metric, seed=seed, workers=workers).comparison.to_json()
             means = {name: result[name]["mean"] for name in ("base", "edited")}
             effects[task.name] = {"metric": result["metric"], **means, "difference": result["difference"]}
         effects["perplexity"] = {**effects["perplexity"], "text": text_name(self.recipe.text)}
         run.keep_examples(())
-        return Measured(replace(comparison, side_effects=effects, other_metrics=dict(found.facts)), effect)
+        return Measured(replace(comparison, side_effects=effects, other_metrics=facts), effect)
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
         """Returns a forecast from timing one reading of half the passages."""

@@ -29,6 +29,7 @@ from resect.methods.analyses.analysis import Analyses
 from resect.methods.analyses.catalogue import GENERAL
 from resect.methods.analyses.study import Study
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 
@@ -43,9 +44,10 @@ class TaskInputs:
 
 @dataclass(frozen=True)
 class TextInputs:
-    """The passages of plain text that a search may use; the others are reported on."""
+    """The passages of plain text that a search may use; the others are reported on. `guards`: what no step may cost."""
 
     passages: Passages
+    guards: GuardLimits = field(default_factory=GuardLimits)
 
 
 @dataclass(frozen=True)

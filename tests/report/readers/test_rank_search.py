@@ -16,6 +16,7 @@ from resect.report.readers.rank_search import RankSearch, score, short_score
 from resect.report.terminal.summary import console, show, summary
 from resect.report.text.next_steps import next_commands
 from resect.runs.recipe import Recipe
+from resect.runs.run_folder import Run
 from resect.runs.schemas.comparison import ComparisonFile
 from resect.runs.schemas.parts import read_tolerantly
 from resect.runs.schemas.rows import TrialLine
@@ -271,6 +272,59 @@ def test_without_a_task_the_price_is_what_counts(tmp_path, changes, badge, says)
     found = shown(run).text
     assert f"{badge} before 2.48 → after 2.49" in found and says in found and "What is missing" not in found
     assert "undone: the text became too improbable" in found and "512 passages of plain text" in found
+
+
+def with_writing(run, own, repetition, broken=()):
+    """The run, with what its model writes before and after, and candidates that were refused for it."""
+    path = run.folder / "comparison.json"
+    comparison = json.loads(path.read_text())
+    base, edited = own
+    effect = {"base": base, "edited": edited, "kind": "perplexity", "text": "text of the model's own writing", "tokens": 900}
+    comparison["side_effects"]["own text"] = effect
+    before, after = repetition
+    texts = [{"prompt": "A town", "base": " is a <b>place</b>", "edited": " is is is is"}, {"prompt": "x", "base": "", "edited": "y"}]
+    limits = {"perplexity": 0.05, "repetition": 0.1}
+    comparison["other_metrics"]["samples"] = {"n": 2, "repetition": {"base": before, "edited": after}, "limits": limits, "texts": texts}
+    path.write_text(json.dumps(comparison))
+    lines = [json.loads(line) for line in (run.folder / "trials.jsonl").read_text().splitlines()]
+    lines[2] |= {"broken": list(broken)} if broken else {}
+    (run.folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Run.load(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "repetition", "badge", "says"),
+    [
+        (12.0, (8.0, 8.1), (0.12, 0.15), "As allowed", "own writing: 8 → 8.1 (+1.2 %; 5 % was allowed)."),
+        (12.0, (8.0, 8.1), (0.12, 0.15), "As allowed", "occurred before): 12.0 % → 15.0 % (+3.0 points; 10 were allowed)."),
+        (12.0, (8.0, 9.0), (0.12, 0.15), "Costs more than allowed", "That is more than was allowed."),
+        (12.0, (8.0, 8.0), (0.12, 0.30), "Costs more than allowed", "That is more than was allowed."),
+        (900.0, (8.0, 8.0), (0.12, 0.12), "Text beyond the model", "its perplexity was 900, that of the model's own text 8. Choose"),
+        (90.0, (8.0, 8.0), (0.12, 0.12), "As allowed", "90 → 90.45"),  # above 10 times, and below the floor
+        (120.0, (20.0, 20.0), (0.12, 0.12), "As allowed", "120 → 120.6"),  # above the floor, and below 10 times
+    ],
+)
+def test_without_a_task_what_the_model_writes_counts_too(tmp_path, text, own, repetition, badge, says):
+    run = with_writing(of_text(tmp_path / "run", text, 1.005 * text), own, repetition)
+    printed_text, page = " ".join(printed(run).split()), shown(run).text
+    assert says in printed_text
+    assert says in page
+    assert badge in page
+    assert ("foreign to the model" in printed_text) == (text == 900.0)
+    assert "perplexity of text of the model's own writing (900 tokens)" in page
+
+
+def test_refused_steps_and_samples_are_on_the_page(tmp_path):
+    run = with_writing(of_text(tmp_path / "run"), (8.0, 8.1), (0.12, 0.15), ["own text +12.3 %"])
+    text, page = " ".join(printed(run).split()), shown(run).text
+    assert "1 was left, since the model then wrote worse" in text
+    assert "too improbable; " not in text
+    assert "that of the model's own text by 5 %, the repetition of its samples by 10 points" in text
+    assert "own text +12.3 %" in page and "or the model wrote worse" in page
+    assert "What the model writes, before and after" in page and "is is is is" in page and "(nothing)" in page
+    empty = with_writing(of_text(tmp_path / "empty", 900.0, 900.0, edits=0), (8.0, 8.0), (0.1, 0.1))
+    says = " ".join(printed(empty).split())
+    assert "by more than 1 %, or writing worse. The model stays as it is. This text is foreign to the model" in says
 
 
 def test_harm_under_another_metric_is_said(tmp_path):

@@ -1,8 +1,8 @@
 """LASER without a task: remove from every matrix the components that are indistinguishable from noise, as long as plain text allows it.
 
 Of each matrix the components above the noise edge of its spectrum are kept (`marchenko_pastur`); a matrix stays reduced if the perplexity
-of plain text stays below a limit. One result for all tasks. Source: ours; LASER (arXiv:2312.13558) chooses by a task. Knows no task and no
-file.
+of plain text stays below a limit, and the model still writes as it did (`writing_guard`). One result for all tasks. Source: ours; LASER
+(arXiv:2312.13558) chooses by a task. Knows no task and no file.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,21 @@ from resect.core.execution import Workers
 from resect.edits.matrices import ReduceRank
 from resect.edits.plan import Plan
 from resect.edits.svd_cache import SvdCache
+from resect.evaluation.own_text import SEARCHED, OwnText
 from resect.evaluation.text_passages import Passages
 from resect.methods.base import Found
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
 from resect.search.candidate_scoring import CandidateScorer
 from resect.search.elimination import GreedyComposition, Threshold
 
 from .marchenko_pastur import noise_edge, rank_above_noise
 from .reduction_search import last_layer_first
+from .writing_guard import WritingGuard
 
 STAGE = "reducing to the noise edge"
+NOTHING = "No matrix could be reduced to its noise edge within the limits on plain text and on the model's own writing: the plan is empty."
+NO_WRITING = "A masked model writes no text of its own: only the perplexity of the plain text limited what was reduced."
 
 
 def denoise(
@@ -35,6 +40,7 @@ def denoise(
     svd_cache: SvdCache,
     state_memory: int | None,
     workers: Workers,
+    limits: GuardLimits | None = None,
 ) -> Found:
     """Reduce one matrix after the other, from the last layer down, to the components above its noise edge; keep it if the text allows.
 
@@ -43,29 +49,39 @@ def denoise(
     passages : plain text that decides; report on other text
     rise : the share by which the perplexity of the text may rise in all, 0.01 is 1 %
     state_memory : bytes of hidden states that may be cached; None: a quarter of the free memory
+    limits : how much the perplexity of text of the model's own writing, and the repetition of its samples, may rise; None: the defaults
 
     Raises NotFinite, NotWritable, OutOfMemory.
     """
-    sites = last_layer_first(sites)
+    sites, limits = last_layer_first(sites), limits or GuardLimits()
+    own = OwnText.of(model, passages, SEARCHED, workers)
     scorer = CandidateScorer(passages, svd_cache, state_memory=state_memory, purpose="text", workers=workers)
     # exp(loss / tokens) may rise by the factor 1 + rise, so the total loss by tokens · log(1 + rise).
     threshold = Threshold(scorer.base_total - passages.allowance(rise))
     candidate = cache(lambda number: _candidate(model, sites[number], svd_cache))
+    guard = WritingGuard(own, scorer.evaluator, limits, workers.silent())
     composition = GreedyComposition(
-        scorer, lambda number: [edit for edit in candidate(number)[:1] if edit], len(sites), scorer.start, threshold, raises_threshold=False
+        scorer,
+        lambda number: [edit for edit in candidate(number)[:1] if edit],
+        len(sites),
+        scorer.start,
+        threshold,
+        raises_threshold=False,
+        accepts=guard.accepts,
     )
     lines = list[dict[str, Any]]()
     workers.progress(STAGE, 0, len(sites))
     for number, steps in enumerate(composition.steps()):
         line: dict[str, Any] = {"site": str(sites[number]), **candidate(number)[1]}
         line |= {"score": None, "examples": 0, "complete": False, "seconds": 0.0, "kept": False}
-        for _, score, is_kept, _ in steps:
+        for edit, score, is_kept, is_refused in steps:
             line |= {"score": passages.perplexity(-score.total) if score.complete else None, "examples": score.answered}
             line |= {"complete": score.complete, "seconds": score.seconds, "kept": is_kept}
+            line |= {"broken": list(guard.broken[edit])} if is_refused else {}
         lines.append(line)
         workers.progress(STAGE, number + 1, len(sites))
     kept = tuple(composition.kept)
-    notes = () if kept else ("No matrix could be reduced to its noise edge without too large a rise of the perplexity: the plan is empty.",)
+    notes = (*(() if kept else (NOTHING,)), *((NO_WRITING,) if own is None else ()))
     plan = Plan(kept).for_model(model) if kept else Plan()
     return Found.one(plan, trials=tuple(lines), notes=notes, facts={"rise": rise})
 

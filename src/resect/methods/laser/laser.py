@@ -177,7 +177,7 @@ class Laser(LaserSettings, Method):
         workers = workers or Workers()
         svd_cache = svd_cache or self.svd_cache(model, workers)
         if isinstance(inputs, TextInputs):
-            return denoise(model, inputs.passages, self.sites_of(model), self.rise, svd_cache, self.state_bytes, workers)
+            return denoise(model, inputs.passages, self.sites_of(model), self.rise, svd_cache, self.state_bytes, workers, inputs.guards)
         inputs = task_inputs(inputs)
         questions = self.questions(model, inputs.task)
         choice = published_reduction(model, inputs.task.name) if self.published else None

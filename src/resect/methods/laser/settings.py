@@ -155,7 +155,8 @@ class LaserSettings(MethodSettings):
             return [
                 *sentences,
                 "Without a task: of each matrix the components above the noise edge of its singular values (Marchenko and Pastur) are "
-                f"kept, as long as the perplexity of plain text rises by no more than {100 * self.rise:g} % in all. Searched: {where}.",
+                f"kept, as long as the perplexity of plain text rises by no more than {100 * self.rise:g} % in all, and as long as the model "
+                f"still predicts text that it wrote itself and repeats itself no more, within limits. Searched: {where}.",
             ]
         sentences.append(f"Searched: {where}, at ρ = {', '.join(f'{rho:g}' for rho in self.rhos)}.")
         if self.screen is not None:

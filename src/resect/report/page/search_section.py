@@ -10,9 +10,10 @@ from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.rank_search import RankSearch, score, short_score
 from resect.report.readers.run_contents import RunContents
 from resect.report.tables.run_tables import composition_table, figures_of, sizes_table
+from resect.report.text.changed_answers import QuotedText
 from resect.runs.schemas.rows import TrialLine
 
-from .blocks import Block, Fold, Paragraph, Section
+from .blocks import Answer, Block, Fold, Paragraph, Quotation, Quotations, Section
 from .exhibit_section import exhibit_blocks
 
 #: Candidates that are listed as numbers; trials.jsonl has all.
@@ -143,13 +144,40 @@ def _noise(search: NoiseSearch) -> Section:
         texts={cell: "all" if trial.rho is None else PAGE.number(trial.rank) for cell, trial in cells.items()},
         framed={cell for cell, trial in cells.items() if trial.kept},
         bounds={cell for cell, trial in cells.items() if trial.rho is not None and not trial.kept},
-        legend={"up": "the stronger, the more was dropped", "bounds": "undone: the text became too improbable", "framed": "kept"},
+        legend={"up": "the stronger, the more was dropped", "bounds": _undone(candidates), "framed": "kept"},
     )
+    is_guarded = any(trial.broken for trial in candidates)
     rows = [
-        (str(trial.site), "all" if trial.rho is None else f"{trial.rho:g}", trial.rank, PAGE.number(trial.score)) for trial in candidates
+        (str(trial.site), "all" if trial.rho is None else f"{trial.rho:g}", trial.rank, PAGE.number(trial.score))
+        + (("; ".join(trial.broken),) if is_guarded else ())
+        for trial in candidates
     ]
-    table = Table("Matrices in the order in which they were tried", ("matrix", "ρ", "rank", "perplexity then"), rows)
+    columns = ("matrix", "ρ", "rank", "perplexity then") + (("limit exceeded",) if is_guarded else ())
+    table = Table("Matrices in the order in which they were tried", columns, rows)
     how = "From the last layer down, each matrix was tried once, on top of what was kept before. A cell is the rank that is left."
     but = "Half of the passages decided; the other half is what is reported. One text is no proof for others."
     fold = Fold("The matrices as numbers", (table,), is_printed=len(rows) <= 40)
-    return Section("search", "Search", "Search", (how, but), (Paragraph(search.extent(PAGE)), *exhibit_blocks(maps), fold))
+    sentences = [Paragraph(sentence) for sentence in (search.extent(PAGE), search.writing(PAGE), search.foreign(PAGE)) if sentence]
+    return Section("search", "Search", "Search", (how, but), (*sentences, *exhibit_blocks(maps), fold, *_samples(search)))
+
+
+def _undone(candidates: Sequence[TrialLine]) -> str:
+    """Why reductions were undone."""
+    return "undone: the text became too improbable" + (", or the model wrote worse" if any(trial.broken for trial in candidates) else "")
+
+
+def _samples(search: NoiseSearch) -> list[Fold]:
+    """What the model writes greedily, before and after, side by side."""
+    quotations = [
+        Quotation(
+            f"sample {number}",
+            QuotedText.of(texts.prompt),
+            [((_sample("before", texts.base), _sample("after", texts.edited)), "")],
+        )
+        for number, texts in enumerate(search.samples.texts, start=1)
+    ]
+    return [Fold("What the model writes, before and after", (Quotations(quotations),))] if quotations else []
+
+
+def _sample(name: str, text: str) -> Answer:
+    return Answer(name, QuotedText.of(text) if text.strip() else QuotedText("(nothing)"))

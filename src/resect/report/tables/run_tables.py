@@ -201,7 +201,7 @@ def side_effects_table(comparison: ComparisonFile, style: NumberStyle = PAGE) ->
         if effect is None or effect.base is None:
             continue
         base, edited = effect.base, effect.edited
-        if "perplexity" in name:
+        if effect.kind or "perplexity" in name:
             tokens = "" if effect.tokens is None else f" ({effect.tokens:,} tokens)"
             share = DASH if edited is None or not base else f"{style.signed(100 * (edited / base - 1), 1)}{style.blank}%"
             rows.append(

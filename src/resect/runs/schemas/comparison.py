@@ -97,6 +97,37 @@ class Paraphrases(Part):
     difference: PairedChange | None = Field(default=None, description="Edited minus base, paired by fact.")
 
 
+class Repetition(Part):
+    """The mean share of the 4-grams of tokens that occurred before in the same sample."""
+
+    base: Share = Field(description="Of the model without the edit.")
+    edited: Share | None = Field(default=None, description="Of the model with the edit.")
+
+
+class SampleTexts(Part):
+    """What a model writes after a prompt, greedily."""
+
+    prompt: Text = Field(default="", description="The prompt, a piece of plain text.")
+    base: Text = Field(default="", description="The model without the edit.")
+    edited: Text = Field(default="", description="The model with the edit.")
+
+
+class WritingLimits(Part):
+    """How much a search allowed what the model writes to suffer; null: any."""
+
+    perplexity: Number | None = Field(default=None, description="The share by which the perplexity of the model's own text might rise.")
+    repetition: Number | None = Field(default=None, description="By how much the repetition of samples might rise, as a share.")
+
+
+class WrittenSamples(Part):
+    """Greedy samples before and after, which the search did not see."""
+
+    n: Count | None = Field(default=None, description="The number of samples.")
+    repetition: Repetition | None = Field(default=None, description="How much the samples repeat themselves.")
+    limits: WritingLimits = Field(default=WritingLimits(), description="What the search allowed.")
+    texts: tuple[SampleTexts, ...] = Field(default=(), description="Some of the samples.")
+
+
 ByLanguage = dict[str, Number | None]
 
 
@@ -143,6 +174,7 @@ class OtherMetrics(Part, extra="allow"):
     select: SelectSplit | None = Field(default=None, description="The search, on the select split.")
     composition: tuple[CompositionStep, ...] = Field(default=(), description="The steps of a composition of reductions.")
     rise: Number | None = Field(default=None, description="The share by which a search on plain text allowed its perplexity to rise.")
+    samples: WrittenSamples | None = Field(default=None, description="What the model writes greedily, before and after.")
     trials: TrialSpread | None = Field(default=None, description="The spread over several trials.")
     paraphrases: Paraphrases | None = Field(default=None, description="Facts that are right in all wordings.")
     open_questions: OpenQuestions | None = Field(default=None, description="Answers to open questions.")

@@ -27,6 +27,7 @@ class TrialLine(Part):
     complete: Flag = Field(default=True, description="Whether all answers were evaluated.")
     seconds: Number | None = Field(default=None, description="How long that took.")
     kept: Flag | None = Field(default=None, description="Whether a composition kept this candidate.")
+    broken: tuple[Text, ...] = Field(default=(), description="Guards that the candidate breaks, with what it would cost.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
