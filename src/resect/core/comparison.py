@@ -5,7 +5,7 @@ The one place that decides how two runs are compared; `intervals` says how certa
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class Difference:
         """Whether both ends of the interval are below 0."""
         return self.interval.high < 0
 
+    def without_change(self) -> "Difference":
+        """Returns the difference of answers of one and the same model: no change can be otherwise, so its intervals have no width."""
+        return replace(self, interval=Interval(0.0, 0.0), interval_by_tag={tag: Interval(0.0, 0.0) for tag in self.interval_by_tag})
+
     @property
     def verdict(self) -> str:
         """One of "improved", "worsened" and "no clear change"."""
@@ -105,7 +109,8 @@ class Comparison:
     """The content of comparison.json. None: not measured. Fractions, not percent.
 
     `control`: the mean of the random controls' outcomes; `baselines`: "cc" and "dc"; `side_effects`: name to {"base",
-    "edited"}; `bias_scores`: a benchmark's own scores, {"base", "edited"}.
+    "edited"}; `bias_scores`: a benchmark's own scores, {"base", "edited"}; `answers`: chance, the best constant answer, how answers spread
+    over kinds and positions; `verdict`: {"word", "reasons", "limits"}.
     """
 
     task: str
@@ -121,6 +126,8 @@ class Comparison:
     side_effects: Mapping[str, Any] = field(default_factory=dict)
     other_metrics: Mapping[str, Any] = field(default_factory=dict)
     bias_scores: Mapping[str, Any] | None = None
+    answers: Mapping[str, Any] | None = None
+    verdict: Mapping[str, Any] | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +138,9 @@ class Comparison:
         value["difference"] = _optional_json(self.difference)
         value["side_effects"] = dict(self.side_effects)
         value["other_metrics"] = dict(self.other_metrics)
-        value["bias_scores"] = None if self.bias_scores is None else dict(self.bias_scores)
+        for name in ("bias_scores", "answers", "verdict"):
+            part = getattr(self, name)
+            value[name] = None if part is None else dict(part)
         return _finite("comparison", value)
 
     @classmethod
@@ -150,6 +159,8 @@ class Comparison:
             side_effects=value.get("side_effects") or {},
             other_metrics=value.get("other_metrics") or {},
             bias_scores=value.get("bias_scores"),
+            answers=value.get("answers"),
+            verdict=value.get("verdict"),
         )
 
 
@@ -178,7 +189,7 @@ def estimate(
     bounded, rows = _is_bounded(pairs), _rows_by_tag(tags, len(pairs))
 
     def interval(halves: GroupHalves) -> Interval:
-        return bounded_interval(*halves.totals.T, 0.0, 1.0, seed) if bounded else halves.interval()
+        return bounded_interval(halves.totals[:, 0], halves.totals[:, 1], 0.0, 1.0, seed) if bounded else halves.interval()
 
     halves = GroupHalves.of(pairs, groups, seed)
     return Estimate(
@@ -248,7 +259,7 @@ def _change_interval(halves: GroupHalves, interval: Interval, bounded: bool, see
     """Returns the interval of a change, widened where its values have bounds, so that it needs no symmetry."""
     if not bounded:
         return interval
-    skewed = bounded_interval(*halves.totals.T, -1.0, 1.0, seed, SKEWED_LEVEL)
+    skewed = bounded_interval(halves.totals[:, 0], halves.totals[:, 1], -1.0, 1.0, seed, SKEWED_LEVEL)
     return Interval(min(interval.low, skewed.low), max(interval.high, skewed.high))
 
 

@@ -15,7 +15,11 @@ from resect.core.execution import Workers
 from resect.data.tasks.task import Example, Task
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
+from resect.runs.schemas.comparison import ComparisonFile
+from resect.runs.verdict import judge
 
+from .answer_kinds import answer_summary
 from .metrics import TOP, all_correct
 from .questions import Answers, Questions
 
@@ -91,7 +95,11 @@ def comparison_of_answers(
         seed=seed,
     )
     others = {} if facts is None else {"paraphrases": facts}
-    return replace(comparison, other_metrics=others, bias_scores=_bias_scores(questions, base, edited))
+    is_unchanged = all(answers is base for answers in edited)
+    summary = answer_summary(questions, base, [] if is_unchanged else edited, seed)
+    if is_unchanged:  # an empty plan: nothing could have been otherwise
+        comparison = replace(comparison, difference=comparison.difference and comparison.difference.without_change())
+    return replace(comparison, answers=summary, other_metrics=others, bias_scores=_bias_scores(questions, base, edited))
 
 
 def comparison_of_values(
@@ -198,6 +206,7 @@ def evaluate(
     allow_other_model : let a plan pass that was made for another model of the same shape
     workers : engine, journal and progress; default: this process, in memory, silent
 
+    The verdict weighs what is measured here: the answers, and neither perplexity nor other tasks.
     Raises EmptySplit, UnknownName, WrongModel, NotWritable, NotFinite, OutOfMemory.
     """
     if not isinstance(plan, Plan | None) or not isinstance(task, Task):
@@ -214,7 +223,14 @@ def evaluate(
         allow_other_model=allow_other_model,
         workers=workers,
     )
-    return compared.comparison if plan is not None else without_plan(compared.comparison)
+    return judged(compared.comparison, plan) if plan is not None else without_plan(compared.comparison)
+
+
+def judged(comparison: Comparison, plan: Plan, price: GuardLimits | None = None, damage: GuardLimits | None = None) -> Comparison:
+    """Returns the comparison with the verdict on everything in it (see `resect.runs.verdict`, also for the limits)."""
+    measured = ComparisonFile.model_validate(comparison.to_json())
+    verdict = judge(measured, is_empty=plan.is_empty, price=price, damage=damage)
+    return replace(comparison, verdict=verdict.model_dump(mode="json"))
 
 
 def without_plan(comparison: Comparison) -> Comparison:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resect.core.execution import Entry, Workers, journal_key
+from resect.core.number_format import BROKEN_PERPLEXITY
 from resect.edits.plan import Plan, WorkWithPlan
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
@@ -56,3 +57,9 @@ def logprob_under(
 def perplexity_kind(model: LanguageModel) -> str:
     """Returns the name of what is measured: for a masked model each token is scored with itself masked."""
     return "pseudo-perplexity" if model.kind == "masked" else "perplexity"
+
+
+def is_beyond(model: LanguageModel, perplexity: float) -> bool:
+    """Returns whether a text is beyond a model: it predicts its tokens no better than by guessing among its vocabulary."""
+    vocabulary = getattr(model.model.config.get_text_config(), "vocab_size", None)
+    return perplexity > min(BROKEN_PERPLEXITY, vocabulary or BROKEN_PERPLEXITY)

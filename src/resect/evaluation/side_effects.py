@@ -20,7 +20,7 @@ from resect.models.language_model import perplexity_of
 from .calibration import CALIBRATIONS, CalibrationKind, calibrated, content_free_count
 from .compare import comparison_of_answers
 from .metrics import TOP, further_metrics
-from .perplexity import PERPLEXITY, logprob_under, perplexity_kind
+from .perplexity import PERPLEXITY, is_beyond, logprob_under, perplexity_kind
 from .questions import Answers, Questions
 
 
@@ -204,4 +204,5 @@ class _Measurements:
             edited = float(np.mean([under(plan) for plan in self.plans])) if self.plans else None
         except NotFinite as error:
             notes.append(f"The perplexity of the edited model could not be measured: {error}")
-        return {"base": base, "edited": edited, "kind": perplexity_kind(model), "text": name, "tokens": tokens}
+        beyond = is_beyond(model, base)
+        return {"base": base, "edited": edited, "kind": perplexity_kind(model), "text": name, "tokens": tokens, "is_beyond": beyond}

@@ -57,7 +57,17 @@ def weights_digest(model: LanguageModel) -> str:
 
 def task_of(recipe: Recipe) -> Task:
     """Returns the task of a recipe, in the recipe's wording. Raises what `load_task` raises."""
-    return task_named(recipe.task, (recipe.task, *recipe.beside), recipe.values)
+    return task_named(recipe.task, tasks_of(recipe), recipe.values)
+
+
+def tasks_of(recipe: Recipe) -> tuple[str, ...]:
+    """Returns all names in a recipe that may be those of tasks: the task itself, those beside it, and those that the method names."""
+    return (recipe.get("task", ""), *recipe.beside, *recipe.settings.named_tasks)
+
+
+def other_task(name: str, recipe: Recipe) -> Task:
+    """Returns a task that is read in addition to that of the recipe. Raises what loading it raises."""
+    return task_named(name, tasks_of(recipe), recipe.values, by_name=True)
 
 
 def task_named(name: str, tasks: Sequence[str], settings: Mapping[str, Any], *, by_name: bool = False) -> Task:
@@ -108,13 +118,12 @@ def paths_for(task: str, tasks: Sequence[str], entries: Sequence[str], *, by_nam
 
 def side_effects_of(recipe: Recipe) -> SideEffects:
     """Returns what a recipe measures in addition to its comparison. Raises what loading texts and tasks raises."""
-    tasks = (recipe.get("task", ""), *recipe.beside)
     return SideEffects(
         calibrate=tuple(kind for kind in recipe.get("calibrate", ()) if kind != "none"),
         generation=recipe.get("generation", False),
         texts=texts_of(recipe.text),
         text_name=text_name(recipe.text),
-        tasks=tuple(task_named(name, tasks, recipe.values, by_name=True) for name in recipe.beside),
+        tasks=tuple(other_task(name, recipe) for name in recipe.beside),
     )
 
 

@@ -10,16 +10,18 @@ from resect.edits import controls
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
 from resect.evaluation.calibration import CALIBRATIONS, content_free_count
-from resect.evaluation.compare import AnswerComparison, compare_questions
+from resect.evaluation.compare import AnswerComparison, compare_questions, judged
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
 from resect.runs.looks import note_look
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
+from resect.runs.verdict import limits_of
 
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
-from .inputs import side_effects_of, task_of, text_name
+from .inputs import other_task, side_effects_of, task_of, text_name
 from .preliminary_checks import objections
 
 #: The cost of a generated answer, in scored answers.
@@ -35,7 +37,10 @@ class TaskEvaluation(Evaluation):
         self.recipe, self.method = recipe, method
         self.side_effects = side_effects_of(recipe)
         self.task = method.prepare_task(task_of(recipe))
-        self.inputs = TaskInputs(self.task, self.side_effects.texts)
+        guards = GuardLimits.parse(recipe.get("guard")) if recipe.get("guard") else None
+        limits_of(recipe.values)
+        others = {name: other_task(name, recipe) for name in method.further_tasks(self.task)}
+        self.inputs = TaskInputs(self.task, self.side_effects.texts, guards, others)
         method.check_inputs(self.inputs)
         self.task.split("test")
         self._objections: tuple[str, ...] = ()
@@ -75,7 +80,8 @@ class TaskEvaluation(Evaluation):
         facts = {**comparison.other_metrics, **found.facts}
         if found.composition:
             facts["composition"] = self._composition(found, answers.questions, workers)
-        return Measured(replace(comparison, other_metrics=facts), effect, notes, answers)
+        comparison = judged(replace(comparison, other_metrics=facts), plan, *limits_of(self.recipe.values))
+        return Measured(comparison, effect, notes, answers)
 
     def _note_look(self, found: Found, run: Run) -> None:
         """Note in the ledger that *test* is looked at under an edit, and in the run how often it was; all trials are one look."""
@@ -92,7 +98,8 @@ class TaskEvaluation(Evaluation):
 
     def measure_trials(self, comparison: Comparison, answers: AnswerComparison, plans: Sequence[Plan], workers: Workers) -> Comparison:
         """Returns the comparison with side effects averaged over the plans of all trials."""
-        return self.side_effects.measure(comparison, answers.questions, plans, seed=self.recipe.seed, workers=workers)[0]
+        measured = self.side_effects.measure(comparison, answers.questions, plans, seed=self.recipe.seed, workers=workers)[0]
+        return judged(measured, Plan(tuple(edit for plan in plans for edit in plan.edits)), *limits_of(self.recipe.values))
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
         """Returns a forecast from timing a batch of answers."""

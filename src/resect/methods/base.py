@@ -22,7 +22,9 @@ from resect.core.scores import Scores
 from resect.data.corpus_text import CorpusText
 from resect.data.tasks.example import Example
 from resect.data.tasks.task import Task
+from resect.data.texts import packaged_texts
 from resect.edits.plan import Plan
+from resect.evaluation.guards import Guards
 from resect.evaluation.questions import Questions
 from resect.evaluation.text_passages import Passages
 from resect.methods.analyses.analysis import Analyses
@@ -36,10 +38,19 @@ from resect.runs.methods import MethodSettings
 
 @dataclass(frozen=True)
 class TaskInputs:
-    """A task, of which a search may use the splits *locate* and *select*, and plain text."""
+    """A task, of which a search may use the splits *locate* and *select*, and plain text.
+
+    Parameters
+    ----------
+    texts : plain text; none: that of this package
+    guards : what no candidate may cost; None: the method's own default (`Method.default_guards`)
+    others : further tasks that the method asked for (`Method.further_tasks`), by name
+    """
 
     task: Task
     texts: tuple[str, ...] = field(default=(), repr=False)
+    guards: GuardLimits | None = None
+    others: Mapping[str, Task] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,20 @@ class Method(MethodSettings, ABC):
     def extra_languages(self) -> tuple[str, ...]:
         """For methods that read corpora: languages that it knows without text, from counts recorded elsewhere for instance."""
         return ()
+
+    def further_tasks(self, task: Task) -> tuple[str, ...]:
+        """The names of other tasks that the search reads, which a job loads into `TaskInputs.others`. By default none."""
+        return ()
+
+    @property
+    def default_guards(self) -> GuardLimits:
+        """What no candidate of the search may cost where nothing is said."""
+        return GuardLimits()
+
+    def guards(self, questions: Questions, inputs: TaskInputs, workers: Workers) -> Guards:
+        """The guards of a search among candidates that are scored on these questions. Raises UnknownName."""
+        limits = self.default_guards if inputs.guards is None else inputs.guards
+        return Guards(limits, questions, inputs.texts or packaged_texts(), workers, getattr(self, "seed", 0))
 
     def prepare_task(self, task: Task) -> Task:
         """The task as the method uses it, in other words or other splits; applied once or twice it gives the same. By default itself."""

@@ -10,6 +10,16 @@ from typing import Literal
 
 from .declarations import setting
 
+LIMIT = "LIMIT"
+GUARD_HELP = (
+    "What no candidate of the search may cost on the select split: TAG=POINTS (by default 3 points of every tag), perplexity=SHARE (0.05), "
+    "collapse=SHARE (0.1: the rise of the most frequent kind of answer where it is wrong); none: choose by the metric alone, as the papers "
+    "do (official implies it)."
+)
+DAMAGE_HELP = (
+    "From which loss on, on the test split, the verdict is that the edit damages, whatever it gains; in the same form (by default tags=10, "
+    "perplexity=0.2, collapse=0.2)."
+)
 TASK_HELP = "A built-in task (see `resect list tasks`), or the path of a task file."
 
 
@@ -88,6 +98,8 @@ class TaskSettings:
     beside: tuple[str, ...] = setting(
         (), "Other tasks on which the side effects of the edit are measured; their data are given as --data TASK=PATH.", metavar="TASK"
     )
+    guard: tuple[str, ...] = setting((), GUARD_HELP, metavar=LIMIT)
+    damage: tuple[str, ...] = setting((), DAMAGE_HELP, metavar=LIMIT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +170,8 @@ class TextSettings:
     template: tuple[str, ...] = setting((), "File with a task's wording of the prompt (Jinja2).", path=True, metavar="[TASK=]FILE")
     instructions: tuple[str, ...] = setting((), "File with a task's instructions, one a line.", path=True, metavar="[TASK=]FILE")
     limit: int | None = setting(None, "Use at most so many examples of each task in all.", least=1, metavar="N")
+    guard: tuple[str, ...] = setting((), GUARD_HELP, metavar=LIMIT)
+    damage: tuple[str, ...] = setting((), DAMAGE_HELP, metavar=LIMIT)
 
 
 class Reads(Enum):

@@ -68,6 +68,11 @@ class MethodSettings:
         return self.reads
 
     @property
+    def named_tasks(self) -> tuple[str, ...]:
+        """Texts among these settings that may be names of tasks: their data can be given as [TASK=]PATH. By default none."""
+        return ()
+
+    @property
     def compares(self) -> bool:
         """Whether a search with these settings gives plans that are compared; else it only stores what it measured."""
         return True

@@ -6,7 +6,9 @@ paper      Σ_j α_j · max_k [ A_k(ŷ_j) − λ · max(0, A_k(y_j)) ]
 official   Σ_batches [ Σ_j α_j · max_k A'_k(ŷ_j) − λ · max(0, Σ_j α_j · max_k A'_k(y_j)) ] / examples, with A' = h · d(log P)/dh and
            batches of 4 examples in the order of the data
 
-Source: Yang et al. 2024, equations 2 to 6, and the authors' code. Differs from the source in: nothing. Knows no task and no search.
+protection  Σ_j max_k max(0, A_k(y_j)) over protected examples j: what makes their right answers, to be subtracted by the caller
+
+Source: Yang et al. 2024, equations 2 to 6, and the authors' code. Differs from the source in: protection is ours. Knows no task, no search.
 """
 
 import itertools
@@ -92,6 +94,38 @@ class LocateWork:
         return bias_scores(self.model, self.sites, bias_pairs(*item), self.rule)
 
 
+@dataclass(frozen=True)
+class ProtectWork:
+    """Protection as work for an engine: an item is the choices of protected examples under one instruction, and which are golden."""
+
+    model: LanguageModel
+    sites: tuple[Site, ...]
+    rule: BiasScoreRule
+
+    def __call__(self, item: tuple[ScoreChoices, Int64[np.ndarray, " examples"]]) -> Entry:
+        """The sum over examples of max(0, A(y)), pooled over tokens: address -> float64 [units]. Raises OutOfMemory."""
+        scoring, gold = item
+        rows = [choices[golden] for choices, golden in zip(scoring.tokens, gold.tolist(), strict=True)]
+        sums = {site: np.zeros(self.model.anatomy.width(site)) for site in self.sites}
+
+        ordered = sorted(rows, key=_fed, reverse=True)
+
+        def work(batch: Sequence[int]) -> dict[Site, np.ndarray]:
+            reducer = _GoldenReducer(self.rule)
+            attribute(self.model, self.sites, [ordered[index] for index in batch], reducer)
+            return reducer.sums
+
+        length = lambda index: _fed(ordered[index])
+        for _, batch_sums in self.model.batcher.map_batches(range(len(ordered)), work, length, purpose="gradients", rows=2):
+            for site, batch_sum in batch_sums.items():
+                sums[site] += batch_sum
+        return {str(site): total for site, total in sums.items()}
+
+
+def _fed(row: Tokens) -> int:
+    return len(row.input_ids) + len(row.label_ids)
+
+
 def bias_pairs(scoring: ScoreChoices, gold: Int64[np.ndarray, " examples"]) -> list[BiasPair]:
     """For each example its biased label, which is the most probable wrong choice, its golden label, and log P(ŷ).
 
@@ -157,6 +191,27 @@ class _BiasScoreReducer:
 
     def _pooled(self, score: Tensor) -> Tensor:
         return (score.amax(dim=0) if self._rule.tokens == "max" else score.mean(dim=0)).double()
+
+
+class _GoldenReducer:
+    """Reduces the attributions to golden labels of one batch to the sum of their positive parts, one float64 number for each unit."""
+
+    def __init__(self, rule: BiasScoreRule) -> None:
+        self._rule = rule
+        self.sums: dict[Site, np.ndarray] = {}
+
+    def begin(self, logprobs: Tensor) -> None:
+        """Weights of rows: P, of which dP = P · d(log P), or 1."""
+        self._weights = logprobs.exp().tolist() if self._rule.gradient == "probability" else [1.0] * len(logprobs)
+
+    def add(self, site: Site, values: Tensor, gradient: Tensor, lengths: Sequence[int]) -> None:
+        """Reduce one site, [rows, tokens, units], over tokens and rows. Tokens from `lengths[row]` on are padding."""
+        total = torch.zeros(values.shape[-1], dtype=torch.float64, device=values.device)
+        for row, weight in enumerate(self._weights):
+            positive = _attribution(values, gradient, row, lengths[row]).clamp_(min=0)
+            pooled = positive.amax(dim=0) if self._rule.tokens == "max" else positive.mean(dim=0)
+            total.add_(pooled.double(), alpha=weight)
+        self.sums[site] = total.cpu().numpy()
 
 
 def _attribution(values: Tensor, gradient: Tensor, row: int, tokens: int) -> Tensor:

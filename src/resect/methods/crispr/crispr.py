@@ -8,28 +8,29 @@ no terminal.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from resect.core.address import Neurons, Site, select
+from resect.core.address import Site, select
 from resect.core.errors import BadTask, InputError
 from resect.core.execution import Workers, journal_key
 from resect.core.number_format import plural
 from resect.core.scores import Scores
 from resect.data.tasks.example import Example
 from resect.data.tasks.task import Task
-from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.edits.svd import floor_of_share
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Inputs, Method, TaskInputs, task_inputs
 from resect.models.language_model import LanguageModel
-from resect.search.size_search import Trial, best, choose_size, most_evaluations
+from resect.runs.guard_limits import GuardLimits
+from resect.search.size_search import most_evaluations
 
 from .authors_split import has_authors_task, official_draw, official_task
-from .bias_scores import BiasScoreRule, LocateWork
-from .settings import LEAST_LIMIT, MAX_FRACTION, CrisprSettings
+from .bias_scores import BiasScoreRule, LocateWork, ProtectWork
+from .cut_choice import CutChoice, cut
+from .settings import FACTORS, LEAST_LIMIT, MAX_FRACTION, CrisprSettings
 
 #: The fewest examples that locate neurons, where as many are requested.
 LEAST_SAMPLES = 10
@@ -49,6 +50,8 @@ class Crispr(CrisprSettings, Method):
     confusion_weight : weight each example by P(ŷ), the probability of its most probable wrong choice
     skill : λ, how much of the attribution to the golden choice is subtracted, from 0 on; 0 leaves the term out
     locate_on : use only examples that have every one of these tags
+    protect : tags, or other tasks by name, whose right answers are protected; empty: the counterpart of `locate_on`; "none": none
+    factor : by which neurons are multiplied, in [0, 1]; "search": one of `FACTORS`, chosen together with n
     sites : globs of the matrices whose neurons are scored; empty or "*": all
     seed : of the draw of examples
     n, fraction : cut so many neurons, or this share of all in [0, 1]; with one of them nothing is searched
@@ -67,8 +70,14 @@ class Crispr(CrisprSettings, Method):
     draws : number of draws of examples (seed, seed + 1, …), whose scores are averaged into one ranking
 
     Raises InputError for impossible settings.
-    Differs from the source in: "paper": `locate_on`, the minimum of 50 neurons, and disjoint splits are ours. "official": nothing known.
+    Differs from the source in: "paper": `locate_on`, `protect`, `factor`, guards, the minimum of 50 neurons, and disjoint
+        splits are ours. "official": nothing known.
     """
+
+    @property
+    def default_guards(self) -> GuardLimits:
+        """What no candidate may cost: nothing is guarded in the authors' variant."""
+        return GuardLimits.none() if self.variant == "official" else GuardLimits()
 
     def prepare_task(self, task: Task) -> Task:
         """The task as this variant uses it: as it is, or with the authors' prompt and split where it is built in."""
@@ -144,64 +153,131 @@ class Crispr(CrisprSettings, Method):
         task: Task,
         examples: Sequence[Example] | None = None,
         *,
+        protected: Sequence[tuple[Task, Sequence[Example]]] = (),
         workers: Workers | None = None,
     ) -> Scores:
         """The bias score of every neuron of `sites`: float32 [units] for each site. High: the bias runs through it.
 
-        `examples`: used as they are; None: drawn as `draw` does. An item of work is the examples of one draw under one instruction.
+        Parameters
+        ----------
+        examples : used as they are; None: drawn as `draw` does. An item of work is the examples of one draw under one instruction
+        protected : examples whose right answers are to be kept, with their tasks; the score is then B − λ_p · C, B the mean over the
+            located examples and C the mean of max(0, A(y)) over the protected ones, with λ_p = 1 (ours). `protected_examples` draws them
+
         Raises BadAddress, BadTask, EmptySplit, NotFinite, OutOfMemory, PromptTooLong.
         """
+        workers = workers or Workers()
         drawn = [self.draw(task, self.seed + draw) for draw in range(self.draws)] if examples is None else [tuple(examples)]
         sites, prepared = self.sites_of(model), self.prepare_task(task)
         by_draw = [Questions(model, prepared, examples_of_draw) for examples_of_draw in drawn]
-        items = [(questions, instruction) for questions in by_draw for instruction in range(len(task.instructions))]
-        key = ("locate", str(self._rule), "+".join(map(str, sites)))
-        entries = (workers or Workers()).map(
-            LocateWork(model, sites, self._rule),
-            ((questions.encoded_choices(instruction), questions.gold) for questions, instruction in items),
-            [journal_key(*key, questions.digest, instruction) for questions, instruction in items],
-            stage="locating bias neurons",
-        )
-        sums = {site: np.zeros(model.anatomy.width(site)) for site in sites}
-        for entry in entries:
-            for site, total in sums.items():
-                total += np.asarray(entry[str(site)], dtype=np.float64)
+        located = self._summed(LocateWork(model, sites, self._rule), by_draw, "locate", "locating bias neurons", workers)
+        items = len(by_draw) * len(task.instructions)
+        scores = {site: total / items for site, total in located.items()}
+        if protected:
+            kept = [Questions(model, other, examples_of_task) for other, examples_of_task in protected]
+            cost = self._summed(ProtectWork(model, sites, self._rule), kept, "protect", "attributing right answers to protect", workers)
+            # Means over examples: the paper's sum is divided by their number, as the authors' code does already.
+            samples = 1 if self.pooling == "apart" else sum(map(len, drawn)) / len(drawn)
+            pairs = sum(questions.pairs for questions in kept)
+            scores = {site: score / samples - cost[site] / pairs for site, score in scores.items()}
         provenance = {
             "method": self.name,
             "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()},
             "task": task.name,
             "examples": [[example.id for example in examples_of_draw] for examples_of_draw in drawn],
+            **({"protected": [[example.id for example in examples_of_task] for _, examples_of_task in protected]} if protected else {}),
         }
         meaning = "high: the model's preference for a wrong answer runs through this neuron"
-        return Scores({site: total / len(items) for site, total in sums.items()}, "neuron", meaning, provenance)
+        return Scores(scores, "neuron", meaning, provenance)
+
+    def _summed(
+        self, work: LocateWork | ProtectWork, all_questions: Sequence[Questions], name: str, stage: str, workers: Workers
+    ) -> dict[Site, Float64[np.ndarray, " units"]]:
+        """The sum over all questions and instructions of what the work computes of each."""
+        items = [(questions, place) for questions in all_questions for place in range(len(questions.task.instructions))]
+        key = (name, str(self._rule), "+".join(map(str, work.sites)))
+        entries = workers.map(
+            work,
+            ((questions.encoded_choices(place), questions.gold) for questions, place in items),
+            [journal_key(*key, questions.digest, place) for questions, place in items],
+            stage=stage,
+        )
+        sums = {site: np.zeros(work.model.anatomy.width(site)) for site in work.sites}
+        for entry in entries:
+            for site, total in sums.items():
+                total += np.asarray(entry[str(site)], dtype=np.float64)
+        return sums
+
+    def further_tasks(self, task: Task) -> tuple[str, ...]:
+        """The protected names that are no tag of the task."""
+        return tuple(name for name in self.protected_of(task.tags) if name not in task.tags)
+
+    def protected_examples(self, inputs: Task | TaskInputs) -> list[tuple[Task, tuple[Example, ...]]]:
+        """The protected examples by task: of each tag and each other task at most `samples` of the *locate* split, drawn with the seed.
+
+        Raises EmptySplit, BadTask where no example of the split has the tag, InputError for another task that is not among the inputs, or
+        that has no choices.
+        """
+        inputs = task_inputs(inputs)
+        found = []
+        for name in self.protected_of(inputs.task.tags):
+            task = self.prepare_task(inputs.task) if name in inputs.task.tags else inputs.others.get(name)
+            if task is None:
+                raise InputError(f"{name} is to be protected, but it is neither a tag of {inputs.task.name} nor a task that was given.")
+            pool = task.split("locate")
+            if name in inputs.task.tags:
+                pool = tuple(example for example in pool if name in example.tags)
+            usable = tuple(example for example in pool if isinstance(example.gold, int) and len(example.choices) > 1)
+            if not usable:
+                raise InputError(
+                    f"No example of {name} in the split locate has choices and a right one ({len(pool)} are there): there is no "
+                    "attribution to right answers to protect. Protect another tag or task, or --protect none."
+                )
+            chosen = np.random.default_rng([self.seed, 0xD]).choice(len(usable), min(self.samples, len(usable)), replace=False)
+            found.append((task, tuple(usable[index] for index in sorted(chosen.tolist()))))
+        return found
 
     def search(
         self, model: LanguageModel, inputs: Task | TaskInputs, workers: Workers | None = None, *, scores: Scores | None = None
     ) -> Found:
-        """Locate (or use `scores`), then choose how many neurons to cut by the metric on the *select* split.
+        """Locate (or use `scores`), then choose how many neurons to cut by the metric on the *select* split, if they break no guard.
 
         The plan is empty where no cut is better than none. Never uses the *test* split. Raises what `locate` raises.
         """
-        workers, task = workers or Workers(), task_inputs(inputs).task
+        workers, inputs = workers or Workers(), task_inputs(inputs)
+        task = inputs.task
         notes = self._notes(task) if scores is None else ()
-        scores = scores or self.locate(model, task, workers=workers)
+        if scores is None:
+            protected, more = self._with_right_answers(model, inputs, workers)
+            scores, notes = self.locate(model, task, protected=protected, workers=workers), (*notes, *more)
         size = self._given_size(model)
         if size is not None:
-            return Found.one(cut(scores.top(size)).for_model(model), scores=scores, notes=notes)
+            factor = 0.0 if self.factor == "search" else self.factor
+            return Found.one(cut(scores.top(size), factor).for_model(model), scores=scores, notes=notes)
         questions = self.questions(model, self.prepare_task(task), "select")
-        ranking, limit = scores, min(self.limit(model), scores.count)
-        trials = choose_size(
-            lambda n: questions.answers(cut(ranking.top(n)), workers=workers.silent()).mean,
-            limit,
-            self.choose,
-            scale=self.scale or "log",
-            name=journal_key("choose", questions.digest, cut(ranking.top(limit)).digest),
-            workers=workers,
-        )
-        # The authors compare percentages with two decimals, and the first of equal ones wins.
-        chosen = best(trials, digits=4, ties="earlier") if self.variant == "official" else best(trials)
-        lines = tuple(_trial_line(trial, questions.pairs) for trial in trials)
-        return Found.one(cut(scores.top(chosen.size)).for_model(model), scores=scores, trials=lines, notes=notes)
+        guards = self.guards(questions, inputs, workers)
+        choice = CutChoice(scores, min(self.limit(model), scores.count), questions, guards, workers)
+        return choice.found(self, model, notes)
+
+    def _with_right_answers(
+        self, model: LanguageModel, inputs: TaskInputs, workers: Workers
+    ) -> tuple[list[tuple[Task, tuple[Example, ...]]], tuple[str, ...]]:
+        """The protected examples, and notes. Raises InputError where the model answers none of them right, if protection was requested."""
+        kept, notes = [], list[str]()
+        for task, examples in self.protected_examples(inputs):
+            answers = Questions(model, task, examples).answers(Plan(), stage="answering what is to be protected", workers=workers)
+            if answers.values.any():
+                kept.append((task, examples))
+                continue
+            nothing = f"The model answers none of the {plural(len(examples), 'examples')} of {task.name} right that are to be protected"
+            if self.protect:
+                raise InputError(f"{nothing}: nothing can be kept. Protect another tag or task, or --protect none.")
+            notes.append(f"{nothing}: nothing was protected.")
+        if kept and not self.protect:
+            number = plural(sum(len(examples) for _, examples in kept), "examples")
+            tags = ", ".join(self.protected_of(inputs.task.tags))
+            notes.append(f"The attribution to right answers of {number} tagged {tags} was subtracted (protection, ours; --protect none).")
+        return kept, tuple(notes)
 
     def forecast(self, model: LanguageModel, inputs: TaskInputs, seconds_per_answer: float) -> Forecast:
         """Gradients on the examples that locate, then some numbers of neurons on the *select* split."""
@@ -229,7 +305,7 @@ class Crispr(CrisprSettings, Method):
         """About how many numbers of neurons the search tries."""
         if self._given_size(model) is not None:
             return 0
-        return most_evaluations(self.choose, self.limit(model))
+        return most_evaluations(self.choose, self.limit(model)) * (len(FACTORS) if self.factor == "search" else 1)
 
     def examples_seen(self, task: Task) -> tuple[Example, ...]:
         """The examples that locate the neurons."""
@@ -248,13 +324,3 @@ class Crispr(CrisprSettings, Method):
         if available >= self.samples:
             return ()
         return (f"Only {available} examples were available to locate neurons; all were used ({self.samples} were requested).",)
-
-
-def cut(neurons: Neurons) -> Plan:
-    """The plan that removes neurons: their rows of the weight matrices and their bias entries become 0."""
-    return Plan((Scale(neurons, 0.0),)) if neurons else Plan()
-
-
-def _trial_line(trial: Trial, examples: int) -> dict[str, Any]:
-    """A candidate as a line of trials.jsonl; `examples` counts pairs of example and instruction."""
-    return {"size": trial.size, "score": trial.score, "examples": examples, "complete": True, "seconds": trial.seconds}

@@ -1,6 +1,6 @@
 """The settings of CRISPR: their declarations, what they exclude, and sentences on them for a report. Needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +36,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 MAX_FRACTION, LEAST_LIMIT = 0.001, 50
 #: Where else to score neurons, where cutting did not help.
 FEED_FORWARD = ("*.{gate,up,down}",)
+#: The factors among which `factor="search"` chooses.
+FACTORS = (0.0, 0.25, 0.5, 0.75)
+#: The tag that is protected by default where neurons are located on the other.
+COUNTERPARTS = {"ambig": "disambig"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,19 @@ class CrisprSettings(MethodSettings):
     )
     locate_on: str | tuple[str, ...] = setting(
         (), "Locate only on examples that have all of these tags, such as ambig.", metavar="TAG", commas=True
+    )
+    protect: str | tuple[str, ...] = setting(
+        (),
+        "Subtract the attribution to the right answers of these examples too: of a tag, or of another task (glue/rte); none: of no "
+        "examples. By default disambig, where neurons are located on ambig alone.",
+        metavar="TAG|TASK|none",
+        commas=True,
+    )
+    factor: Literal["search"] | float = setting(
+        0.0,
+        "Multiply the neurons by this factor instead of 0; search: by one of 0, 0.25, 0.5 and 0.75, chosen with n.",
+        least=0.0,
+        most=1.0,
     )
     sites: str | tuple[str, ...] = setting(
         (), "The matrices whose neurons are scored: globs like decoder.*.up or '*.{q,k}'. By default all.", metavar="GLOB"
@@ -116,6 +133,12 @@ class CrisprSettings(MethodSettings):
             raise InputError(f"draws is 1 or more and scale is one of {', '.join(SCALES)}, not {self.draws} and {self.scale!r}.")
         if self.n is not None and self.fraction is not None:
             raise InputError(f"n = {self.n} and fraction = {self.fraction} both say how many neurons are cut; give one of them.")
+        both = set(self.tags) & set(self.protected_names)
+        if both:
+            raise InputError(
+                f"{', '.join(sorted(both))} is both located on and protected: what makes its right answers would be added and subtracted. "
+                "Protect another tag, or locate on another."
+            )
         if self.skill_batch and self.pooling == "joint":
             raise InputError('skill_batch sums pooled skill terms, so it needs pooling="apart".')
 
@@ -154,7 +177,10 @@ class CrisprSettings(MethodSettings):
         where = f"at the sites that match {', '.join(self.site_globs)}" if self.sites else "at every matrix of the blocks"
         tagged = f" with the tags {', '.join(self.tags)}" if self.tags else ""
         draws = f", averaged over {plural(self.draws, 'draws')}" if self.draws > 1 else ""
-        return f"Neurons were scored {where}, on at most {plural(self.samples, 'examples')}{tagged}{draws}."
+        sentence = f"Neurons were scored {where}, on at most {plural(self.samples, 'examples')}{tagged}{draws}."
+        if self.protected_names:
+            sentence += f" The attribution to right answers of {', '.join(self.protected_names)} was subtracted too (protection, ours)."
+        return sentence
 
     def _how_many(self) -> str:
         if self.n is not None:
@@ -190,6 +216,24 @@ class CrisprSettings(MethodSettings):
     def site_globs(self) -> tuple[str, ...]:
         """The globs of the matrices whose neurons are scored."""
         return (self.sites,) if isinstance(self.sites, str) else self.sites or ("*",)
+
+    @property
+    def protected_names(self) -> tuple[str, ...]:
+        """The tags and tasks that are named as protected; empty where none is, or by default."""
+        names = (self.protect,) if isinstance(self.protect, str) else self.protect
+        return tuple(name for name in names if name != "none")
+
+    @property
+    def named_tasks(self) -> tuple[str, ...]:
+        """The protected names: each is a tag or a task."""
+        return self.protected_names
+
+    def protected_of(self, tags: Sequence[str]) -> tuple[str, ...]:
+        """The tags and tasks that are protected in a task with these tags: those that are named, or the counterpart of `locate_on`."""
+        if self.protect or self.variant == "official":
+            return self.protected_names
+        counterparts = [COUNTERPARTS.get(tag) for tag in self.tags] if len(self.tags) == 1 else []
+        return tuple(tag for tag in counterparts if tag is not None and tag in tags)
 
     @property
     def tags(self) -> tuple[str, ...]:

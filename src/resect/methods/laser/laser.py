@@ -26,6 +26,7 @@ from resect.methods.analyses.study import Study
 from resect.methods.base import Forecast, Found, Method, TaskInputs, TextInputs, task_inputs
 from resect.models.anatomy import Anatomy
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
 from resect.search.candidate_scoring import CandidateScorer
 
 from .analyses.catalogue import ANALYSES
@@ -83,6 +84,11 @@ class Laser(LaserSettings, Method):
         candidates with equal scores: the one with the highest log-probability of plain text, then the smaller rank (unpublished).
         Composition follows the paper's rule; the authors' script, which never takes a reduction back, is not offered.
     """
+
+    @property
+    def default_guards(self) -> GuardLimits:
+        """What no candidate may cost: nothing is guarded in the authors' variant."""
+        return GuardLimits.none() if self.variant == "official" else GuardLimits()
 
     def prepare_task(self, task: Task) -> Task:
         """The task as this variant uses it: as it is, or with the authors' prompt and split where it is built in."""
@@ -191,7 +197,8 @@ class Laser(LaserSettings, Method):
             share=self.share,
             workers=workers,
         )
-        search = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, scorer, workers)
+        guards = self.guards(questions, inputs, workers)
+        search = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, scorer, guards, workers)
         if choice:
             return search.published(self.edit(choice.site, choice.rho))
         if self.screen:

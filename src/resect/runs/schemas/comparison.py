@@ -7,7 +7,8 @@ from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from resect.core.number_format import plural
 
-from .parts import Address, Count, Interval, Number, Part, Share, Text
+from .parts import Address, Count, Flag, Interval, Number, Part, Share, Text
+from .verdict import AnswerKinds, GuardOutcome, Verdict
 
 
 class Measurement(Part):
@@ -177,6 +178,7 @@ class OtherMetrics(Part, extra="allow"):
     samples: WrittenSamples | None = Field(default=None, description="What the model writes greedily, before and after.")
     trials: TrialSpread | None = Field(default=None, description="The spread over several trials.")
     paraphrases: Paraphrases | None = Field(default=None, description="Facts that are right in all wordings.")
+    guards: GuardOutcome | None = Field(default=None, description="What guards held in the search.")
     open_questions: OpenQuestions | None = Field(default=None, description="Answers to open questions.")
 
     @property
@@ -196,6 +198,9 @@ class SideEffect(Part):
     kind: Text | None = Field(default=None, description="The kind of perplexity: perplexity, or pseudo-perplexity of a masked model.")
     text: Text | None = Field(default=None, description="What the plain text is called.")
     tokens: Count | None = Field(default=None, description="The number of tokens of plain text that were scored.")
+    is_beyond: Flag | None = Field(
+        default=None, description="Whether plain text is beyond the model: it predicts it no better than by guess."
+    )
 
 
 class BiasScore(Part, extra="allow"):
@@ -257,6 +262,8 @@ class ComparisonFile(Part):
     side_effects: dict[str, SideEffect | None] = Field(default={}, description="Perplexity of plain text and other tasks, by name.")
     other_metrics: OtherMetrics = Field(default=OtherMetrics(), description="What else was measured on the same examples, by name.")
     bias_scores: BiasScores | None = Field(default=None, description="A benchmark's own scores.")
+    answers: AnswerKinds | None = Field(default=None, description="Kinds of answers, and what is scored without reading the question.")
+    verdict: Verdict | None = Field(default=None, description="What everything that was measured says of the edit.")
 
     @property
     def is_plain_text(self) -> bool:
