@@ -17,7 +17,7 @@ from resect.core.errors import InputError
 from resect.core.execution import MemoryJournal, Progress, Workers, no_progress
 from resect.edits.effect_check import named_units
 from resect.edits.plan import Plan
-from resect.evaluation.compare import compare, comparison_of_answers, without_plan
+from resect.evaluation.compare import compare, comparison_of_answers, judged, without_plan
 from resect.evaluation.metrics import main_metric
 from resect.evaluation.questions import Questions
 from resect.evaluation.side_effects import SideEffects
@@ -83,6 +83,8 @@ def evaluate_tasks(
         comparisons[name], notes = side_effects.measure(
             comparison, compared.questions, plans, seed=seed, allow_other_model=allow_other_model, workers=workers
         )
+        if plan is not None:
+            comparisons[name] = judged(comparisons[name], plan)
         for note in notes:
             warnings.warn(f"{name}: {note}", stacklevel=2)
     return comparisons
