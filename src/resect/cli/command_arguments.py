@@ -216,6 +216,8 @@ def export(command: Parser) -> None:
     command.add_argument("--base-model", metavar="ID", help="The Hub id of the unedited model for the model card, where MODEL is a folder.")
     no_verify = "Do not load what was written and compare its logits."
     command.add_argument("--no-verify", dest="verify", action="store_false", help=no_verify)
+    anyway = "Export a plan even where the verdict of its run is that it damages the model."
+    command.add_argument("--anyway", action="store_true", help=anyway)
     _add_allow_other_model(command)
     _add_group(command, "model", _declared(JobSettings, ("revision", "device", "trust_remote_code")))
 

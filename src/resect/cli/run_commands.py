@@ -95,6 +95,7 @@ def export_plan(options: Namespace) -> None:
             as_format=options.format,
             verify=options.verify,
             allow_other_model=options.allow_other_model,
+            anyway=options.anyway,
             progress=progress,
             **given,
         )

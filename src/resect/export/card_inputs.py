@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resect.core.errors import RunMismatch
+from resect.core.errors import InputError, RunMismatch
 from resect.core.files import write_json, write_text
 from resect.edits.plan import Plan
 from resect.runs.run_files import COMPARISON, MATRIX
@@ -41,6 +41,16 @@ class CardInputs:
         if run is not None:
             settings |= {"recipe": run.recipe, "environment": run.environment(), "results": _results(plan, run)}
         return cls(plan.to_json(), settings)
+
+    def refuse_damage(self) -> None:
+        """Raises InputError where the verdict of the run is that the plan damages the model."""
+        results = self.settings.get("results") or Results()
+        verdict = None if results.comparison is None else results.comparison.verdict
+        if verdict is not None and verdict.word in ("damages", "replaces one constant answer by another"):
+            raise InputError(
+                f"The verdict on this plan is: {verdict.word}. {'; '.join(verdict.reasons)}. Search for one that does no harm (guards, "
+                "--protect, --factor search), or export it all the same with --anyway."
+            )
 
     def save(self, folder: Path, factored: Mapping[str, Any] | None = None) -> None:
         """Write plan and card. Raises StorageFailure."""

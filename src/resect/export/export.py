@@ -112,6 +112,7 @@ def export(
     device: str | None = None,
     verify: bool = True,
     allow_other_model: bool = False,
+    anyway: bool = False,
     progress: Progress = no_progress,
 ) -> ExportResult:
     """Write a checkpoint that is the base model with the plan applied, in the dtypes in which the base is stored.
@@ -128,10 +129,12 @@ def export(
     device : where the check computes logits; None takes a GPU where there is one
     verify : load base and export, in turn, and compare weights, logits and tokens: to the last bit; for factors, see `check_factored`
     allow_other_model : accept a model with other values than the plan was made for, if its shapes fit
+    anyway : export a plan of which the verdict of its run is that it damages the model
 
-    Raises before anything is written: InputError for `to`, and for a plan of which nothing can be stored as factors, BadModel,
-    UnknownFamily, NotYet, WrongModel, UnknownName, NotWritable, Conflict, RunMismatch for a run with damaged results. Then StorageFailure
-    for a full disk, and NoEffect, NotFinite, Failure where the check fails; in none of these cases is anything left under the name `to`.
+    Raises before anything is written: InputError for `to`, for a plan that damages, and for one of which nothing can be stored as factors,
+    BadModel, UnknownFamily, NotYet, WrongModel, UnknownName, NotWritable, Conflict, RunMismatch for a run with damaged results. Then
+    StorageFailure for a full disk, and NoEffect, NotFinite, Failure where the check fails; in none of these cases is anything left under
+    the name `to`.
     """
     if as_format not in get_args(Format):
         raise UnknownName("format of an export", str(as_format), get_args(Format))
@@ -143,6 +146,8 @@ def export(
     check_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu")) if verify else None
     base = BaseCheckpoint.open(source, revision, trust_remote_code)
     card = CardInputs.of(plan, base.files.folder / CARD, run, base_model or base.name)
+    if not anyway:
+        card.refuse_damage()
     base.meta_model.check(plan, allow_other_model)
     selection = FactorSelection.of(plan, base.meta_model.anatomy) if as_format == "factored" else None
     weights = prepare_weights(base, plan, allow_other_model, selection)

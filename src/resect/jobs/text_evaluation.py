@@ -5,7 +5,7 @@ from dataclasses import replace
 from resect.core.execution import Workers
 from resect.edits import controls
 from resect.edits.effect_check import verify_effect
-from resect.evaluation.compare import compare
+from resect.evaluation.compare import compare, judged
 from resect.evaluation.own_text import OWN_TEXT, REPORTED, OwnText
 from resect.evaluation.passage_comparison import compare_passages
 from resect.evaluation.questions import Questions
@@ -14,6 +14,7 @@ from resect.methods.base import Forecast, Found, Method, TextInputs, seconds_of
 from resect.models.language_model import LanguageModel
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
+from resect.runs.verdict import limits_of
 
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
 from .inputs import side_effects_of, text_name
@@ -64,7 +65,8 @@ class TextEvaluation(Evaluation):
             effects[task.name] = {"metric": result["metric"], **means, "difference": result["difference"]}
         effects["perplexity"] = {**effects["perplexity"], "text": text_name(self.recipe.text)}
         run.keep_examples(())
-        return Measured(replace(comparison, side_effects=effects, other_metrics=facts), effect)
+        comparison = replace(comparison, side_effects=effects, other_metrics=facts)
+        return Measured(judged(comparison, plan, *limits_of(self.recipe.values)), effect)
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
         """Returns a forecast from timing one reading of half the passages."""

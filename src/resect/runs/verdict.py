@@ -3,7 +3,9 @@
 The target alone does not decide. A gain counts where its interval excludes 0, random edits of the same size do not reach it, and a model
 that always gives one kind of answer does not either. A loss of a tag, of another task or of generated answers counts where its interval
 excludes 0; a rise of perplexity where the text is not beyond the model. From one limit on a loss is a price, from a higher one on it is
-damage, and then no gain makes up for it; without a gain every such loss is damage. Ours. Knows the schema of comparison.json; no run, no page.
+damage, and then no gain makes up for it; without a gain every such loss is damage. Ours.
+
+Knows the schema of comparison.json; no run, no page.
 """
 
 import math
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resect.core.number_format import PLAIN, MetricFormat
+from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat
 
 from .guard_limits import PERPLEXITY, GuardLimits
 from .schemas.comparison import ComparisonFile, MetricComparison, PairedChange, SideEffect
@@ -21,6 +23,12 @@ from .schemas.verdict import Verdict, VerdictWord
 CONSTANT = 0.95
 #: The name of the side effect that is text of the model's own writing.
 OWN_TEXT = "own text"
+#: A text is foreign to a model if its perplexity is so many times that of the model's own text, and above a floor. Where a model knows the
+#: kind of text, the two are of one order: own text is about as hard to predict as what it was trained on.
+FOREIGN_FACTOR = 10
+#: The floor: a model whose own text is nearly certain (answers of few words) may know prose all the same. Ordinary prose that is none of
+#: their training text has a perplexity below it even for small models (GPT-2 of 124 M parameters: 29 to 75; Radford et al. 2019, table 3).
+FOREIGN_FLOOR = 100
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
         return "damages", [*(loss.text for loss in losses if loss.is_damage), target, *(loss.text for loss in losses if not loss.is_damage)]
     doubts = list(_doubts(comparison))
     says = figures.verdict(change.interval)
-    if says == "worsened":
+    if says == "worsened" and not _is_allowed(comparison):
         return "damages", [target, *named]
     if says == "improved" and not doubts:
         hidden = list(_hidden_prices(comparison))
@@ -90,6 +98,24 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
     if losses:
         return "damages", [*named, target, *doubts]
     return "no reliable change", [target, *doubts]
+
+
+def is_foreign(comparison: ComparisonFile) -> bool:
+    """Returns whether plain text was far less probable than the model's own before the edit: it is of a kind that it does not know."""
+    text, own = (comparison.side_effects.get(name) or SideEffect() for name in (PERPLEXITY, OWN_TEXT))
+    return text.base is not None and own.base is not None and text.base > max(FOREIGN_FLOOR, FOREIGN_FACTOR * own.base)
+
+
+def is_beyond(comparison: ComparisonFile) -> bool:
+    """Returns whether plain text was beyond the model before the edit, so that its perplexity says nothing."""
+    text = comparison.side_effects.get(PERPLEXITY) or SideEffect()
+    return bool(text.is_beyond) or (text.base is not None and text.base > BROKEN_PERPLEXITY)
+
+
+def _is_allowed(comparison: ComparisonFile) -> bool:
+    """Whether a search without a task was to let the perplexity rise as far as it did."""
+    text, allowed = comparison.side_effects.get(PERPLEXITY) or SideEffect(), comparison.other_metrics.rise
+    return allowed is not None and bool(text.base) and text.edited is not None and text.edited / (text.base or 1.0) - 1 <= allowed
 
 
 def target_clause(comparison: ComparisonFile) -> str:
@@ -146,7 +172,7 @@ def _side_effect(name: str, effect: SideEffect, price: GuardLimits, damage: Guar
             yield _loss(-figures.gain(effect.difference.mean), name, price, damage, text, figures, effect.base)
         return
     is_perplexity = name == PERPLEXITY or effect.kind is not None
-    if not is_perplexity or not effect.base or effect.is_beyond:
+    if not is_perplexity or not effect.base or effect.is_beyond or (name == PERPLEXITY and effect.base > BROKEN_PERPLEXITY):
         return
     what = "perplexity of text of the model's own writing" if name == OWN_TEXT else "perplexity of plain text"
     if effect.edited is None:
@@ -195,6 +221,8 @@ def _doubts(comparison: ComparisonFile) -> Iterator[str]:
         return
     if control is not None and figures.gain(control.mean - comparison.base.mean) >= min(map(figures.gain, change.interval)):
         yield f"random edits of the same size: {figures.change(control.mean - comparison.base.mean, unit=True)}, which may be as much"
+    if comparison.is_plain_text and (is_foreign(comparison) or is_beyond(comparison)):
+        yield "plain text of this kind is foreign to the model, so that a gain on it says little"
     constant = None if comparison.answers is None else comparison.answers.constant
     if constant is not None and comparison.metric in ("accuracy", "generation") and constant.score >= edited.mean:
         yield f"always {constant.label} scores {PLAIN.percent(constant.score)} without reading the question"

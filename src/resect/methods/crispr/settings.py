@@ -38,8 +38,25 @@ MAX_FRACTION, LEAST_LIMIT = 0.001, 50
 FEED_FORWARD = ("*.{gate,up,down}",)
 #: The factors among which `factor="search"` chooses.
 FACTORS = (0.0, 0.25, 0.5, 0.75)
+#: From this share on, of all answers, a model gives one constant answer.
+CONSTANT = 0.95
 #: The tag that is protected by default where neurons are located on the other.
 COUNTERPARTS = {"ambig": "disambig"}
+
+
+def _worst_tag(comparison: Mapping[str, Any]) -> str | None:
+    """The tag of the lowest accuracy, whose interval is below that of another; None where no tag is clearly worse."""
+    base = comparison.get("base") or {}
+    means, intervals = base.get("by_tag") or {}, base.get("interval_by_tag") or {}
+    known = [tag for tag in means if tag in intervals]
+    worst = min(known, key=lambda tag: means[tag], default=None)
+    return worst if worst is not None and any(intervals[worst][1] < intervals[tag][0] for tag in known) else None
+
+
+def _is_constant(comparison: Mapping[str, Any]) -> bool:
+    """Whether the model without an edit gives one kind of answer to nearly everything."""
+    frequent = ((comparison.get("answers") or {}).get("most_frequent") or {}).get("base") or {}
+    return float(frequent.get("share") or 0.0) >= CONSTANT
 
 
 @dataclass(frozen=True)
@@ -196,12 +213,19 @@ class CrisprSettings(MethodSettings):
         return f"How many to cut was chosen by {searches[self.choose]} on the select split, from 0 to {most}."
 
     def alternatives(self, values: Mapping[str, Any], comparison: Mapping[str, Any], is_empty: bool) -> list[tuple[str, dict[str, Any]]]:
-        """What to try where cutting did not help: other examples, more of them, other matrices."""
-        tags = list((comparison.get("base") or {}).get("by_tag") or {})
+        """What to try where cutting did not help, or damaged: guards, part of a neuron, other examples, more of them, other matrices."""
         suggestions: list[tuple[str, dict[str, Any]]] = []
-        if tags and not self.locate_on:
-            first = "ambig" if "ambig" in tags else tags[0]
-            suggestions.append((f"locate only on examples tagged {first}:", {"locate_on": (first,)}))
+        damages = (comparison.get("verdict") or {}).get("word") == "damages"
+        refused = ((comparison.get("other_metrics") or {}).get("guards") or {}).get("refused")
+        if damages and tuple(values.get("guard") or ()) == ("none",):
+            suggestions.append(("let guards hold, so that no cut that damages can win:", {"guard": ()}))
+        if (damages or refused) and self.factor == 0:
+            suggestions.append(("weaken neurons instead of cutting them, as far as guards allow:", {"factor": "search"}))
+        worst = _worst_tag(comparison)
+        if _is_constant(comparison):
+            suggestions.append(("the model gives one answer to nearly everything; ask it in its chat template:", {"chat_template": True}))
+        elif worst is not None and not self.locate_on:
+            suggestions.append((f"locate only where it errs most, on examples tagged {worst}:", {"locate_on": (worst,)}))
         if values.get("limit") is not None:
             suggestions.append(("use more examples, without the limit:", {"limit": None}))
         else:

@@ -155,8 +155,8 @@ class LaserSettings(MethodSettings):
             return [
                 *sentences,
                 "Without a task: of each matrix the components above the noise edge of its singular values (Marchenko and Pastur) are "
-                f"kept, as long as the perplexity of plain text rises by no more than {100 * self.rise:g} % in all, and as long as the model "
-                f"still predicts text that it wrote itself and repeats itself no more, within limits. Searched: {where}.",
+                f"kept, as long as the perplexity of plain text rises by no more than {100 * self.rise:g} % in all, and as long as the "
+                f"model still predicts text that it wrote itself and repeats itself no more, within limits. Searched: {where}.",
             ]
         sentences.append(f"Searched: {where}, at ρ = {', '.join(f'{rho:g}' for rho in self.rhos)}.")
         if self.screen is not None:
@@ -183,6 +183,8 @@ class LaserSettings(MethodSettings):
         if self.task_free:
             return [("let the perplexity of the text rise more:", {"rise": 5 * self.rise or 0.01})]
         suggestions: list[tuple[str, dict[str, Any]]] = []
+        if (comparison.get("verdict") or {}).get("word") == "damages" and tuple(values.get("guard") or ()) == ("none",):
+            suggestions.append(("let guards hold, so that no reduction that damages can win:", {"guard": ()}))
         if self.screen is not None:
             suggestions.append(("search every matrix, without the screening:", {"screen": None, "screened": None}))
         if not self.compose and not is_empty:  # a composition begins with the same candidates, and needs one that gains

@@ -12,11 +12,21 @@ from resect.report.readers.run_contents import RunContents
 from resect.report.tables.run_tables import is_perplexity_broken
 from resect.report.text import language_sentences
 from resect.report.text.language_verdict import chance, language_verdict
-from resect.report.text.verdict import change_to, has_helped, has_price, number_of_answers, verdict
+from resect.report.text.verdict import change_to, number_of_answers, reasons, verdict_of
 from resect.runs.schemas.comparison import ComparisonFile
 
 #: A number with its label, and a remark ("" for none).
 Tile = tuple[str, str, str]
+
+
+#: The sign and the tone of each verdict.
+SIGNS = {
+    "helps": ("✓", "good"),
+    "helps, at a price": ("≈", "open"),
+    "no reliable change": ("≈", "open"),
+    "damages": ("✕", "bad"),
+    "replaces one constant answer by another": ("✕", "bad"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,22 +74,11 @@ def _badge(contents: RunContents) -> tuple[str, str, str, str]:
         return _unfinished(contents, "comparison")
     if plan is None:
         return "Plan missing", "…", "open", "What was changed is not known: the plan is missing. The numbers are what was measured."
-    sentence = verdict(comparison, plan, PAGE)
-    if plan.total == 0:
-        return f"Nothing was {plan.past}", "–", "open", sentence
-    if comparison.difference is None:
+    sentence, word = reasons(comparison, plan, PAGE), verdict_of(comparison, plan).word
+    if plan.total and comparison.difference is None:
         return "Not compared", "…", "open", sentence
-    noise = NoiseSearch.of(comparison)
-    if noise is not None and noise.is_broken:
-        return "Text beyond the model", "≈", "open", sentence
-    if noise is not None:
-        return ("As allowed", "✓", "good", sentence) if noise.is_within else ("Costs more than allowed", "✕", "bad", sentence)
-    if has_helped(comparison):
-        return ("Helps, at a price", "≈", "open", sentence) if has_price(comparison) else ("Helps", "✓", "good", sentence)
-    effect = MetricFormat(comparison.metric).verdict(comparison.difference.interval)
-    if effect == "improved":
-        return f"No better than {plan.control_noun}", "≈", "open", sentence
-    return ("Does harm", "✕", "bad", sentence) if effect == "worsened" else ("No reliable change", "≈", "open", sentence)
+    sign, tone = SIGNS[word]
+    return f"{word[:1].upper()}{word[1:]}", sign, tone, sentence
 
 
 def _headline(comparison: ComparisonFile | None) -> tuple[list[tuple[str, str, str]], str]:

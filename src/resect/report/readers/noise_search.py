@@ -6,15 +6,9 @@ from dataclasses import dataclass, field
 from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PLAIN, MetricFormat, NumberStyle
 from resect.runs.schemas.comparison import ComparisonFile, SideEffect, WrittenSamples
 from resect.runs.schemas.rows import TrialLine
+from resect.runs.verdict import FOREIGN_FACTOR, FOREIGN_FLOOR
 
 from .plan_summary import PlanSummary
-
-#: A text is foreign to a model if its perplexity is so many times that of the model's own text, and above a floor. Where a model knows the
-#: kind of text, the two are of one order: own text is about as hard to predict as what it was trained on.
-FOREIGN_FACTOR = 10
-#: The floor: a model whose own text is nearly certain (answers of few words) may know prose all the same. Ordinary prose that is none of
-#: their training text has a perplexity below it even for small models (GPT-2 of 124 M parameters: 29 to 75; Radford et al. 2019, table 3).
-FOREIGN_FLOOR = 100
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from resect.report.text.changed_answers import examples_shown, kind_of
 from resect.report.text.next_steps import caution, next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
 from resect.report.text.split_table import drawn
-from resect.report.text.verdict import has_helped, has_price, verdict
+from resect.report.text.verdict import reasons, verdict_of
 from resect.runs.run_files import REPORT
 from resect.runs.run_folder import Run
 from resect.runs.schemas.rows import ExampleLine
@@ -37,6 +37,15 @@ from .plan_view import cut_neurons
 
 #: Rows of a table that a terminal shows, of exhibits, and of reductions; the page has all of them.
 ROWS_SHOWN, LAYERS_SHOWN = 12, 24
+
+#: How the verdicts look.
+STYLES = {
+    "helps": "bold green",
+    "helps, at a price": "bold yellow",
+    "no reliable change": "bold yellow",
+    "damages": "bold red",
+    "replaces one constant answer by another": "bold red",
+}
 
 
 def console(**settings: Any) -> Console:
@@ -79,8 +88,8 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     parts += under("Answers that changed", changed_answers(contents.examples))
     if comparison is None or plan is None:
         return [*parts, Text(""), Text("The run is not finished, or damaged: see what is missing.", style="bold yellow")]
-    is_good = has_helped(comparison) and not has_price(comparison)
-    parts += [Text(""), Text(plain(verdict(comparison, plan)), style="bold green" if is_good else "bold yellow")]
+    word = verdict_of(comparison, plan).word
+    parts += [Text(""), Text(f"Verdict: {word}", style=STYLES[word]), Text(plain(reasons(comparison, plan)))]
     examples = examples_shown(contents.examples)
     prompt = plain(examples[0].prompt) if examples else "…"
     if contents.recipe is not None:

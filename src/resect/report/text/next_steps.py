@@ -23,14 +23,14 @@ def next_commands(recipe: Recipe, folder: Path, comparison: ComparisonFile, plan
 
     prompt : one whose answer the edit changed, to be tried
     """
-    if plan.total and has_helped(comparison):
+    if plan.total and has_helped(comparison, plan):
         return _use(recipe, folder, plan, prompt)
     return _alternatives(recipe, folder, comparison.model_dump(mode="json", by_alias=True), is_empty=plan.total == 0)
 
 
 def caution(recipe: Recipe, comparison: ComparisonFile, plan: PlanSummary, looks: LooksAtTest | None) -> str:
     """What is to be said before alternatives are tried: each looks at *test* again. Empty where none are proposed, or there is no task."""
-    if (plan.total and has_helped(comparison)) or comparison.is_plain_text or not recipe.get("task"):
+    if (plan.total and has_helped(comparison, plan)) or comparison.is_plain_text or not recipe.get("task"):
         return ""
     number = "" if looks is None else f" (look number {looks.number + 1:,} with this model)"
     return (
