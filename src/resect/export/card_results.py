@@ -24,6 +24,7 @@ def comparison_section(comparison: ComparisonFile) -> list[str]:
     metric = MetricFormat(comparison.metric)
     sizes = sample_sizes(comparison.counts())
     paragraphs = [
+        *_verdict(comparison),
         f"On examples of {escaped(comparison.task)} that the search did not use ({sizes}), by {escaped(metric.metric)}:",
         _measurements(comparison, metric),
         *filter(None, [few_groups_note(comparison.n_groups)]),
@@ -42,6 +43,13 @@ def comparison_section(comparison: ComparisonFile) -> list[str]:
     for title, lines in lists.items():
         paragraphs += [title, "\n".join(f"- {line}" for line in lines)] if lines else []
     return paragraphs if side_effects else [*paragraphs, "Side effects were not measured."]
+
+
+def _verdict(comparison: ComparisonFile) -> list[str]:
+    verdict = comparison.verdict
+    if verdict is None:
+        return []
+    return [f"Verdict: **{verdict.word}**. " + escaped("; ".join(verdict.reasons)) + "."]
 
 
 def _measurements(comparison: ComparisonFile, metric: MetricFormat) -> str:
