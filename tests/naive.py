@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from resect.core.address import Site
+from resect.methods.crispr.bias_scores import BiasScoreRule
 from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
@@ -51,3 +54,31 @@ def naive_rank(model: LanguageModel, prompt: str, answer: str) -> tuple[int, str
     before = len(model.encoder.prefix) if model.kind == "encoder-decoder" else 0
     order = naive_logits(model, tokens)[before].sort(descending=True, stable=True).indices.tolist()
     return order.index(tokens.label_ids[before]), str(model.tokenizer.decode(order[:1]))
+
+
+def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: BiasScoreRule) -> dict[Site, np.ndarray]:
+    """h · dP/dh (or d log P) of one row at each site, [tokens, units], by autograd through the whole model with all weights."""
+    model.model.requires_grad_(True)
+    outputs: dict[torch.nn.Module, torch.Tensor] = {}
+
+    def keep(module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        assert module not in outputs
+        output.retain_grad()
+        outputs[module] = output
+
+    modules = {model.anatomy.module(site) for site in sites}
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        logprob = naive_logprob(model, tokens)
+        (logprob.exp() if rule.gradient == "probability" else logprob).backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.model.requires_grad_(False)
+    products = {}
+    for site in sites:
+        output, part = outputs[model.anatomy.module(site)], model.anatomy.tap(site).part
+        product = (output.detach() * output.grad).reshape(-1, output.shape[-1])
+        units = slice(None) if part is None else part if isinstance(part, slice) else list(part)
+        products[site] = product[:, units].double().numpy()
+    return products

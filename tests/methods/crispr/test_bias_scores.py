@@ -7,10 +7,9 @@ import pytest
 import torch
 
 import pico
-from naive import naive_logprob
+from naive import naive_attributions, naive_logprob
 from resect.core.address import Site
 from resect.methods.crispr.bias_scores import BiasPair, BiasScoreRule, bias_scores
-from resect.models.encoding import Tokens
 from resect.models.language_model import LanguageModel
 
 PROMPTS = ["The boy or the girl?", "Who", "A longer one, so that rows are padded:", "Yes or no?", "Which one was it?"]
@@ -39,34 +38,6 @@ def bias_pairs_of(model: LanguageModel) -> list[BiasPair]:
         # A tiny model finds every text nearly impossible; a larger confusion lets every example count.
         pairs.append(BiasPair(rows[0], rows[1], confusion / 10))
     return pairs
-
-
-def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: BiasScoreRule) -> dict[Site, np.ndarray]:
-    """h · dP/dh (or d log P) of one row at each site, [tokens, units], by autograd through the whole model with all weights."""
-    model.model.requires_grad_(True)
-    outputs: dict[torch.nn.Module, torch.Tensor] = {}
-
-    def keep(module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        assert module not in outputs
-        output.retain_grad()
-        outputs[module] = output
-
-    modules = {model.anatomy.module(site) for site in sites}
-    handles = [module.register_forward_hook(keep) for module in modules]
-    try:
-        logprob = naive_logprob(model, tokens)
-        (logprob.exp() if rule.gradient == "probability" else logprob).backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.model.requires_grad_(False)
-    products = {}
-    for site in sites:
-        output, part = outputs[model.anatomy.module(site)], model.anatomy.tap(site).part
-        product = (output.detach() * output.grad).reshape(-1, output.shape[-1])
-        units = slice(None) if part is None else part if isinstance(part, slice) else list(part)
-        products[site] = product[:, units].double().numpy()
-    return products
 
 
 def naive_scores(model: LanguageModel, sites: list[Site], pairs: list[BiasPair], rule: BiasScoreRule) -> dict[Site, np.ndarray]:
