@@ -266,7 +266,7 @@ def test_a_job_writes_the_same_files(ray, where, tmp_path):
         settings: dict[str, Any] = {"model": str(where / "model"), "task": str(where / "task.toml"), "text": (str(where / "text.txt"),)}
         progress: list[tuple[str, int, int]] = []
         workers = 1 if engine == "ray" else None
-        recipe = Recipe(output=str(tmp_path / engine), engine=engine, ray_workers=workers, **settings)
+        recipe = Recipe(output=str(tmp_path / engine), engine=engine, ray_workers=workers, anyway=True, **settings)
         folders.append(run.job(recipe, lambda *report, progress=progress: progress.append(report)).folder)
         assert ("locating bias neurons", 2, 2) in progress
     for name in ("plan.json", "comparison.json", "scores.safetensors", "examples.jsonl"):

@@ -26,7 +26,7 @@ from resect.runs.recipe import Recipe
 #: Examples that are asked first, and the fewest answers from which anything is concluded.
 PROBE, LEAST_ANSWERS = 60, 30
 #: Where the first answers do not differ from chance, more are asked, up to this many.
-MOST = 480
+MOST = 240
 #: From more distinct right answers on, they are no kinds of examples.
 KINDS_OF_ANSWERS = 10
 STAGE = "asking the unedited model first"
