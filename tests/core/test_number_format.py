@@ -137,7 +137,18 @@ def test_changed_answers_are_described_as_their_metric_counts_them():
 
 
 def test_too_few_groups_are_noted():
-    assert few_groups_note(FEWEST_GROUPS - 1) and not few_groups_note(FEWEST_GROUPS) and not few_groups_note(None)
+    for is_share in (True, False):
+        few, enough, unknown = (few_groups_note(number, is_share) for number in (FEWEST_GROUPS - 1, FEWEST_GROUPS, None))
+        assert few.startswith("With fewer than six groups no change can be told from chance; ") and (enough, unknown) == ("", "")
+    assert "wide" in few_groups_note(2) and "the range of the groups' means" in few_groups_note(2, is_share=False)
+    assert "there is no interval" in few_groups_note(1)
+
+
+@given(st.tuples(SHARES, SHARES), st.sampled_from(["accuracy", "logloss"]))
+def test_one_group_has_no_interval(ends, metric):
+    one, two, unknown = (MetricFormat(metric, n_groups=number) for number in (1, 2, None))
+    assert one.interval(ends) == one.change_interval(ends) == DASH
+    assert two.interval(ends) == unknown.interval(ends) != DASH and two.change_interval(ends) == unknown.change_interval(ends) != DASH
 
 
 def test_a_metric_format_is_a_value():

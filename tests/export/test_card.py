@@ -136,7 +136,7 @@ def test_it_says_what_changed_with_intervals_control_and_baselines():
     assert "(CC) 57.1 %" in text
     assert "(DC)" not in text  # not measured
     assert "Change: +20.9 points (95 % interval +18.0 to +24.0; p &lt; 0.001, sign flip): improved. 1,300 answers" in text
-    assert "ambig 50.7 % 71.6 % 51.1 %" in text
+    assert "ambig 50.7 % 71.6 % +20.9 51.1 %" in text
 
 
 def test_it_says_the_side_effects_and_other_measures():
@@ -245,9 +245,44 @@ def test_the_verdict_follows_the_interval(low, high, metric, verdict):
     assert f"): {verdict}. 1,300 {answers} " in seen(written(comparison=comparison))
 
 
-def test_too_few_groups_for_an_interval_are_named():
-    assert "no interval" not in written()
-    assert "no interval" in written(comparison=COMPARISON | {"n_groups": 5})
+def test_too_few_groups_are_named_and_one_group_has_no_interval():
+    assert "told from chance" not in written()
+    assert "With fewer than six groups no change can be told from chance" in written(comparison=COMPARISON | {"n_groups": 5})
+    text = seen(written(comparison=COMPARISON | {"n_groups": 1, "side_effects": {}, "other_metrics": {}}))
+    assert "With one group there is no interval" in text
+    assert "79.0 to 84.0" not in text and "+18.0 to +24.0" not in text and "(95 % interval –;" in text
+
+
+ANSWERS = {
+    "chance": 1 / 3,
+    "constant": {"label": "the unknown option", "score": 0.5},
+    "positions": {"right": [0.4, 0.3, 0.3], "base": [0.6, 0.2, 0.2], "edited": [0.35, 0.35, 0.3]},
+    "most_frequent": {
+        "base": {"label": "“yes*”", "share": 0.5, "wrong_share": 0.25},
+        "edited": {"label": "the first option", "share": 0.6, "wrong_share": 0.4},
+        "is_certain": True,
+    },
+    "balanced": {"base": 0.58, "edited": 0.8},
+}
+
+
+def test_it_says_what_the_numbers_are_read_against():
+    markdown = written(comparison=COMPARISON | {"answers": ANSWERS})
+    text = seen(markdown)
+    assert "chance 33.3 % – –" in text and "always the unknown option 50.0 % – –" in text
+    assert "Balanced over tags, each counted alike: 58.0 % → 80.0 %." in text
+    assert "right answers 40.0 %, 30.0 %, 30.0 %; before 60.0 %, 20.0 %, 20.0 %; after 35.0 %, 35.0 %, 30.0 %." in text
+    assert "most often gives “yes*” (25.0 % of these cases" in text and "the rise is beyond chance" in text
+    assert "yes\\*" in markdown
+    losses = COMPARISON | {"metric": "logloss", "answers": ANSWERS | {"balanced": {}}}
+    assert "chance 33.3" not in seen(written(comparison=losses))  # a share is no loss
+
+
+def test_changes_by_tag_have_intervals():
+    paired = COMPARISON["difference"] | {"by_tag": {"ambig": 0.209}, "interval_by_tag": {"ambig": [0.1, 0.3]}}
+    text = seen(written(comparison=COMPARISON | {"difference": paired}))
+    assert "before after change 95 % interval random edits ambig 50.7 % 71.6 % +20.9 +10.0 to +30.0 51.1 %" in text
+    assert "clear 70.7 % 91.6 % +20.9 – 71.1 %" in text
 
 
 def test_what_was_not_measured_is_left_out():

@@ -9,8 +9,10 @@ from typing import Any
 
 #: Written where nothing was measured.
 DASH = "–"
-#: Fewest groups that give a 95 % interval (see `comparison.estimate`).
+#: Fewest groups whose change can be told from chance at the 5 % level, and of values without bounds can have a 95 % interval.
 FEWEST_GROUPS = 6
+#: The places of the choices of an example, in words; reports count answers at these.
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 #: From this perplexity on a model no longer predicts the text: it does no better than guessing among as many tokens.
 BROKEN_PERPLEXITY = 10_000
 
@@ -70,10 +72,14 @@ PLAIN, PAGE = NumberStyle(" ", "-"), NumberStyle("\N{NO-BREAK SPACE}", "\N{MINUS
 
 @dataclass(frozen=True)
 class MetricFormat:
-    """How the values of a metric are written. Shares are in [0, 1]; None (not measured) is written as a dash."""
+    """How the values of a metric are written. Shares are in [0, 1]; None (not measured) is written as a dash.
+
+    n_groups : the number of groups behind intervals, None where it is not known; those of one group are written as a dash
+    """
 
     metric: str = "accuracy"
     style: NumberStyle = PLAIN
+    n_groups: int | None = None
 
     @property
     def is_share(self) -> bool:
@@ -104,7 +110,7 @@ class MetricFormat:
         >>> MetricFormat().interval([0.58, 0.63])
         '58.0 to 63.0 %'
         """
-        if ends is None:
+        if ends is None or self.n_groups == 1:
             return DASH
         low, high = ends
         return f"{self.style.percent(low, unit=False) if self.is_share else self.value(low)} to {self.value(high)}"
@@ -133,7 +139,7 @@ class MetricFormat:
         >>> MetricFormat().change_interval([-0.01, 0.005])
         '-1.0 to +0.5'
         """
-        return DASH if ends is None else f"{self.change(ends[0])} to {self.change(ends[1])}"
+        return DASH if ends is None or self.n_groups == 1 else f"{self.change(ends[0])} to {self.change(ends[1])}"
 
     def gain(self, change: float) -> float:
         """Returns the change with the sign that makes above 0 better, whatever the metric."""
@@ -194,8 +200,14 @@ def sample_sizes(comparison: Mapping[str, Any]) -> str:
     return ", ".join(plural(comparison[f"n_{noun}"], noun) for noun in ("examples", "groups", "instructions"))
 
 
-def few_groups_note(number: int | None) -> str:
-    """Returns a sentence on intervals from fewer than six groups; "" where there are enough groups, or their number is unknown."""
+def few_groups_note(number: int | None, is_share: bool = True) -> str:
+    """Returns a sentence on intervals from fewer than six groups; "" where there are enough groups, or their number is unknown.
+
+    is_share : values are shares, whose bounds give an interval from few groups too
+    """
     if number is None or number >= FEWEST_GROUPS:
         return ""
-    return "With fewer than six groups there is no interval: the range of the groups' means is given instead."
+    if number == 1:
+        return "With one group there is no interval, and no change can be told from chance."
+    note = "With fewer than six groups no change can be told from chance"
+    return f"{note}; the intervals are wide." if is_share else f"{note}; instead of an interval the range of the groups' means is given."

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from resect.core.intervals import GroupHalves
+from resect.core.number_format import ORDINALS
 from resect.data.tasks.example import Example
 
 from .metrics import TOP
@@ -23,7 +24,6 @@ UNKNOWN = "the unknown option"
 TEXTS = 5
 #: From this share on, of all answers, a model gives one constant answer.
 CONSTANT = 0.95
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def kinds_of(questions: Questions, answers: Answers, texts: Sequence[str] | None
         unknown = np.array([_unknown(example) for example in questions.examples], dtype=np.int64)
         if (unknown >= 0).any():
             kinds.append(Kind(UNKNOWN, gold == unknown, (given == unknown[:, None]) & (given >= 0)))
-        places = range(min(max(map(len, questions.choices)), len(_ORDINALS)))
-        kinds += [Kind(f"the {_ORDINALS[place]} option", gold == place, given == place) for place in places]
+        places = range(min(max(map(len, questions.choices)), len(ORDINALS)))
+        kinds += [Kind(f"the {ORDINALS[place]} option", gold == place, given == place) for place in places]
     right, given_texts = _texts(questions, answers)
     texts = frequent_texts(questions, answers) if texts is None else texts
     return [*kinds, *(Kind(f"“{text}”", right == text, given_texts == text) for text in texts)]
@@ -184,7 +184,7 @@ def _positions(questions: Questions, base: Answers, edited: Sequence[Answers]) -
     """Returns how right and given answers spread over the positions of the choices; a generated text that is no choice has none."""
     if questions.metric in TOP or any(questions.free):
         return None
-    places = range(min(max(map(len, questions.choices)), len(_ORDINALS)))
+    places = range(min(max(map(len, questions.choices)), len(ORDINALS)))
     shares = lambda values: [float((values == place).mean()) for place in places]
     after = [shares(answers.predictions) for answers in edited]
     return {

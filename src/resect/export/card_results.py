@@ -6,7 +6,8 @@ Knows the schemas of comparison.json and matrix.json; no run folder, and no meth
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat, before_after, few_groups_note, plural, sample_sizes
+from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PLAIN, MetricFormat, before_after, few_groups_note, plural, sample_sizes
+from resect.runs.reference_scores import balanced_means, frequent_sentence, positions_sentence, reference_note, reference_scores
 from resect.runs.schemas.comparison import BiasScore, BiasScores, ComparisonFile, MetricComparison, PairedChange, SideEffect
 from resect.runs.schemas.languages import MatrixFile
 
@@ -21,17 +22,18 @@ Value = TypeVar("Value")
 
 def comparison_section(comparison: ComparisonFile) -> list[str]:
     """Returns all numbers of a comparison, a paragraph or a table each."""
-    metric = MetricFormat(comparison.metric)
+    metric = MetricFormat(comparison.metric, n_groups=comparison.n_groups)
     sizes = sample_sizes(comparison.counts())
     paragraphs = [
         *_verdict(comparison),
         f"On examples of {escaped(comparison.task)} that the search did not use ({sizes}), by {escaped(metric.metric)}:",
         _measurements(comparison, metric),
-        *filter(None, [few_groups_note(comparison.n_groups)]),
+        *filter(None, [few_groups_note(comparison.n_groups, metric.is_share), _balanced(comparison, metric), reference_note(comparison)]),
     ]
     if comparison.difference is not None:
         paragraphs.append(_difference(comparison.difference, metric))
-    paragraphs += [*_tags(comparison, metric), *_composition(comparison, metric)]
+    answers = " ".join(filter(None, (positions_sentence(comparison), frequent_sentence(comparison))))
+    paragraphs += [*_tags(comparison, metric), *([escaped(answers)] if answers else []), *_composition(comparison, metric)]
     side_effects = [
         _side_effect(name, effect, metric) for name, effect in comparison.side_effects.items() if effect and effect.base is not None
     ]
@@ -64,7 +66,14 @@ def _measurements(comparison: ComparisonFile, metric: MetricFormat) -> str:
         for label, measured in measurements.items()
         if measured is not None
     ]
+    rows += [[escaped(label), metric.value(score), DASH, DASH] for _, label, score in reference_scores(comparison)]
     return table(["", escaped(metric.metric), "95 % interval", "± over instructions"], rows)
+
+
+def _balanced(comparison: ComparisonFile, metric: MetricFormat) -> str:
+    """The mean over tags, before and after; "" where there is none."""
+    means = balanced_means(comparison)
+    return f"Balanced over tags, each counted alike: {metric.pair(means['before'], means.get('after'))}." if "before" in means else ""
 
 
 def _difference(change: PairedChange, metric: MetricFormat) -> str:
@@ -75,10 +84,18 @@ def _difference(change: PairedChange, metric: MetricFormat) -> str:
 
 
 def _tags(comparison: ComparisonFile, metric: MetricFormat) -> list[str]:
-    measurements = {"before": comparison.base, "after": comparison.edited, "random edits": comparison.control}
-    means = {heading: measurement.by_tag for heading, measurement in measurements.items() if measurement is not None}
-    rows = [[escaped(tag), *(metric.value(by_tag.get(tag)) for by_tag in means.values())] for tag in [*means["before"]][:MAX_ROWS]]
-    return ["By kind of example:", table(["", *means], rows)] if rows else []
+    edited, control = comparison.edited, comparison.control
+    after, random = ({} if measured is None else measured.by_tag for measured in (edited, control))
+    ends = {} if comparison.difference is None else comparison.difference.interval_by_tag
+    rows = []
+    for tag, mean in [*comparison.base.by_tag.items()][:MAX_ROWS]:
+        then = after.get(tag)
+        cells = [escaped(tag), metric.value(mean)]
+        cells += [] if edited is None else [metric.value(then), metric.change(None if then is None else then - mean)]
+        cells += [metric.change_interval(ends.get(tag))] if ends else []
+        rows.append([*cells, *([] if control is None else [metric.value(random.get(tag))])])
+    head = ["", "before", *([] if edited is None else ["after", "change"]), *(["95 % interval"] if ends else [])]
+    return ["By kind of example:", table([*head, *([] if control is None else ["random edits"])], rows)] if rows else []
 
 
 def _composition(comparison: ComparisonFile, metric: MetricFormat) -> list[str]:

@@ -2,32 +2,56 @@
 
 from markupsafe import Markup
 
-from resect.core.number_format import PAGE, MetricFormat
+from resect.core.number_format import PAGE, MetricFormat, few_groups_note
 from resect.report.charts.interval_chart import IntervalRow, interval_chart
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.run_contents import RunContents
+from resect.report.tables import kind_tables as kinds
 from resect.report.tables import run_tables as tables
 from resect.report.text.verdict import has_spread
 from resect.report.text.words import answered
+from resect.runs.reference_scores import balanced_note, frequent_sentence, reference_note, reference_scores
 from resect.runs.schemas.comparison import ComparisonFile
 
-from .blocks import Block, Change, Figure, Figures, Paragraph, Section, folded
+from .blocks import Block, Change, Figure, Figures, Fold, Paragraph, Section, folded
 
 
 def comparison_sections(comparison: ComparisonFile, plan: PlanSummary) -> list[Section]:
     """Returns the sections on what was measured before and after."""
-    sections, tags = [_result(comparison, plan)], tables.tag_table(comparison, MetricFormat(comparison.metric, PAGE))
+    figures = tables.figures_of(comparison)
+    sections, tags, intervals = (
+        [_result(comparison, plan)],
+        kinds.tag_table(comparison, figures),
+        kinds.tag_interval_table(comparison, figures),
+    )
     if tags is not None:
         about = "Means by tag. An example may have several tags. The hollow mark is before, the filled one after."
-        sections.append(Section("tags", "By kind", "By kind of example", (about,), (folded(tags),)))
-    return sections
+        blocks = [
+            folded(tags),
+            *([] if intervals is None else [Fold("Before and after with 95 % intervals", (intervals,), is_printed=True)]),
+        ]
+        sections.append(Section("tags", "By kind", "By kind of example", (about,), blocks))
+    return [*sections, *_options(comparison)]
+
+
+def _options(comparison: ComparisonFile) -> list[Section]:
+    """How answers spread over the options, and the kind of answer that is given most often where it is wrong."""
+    table, frequent = kinds.positions_table(comparison), frequent_sentence(comparison, PAGE)
+    blocks: list[Block] = [*([] if table is None else [table]), *([Paragraph(frequent)] if frequent else [])]
+    about = "A model that is drawn to one option, or to one kind of answer, may gain where that answer is right, and lose elsewhere."
+    return [Section("options", "Options", "By option", (about,), blocks)] if blocks else []
 
 
 def _result(comparison: ComparisonFile, plan: PlanSummary) -> Section:
     """The measurements on the test split, by the main metric and by others."""
-    figures, title = MetricFormat(comparison.metric, PAGE), f"{comparison.metric} with 95 % intervals"
-    rows = [IntervalRow(label, outcome.mean, outcome.interval, kind) for kind, label, outcome in tables.estimates(comparison, plan)]
-    chart = interval_chart(rows, title=title, is_share=figures.is_share, reference=comparison.base.mean)
+    figures, title = tables.figures_of(comparison), f"{comparison.metric} with 95 % intervals"
+    references = {kind: (label, score) for kind, label, score in reference_scores(comparison)}
+    rows = [
+        IntervalRow(label, outcome.mean, None if comparison.n_groups == 1 else outcome.interval, kind)
+        for kind, label, outcome in tables.estimates(comparison, plan)
+    ]
+    rows += [IntervalRow(*references["constant"], kind="constant")] if "constant" in references else []
+    chart = interval_chart(rows, title=title, is_share=figures.is_share, reference=comparison.base.mean, named=references.get("chance"))
     figure, change = Figure(Markup(chart), title), tables.change_sentences(comparison, figures)
     blocks: list[Block] = [Figures((figure,)) if change is None else Change(figure, "change, answer by answer", *change)]
     blocks += [tables.result_table(comparison, plan, figures), Paragraph(_about_rows(comparison, plan), "note")]
@@ -43,6 +67,8 @@ def _result(comparison: ComparisonFile, plan: PlanSummary) -> Section:
         "On examples that the search never saw. The lines are 95 % intervals over groups of examples that belong together; the broken line "
         "is the model without the edit."
     )
+    if "chance" in references:
+        about += " The dotted line is chance."
     return Section("result", "Before and after", "Before and after", (about,), blocks)
 
 
@@ -53,7 +79,9 @@ def _about_rows(comparison: ComparisonFile, plan: PlanSummary) -> str:
     elif not comparison.is_plain_text:
         parts.append("CC and DC were not measured.")
     parts += ["± instructions: the standard deviation of the instructions' means."] if has_spread(comparison) else []
-    return " ".join(parts)
+    is_share = MetricFormat(comparison.metric).is_share
+    parts += [reference_note(comparison), balanced_note(comparison), few_groups_note(comparison.n_groups, is_share)]
+    return " ".join(filter(None, parts))
 
 
 def side_effects_section(comparison: ComparisonFile, plan: PlanSummary) -> Section:

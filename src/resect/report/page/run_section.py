@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-from resect.core.number_format import DASH, PAGE, few_groups_note, plural
+from resect.core.number_format import DASH, PAGE, MetricFormat, few_groups_note, plural
+from resect.report.readers.guarded_search import GuardedSearch
 from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import RunContents
@@ -28,7 +29,8 @@ def setup_section(contents: RunContents) -> Section:
         facts |= _task(contents)
     facts["Method"] = recipe.settings.describe() if is_known else ["Not known: the recipe is damaged."]
     blocks: list[Block] = [Facts(_known(facts))]
-    blocks += [Paragraph(note, "note") for note in contents.environment.notes]
+    guarded = GuardedSearch.of(contents.comparison) if contents.trials else None  # its sentence is in the section on the search
+    blocks += [Paragraph(note, "note") for note in contents.environment.notes if guarded is None or not guarded.says_the_same(note)]
     blocks.append(Paragraph("Every setting, with a sentence on each, is in the recipe below.", "note"))
     return Section("setup", "Setup", "Setup", (), blocks)
 
@@ -104,7 +106,8 @@ def _test_split(contents: RunContents) -> list[str]:
     groups = plural(comparison.n_groups, "groups")
     line = f"test: {plural(comparison.n_examples, 'examples')} in {groups} are what is reported; the search never saw them."
     looks = LooksAtTest.of(contents.run, contents.environment)
-    return [line, few_groups_note(comparison.n_groups), "" if looks is None else looks.sentence()]
+    note = few_groups_note(comparison.n_groups, MetricFormat(comparison.metric).is_share)
+    return [line, note, "" if looks is None else looks.sentence()]
 
 
 def repeat_section(contents: RunContents, recipe_text: str) -> Section:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from resect.core.exhibits import SHARE, Curve, Exhibit, Table
 from resect.core.number_format import DASH, PAGE, MetricFormat
 from resect.core.site_maps import Cell, role_order, site_maps
+from resect.report.readers.guarded_search import GuardedSearch, breaks, has_broken
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.rank_search import RankSearch, score, short_score
 from resect.report.readers.run_contents import RunContents
-from resect.report.tables.run_tables import composition_table, figures_of, sizes_table
+from resect.report.tables.run_tables import figures_of
+from resect.report.tables.search_tables import chosen_size, composition_table, sizes_table
 from resect.report.text.changed_answers import QuotedText
 from resect.runs.schemas.rows import TrialLine
 
@@ -31,34 +33,52 @@ def search_sections(contents: RunContents) -> list[Section]:
     figures = figures_of(contents.comparison)
     table = sizes_table(contents, figures)
     if table is not None:
-        sections.append(_sizes(sizes, table, figures.metric, contents.plan))
+        chosen = chosen_size(contents)
+        sections.append(_sizes(sizes, table, figures.metric, None if chosen is None else chosen[0], _guards(contents)))
     search = RankSearch.of(contents.trials, contents.comparison)
     if search is not None:
-        sections.append(_ranks(search, plan))
+        sections.append(_ranks(search, plan, _guards(contents)))
         sections += [_composition(search)] if len(search.steps) > 1 else []
     return sections
 
 
-def _sizes(trials: Sequence[TrialLine], table: Table, metric: str, plan: PlanSummary | None) -> Section:
-    """The score on the select split against the number of units that are cut."""
-    figures, chosen = MetricFormat(metric, PAGE), None if plan is None else float(plan.total)
-    label = f"{metric}, select split"
-    points = [(trial.size or 0.0, trial.score) for trial in trials]
-    marked = None if chosen is None else ("n", chosen)
+def _guards(contents: RunContents) -> list[Block]:
+    """What guards held in the search, and what they changed; empty where nothing was guarded."""
+    guarded = GuardedSearch.of(contents.comparison)
+    if guarded is None:
+        return []
+    table = guarded.table(PAGE)
+    told = guarded.sentences(PAGE) if table is None else [guarded.limits(PAGE)]
+    return [*(Paragraph(sentence) for sentence in told if sentence), *([] if table is None else [table])]
+
+
+def _sizes(trials: Sequence[TrialLine], table: Table, metric: str, chosen: int | None, guards: Sequence[Block]) -> Section:
+    """The score on the select split against the number of units that are changed, a line for each factor."""
+    figures, label = MetricFormat(metric, PAGE), f"{metric}, select split"
+    factors = sorted({trial.factor or 0.0 for trial in trials})
+    names = {factor: f"times {factor:g}" if factor else "cut" for factor in factors} if len(factors) > 1 else {factors[0]: metric}
+    series = {
+        name: [(trial.size or 0.0, trial.score) for trial in trials if (trial.factor or 0.0) == factor] for factor, name in names.items()
+    }
+    marked = None if chosen is None else ("n", float(chosen))
     unit = SHARE if figures.is_share else ""
-    blocks = list[Block]()
-    if len(points) > 2:
-        curve = Curve(f"{label}, by n", "neurons cut", label, {metric: points}, unit=unit, x_log=True, marked=marked)
+    blocks = list[Block](guards)
+    if len(trials) > 2:
+        neurons = "neurons" if any(factors) else "neurons cut"
+        curve = Curve(f"{label}, by n", neurons, label, series, unit=unit, x_log=True, marked=marked)
         blocks += exhibit_blocks([curve], headings=False)
-    blocks.append(Fold("The candidates as numbers", (table,), is_printed=True) if blocks else table)
-    return Section("search", "Search", "How many were cut", (_optimistic(metric),), blocks)
+        blocks.append(Fold("The candidates as numbers", (table,), is_printed=True))
+    else:
+        blocks.append(table)
+    title = "How many, and by which factor" if len(factors) > 1 else "How many were cut"
+    return Section("search", "Search", title, (_optimistic(metric),), blocks)
 
 
 def _optimistic(metric: str) -> str:
     return f"The {metric} shown here is that on the select split, which chose the plan: it is optimistic, and not the result."
 
 
-def _ranks(search: RankSearch, plan: PlanSummary) -> Section:
+def _ranks(search: RankSearch, plan: PlanSummary, guards: Sequence[Block]) -> Section:
     """The score of each matrix at each share ρ of its rank, and the candidates as numbers."""
     figures, early = search.figures(PAGE), sum(not trial.complete for trial in search.candidates)
     if search.is_composed:
@@ -73,6 +93,7 @@ def _ranks(search: RankSearch, plan: PlanSummary) -> Section:
     blocks: list[Block] = [Paragraph(sentence) for sentence in (*search.sentences(), search.outcome(plan, PAGE))]
     if search.base is not None:
         blocks.append(Paragraph(f"The model without an edit: {figures.value(search.base)} on select."))
+    blocks += guards
     blocks += exhibit_blocks(_rank_maps(search, plan, early)) if search.rhos else []
     if search.candidates:
         blocks.append(Fold("The candidates as numbers", (_candidates(search, figures),), is_printed=len(search.candidates) <= 40))
@@ -105,13 +126,16 @@ def _rank_maps(search: RankSearch, plan: PlanSummary, early: int) -> Sequence[Ex
 def _candidates(search: RankSearch, figures: MetricFormat) -> Table:
     """The candidates in the order of their scores, the best first."""
     ordered = sorted(search.candidates, key=lambda trial: (trial.complete, figures.gain(trial.score or 0.0)), reverse=True)
+    is_guarded = has_broken(ordered)
     rows = [
         (str(trial.site), DASH if trial.rho is None else f"{trial.rho:g}", trial.rank, score(trial, figures), trial.examples)
+        + ((breaks(trial),) if is_guarded else ())
         for trial in ordered[:MOST]
     ]
     more = f"; {len(ordered) - MOST:,} more are in trials.jsonl" if len(ordered) > MOST else ""
     title = f"Candidates, the best first; ≤ and ≥ are bounds of those that were stopped early{more}"
-    return Table(title, ("matrix", "ρ", "rank", f"{search.metric} (select)", "answers"), rows)
+    columns = ("matrix", "ρ", "rank", f"{search.metric} (select)", "answers", *(("breaks",) if is_guarded else ()))
+    return Table(title, columns, rows)
 
 
 def _composition(search: RankSearch) -> Section:

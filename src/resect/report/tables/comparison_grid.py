@@ -22,7 +22,7 @@ from resect.runs.schemas.reading import read_file, read_lines_file
 from resect.runs.schemas.rows import TrialLine
 
 from .grid_formats import Cell, Column, Grid, PlanNote, Row, clean, told_apart
-from .grid_records import changed, spread, unit
+from .grid_records import changed, read_against, spread, unit
 from .transfers import transferred
 
 __all__ = ["Grid", "table", "transferred"]
@@ -251,6 +251,7 @@ def _record(number: _Number, model: str) -> dict[str, Any]:
         "n_instructions": comparison.n_instructions,
         "trials": run.trials,
         "run": str(run.run.folder),
+        **read_against(comparison, number.line.key),
     }
 
 
@@ -265,7 +266,8 @@ def _notes(
     for run in sorted(read, key=lambda run: (models.index(run.model), columns.index(run.column))):
         twins = [other for other in read if run.by_language and (other.model, other.method) == (run.model, run.method)]
         whose = f"{clean(folders[str(run.run.folder)])}: " if len(twins) > 1 else ""
-        notes.append(PlanNote(names[run.model], run.column.label, run.method.upper(), whose + run.what))
+        word = "" if run.comparison.verdict is None else run.comparison.verdict.word
+        notes.append(PlanNote(names[run.model], run.column.label, run.method.upper(), whose + run.what, word))
     return tuple(dict.fromkeys(notes))
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -21,8 +21,8 @@ from resect.report.text.printable import plain
 from resect.report.text.split_table import SplitTable
 
 SURE, OWN = "*", "†"
-#: The columns of the notes on plans.
-NOTES = ("model", "task", "method", "what was changed")
+#: The columns of the notes on plans; the last one only where there are verdicts.
+NOTES = ("model", "task", "method", "what was changed", "verdict")
 _LATEX = {
     **{character: f"\\{character}" for character in "_%&#${}"},
     "\\": "\\textbackslash{}",
@@ -97,17 +97,18 @@ class Row:
 
 @dataclass(frozen=True)
 class PlanNote:
-    """What the plan of one run changes: of a model, on a task, by a method."""
+    """What the plan of one run changes: of a model, on a task, by a method; and the verdict in a word, "" where there is none."""
 
     model: str
     task: str
     method: str
     what: str
+    verdict: str = ""
 
     @property
-    def cells(self) -> tuple[str, str, str, str]:
-        """The cells of a row."""
-        return self.model, self.task, self.method, self.what
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """The cells of a row, as many as `NOTES`."""
+        return self.model, self.task, self.method, self.what, self.verdict or DASH
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,17 @@ class Grid:
 
     def _notes(self) -> Table:
         """A line a run; where a model is that of the line above, it is not repeated."""
-        table, before = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0)), ""
-        for place, head in enumerate(NOTES):
+        table, before, heads = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0)), "", self._note_heads
+        for place, head in enumerate(heads):
             table.add_column(head, overflow="fold", min_width=min(8, max(cell_len(note.cells[place]) for note in self.notes)))
         for note in self.notes:
-            table.add_row(*map(Text, ("" if note.model == before else note.model, *note.cells[1:])))
+            table.add_row(*map(Text, ("" if note.model == before else note.model, *note.cells[1 : len(heads)])))
             before = note.model
         return table
+
+    @property
+    def _note_heads(self) -> Sequence[str]:
+        return NOTES if any(note.verdict for note in self.notes) else NOTES[:-1]
 
     def csv(self) -> str:
         """The records, a line each under a line of names; fractions, not per cent; what was not measured is empty."""
@@ -183,8 +188,9 @@ class Grid:
         body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
         below = []
         if self.notes:
-            notes = [" & ".join(map(escaped, cells)) + r" \\" for cells in (NOTES, *(note.cells for note in self.notes))]
-            top = [r"\par\medskip", r"\begin{tabular}{llll}", r"\toprule", notes[0], r"\midrule"]
+            shown = self._note_heads
+            notes = [" & ".join(map(escaped, cells[: len(shown)])) + r" \\" for cells in (NOTES, *(note.cells for note in self.notes))]
+            top = [r"\par\medskip", rf"\begin{{tabular}}{{{'l' * len(shown)}}}", r"\toprule", notes[0], r"\midrule"]
             below = [*top, *notes[1:], r"\bottomrule", r"\end{tabular}"]
         return "\n".join([*head, *body, *below, r"\end{table}"]) + "\n"
 

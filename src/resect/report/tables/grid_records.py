@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from resect.runs.schemas.comparison import Measurement, PairedChange
+from resect.runs.reference_scores import balanced_means, reference_scores
+from resect.runs.schemas.comparison import ComparisonFile, Measurement, PairedChange
 
 from .grid_formats import Column
 
@@ -18,6 +19,17 @@ def changed(change: float | None, paired: PairedChange | None) -> dict[str, Any]
     """A change, flat; with an interval where it was measured as a difference of pairs."""
     low, high, p_value = (None, None, None) if paired is None else (*paired.interval, paired.p_value)
     return {"change": change, "change_low": low, "change_high": high, "p_value": p_value}
+
+
+def read_against(comparison: ComparisonFile, measured: str) -> dict[str, Any]:
+    """Chance, the best constant answer, the mean over tags, and the verdict in a word, flat; of the edit alone there is a verdict.
+
+    measured : the key of the measurement in comparison.json
+    """
+    scores = {kind: score for kind, _, score in reference_scores(comparison)}
+    balanced = balanced_means(comparison).get({"base": "before", "edited": "after"}.get(measured, ""))
+    word = comparison.verdict.word if comparison.verdict is not None and measured == "edited" else ""
+    return {"chance": scores.get("chance"), "constant": scores.get("constant"), "balanced": balanced, "verdict": word}
 
 
 def unit(columns: Sequence[Column]) -> str:

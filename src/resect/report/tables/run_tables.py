@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from resect.core.exhibits import Table
 from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PAGE, MetricFormat, NumberStyle, plural
-from resect.report.charts.interval_chart import change_arrow
 from resect.report.readers.plan_summary import PlanSummary
-from resect.report.readers.rank_search import RankSearch, step_name
 from resect.report.readers.run_contents import RunContents
 from resect.report.text.verdict import answer_changes, has_spread
+from resect.runs.reference_scores import balanced_differs, balanced_means, reference_scores
 from resect.runs.run_files import PART
 from resect.runs.schemas.comparison import (
     BiasScore,
@@ -26,9 +23,9 @@ from resect.runs.schemas.comparison import (
 BASELINES = {"cc": "CC, contextual calibration", "dc": "DC, domain-context calibration"}
 
 
-def figures_of(comparison: ComparisonFile | None) -> MetricFormat:
-    """How a page writes the values of a comparison's metric; of accuracy where there is none."""
-    return MetricFormat("accuracy" if comparison is None else comparison.metric, PAGE)
+def figures_of(comparison: ComparisonFile | None, style: NumberStyle = PAGE) -> MetricFormat:
+    """How the values of a comparison's metric are written; those of accuracy where there is none."""
+    return MetricFormat(style=style) if comparison is None else MetricFormat(comparison.metric, style, comparison.n_groups)
 
 
 def estimates(comparison: ComparisonFile, plan: PlanSummary) -> list[tuple[str, str, Measurement]]:
@@ -48,23 +45,26 @@ def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricF
     with_other_way : a column more for the means by the other way of answering, scored or generated
     """
     spreads, other, rows = has_spread(comparison), _other_way(comparison) if with_other_way else None, []
+    balanced = balanced_means(comparison) if balanced_differs(comparison) else {}
     for kind, label, measured in estimates(comparison, plan):
         cells = [figures.value(measured.mean), figures.interval(measured.interval)]
         if other is not None:
             by_other = {"before": other.base, "after": other.edited}.get(kind)
             cells.append(_mean(figures, by_other))
-        rows.append((label, *cells, *([figures.value(measured.std_over_instructions)] if spreads else [])))
+        cells += [figures.value(measured.std_over_instructions)] if spreads else []
+        rows.append((label, *cells, *([figures.value(balanced.get(kind))] if balanced else [])))
     strong = [number for number, (kind, _, _) in enumerate(estimates(comparison, plan)) if kind == "after"]
+    blank = [DASH] * (spreads + bool(balanced))
     for name, baseline in (other.baselines if other is not None else {}).items():  # of the accuracy, whatever else is compared
-        rows += (
-            []
-            if baseline is None
-            else [(BASELINES.get(name, name), DASH, DASH, figures.value(baseline.mean), *([DASH] if spreads else []))]
-        )
+        rows += [] if baseline is None else [(BASELINES.get(name, name), DASH, DASH, figures.value(baseline.mean), *blank)]
+    rows += [
+        (label, figures.value(score), DASH, *([] if other is None else [DASH]), *blank) for _, label, score in reference_scores(comparison)
+    ]
     heading = {"accuracy": "scored", "generation": "generated"}
     columns = ["", heading.get(comparison.metric, comparison.metric) if other is not None else comparison.metric, "95 % interval"]
     columns += [] if other is None else [heading["accuracy" if comparison.metric == "generation" else "generation"]]
-    return Table(f"{comparison.metric} on the test split", [*columns, *(["± instructions"] if spreads else [])], rows, strong=strong)
+    columns += [*(["± instructions"] if spreads else []), *(["balanced over tags"] if balanced else [])]
+    return Table(f"{comparison.metric} on the test split", columns, rows, strong=strong)
 
 
 def _other_way(comparison: ComparisonFile) -> MetricComparison | None:
@@ -79,7 +79,10 @@ def scored_and_generated(comparison: ComparisonFile, plan: PlanSummary, style: N
     other, others = _other_way(comparison), comparison.other_metrics
     if other is None or other.base is None:
         return None
-    figures, both = MetricFormat(style=style), (mine, other) if comparison.metric == "accuracy" else (other, mine)
+    figures, both = (
+        MetricFormat(style=style, n_groups=comparison.n_groups),
+        (mine, other) if comparison.metric == "accuracy" else (other, mine),
+    )
     rows = [
         ("before", *(_with_interval(figures, side.base) for side in both)),
         (f"after the {plan.noun}", *(_with_interval(figures, side.edited) for side in both)),
@@ -101,7 +104,7 @@ def other_metrics_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -
     shown, rows = {"accuracy", "generation"} if comparison.metric in ("accuracy", "generation") else set[str](), []
     for name, other in comparison.other_metrics.metrics.items():
         if name not in shown and other.base is not None:
-            figures = MetricFormat(name, style)
+            figures = MetricFormat(name, style, comparison.n_groups)
             label = f"{name} (less is better)" if figures.gain(1.0) < 0 else name
             cells = [_with_interval(figures, other.base), _with_interval(figures, other.edited), _change(figures, other.difference)]
             rows.append((label, *cells))
@@ -111,58 +114,6 @@ def other_metrics_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -
         label, figures = f"right in every paraphrase ({plural(facts.n_facts, 'facts')}{number})", MetricFormat(style=style)
         rows.append((label, figures.value(facts.base), figures.value(facts.edited), _change(figures, facts.difference)))
     return Table("Other metrics on the test split", ("metric", "before", "after", "change"), rows) if rows else None
-
-
-def tag_table(comparison: ComparisonFile, figures: MetricFormat, *, is_drawn: bool = True) -> Table | None:
-    """Before, after, the change, control and baselines for each tag, with a small drawing of the change; None without tags.
-
-    A tag that all examples carry has no row, since its row would be that of the total.
-    """
-    before, after = comparison.base.by_tag, {} if comparison.edited is None else comparison.edited.by_tag
-    others = {"control": comparison.control, **{name.upper(): measured for name, measured in comparison.baselines.items()}}
-    columns = {name: measured.by_tag for name, measured in others.items() if measured is not None}
-    total = [
-        tag
-        for tag, mean in before.items()
-        if (mean, after.get(tag)) == (comparison.base.mean, comparison.edited and comparison.edited.mean)
-    ]
-    rows = []
-    for tag, mean in before.items():
-        if total == [tag]:
-            continue
-        then = after.get(tag)
-        arrow = change_arrow(mean, then) if is_drawn and then is not None and figures.is_share else ""
-        change = figures.change(None if then is None else then - mean)
-        cells = (figures.value(means.get(tag)) for means in columns.values())
-        rows.append((tag, figures.value(mean), figures.value(then), change, *cells, *([Markup(arrow)] if is_drawn else [])))
-    head = ("tag", "before", "after", "change", *columns, *(["0 to 100 %"] if is_drawn else []))
-    return Table(f"{comparison.metric} by tag", head, rows) if rows else None
-
-
-def sizes_table(contents: RunContents, figures: MetricFormat) -> Table | None:
-    """The candidates of a search among numbers of units; None for another search."""
-    trials = sorted((trial for trial in contents.trials if trial.size is not None), key=lambda trial: trial.size or 0)
-    rows = [
-        (
-            PAGE.number(trial.size),
-            figures.value(trial.score),
-            PAGE.number(trial.examples),
-            "yes" if trial.complete else "no",
-            PAGE.number(trial.seconds),
-        )
-        for trial in trials
-    ]
-    chosen = None if contents.plan is None else contents.plan.total
-    strong = tuple(place for place, trial in enumerate(trials) if trial.size == chosen)
-    columns = ("n", f"{figures.metric} (select)", "answers", "complete", "seconds")
-    return Table("Candidates", columns, rows, strong=strong) if rows else None
-
-
-def composition_table(search: RankSearch, style: NumberStyle = PAGE) -> Table:
-    """The steps that were kept, with the metric on select and on test after each."""
-    figures = search.figures(style)
-    rows = [(f"{place} {step_name(step)}", figures.value(step.select), figures.value(step.test)) for place, step in enumerate(search.steps)]
-    return Table(f"The steps, {search.metric}", ("kept", "select", "test"), rows)
 
 
 def reductions_table(plan: PlanSummary, style: NumberStyle = PAGE) -> Table:

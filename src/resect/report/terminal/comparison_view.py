@@ -5,20 +5,22 @@ from rich.text import Text
 
 from resect.core.number_format import PLAIN, MetricFormat, few_groups_note, plural, sample_sizes
 from resect.report.readers.plan_summary import PlanSummary
+from resect.report.tables import kind_tables as kinds
 from resect.report.tables import run_tables as tables
 from resect.report.text.printable import plain
 from resect.report.text.split_table import drawn
 from resect.report.text.verdict import answer_changes
+from resect.runs.reference_scores import balanced_note, frequent_sentence
 from resect.runs.schemas.comparison import ComparisonFile
 
-from .blocks import under
+from .blocks import indented, under
 
 TAGS_SHOWN = 8
 
 
 def evaluated(comparison: ComparisonFile) -> str:
     """How much was evaluated."""
-    note = few_groups_note(comparison.n_groups)
+    note = few_groups_note(comparison.n_groups, MetricFormat(comparison.metric).is_share)
     if comparison.is_plain_text:
         what = f"on text that the search never saw: {plural(comparison.n_examples, 'passages')}"
     else:
@@ -28,14 +30,14 @@ def evaluated(comparison: ComparisonFile) -> str:
 
 def outcome(comparison: ComparisonFile, plan: PlanSummary) -> list[RenderableType]:
     """Before, after, control and baselines, and the change."""
-    table = tables.result_table(comparison, plan, MetricFormat(comparison.metric), with_other_way=True)
+    table = tables.result_table(comparison, plan, tables.figures_of(comparison, PLAIN), with_other_way=True)
     changed = [] if comparison.difference is None else [difference(comparison)]
     return [drawn(table), *changed]
 
 
 def difference(comparison: ComparisonFile) -> Text:
     """The change with its interval and p-value, and how many answers were fixed and broken."""
-    figures, change = MetricFormat(comparison.metric), comparison.difference
+    figures, change = tables.figures_of(comparison, PLAIN), comparison.difference
     if change is None:
         return Text("Nothing was compared.")
     test = f", {plain(change.test)}" if change.test else ""
@@ -46,7 +48,7 @@ def difference(comparison: ComparisonFile) -> Text:
 
 def details(comparison: ComparisonFile) -> list[RenderableType]:
     """Means by tag, other metrics, side effects and bias scores, each under a heading."""
-    figures, others = MetricFormat(comparison.metric), comparison.other_metrics
+    figures, others = tables.figures_of(comparison, PLAIN), comparison.other_metrics
     notes = []
     if others.trials is not None and others.trials.edited:
         notes.append(f"trials: {', '.join(map(figures.value, others.trials.edited))} (spread {figures.value(others.trials.std)})")
@@ -60,11 +62,17 @@ def details(comparison: ComparisonFile) -> list[RenderableType]:
         notes.append("Below a bias score: its 95 % interval over groups, and the number of answers that name a person.")
     if left_out:
         notes.append(f"bias scores: {left_out}")
+    tags, options = kinds.tag_table(comparison, figures, is_drawn=False), kinds.positions_table(comparison, PLAIN)
     parts = {
-        "By tag": tables.tag_table(comparison, figures, is_drawn=False),
-        "Other metrics": tables.other_metrics_table(comparison, PLAIN),
-        "Side effects": tables.side_effects_table(comparison, PLAIN),
-        "Bias scores (0 none; +1 all answers with the stereotype, -1 all against it)": bias,
+        "By tag": (tags, balanced_note(comparison)),
+        "How answers spread over the options": (options, frequent_sentence(comparison)),
+        "Other metrics": (tables.other_metrics_table(comparison, PLAIN), ""),
+        "Side effects": (tables.side_effects_table(comparison, PLAIN), ""),
+        "Bias scores (0 none; +1 all answers with the stereotype, -1 all against it)": (bias, ""),
     }
-    blocks = [under(heading, drawn(table, TAGS_SHOWN)) for heading, table in parts.items() if table is not None]
-    return [*(part for block in blocks for part in block), *map(Text, notes)]
+    blocks = list[RenderableType]()
+    for heading, (table, note) in parts.items():
+        blocks += [] if table is None else under(heading, drawn(table, TAGS_SHOWN))
+        blocks += [] if table is None or not note else [indented(Text(plain(note)))]
+        notes += [note] if table is None and note else []
+    return [*blocks, *map(Text, map(plain, notes))]

@@ -15,12 +15,14 @@ from rich.text import Text
 
 from resect.core.exhibits import Exhibit, Table, by_section
 from resect.core.number_format import PLAIN
+from resect.report.readers.guarded_search import GuardedSearch
 from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import Gap, RunContents
 from resect.report.readers.shell_commands import near, program
-from resect.report.tables.run_tables import composition_table, reductions_table
+from resect.report.tables.run_tables import reductions_table
+from resect.report.tables.search_tables import composition_table
 from resect.report.text.changed_answers import examples_shown, kind_of
 from resect.report.text.next_steps import caution, next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
@@ -62,7 +64,9 @@ def summary(run: Run) -> RenderableType:
     """The summary of a run."""
     contents = RunContents.of(run)
     name = run.recipe.model if contents.recipe is None else Path(run.recipe.model).name
-    notes = [Text(plain(note), style="yellow") for note in contents.environment.notes]
+    guarded = GuardedSearch.of(contents.comparison)  # what it changed is told where the search is
+    told = [note for note in contents.environment.notes if guarded is None or not guarded.says_the_same(note)]
+    notes = [Text(plain(note), style="yellow") for note in told]
     if contents.languages is not None:
         title = language_title(contents.languages)
         body = languages(contents, notes) if run.recipe.compares else recorded(run, notes)
@@ -123,17 +127,18 @@ def exhibits(shown: Sequence[Exhibit]) -> list[RenderableType]:
 
 
 def _search(contents: RunContents) -> list[RenderableType]:
-    """What was searched among matrices; empty for another search."""
+    """What was searched among matrices, and what guards changed in any search."""
     noise, plan = NoiseSearch.of(contents.comparison, contents.trials), contents.plan
-    search = RankSearch.of(contents.trials, contents.comparison)
+    search, guarded = RankSearch.of(contents.trials, contents.comparison), GuardedSearch.of(contents.comparison)
+    guards = [] if guarded is None else [Text(plain(line)) for line in guarded.sentences()]
     if noise is not None:
         return [Text(""), Text(noise.extent())]
     if search is None:
-        return []
+        return [Text(""), *guards] if guards else []
     lines: list[RenderableType] = [Text(line, style="yellow" if line == search.caution else "") for line in search.sentences()]
     lines += [] if plan is None else [Text(search.outcome(plan, PLAIN), style="bold")]
     steps = [] if len(search.steps) < 2 else under("Steps", drawn(composition_table(search, PLAIN), LAYERS_SHOWN))
-    return [Text(""), *lines, *steps]
+    return [Text(""), *lines, *guards, *steps]
 
 
 def _gaps(gaps: Sequence[Gap]) -> list[RenderableType]:

@@ -62,7 +62,8 @@ def scored_tokens(matrix: LanguageMatrix) -> str:
 
 def few_windows_note(matrix: LanguageMatrix) -> str:
     """A sentence on intervals from very few windows; empty where there are enough, or their number is not known."""
-    return few_groups_note(min((number for number in matrix.windows if number is not None), default=None)).replace("groups", "windows")
+    number = min((number for number in matrix.windows if number is not None), default=None)
+    return few_groups_note(number, is_share=False).replace("group", "window")
 
 
 def perplexity(value: float | None, style: NumberStyle = PLAIN) -> str:

@@ -16,6 +16,7 @@ class TrialLine(Part):
     decisive: ClassVar[tuple[str, ...]] = ("size", "site", "rho", "score", "complete")
 
     size: Size | None = Field(default=None, description="The number of units.")
+    factor: Number | None = Field(default=None, description="The factor that the units are multiplied by; null: 0.")
     site: Address | None = Field(default=None, description="The address of the matrix.")
     rho: Share | None = Field(default=None, description="The share of the matrix' rank; null where nothing of it was to be reduced.")
     rank: Count | None = Field(default=None, description="The rank that is kept.")
