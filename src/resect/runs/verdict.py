@@ -73,10 +73,10 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
         if not is_empty:
             return "no reliable change", ["nothing was compared"]
         if refused is None:
-            return "no reliable change", ["nothing was changed: on the select split no candidate was better than no edit"]
+            return "no reliable change", ["nothing was changed, since on the select split no candidate was better than no edit"]
         costs = "; ".join(cost.sentence for cost in refused.broken)
         return "no reliable change", [
-            f"nothing was changed: what scored better on the select split breaks guards ({refused.name}: {costs})"
+            f"nothing was changed, since what scored better on the select split breaks guards ({refused.name}: {costs})"
         ]
     figures, target = MetricFormat(comparison.metric), target_clause(comparison)
     losses = sorted((loss for loss in losses_of(comparison, price, damage) if loss.counts), key=lambda loss: -loss.cost / loss.damage)
@@ -160,8 +160,8 @@ def _metric(name: str, other: MetricComparison, price: GuardLimits, damage: Guar
     unmatched = other.unmatched
     if unmatched is not None and unmatched.base is not None and unmatched.edited is not None:
         pair = MetricFormat().pair(unmatched.base, unmatched.edited)
-        text = f"generated texts that match no choice {pair}"
-        yield Loss(unmatched.edited - unmatched.base, _limit(price.collapse), _limit(damage.collapse), text)
+        text = f"generated texts that match no choice {pair}"  # each counts as wrong already, so it is never damage by itself
+        yield Loss(unmatched.edited - unmatched.base, _limit(price.collapse), math.inf, text)
 
 
 def _side_effect(name: str, effect: SideEffect, price: GuardLimits, damage: GuardLimits) -> Iterator[Loss]:

@@ -152,7 +152,7 @@ def test_a_deep_model_is_drawn_by_where_it_is_cut(tmp_path):
 def test_an_empty_plan_is_an_honest_report(tmp_path):
     same = {**COMPARISON, "edited": COMPARISON["base"], "control": None, "difference": changed(0.0, 0.0, 0.0, 0, 0)}
     text = shown(finished(tmp_path / "run", same, {"schema": 1, "model": None, "edits": []}, [])).text
-    assert "Nothing was cut" in text and "The model stays as it is" in text and "Nothing is cut." in text
+    assert "No reliable change" in text and "nothing was changed, since on the select split" in text and "Nothing is cut." in text
     assert "What is missing" not in text
 
 
@@ -160,9 +160,9 @@ def test_an_empty_plan_is_an_honest_report(tmp_path):
     ("change", "word"),
     [
         (changed(0.2, 0.1, 0.3), "Helps"),
-        (changed(-0.2, -0.3, -0.1), "Does harm"),
+        (changed(-0.2, -0.3, -0.1), "Damages"),
         (changed(0.01, -0.1, 0.1), "No reliable change"),
-        (changed(0.002, 0.001, 0.003), "No better than random cuts"),
+        (changed(0.002, 0.001, 0.003), "No reliable change"),
     ],
 )
 def test_the_badge_follows_the_verdict(tmp_path, change, word):

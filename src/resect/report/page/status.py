@@ -12,7 +12,7 @@ from resect.report.readers.run_contents import RunContents
 from resect.report.tables.run_tables import is_perplexity_broken
 from resect.report.text import language_sentences
 from resect.report.text.language_verdict import chance, language_verdict
-from resect.report.text.verdict import change_to, number_of_answers, reasons, verdict_of
+from resect.report.text.verdict import change_to, number_of_answers, verdict, verdict_of
 from resect.runs.schemas.comparison import ComparisonFile
 
 #: A number with its label, and a remark ("" for none).
@@ -74,7 +74,7 @@ def _badge(contents: RunContents) -> tuple[str, str, str, str]:
         return _unfinished(contents, "comparison")
     if plan is None:
         return "Plan missing", "…", "open", "What was changed is not known: the plan is missing. The numbers are what was measured."
-    sentence, word = reasons(comparison, plan, PAGE), verdict_of(comparison, plan).word
+    sentence, word = verdict(comparison, plan, PAGE), verdict_of(comparison, plan).word
     if plan.total and comparison.difference is None:
         return "Not compared", "…", "open", sentence
     sign, tone = SIGNS[word]

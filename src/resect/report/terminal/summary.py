@@ -27,7 +27,7 @@ from resect.report.text.changed_answers import examples_shown, kind_of
 from resect.report.text.next_steps import caution, next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
 from resect.report.text.split_table import drawn
-from resect.report.text.verdict import reasons, verdict_of
+from resect.report.text.verdict import verdict, verdict_of
 from resect.runs.run_files import REPORT
 from resect.runs.run_folder import Run
 from resect.runs.schemas.rows import ExampleLine
@@ -93,7 +93,7 @@ def _compared(contents: RunContents, notes: Sequence[Text]) -> list[RenderableTy
     if comparison is None or plan is None:
         return [*parts, Text(""), Text("The run is not finished, or damaged: see what is missing.", style="bold yellow")]
     word = verdict_of(comparison, plan).word
-    parts += [Text(""), Text(f"Verdict: {word}", style=STYLES[word]), Text(plain(reasons(comparison, plan)))]
+    parts += [Text(""), Text(plain(verdict(comparison, plan)), style=STYLES[word])]
     examples = examples_shown(contents.examples)
     prompt = plain(examples[0].prompt) if examples else "…"
     if contents.recipe is not None:

@@ -12,6 +12,8 @@ from resect.runs.verdict import judge
 
 #: A change of calibration, as a share, from which on it is named.
 WORTH_SAYING = 0.02
+#: The verdict as the verb of a sentence, where it is none by itself.
+PHRASES = {"no reliable change": "makes no reliable change", "damages": "damages the model"}
 
 
 def verdict_of(comparison: ComparisonFile, plan: PlanSummary) -> Verdict:
@@ -21,22 +23,23 @@ def verdict_of(comparison: ComparisonFile, plan: PlanSummary) -> Verdict:
 
 def has_helped(comparison: ComparisonFile, plan: PlanSummary) -> bool:
     """Whether the verdict is that the edit helps, at a price or not; of a reduction without a task, whether it cost what was allowed."""
-    verdict = verdict_of(comparison, plan)
-    noise = NoiseSearch.of(comparison)
+    word, noise = verdict_of(comparison, plan).word, NoiseSearch.of(comparison)
     if noise is not None:
-        return noise.is_within and verdict.word in ("helps", "no reliable change")
-    return verdict.word in ("helps", "helps, at a price")
+        return noise.is_within and word in ("helps", "no reliable change")
+    return word in ("helps", "helps, at a price")
 
 
-def reasons(comparison: ComparisonFile, plan: PlanSummary, style: NumberStyle = PLAIN) -> str:
-    """The sentences behind the verdict: what was changed and what became of it, the control, and calibration."""
+def verdict(comparison: ComparisonFile, plan: PlanSummary, style: NumberStyle = PLAIN) -> str:
+    """The verdict and its reasons in sentences: what was changed and what became of it, the control, and calibration."""
     noise, control = NoiseSearch.of(comparison), comparison.control
     if noise is not None:
-        return noise.verdict(comparison, plan, style)
-    clauses = "; ".join(verdict_of(comparison, plan).reasons)
+        word = verdict_of(comparison, plan).word
+        return f"{word[:1].upper()}{word[1:]}: {noise.verdict(comparison, plan, style)}"
+    judged = verdict_of(comparison, plan)
+    clauses = "; ".join(judged.reasons)
     if plan.total == 0 or comparison.difference is None:
-        return f"{clauses[:1].upper()}{clauses[1:]}."
-    sentence = f"{plan.action(style)}: {clauses}."
+        return f"{judged.word[:1].upper()}{judged.word[1:]}: {clauses}."
+    sentence = f"{plan.action(style)} {PHRASES.get(judged.word, judged.word)}: {clauses}."
     figures = MetricFormat(comparison.metric, style)
     if control is not None and "random edits" not in clauses:
         sentence += f" {plan.control_phrase}: {figures.change(change_to(comparison, control), unit=True)}."
