@@ -86,3 +86,32 @@ def test_answers_are_as_long_as_usual_or_a_warning_says_how_long(folder: Path, c
     assert steer(folder, *arguments) == 0
     assert "Answers end after 125 tokens at the latest, not 128" in capsys.readouterr().err
     assert "--new-tokens 125 fits" in refusal(folder, capsys, *arguments, "--new-tokens", "126")
+
+
+@pytest.mark.slow
+def test_of_several_strengths_one_is_chosen_and_a_table_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lingua")
+    (folder / "twelve.txt").write_text("\n".join(f"{line} :" for line in bilingual.texts("en", 12)))
+    arguments = ("--to", "fr", "--from", "en", "--prompts", "en=HERE/twelve.txt", "--new-tokens", "10")
+    assert steer(folder, *arguments, "--strength", "0.5", "2", "1e9", "--guard", "none", "--json") == 0
+    (result,) = json.loads(capsys.readouterr().out)["steered"]
+    assert (result["strength"], result["choice"]["limit"]) == (0.5, None), "any strength will do, so the smallest is taken"
+    assert result["n"] + result["choice"]["n"] == 12
+    assert steer(folder, *arguments, "--strength", "10", "1e9") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for expected in (
+        "no strength that keeps the guards is better than no steering",
+        "by language accuracy alone, strength 10 would have been chosen (100.0 %); it breaks guards: same answer",
+        "Strengths that were tried on",
+        "guards broken",
+    ):
+        assert expected in shown, expected
+    assert "Strengths that were tried on" in (folder / "run" / "report.html").read_text()
+    assert steer(folder, *arguments, "--strength", "10", "--new-tokens", "9") == 0
+    assert "the strength was requested, so it is applied" in " ".join(capsys.readouterr().out.split())
+
+
+def test_other_guards_than_those_of_written_answers_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(folder, capsys, "--to", "en", "--prompts", "HERE/en.txt", "--guard", "ambig=3")
+    assert "'ambig=3' is no limit for written answers" in message
+    assert "Tags do not exist here" in message

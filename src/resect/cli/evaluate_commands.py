@@ -114,6 +114,7 @@ def steer_model(options: Namespace) -> None:
             options.mode,
             options.strength,
             prompts,
+            guard=options.guard,
             new_tokens=options.new_tokens,
             template=None if options.template is None else options.template.replace("\\n", "\n"),
             judge=judge,

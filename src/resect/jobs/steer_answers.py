@@ -5,44 +5,35 @@ Reads a run's counts and plans; prints nothing.
 
 import itertools
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from resect.core.address import Neurons
 from resect.core.comparison import difference
-from resect.core.errors import BadPlan, InputError
+from resect.core.errors import InputError
 from resect.core.execution import Progress, Workers, no_progress
 from resect.core.files import read_json
-from resect.data.language_id import MIN_LETTERS, check_supported
-from resect.edits.neurons import NeuronEdit
+from resect.data.language_id import MIN_LETTERS
 from resect.edits.plan import Plan
-from resect.evaluation.answer_ratings import (
-    AnswerRater,
-    RatedAnswers,
-    TextIdentifier,
-    default_identifier,
-    digest_of,
-    rate_answers,
-    rated_answers,
-)
-from resect.evaluation.open_ended import NEW_TOKENS, check_prompts, generate_answers, longest_answer
-from resect.methods.lape.counts import Counts
-from resect.methods.lape.steering import steering_plan, strength_of
+from resect.evaluation.answer_ratings import AnswerRater, RatedAnswers, TextIdentifier, digest_of, rate_answers, rated_answers
+from resect.evaluation.degeneration import Degeneration
+from resect.evaluation.open_ended import generate_answers
+from resect.evaluation.strength_choice import StrengthChoice, choose_strength
+from resect.methods.lape.steering import steering_plan, strength_of, strengths_of
 from resect.models.language_model import LanguageModel
-from resect.runs.run_files import COUNTS, STEERED
+from resect.runs.guard_limits import answers_limit
+from resect.runs.run_files import STEERED
 from resect.runs.run_folder import Run
 
 from .session import journal_for
+from .steering_inputs import SteeringPrompts, answer_length, counts_and_units, identifiers_of
 
-#: The key of prompts that are for every language.
-ANY_LANGUAGE = ""
 #: Prompts that an interval needs at least; from fewer it would claim more than they can show.
 MIN_PROMPTS = 20
-#: Two results that agree in these have the same answers, and the later one replaces the earlier.
-_ANSWERS_DEPEND_ON = ("new_tokens", "prompts_digest", "plan")
+#: Two results that agree in these have the same answers, and say the same of other strengths: the later one replaces the earlier.
+_ANSWERS_DEPEND_ON = ("new_tokens", "prompts_digest", "plan", "choice")
 
 
 def steer(
@@ -51,9 +42,10 @@ def steer(
     to: Sequence[str],
     source: str | None = None,
     mode: str = "set",
-    strength: float | None = None,
+    strength: float | Sequence[float] | None = None,
     prompts: Mapping[str, Sequence[str]] | None = None,
     *,
+    guard: Sequence[str] = (),
     new_tokens: int | None = None,
     template: str | None = None,
     identifier: TextIdentifier | Literal["auto"] | None = "auto",
@@ -68,8 +60,9 @@ def steer(
     run : of LAPE, with counts and a plan for each language
     to : the languages to answer in
     source : the language whose units are deactivated; None: no units are
-    mode, strength : as of `steering_plan`
+    mode, strength : as of `steering_plan`; of several strengths one is chosen (see below)
     prompts : by language; those of `source` are answered (where it is None, those of the language in `to`), else those of "" (any language)
+    guard : what the answers may lose, as `guard_limits.answers_limit` reads it: "collapse=0.1" (the default), or "none"
     new_tokens : the longest answer; None: 128, or with a warning as many tokens as the context leaves after the longest prompt
     template : text around a prompt, which replaces {prompt}; None: prompts as they are
     identifier : for the language accuracy; "auto": lingua, where it is installed and knows the language; None: it is not measured
@@ -84,24 +77,46 @@ def steer(
     or under another plan are stored in a file of their own (-2, -3, …); the same answers replace those that exist. Finished work is kept in
     the run's journal.
 
+    Guards: repetition, the share of the most frequent answer, and that of empty ones may not rise by more than the limit above those of
+    the unedited model's answers (see `degeneration`). Perplexity of plain text is no guard: who steers away from a language raises it by
+    intent. A single strength is applied as it is requested; `breaks` says which guards its answers break, where they break some.
+    Several strengths: about half of the prompts (by a hash) are answered under each, and among those whose answers keep the guards the one
+    with the highest language accuracy is chosen, of equals the smallest. All other keys are of the other half, `n` its prompts. `choice`:
+    what was measured under each, and what was chosen; where none is better than no steering, `strength` is None, there is no `plan`, and
+    the answers after are those before.
+
     Raises InputError, UnknownName, WrongModel, PromptTooLong before any prompt is answered; what answering and judging raise.
     Source: Tang et al. 2024 (arXiv:2402.16438). Differs from the source in: as `steering_plan` does.
     """
-    counts, units = _counts_and_units(model, run, allow_other_model)
-    plans = {language: steering_plan(counts, units, language, source, mode, strength) for language in dict.fromkeys(to)}
+    counts, units = counts_and_units(model, run, allow_other_model)
+    strengths, limit = strengths_of(mode, strength), answers_limit(guard)
+    plans = {
+        language: {number: steering_plan(counts, units, language, source, mode, number) for number in strengths}
+        for language in dict.fromkeys(to)
+    }
     if not plans:
         raise InputError("No language to steer to is given; name one or more (--to).")
-    worded = {language: _worded(_prompts_in(source or language, prompts or {}), template) for language in plans}
-    for plan in plans.values():
+    is_choice = len(strengths) > 1
+    prompts_of = {language: SteeringPrompts.of(source or language, prompts or {}, template, is_choice) for language in plans}
+    for plan in itertools.chain.from_iterable(by_strength.values() for by_strength in plans.values()):
         plan.choose_forms(model)
-    new_tokens = _answer_length(model, worded.values(), new_tokens)
+    new_tokens = answer_length(model, [each.worded for each in prompts_of.values()], new_tokens)
     workers = Workers(journal=journal_for(model, run.journal), progress=progress)
-    identifiers = _identifiers(plans, identifier)
+    identifiers = identifiers_of(plans, identifier, is_needed=is_choice)
     results = []
-    for language, plan in plans.items():
-        settings = {"to": language, "from": source, "mode": mode, "strength": strength_of(mode, strength)}
-        compared = _compare_answers(model, plan, worded[language], settings, identifiers[language], judge, new_tokens, workers)
-        result = {**settings, **compared}
+    for language, by_strength in plans.items():
+        of, identify = prompts_of[language], identifiers[language]
+        choice: StrengthChoice | None = None
+        number: float | None = strengths[0]
+        if is_choice and identify is not None:
+            choice = choose_strength(
+                model, by_strength, of.choosing, language, identify, limit=limit, new_tokens=new_tokens, workers=workers
+            )
+            number = choice.chosen
+        settings = {"to": language, "from": source, "mode": mode, "strength": number}
+        plan = Plan() if number is None else by_strength[number]
+        compared = _compare_answers(model, plan, of.reported, settings, identify, judge, new_tokens, workers)
+        result = {**settings, **compared, **_choice_and_guards(model, compared["answers"], choice, limit)}
         name = _free_name(run.folder / STEERED, _file_name(settings, strength_of(mode)), result)
         results.append({"name": name, **result})
         run.keep_steered(name, results[-1])
@@ -110,91 +125,19 @@ def steer(
     return results
 
 
-def _counts_and_units(model: LanguageModel, run: Run, allow_other_model: bool) -> tuple[Counts, dict[str, Neurons]]:
-    """Returns a run's counts and each language's units. Unless other models are allowed, both must be of this very model."""
-    plans = run.plans()
-    if not (run.folder / COUNTS).exists():
-        raise InputError(
-            f"The run in {run.folder} is of {run.recipe.method}, and has no counts of activations by language. Give a finished run that "
-            "recorded them, as one of `resect lape` does."
-        )
-    counts = Counts.load(run.counts_path)
-    if not plans:
-        raise InputError(f"The run in {run.folder} has counts, but no plans of languages: it only recorded, or is not finished.")
-    if allow_other_model:  # without the identity of their model
-        counts = Counts(counts.languages, counts.tokens, counts.active, counts.sums)
-    counts.check(model)
-    units = {}
-    for language, content in plans.items():
-        try:
-            plan = Plan.from_json(content)
-        except BadPlan as error:
-            raise BadPlan(
-                f"The plan of {language} in {run.plans_folder} is damaged: {error} `resect run {run.folder}` writes it again."
-            ) from error
-        plan.choose_forms(model, allow_other_model=allow_other_model)
-        units[language] = Neurons()
-        for edit in plan.edits:
-            units[language] |= edit.neurons if isinstance(edit, NeuronEdit) else Neurons()
-    return counts, units
-
-
-def _prompts_in(language: str, prompts: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    suitable = prompts.get(language) or prompts.get(ANY_LANGUAGE)
-    if not suitable:
-        available = ", ".join(name for name in prompts if prompts[name]) or "none"
-        raise InputError(
-            f"There are no prompts in {language} (languages that have some: {available}); give a file of them, one a line (--prompts)."
-        )
-    return suitable
-
-
-def _worded(prompts: Sequence[str], template: str | None) -> list[str]:
-    """Returns the prompts in the template."""
-    if template is None:
-        return list(prompts)
-    if "{prompt}" not in template:
-        raise InputError(f"The template {template!r} has no place for the prompt; write {{prompt}} where it belongs.")
-    return [template.replace("{prompt}", prompt) for prompt in prompts]
-
-
-def _answer_length(model: LanguageModel, prompts: Collection[Sequence[str]], requested: int | None) -> int:
-    """Returns the tokens of the longest answer: the requested number; else `NEW_TOKENS`, or with a warning as many as fit."""
-    for some in prompts:
-        check_prompts(model, some, 1 if requested is None else requested)
-    if requested is not None:
-        return requested
-    fitting = min((length for some in prompts if (length := longest_answer(model, some)) is not None), default=NEW_TOKENS)
-    if fitting >= NEW_TOKENS:
-        return NEW_TOKENS
-    warnings.warn(
-        f"Answers end after {fitting} tokens at the latest, not {NEW_TOKENS}: after the longest prompt no more fit the model's context of "
-        f"{model.context}.",
-        stacklevel=3,
-    )
-    return fitting
-
-
-def _identifiers(languages: Iterable[str], identifier: TextIdentifier | Literal["auto"] | None) -> dict[str, TextIdentifier | None]:
-    """Returns the identifier for each language; None, with a warning, where lingua is not installed or does not know the language."""
-    if identifier != "auto":
-        return dict.fromkeys(languages, identifier)
-    by_language: dict[str, TextIdentifier | None] = {}
-    lingua: TextIdentifier | None = None
-    for language in languages:
-        by_language[language] = None
-        try:
-            check_supported([language])
-            by_language[language] = lingua = lingua or default_identifier()
-        except InputError as error:
-            warnings.warn(f"The language accuracy of {language} is not measured: {error}", stacklevel=3)
-    return by_language
+def _choice_and_guards(
+    model: LanguageModel, answers: Sequence[Mapping[str, Any]], choice: StrengthChoice | None, limit: float | None
+) -> dict[str, Any]:
+    """Returns how the strength was chosen, where it was, and the guards that the answers break, where they break some."""
+    before, after = (Degeneration.of(model, [answer[when] for answer in answers]) for when in ("before", "after"))
+    broken = after.broken_guards(before, limit)
+    return ({} if choice is None else {"choice": choice.to_json()}) | ({"breaks": list(broken)} if broken else {})
 
 
 def _compare_answers(
     model: LanguageModel,
     plan: Plan,
-    prompts: list[str],
+    prompts: Sequence[str],
     settings: Mapping[str, Any],
     identifier: TextIdentifier | None,
     judge: AnswerRater | None,
@@ -221,7 +164,7 @@ def _compare_answers(
         "quality": None if judge is None else {"before": before.mean_quality, "after": after.mean_quality},
         "empty": {"before": before.empty, "after": after.empty},
         "untold": None if identifier is None else {"before": before.unidentified, "after": after.unidentified},
-        "plan": plan.to_json(),
+        **({} if settings["strength"] is None else {"plan": plan.to_json()}),
         "answers": [
             {
                 "prompt": prompt,
@@ -252,7 +195,8 @@ def _language_accuracy(before: RatedAnswers, after: RatedAnswers, to: str) -> di
 def _file_name(settings: Mapping[str, Any], default_strength: float) -> str:
     """Returns the name of a result's file, which tells settings apart."""
     origin = "" if settings["from"] is None else f"-from-{settings['from']}"
-    strength = "" if settings["strength"] == default_strength else f"-strength-{settings['strength']:g}"
+    number = settings["strength"]
+    strength = "" if number == default_strength else "-strength-none" if number is None else f"-strength-{number:g}"
     return f"{settings['to']}{origin}-{settings['mode']}{strength}"
 
 

@@ -91,6 +91,26 @@ class GuardLimits:
         return {**tags, PERPLEXITY: self.perplexity, COLLAPSE: self.collapse}
 
 
+def answers_limit(entries: Sequence[str]) -> float | None:
+    """Returns by how much the shares that guard written answers may rise, of entries as on a command line; None: there is no guard.
+
+    >>> answers_limit([]), answers_limit(["collapse=0.2"]), answers_limit(["none"])
+    (0.1, 0.2, None)
+
+    Raises BadRecipe for anything else: written answers have neither tags nor a perplexity to guard.
+    """
+    try:
+        if all(entry.partition("=")[0].strip() in (COLLAPSE, NONE) for entry in entries):
+            return GuardLimits.parse(entries).collapse
+    except BadRecipe:  # which explains limits that are refused here
+        pass
+    raise BadRecipe(
+        f"guard = {' '.join(entries)!r} is no limit for written answers. They have one, collapse=SHARE (0.1: repetition, the share of the "
+        "most frequent answer and that of empty ones may each rise by 10 points), 0 or more; or none, for no limit. Tags do not exist "
+        "here, and perplexity is no guard: steering away from a language raises that of its text by intent."
+    )
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -3,8 +3,9 @@
 import pytest
 
 from report.language_folder import MINDS, steered
-from resect.core.number_format import MetricFormat
+from resect.core.number_format import PLAIN, MetricFormat
 from resect.report.readers.steering import SteeringResult, with_distinct_names
+from resect.report.tables.language_tables import strengths_table
 from resect.runs.schemas.languages import SteeringFile
 
 SHARES = MetricFormat()
@@ -35,17 +36,82 @@ def result(befores, afters, to="fr", **more):
         (["en"] * 4, ["fr", "en", "en", "en"], "+25.0 (too few to say)", []),
         (["en", "fr"] * 2, ["fr", "en"] * 2, "0.0 (too few to say)", []),
         (["en"] * 20, ["fr"] * 2 + ["en"] * 18, "+10.0 (-10.0 to +20.0)", []),
-        (
-            ["fr"] * 4,
-            ["fr", "en", "en", "en"],
-            "-75.0 (too few to say)",
-            ["it got worse: fewer answers are in that language than before; try less --strength, or another --mode."],
-        ),
+        (["fr"] * 4, ["fr", "en", "en", "en"], "-75.0 (too few to say)", []),
     ],
 )
 def test_what_is_said_of_a_change(befores, afters, certainty, remarks):
     found = result(befores, afters)
     assert found.change(SHARES) == certainty and found.remarks() == remarks
+
+
+@pytest.mark.parametrize(
+    ("number", "interval", "is_said"),
+    [
+        (20, [-0.2, -0.01], True),
+        (20, [-0.2, 0.0], False),
+        (20, [-0.2, 0.1], False),
+        (20, [0.0, 0.2], False),
+        (20, None, False),
+        (19, [-0.2, -0.01], False),
+    ],
+)
+def test_that_it_got_worse_is_said_only_where_the_interval_excludes_0(number, interval, is_said):
+    told = {"language_accuracy": {"before": 1.0, "after": 0.9, "interval": interval}}
+    found = result(["fr"] * number, ["fr"] * (number - 2) + ["en"] * 2, **told).remarks()
+    worse = "it got worse: fewer answers are in that language than before; try less --strength, or another --mode."
+    assert found == ([worse] if is_said else [])
+
+
+def choice(chosen, by_accuracy, limit=0.1):
+    """How a strength was chosen among 2 and 8."""
+    tried = [
+        {"strength": 2.0, "language_accuracy": 0.5, "repetition": 0.1, "most_frequent": 0.2, "empty": 0, "breaks": []},
+        {"strength": 8.0, "language_accuracy": 0.75, "repetition": 0.9, "most_frequent": 0.2, "empty": 0, "breaks": ["repetition is high"]},
+    ]
+    unsteered = {"strength": None, "language_accuracy": 0.0, "repetition": 0.0, "most_frequent": 0.2, "empty": 1, "breaks": []}
+    return {"n": 5, "limit": limit, "unsteered": unsteered, "tried": tried, "chosen": chosen, "by_accuracy": by_accuracy}
+
+
+def test_a_choice_says_on_how_many_prompts_and_what_accuracy_alone_would_have_taken():
+    befores, afters = ["en"] * 4, ["fr"] * 4
+    chosen = "strength 2 was chosen, on 5 prompts; what is reported is of the 4 others."
+    alone = "by language accuracy alone, strength 8 would have been chosen (75.0 %); it breaks guards: repetition is high."
+    assert result(befores, afters, strength=2.0, choice=choice(2.0, 2.0)).remarks() == [chosen]
+    assert result(befores, afters, strength=2.0, choice=choice(2.0, 8.0)).remarks() == [chosen, alone]
+    broken = result(befores, afters, strength=2.0, choice=choice(2.0, 2.0), breaks=["same answer"]).remarks()
+    assert broken[1] == "the answers break a guard (same answer); those of the prompts that chose it break none."
+
+
+def test_no_strength_may_be_better_than_none():
+    none = result(["en"] * 4, ["en"] * 4, strength=None, choice=choice(None, 8.0))
+    assert none.name == "to fr, away from en (set, no strength chosen)"
+    assert none.remarks() == [
+        "no strength that keeps the guards is better than no steering, on 5 prompts; what is reported is of the 4 others. "
+        "No plan is written.",
+        "by language accuracy alone, strength 8 would have been chosen (75.0 %); it breaks guards: repetition is high.",
+    ]
+    (free,) = result(["en"] * 4, ["en"] * 4, strength=None, choice=choice(None, None, None)).remarks()
+    assert free.startswith("no strength is better than no steering")
+
+
+def test_one_strength_that_breaks_a_guard_is_said_in_one_sentence():
+    (said,) = result(["en"] * 4, ["fr"] * 4, breaks=["repetition 1.0 % → 60.0 %", "empty answers 0.0 % → 25.0 %"]).remarks()
+    assert said == (
+        "the answers break a guard (repetition 1.0 % → 60.0 %; empty answers 0.0 % → 25.0 %); the strength was requested, so it is applied."
+    )
+
+
+def test_the_table_has_a_row_for_each_strength_and_the_chosen_one_stands_out():
+    assert strengths_table(result(["en"], ["fr"])) is None
+    table = strengths_table(result(["en"] * 4, ["fr"] * 4, choice=choice(2.0, 8.0)), PLAIN)
+    assert table.columns == ("strength", "language accuracy", "repetition", "same answer", "empty", "guards broken")
+    assert table.rows == (
+        ("no steering", "0.0 %", "0.0 %", "20.0 %", "1", ""),
+        ("2", "50.0 %", "10.0 %", "20.0 %", "0", "none"),
+        ("8", "75.0 %", "90.0 %", "20.0 %", "0", "repetition is high"),
+    )
+    assert table.strong == (1,)
+    assert strengths_table(result(["en"], ["en"], strength=None, choice=choice(None, 8.0))).strong == (0,)
 
 
 def test_no_interval_is_invented():

@@ -4,7 +4,7 @@ Knows counts, units and edits; knows no prompt, no model and no file.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +74,22 @@ def strength_of(mode: str, strength: float | None = None) -> float:
     if number == _NEUTRAL[mode]:
         raise InputError(f'Mode "{mode}" with the strength {number:g} leaves every activation as it is; give another --strength.')
     return number
+
+
+def strengths_of(mode: str, strengths: float | Sequence[float] | None = None) -> tuple[float, ...]:
+    """The given strengths, each once, or the default of the mode; the one first that changes activations least.
+
+    >>> strengths_of("set", [4, 1, 2, 1]), strengths_of("multiply", [4, 2, 0.5]), strengths_of("add")
+    ((1.0, 2.0, 4.0), (0.5, 2.0, 4.0), (1.0,))
+
+    Raises UnknownName, InputError as `strength_of`, and for none at all.
+    """
+    given = strengths if isinstance(strengths, Sequence) else [strengths]
+    numbers = {strength_of(mode, strength) for strength in given}
+    if not numbers:
+        raise InputError("No strength is given; name one or more (--strength), or leave it out.")
+    neutral = _NEUTRAL[mode] or 0.0
+    return tuple(sorted(numbers, key=lambda number: (abs(number - neutral), number)))
 
 
 def _activation(counts: Counts, units: Neurons, to: str, mode: str, strength: float) -> Edit:

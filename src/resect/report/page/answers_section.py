@@ -18,7 +18,7 @@ from resect.report.readers.open_answers import (
 )
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.steering import AnswerPair, SteeringResult, remarks
-from resect.report.tables.language_tables import questions_table, steering_table
+from resect.report.tables.language_tables import questions_table, steering_table, strengths_table
 from resect.report.text.changed_answers import AnswerKind, ChangedExample, QuotedText
 
 from .blocks import Answer, Block, Fold, Heading, Listing, Paragraph, Quotation, Quotations, Section
@@ -140,7 +140,8 @@ def steering_section(results: Sequence[SteeringResult]) -> Section:
     sentences += [UNCOUNTED] if any(any(result.uncounted) for result in results) else []
     how = "While the model writes, the units of the requested language are activated; those of the language to leave are deactivated."
     but = "An answer in the right language may still be a worse answer: read some."
-    blocks: list[Block] = [*map(Paragraph, sentences), steering_table(results), Quotations(first, is_wide=True), *folds]
+    tried = [table for table in map(strengths_table, results) if table is not None]
+    blocks: list[Block] = [*map(Paragraph, sentences), steering_table(results), *tried, Quotations(first, is_wide=True), *folds]
     return Section("steered", "Steering", "Steered into a language", (how, but), blocks)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from resect.core.number_format import DASH, MetricFormat
-from resect.runs.schemas.languages import BeforeAfter, IdentifiedLanguages, SteeredAnswer, SteeringFile
+from resect.core.number_format import DASH, PLAIN, MetricFormat, plural
+from resect.runs.schemas.languages import BeforeAfter, IdentifiedLanguages, SteeredAnswer, SteeringFile, StrengthChoice, TriedStrength
 from resect.runs.schemas.parts import Interval
 
 from .open_answers import WrittenAnswer, is_same_language, uncounted
@@ -36,6 +36,8 @@ class SteeringResult:
     accuracy, quality : before and after; None: not measured
     empty, unidentified : how many answers hold no text, and of how many others the language is not known, before and after
     file : its name, where another result has the same settings
+    choice : how the strength was chosen; None: it was requested
+    breaks : the guards that the answers break all the same, in words
     """
 
     to: str
@@ -50,6 +52,8 @@ class SteeringResult:
     empty: tuple[int, int] = (0, 0)
     unidentified: tuple[int, int] = (0, 0)
     file: str = ""
+    choice: StrengthChoice | None = None
+    breaks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, file: SteeringFile) -> "SteeringResult":
@@ -69,6 +73,8 @@ class SteeringResult:
             pairs,
             (counted[0] if empty.before is None else int(empty.before), counted[1] if empty.after is None else int(empty.after)),
             (int(unclear.before or 0), int(unclear.after or 0)),
+            choice=file.choice,
+            breaks=file.breaks,
         )
 
     @property
@@ -80,11 +86,17 @@ class SteeringResult:
         """
         away = f", away from {self.source}" if self.source else ""
         strength = "" if self.strength is None or self.strength == 1 else f", strength {self.strength:g}"
+        strength = ", no strength chosen" if self.is_unsteered else strength
         return f"to {self.to}{away} ({self.mode}{strength}){self._file}"
 
     @property
     def _file(self) -> str:
         return f" [{self.file}]" if self.file else ""
+
+    @property
+    def is_unsteered(self) -> bool:
+        """Whether several strengths were tried, and none was chosen."""
+        return self.choice is not None and self.choice.chosen is None
 
     @property
     def uncounted(self) -> tuple[str, str]:
@@ -121,13 +133,40 @@ class SteeringResult:
 
     def remarks(self) -> list[str]:
         """Sentences on it, and what to try."""
-        before, after = self.accuracy or (None, None)
+        sentences = [*self._on_choice(), *([] if self.is_unsteered else self._on_change())]
+        if self.breaks:
+            why = "the strength was requested, so it is applied" if self.choice is None else "those of the prompts that chose it break none"
+            sentences.append(f"the answers break a guard ({'; '.join(self.breaks)}); {why}.")
+        return sentences
+
+    def _on_choice(self) -> list[str]:
+        """How the strength was chosen, and what the language accuracy alone would have chosen."""
+        choice = self.choice
+        if choice is None:
+            return []
+        by = f"on {plural(choice.n, 'prompts')}; what is reported is of the {plural(self.number, 'others')}"
+        if choice.chosen is None:
+            kept = "" if choice.limit is None else " that keeps the guards"
+            sentences = [f"no strength{kept} is better than no steering, {by}. No plan is written."]
+        else:
+            sentences = [f"strength {choice.chosen:g} was chosen, {by}."]
+        if choice.by_accuracy is not None and choice.by_accuracy != choice.chosen:
+            costs = next((each for each in choice.tried if each.strength == choice.by_accuracy), TriedStrength())
+            sentences.append(
+                f"by language accuracy alone, strength {choice.by_accuracy:g} would have been chosen "
+                f"({PLAIN.percent(costs.language_accuracy)}); it breaks guards: {'; '.join(costs.breaks) or 'unknown'}."
+            )
+        return sentences
+
+    def _on_change(self) -> list[str]:
+        """What the change shows, and what to try. That it got worse is said only where its interval is below 0."""
+        before, _ = self.accuracy or (None, None)
         stronger = "try a larger --strength" + ("" if self.mode == "difference" else ", or --mode difference")
         if self.pairs and all(pair.before.text == pair.after.text for pair in self.pairs):
             return [f"no answer changed; {stronger}."]
         if self.moved == 0 and before is not None and before < 1:
             return [f"no answer changed its language; {stronger}."]
-        if before is not None and after is not None and after < before:
+        if self.number >= FEWEST and self.interval is not None and self.interval[1] < 0:
             return ["it got worse: fewer answers are in that language than before; try less --strength, or another --mode."]
         return []
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resect.core.exhibits import Cell, Table
-from resect.core.number_format import DASH, PAGE, MetricFormat, NumberStyle
+from resect.core.number_format import DASH, PAGE, MetricFormat, NumberStyle, plural
 from resect.report.readers.language_matrix import LanguageMatrix
 from resect.report.readers.open_answers import OpenQuestionScores
 from resect.report.readers.steering import SteeringResult
@@ -56,6 +56,24 @@ def steering_table(results: Sequence[SteeringResult], style: NumberStyle = PAGE)
     columns = ("steered", "prompts", "in that language before", "after", "change, in points", "quality before", "after")
     used = len(columns) if any(result.quality for result in results) else 5
     return Table("Answers in the language that was requested", columns[:used], [row[:used] for row in rows])
+
+
+def strengths_table(result: SteeringResult, style: NumberStyle = PAGE) -> Table | None:
+    """What each strength does to the answers that chose one; the chosen one stands out. None where the strength was requested."""
+    choice = result.choice
+    if choice is None:
+        return None
+    rows = list[tuple[Cell, ...]]()
+    tried = [*([] if choice.unsteered is None else [choice.unsteered]), *choice.tried]
+    for each in tried:
+        shares = (each.language_accuracy, each.repetition, each.most_frequent)
+        empty = DASH if each.empty is None else f"{each.empty:,}"
+        name = "no steering" if each.strength is None else f"{each.strength:g}"
+        rows.append((name, *map(style.percent, shares), empty, "\n".join(each.breaks) or ("" if each.strength is None else "none")))
+    strong = [place for place, each in enumerate(tried) if each.strength == choice.chosen]
+    title = f"Strengths that were tried on {plural(choice.n, 'prompts')}: {result.name}"
+    columns = ("strength", "language accuracy", "repetition", "same answer", "empty", "guards broken")
+    return Table(title, columns, rows, strong=strong)
 
 
 def _value(value: float | None, is_share: bool, style: NumberStyle) -> str:

@@ -12,7 +12,7 @@ from resect.report.readers.language_matrix import LanguageMatrix
 from resect.report.readers.run_contents import LanguageContents, RunContents
 from resect.report.readers.shell_commands import near, program
 from resect.report.readers.steering import SteeringResult, remarks
-from resect.report.tables.language_tables import own_text_table, questions_table, steering_table
+from resect.report.tables.language_tables import own_text_table, questions_table, steering_table, strengths_table
 from resect.report.text.language_sentences import few_windows_note, scored_tokens, subject
 from resect.report.text.language_verdict import language_verdict
 from resect.report.text.next_steps import next_commands_by_language
@@ -98,7 +98,10 @@ def steering_results(results: Sequence[SteeringResult]) -> list[RenderableType]:
     lines = [f"{'; '.join(result.name for result in same)}: {sentence}" for sentence, same in remarks(results)]
     lines += ["Empty and unclear answers count as in no language."] if any(any(result.uncounted) for result in results) else []
     table = under("Steered: answers in the language that was requested", drawn(steering_table(results, PLAIN)))
-    return [*table, *(indented(Text(plain(line))) for line in lines)]
+    parts = [*table, *(indented(Text(plain(line))) for line in lines)]
+    for tried in filter(None, (strengths_table(result, PLAIN) for result in results)):
+        parts += under(plain(tried.title), drawn(tried))
+    return parts
 
 
 def _units(units: Mapping[str, Neurons]) -> list[RenderableType]:

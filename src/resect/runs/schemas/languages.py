@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .parts import Count, Flag, Interval, Number, Part, Row, Text
+from .parts import Count, Flag, Interval, Number, Part, Row, Share, Text
 from .plan import PlanFile
 
 
@@ -109,6 +109,33 @@ class SteeredAnswer(Part):
     quality: BeforeAfter | None = Field(default=None, description="The ratings of the answers, from 1 to 5.")
 
 
+class TriedStrength(Part):
+    """What a strength of steering does to the answers of the prompts that choose."""
+
+    strength: Number | None = Field(default=None, description="The strength; null: no steering.")
+    language_accuracy: Share | None = Field(default=None, description="The share of answers in the wanted language; null: no answers.")
+    repetition: Share | None = Field(
+        default=None, description="The mean share of an answer's 4-grams of tokens that occurred before in it; null: no answers."
+    )
+    most_frequent: Share | None = Field(default=None, description="The share of the most frequent answer with text; null: no answers.")
+    empty: Count | None = Field(default=None, description="The number of answers without text; null: no answers.")
+    breaks: tuple[Text, ...] = Field(default=(), description="The guards that the answers break, in words.")
+
+
+class StrengthChoice(Part):
+    """The strengths that were tried, and which one was chosen, by prompts of which nothing else is reported."""
+
+    n: Count | None = Field(default=None, description="The number of prompts that chose.")
+    limit: Number | None = Field(
+        default=None,
+        description="By how much the shares of repetition, of the most frequent and of empty answers may rise; null: no guard.",
+    )
+    unsteered: TriedStrength | None = Field(default=None, description="The answers without steering.")
+    tried: tuple[TriedStrength, ...] = Field(description="The strengths, from the smallest on.")
+    chosen: Number | None = Field(default=None, description="The strength that was chosen; null: none is better than no steering.")
+    by_accuracy: Number | None = Field(default=None, description="What the language accuracy alone would choose; null: no steering.")
+
+
 class SteeringFile(Part):
     """A file in steered/: answers that were steered into a language."""
 
@@ -116,7 +143,7 @@ class SteeringFile(Part):
     to: Annotated[Text, Field(min_length=1)] = Field(description="The language that was wanted.")
     source: Text | None = Field(None, alias="from", description="The language whose units were deactivated.")
     mode: Text = Field(default="", description="How the units were activated: set, add, multiply or difference.")
-    strength: Number | None = Field(default=None, description="By how much.")
+    strength: Number | None = Field(default=None, description="By how much; null where several were tried and none was chosen.")
     n: Count | None = Field(default=None, description="The number of prompts.")
     new_tokens: Count | None = Field(default=None, description="The maximum number of tokens of an answer.")
     prompts_digest: Text | None = Field(default=None, description="The digest of the prompts.")
@@ -128,3 +155,5 @@ class SteeringFile(Part):
     untold: BeforeAfter | None = Field(default=None, description="The number of answers too short to identify their language.")
     plan: PlanFile | None = Field(default=None, description="The plan that steers.")
     answers: tuple[SteeredAnswer, ...] = Field(description="The prompts with their answers.")
+    choice: StrengthChoice | None = Field(default=None, description="How the strength was chosen; null: one was requested.")
+    breaks: tuple[Text, ...] = Field(default=(), description="The guards that these answers break all the same, in words.")
