@@ -278,6 +278,15 @@ def test_it_says_what_the_numbers_are_read_against():
     assert "chance 33.3" not in seen(written(comparison=losses))  # a share is no loss
 
 
+def test_it_says_what_guards_changed():
+    refused = {"name": "a cut of 8 neurons", "score": 0.76, "broken": [{"guard": "clear", "sentence": "clear 80.0 % → 50.0 %"}]}
+    guards = {"limits": {"tags": 0.03}, "refused": refused, "chosen": None}
+    text = seen(written(comparison=COMPARISON | {"other_metrics": {"guards": guards}}))
+    assert "a candidate cannot win where a tag loses more than 3 points." in text
+    assert "a cut of 8 neurons (76.0 %). It breaks: clear 80.0 % → 50.0 %. Chosen instead: nothing." in " ".join(text.split())
+    assert "How it was chosen" not in seen(written())
+
+
 def test_changes_by_tag_have_intervals():
     paired = COMPARISON["difference"] | {"by_tag": {"ambig": 0.209}, "interval_by_tag": {"ambig": [0.1, 0.3]}}
     text = seen(written(comparison=COMPARISON | {"difference": paired}))

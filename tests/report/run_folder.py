@@ -166,3 +166,48 @@ class Page(HTMLParser):
 
 def shown(run):
     return Page(page(run))
+
+
+#: What scores are read against, with a mean over tags that is not the mean.
+ANSWERS = {
+    "chance": 1 / 3,
+    "constant": {"label": "the unknown option", "score": 0.5},
+    "positions": {"right": [0.34, 0.36, 0.3], "base": [0.5, 0.3, 0.2], "edited": [0.35, 0.33, 0.3]},
+    "most_frequent": {
+        "base": {"label": "the first option", "share": 0.5, "wrong_share": 0.31},
+        "edited": {"label": "the unknown option", "share": 0.6, "wrong_share": 0.42},
+        "is_certain": True,
+    },
+    "balanced": {"base": 0.581, "edited": 0.8},
+}
+COLLAPSED = "the unknown option where it is wrong 12.0 % → 61.0 %"
+REFUSED = {
+    "name": "a cut of 8 neurons",
+    "size": 8,
+    "score": 0.76,
+    "broken": [
+        {"guard": "disambig", "cost": 0.3, "limit": 0.03, "before": 0.8, "after": 0.5, "sentence": "disambig 80.0 % → 50.0 %"},
+        {"guard": "collapse", "cost": 0.49, "limit": 0.1, "before": 0.12, "after": 0.61, "sentence": COLLAPSED},
+    ],
+}
+GUARDS = {
+    "limits": {"tags": 0.03, "ambig": None, "pos": 0.01, "perplexity": 0.05, "collapse": 0.1},
+    "refused": REFUSED,
+    "chosen": {"name": "3 neurons times 0.5", "size": 3, "factor": 0.5, "score": 0.69},
+}
+#: What the search noted of it.
+GUARD_NOTE = (
+    "By accuracy on the select split alone, a cut of 8 neurons would have been chosen (76.0 %). It breaks guards: disambig 80.0 % → "
+    f"50.0 %; {COLLAPSED}. Chosen instead: 3 neurons times 0.5 (69.0 %)."
+)
+GUARDED_TRIALS = [
+    *(row | ({"broken": [cost["sentence"] for cost in REFUSED["broken"]]} if row["size"] == 8 else {}) for row in TRIALS),
+    *(row | {"factor": 0.5, "score": 0.6 + 0.03 * row["size"] ** 0.5} for row in TRIALS),
+]
+
+
+def guarded_comparison(guards=GUARDS, **more):
+    """A comparison with everything that scores are read against, and a guarded search."""
+    ends = {"ambig": [0.1, 0.3], "clear": [0.12, 0.29]}
+    with_tags = {name: COMPARISON[name] | {"interval_by_tag": ends} for name in ("base", "edited", "difference")}
+    return {**COMPARISON, **with_tags, "answers": ANSWERS, "other_metrics": {"guards": guards}, **more}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PLAIN, MetricFormat, before_after, few_groups_note, plural, sample_sizes
+from resect.runs.guarded_search import GuardedSearch
 from resect.runs.reference_scores import balanced_means, frequent_sentence, positions_sentence, reference_note, reference_scores
 from resect.runs.schemas.comparison import BiasScore, BiasScores, ComparisonFile, MetricComparison, PairedChange, SideEffect
 from resect.runs.schemas.languages import MatrixFile
@@ -37,7 +38,9 @@ def comparison_section(comparison: ComparisonFile) -> list[str]:
     side_effects = [
         _side_effect(name, effect, metric) for name, effect in comparison.side_effects.items() if effect and effect.base is not None
     ]
+    guarded = GuardedSearch.of(comparison)
     lists = {
+        "How it was chosen:": [] if guarded is None else [escaped(sentence) for sentence in guarded.sentences()],
         "By other measures:": [*_other_metrics(comparison)],
         "BBQ's bias scores:": [*_bias_scores(comparison)],
         "Side effects:": side_effects,

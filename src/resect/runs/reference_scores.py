@@ -54,11 +54,11 @@ def balanced_differs(comparison: ComparisonFile) -> bool:
 
 
 def balanced_note(comparison: ComparisonFile) -> str:
-    """What "balanced over tags" is, or that it is the mean here; "" where examples have no tags that tell them apart."""
+    """What "balanced" is, or that it is the mean here; "" where examples have no tags that tell them apart."""
     if not balanced_means(comparison):
         return ""
     if balanced_differs(comparison):
-        return "Balanced over tags: the mean of the tags' means, each tag counted alike."
+        return "Balanced: the mean of the tags' means, each tag counted alike."
     return "Balanced over tags, each counted alike, the means are the same."
 
 

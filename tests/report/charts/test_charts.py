@@ -85,6 +85,22 @@ def test_measurements_have_label_value_and_interval_in_order():
     assert "after: 80.6\N{NO-BREAK SPACE}%" in parsed(svg)[1].text
 
 
+@given(shares, shares)
+def test_a_named_value_has_a_line_through_all_rows_and_its_name_above_them(chance, score):
+    rows = [IntervalRow("before", 0.608, (0.58, 0.63), "before"), IntervalRow("always one answer", score, kind="constant")]
+    svg = interval_chart(rows, title="t", reference=0.608, named=("chance", chance))
+    plain = interval_chart(rows, title="t", reference=0.608)
+    lines = [line for line in marks(svg, "reference dotted") if line.tag == f"{SVG}line"]
+    (name,) = [text for text in parsed(svg).iter(f"{SVG}text") if (text.text or "").startswith("chance")]
+    assert len(lines) == len(rows) + 1 and len({line.get("x1") for line in lines}) == 1
+    assert all(0 <= float(line.get("x1")) <= float(parsed(svg).get("width")) for line in lines)
+    half = text_width(name.text) / 2
+    assert half <= float(name.get("x")) <= float(parsed(svg).get("width")) - half
+    assert float(name.get("y")) < min(float(line.get("y1")) for line in lines)
+    assert float(parsed(svg).get("height")) > float(parsed(plain).get("height")) and marks(plain, "reference dotted") == []
+    assert f"chance {100 * chance:.1f}\N{NO-BREAK SPACE}%" in parsed(svg)[1].text and len(marks(svg, "mark constant")) == 1
+
+
 def test_a_label_that_is_too_long_gives_way_to_the_numbers():
     assert said(interval_chart([IntervalRow("x" * 300, 0.5, (0.4, 0.6))], title="t"))[-2].endswith("…")
 

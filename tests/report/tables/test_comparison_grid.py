@@ -212,6 +212,22 @@ def test_csv_holds_intervals_and_any_name(tmp_path):
     assert [record["method"] for record in (base, edited, control)] == ["original", "CRISPR", "random cut"]
 
 
+def test_csv_says_what_numbers_are_read_against_after_all_other_columns(tmp_path):
+    answers = {"chance": 0.25, "constant": {"label": "the first option", "score": 0.375}, "balanced": {"base": 0.45, "edited": 0.65}}
+    judged = compared(answers=answers, verdict={"word": "helps, at a price"})
+    grid = table([finished(tmp_path / "a", judged), finished(tmp_path / "b", compared("bbq/ses"))])
+    rows = records(grid)
+    assert list(rows[0])[-5:] == ["run", "chance", "constant", "balanced", "verdict"]
+    base, edited, control, *older = [[row[name] for name in ("chance", "constant", "balanced", "verdict")] for row in rows]
+    assert (base, edited) == (["0.25", "0.375", "0.45", ""], ["0.25", "0.375", "0.65", "helps, at a price"])
+    assert control == ["0.25", "0.375", "", ""] and older == [[""] * 4] * 3
+    text = printed(grid)
+    assert "verdict" in text and "helps, at a price" in text
+    assert_is_latex(grid.latex())
+    assert r"bbq/age & CRISPR & 3 neurons & helps, at a price \\" in grid.latex() and r"3 neurons & -- \\" in grid.latex()
+    assert "verdict" not in printed(table([finished(tmp_path / "c", compared())]))
+
+
 def rows_of(latex):
     body = latex[latex.index(r"\toprule") : latex.index(r"\bottomrule")]
     return [line for line in body.splitlines() if line.endswith(r"\\")]

@@ -54,7 +54,10 @@ def _result(comparison: ComparisonFile, plan: PlanSummary) -> Section:
     chart = interval_chart(rows, title=title, is_share=figures.is_share, reference=comparison.base.mean, named=references.get("chance"))
     figure, change = Figure(Markup(chart), title), tables.change_sentences(comparison, figures)
     blocks: list[Block] = [Figures((figure,)) if change is None else Change(figure, "change, answer by answer", *change)]
-    blocks += [tables.result_table(comparison, plan, figures), Paragraph(_about_rows(comparison, plan), "note")]
+    blocks += [
+        tables.result_table(comparison, plan, figures),
+        *(Paragraph(about, "note") for about in _about_rows(comparison, plan) if about),
+    ]
     others, both = tables.other_metrics_table(comparison), tables.scored_and_generated(comparison, plan)
     blocks += [] if others is None else [others]
     if both is not None:
@@ -72,7 +75,8 @@ def _result(comparison: ComparisonFile, plan: PlanSummary) -> Section:
     return Section("result", "Before and after", "Before and after", (about,), blocks)
 
 
-def _about_rows(comparison: ComparisonFile, plan: PlanSummary) -> str:
+def _about_rows(comparison: ComparisonFile, plan: PlanSummary) -> tuple[str, str]:
+    """What the rows are: those that were measured, and what they are read against."""
     parts = [plan.control]
     if any(comparison.baselines.values()):
         parts.append("CC and DC: the model without the edit, its answers calibrated with content-free input.")
@@ -80,8 +84,8 @@ def _about_rows(comparison: ComparisonFile, plan: PlanSummary) -> str:
         parts.append("CC and DC were not measured.")
     parts += ["± instructions: the standard deviation of the instructions' means."] if has_spread(comparison) else []
     is_share = MetricFormat(comparison.metric).is_share
-    parts += [reference_note(comparison), balanced_note(comparison), few_groups_note(comparison.n_groups, is_share)]
-    return " ".join(filter(None, parts))
+    against = (reference_note(comparison), balanced_note(comparison), few_groups_note(comparison.n_groups, is_share))
+    return " ".join(filter(None, parts)), " ".join(filter(None, against))
 
 
 def side_effects_section(comparison: ComparisonFile, plan: PlanSummary) -> Section:

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from resect.core.number_format import DASH, PAGE, MetricFormat, few_groups_note, plural
-from resect.report.readers.guarded_search import GuardedSearch
 from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.rank_search import RankSearch
 from resect.report.readers.run_contents import RunContents
@@ -13,6 +12,7 @@ from resect.report.text.changed_answers import examples_shown
 from resect.report.text.language_sentences import held_out_text, text_read
 from resect.report.text.next_steps import caution, command, next_commands, next_commands_by_language
 from resect.report.text.words import answered, duration
+from resect.runs.guarded_search import GuardedSearch
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import RECIPE
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from resect.core.exhibits import SHARE, Curve, Exhibit, Table
 from resect.core.number_format import DASH, PAGE, MetricFormat
 from resect.core.site_maps import Cell, role_order, site_maps
-from resect.report.readers.guarded_search import GuardedSearch, breaks, has_broken
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.rank_search import RankSearch, score, short_score
@@ -13,6 +12,7 @@ from resect.report.readers.run_contents import RunContents
 from resect.report.tables.run_tables import figures_of
 from resect.report.tables.search_tables import chosen_size, composition_table, sizes_table
 from resect.report.text.changed_answers import QuotedText
+from resect.runs.guarded_search import GuardedSearch, breaks, has_broken
 from resect.runs.schemas.rows import TrialLine
 
 from .blocks import Answer, Block, Fold, Paragraph, Quotation, Quotations, Section
@@ -34,7 +34,7 @@ def search_sections(contents: RunContents) -> list[Section]:
     table = sizes_table(contents, figures)
     if table is not None:
         chosen = chosen_size(contents)
-        sections.append(_sizes(sizes, table, figures.metric, None if chosen is None else chosen[0], _guards(contents)))
+        sections.append(_sizes(sizes, table, figures.metric, chosen, _guards(contents)))
     search = RankSearch.of(contents.trials, contents.comparison)
     if search is not None:
         sections.append(_ranks(search, plan, _guards(contents)))
@@ -52,15 +52,18 @@ def _guards(contents: RunContents) -> list[Block]:
     return [*(Paragraph(sentence) for sentence in told if sentence), *([] if table is None else [table])]
 
 
-def _sizes(trials: Sequence[TrialLine], table: Table, metric: str, chosen: int | None, guards: Sequence[Block]) -> Section:
+def _sizes(trials: Sequence[TrialLine], table: Table, metric: str, chosen: tuple[int, float] | None, guards: Sequence[Block]) -> Section:
     """The score on the select split against the number of units that are changed, a line for each factor."""
     figures, label = MetricFormat(metric, PAGE), f"{metric}, select split"
     factors = sorted({trial.factor or 0.0 for trial in trials})
-    names = {factor: f"times {factor:g}" if factor else "cut" for factor in factors} if len(factors) > 1 else {factors[0]: metric}
+    names = {factors[0]: metric}
+    if len(factors) > 1:
+        is_chosen = lambda factor: chosen is not None and chosen[0] > 0 and factor == chosen[1]
+        names = {factor: (f"times {factor:g}" if factor else "cut") + (", chosen" if is_chosen(factor) else "") for factor in factors}
     series = {
         name: [(trial.size or 0.0, trial.score) for trial in trials if (trial.factor or 0.0) == factor] for factor, name in names.items()
     }
-    marked = None if chosen is None else ("n", float(chosen))
+    marked = None if chosen is None else ("n", float(chosen[0]))
     unit = SHARE if figures.is_share else ""
     blocks = list[Block](guards)
     if len(trials) > 2:

@@ -63,7 +63,7 @@ def result_table(comparison: ComparisonFile, plan: PlanSummary, figures: MetricF
     heading = {"accuracy": "scored", "generation": "generated"}
     columns = ["", heading.get(comparison.metric, comparison.metric) if other is not None else comparison.metric, "95 % interval"]
     columns += [] if other is None else [heading["accuracy" if comparison.metric == "generation" else "generation"]]
-    columns += [*(["± instructions"] if spreads else []), *(["balanced over tags"] if balanced else [])]
+    columns += [*(["± instructions"] if spreads else []), *(["balanced"] if balanced else [])]
     return Table(f"{comparison.metric} on the test split", columns, rows, strong=strong)
 
 

@@ -2,9 +2,9 @@
 
 from resect.core.exhibits import Table
 from resect.core.number_format import PAGE, MetricFormat, NumberStyle
-from resect.report.readers.guarded_search import GuardedSearch, breaks, has_broken
 from resect.report.readers.rank_search import RankSearch, step_name
 from resect.report.readers.run_contents import RunContents
+from resect.runs.guarded_search import GuardedSearch, breaks, has_broken
 from resect.runs.schemas.rows import TrialLine
 
 

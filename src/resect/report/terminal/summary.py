@@ -15,7 +15,6 @@ from rich.text import Text
 
 from resect.core.exhibits import Exhibit, Table, by_section
 from resect.core.number_format import PLAIN
-from resect.report.readers.guarded_search import GuardedSearch
 from resect.report.readers.looks_at_test import LooksAtTest
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.rank_search import RankSearch
@@ -28,6 +27,7 @@ from resect.report.text.next_steps import caution, next_commands
 from resect.report.text.printable import Trimmed, plain, shortened
 from resect.report.text.split_table import drawn
 from resect.report.text.verdict import verdict, verdict_of
+from resect.runs.guarded_search import GuardedSearch
 from resect.runs.run_files import REPORT
 from resect.runs.run_folder import Run
 from resect.runs.schemas.rows import ExampleLine

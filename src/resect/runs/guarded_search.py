@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from resect.core.exhibits import Table
 from resect.core.number_format import DASH, PLAIN, MetricFormat, NumberStyle
-from resect.runs.guard_limits import ALL_TAGS, COLLAPSE, PERPLEXITY
-from resect.runs.schemas.comparison import ComparisonFile
-from resect.runs.schemas.rows import TrialLine
-from resect.runs.schemas.verdict import GuardedCandidate, GuardOutcome
+
+from .guard_limits import ALL_TAGS, COLLAPSE, PERPLEXITY
+from .schemas.comparison import ComparisonFile
+from .schemas.rows import TrialLine
+from .schemas.verdict import GuardedCandidate, GuardOutcome
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class GuardedSearch:
             (f"by {self.metric} alone: {refused.name}", figures.value(refused.score), _costs(refused)),
             (f"chosen: {name}", value, DASH if chosen is None else "nothing"),
         ]
-        return Table("What the guards changed", ("", f"{self.metric} (select)", "breaks"), rows, strong=(1,))
+        return Table("What the guards changed", ("", f"{self.metric} (select)", "breaks"), rows, strong=(1,), is_text=True)
 
     def says_the_same(self, note: str) -> bool:
         """Whether a note of the run is the sentence that the search wrote on what the guards changed."""
