@@ -215,6 +215,16 @@ def steered(to="fr", source="en", number=4):
     }
 
 
+def choice(chosen, by_accuracy, limit=0.1):
+    """How a strength was chosen among 2 and 8."""
+    tried = [
+        {"strength": 2.0, "language_accuracy": 0.5, "repetition": 0.1, "most_frequent": 0.2, "empty": 0, "breaks": []},
+        {"strength": 8.0, "language_accuracy": 0.75, "repetition": 0.9, "most_frequent": 0.2, "empty": 0, "breaks": ["repetition is high"]},
+    ]
+    unsteered = {"strength": None, "language_accuracy": 0.0, "repetition": 0.0, "most_frequent": 0.2, "empty": 1, "breaks": []}
+    return {"n": 5, "limit": limit, "unsteered": unsteered, "tried": tried, "chosen": chosen, "by_accuracy": by_accuracy}
+
+
 def spoken(folder, recipe=RECIPE, found=None, comparison=COMPARISON, analysed=None, asked=None, steerings=()):
     """A finished run of LAPE, opened to be read. `found`: what matrix.json holds; `asked`: the lines of answers.jsonl."""
     with Run.open(folder, recipe) as run:

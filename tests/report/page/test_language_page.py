@@ -20,6 +20,7 @@ from report.language_folder import (
     UNITS,
     analyses,
     answers,
+    choice,
     matrix,
     spoken,
     steered,
@@ -239,7 +240,7 @@ def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):
         "matrix.json": matrix(),
         "exhibits.json": list(map(to_json, exhibits(small))),
         "answers.jsonl": answers()[0],
-        "steered/ja-set.json": steered("ja", None, 1),
+        "steered/ja-set.json": {**steered("ja", None, 1), "choice": choice(2.0, 8.0), "breaks": ["same answer"]},
         "comparison.json": {**COMPARISON, "other_metrics": {"open_questions": QUESTIONS}},
         "plan.json": json.loads((run.folder / "plan.json").read_text()),
     }
@@ -254,6 +255,18 @@ def test_no_damage_inside_a_file_stops_the_page(tmp_path, data):
         path.write_bytes(before)
 
 
+def test_the_strengths_that_were_tried_are_a_table_with_the_chosen_one_in_it(tmp_path):
+    held = {**steered(number=24), "strength": 2.0, "choice": choice(2.0, 8.0)}
+    seen = shown(spoken(tmp_path / "run", steerings=[("fr-from-en-set-strength-2", held)]))
+    for expected in (
+        "strength 2 was chosen, on 5 prompts; what is reported is of the 24 others.",
+        "by language accuracy alone, strength 8 would have been chosen (75.0 %); it breaks guards: repetition is high.",
+        "Strengths that were tried on 5 prompts: to fr, away from en (set, strength 2)",
+        "guards broken",
+    ):
+        assert expected in seen.text, expected
+
+
 def test_text_of_others_is_text_wherever_it_stands(tmp_path):
     names = (HOSTILE, *LANGUAGES[1:])
     found = {**matrix(), "languages": list(names), "selector": HOSTILE, "kind": HOSTILE}
@@ -266,7 +279,8 @@ def test_text_of_others_is_text_wherever_it_stands(tmp_path):
         {"id": HOSTILE, "language": HOSTILE, "deactivated": off, "prompt": HOSTILE, "answer": HOSTILE, "identified": HOSTILE, "quality": 2}
         for off in (None, HOSTILE, "random", "fr")
     ]
-    result = {**steered(), "to": HOSTILE, "from": HOSTILE, "mode": HOSTILE}
+    result = {**steered(), "to": HOSTILE, "from": HOSTILE, "mode": HOSTILE, "breaks": [HOSTILE], "choice": choice(2.0, 8.0)}
+    result["choice"]["tried"][1]["breaks"] = [HOSTILE]
     result["answers"] = [{"prompt": HOSTILE, "before": HOSTILE, "after": HOSTILE, "identified": {"before": HOSTILE, "after": HOSTILE}}]
     told = {**COMPARISON, "other_metrics": {"open_questions": {**QUESTIONS, "n": {HOSTILE: 3}}}}
     run = spoken(tmp_path / "run", found=found, comparison=told, analysed=held, asked=rows, steerings=[("x", result)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from report.language_folder import MINDS, steered
+from report.language_folder import MINDS, choice, steered
 from resect.core.number_format import PLAIN, MetricFormat
 from resect.report.readers.steering import SteeringResult, with_distinct_names
 from resect.report.tables.language_tables import strengths_table
@@ -60,16 +60,6 @@ def test_that_it_got_worse_is_said_only_where_the_interval_excludes_0(number, in
     found = result(["fr"] * number, ["fr"] * (number - 2) + ["en"] * 2, **told).remarks()
     worse = "it got worse: fewer answers are in that language than before; try less --strength, or another --mode."
     assert found == ([worse] if is_said else [])
-
-
-def choice(chosen, by_accuracy, limit=0.1):
-    """How a strength was chosen among 2 and 8."""
-    tried = [
-        {"strength": 2.0, "language_accuracy": 0.5, "repetition": 0.1, "most_frequent": 0.2, "empty": 0, "breaks": []},
-        {"strength": 8.0, "language_accuracy": 0.75, "repetition": 0.9, "most_frequent": 0.2, "empty": 0, "breaks": ["repetition is high"]},
-    ]
-    unsteered = {"strength": None, "language_accuracy": 0.0, "repetition": 0.0, "most_frequent": 0.2, "empty": 1, "breaks": []}
-    return {"n": 5, "limit": limit, "unsteered": unsteered, "tried": tried, "chosen": chosen, "by_accuracy": by_accuracy}
 
 
 def test_a_choice_says_on_how_many_prompts_and_what_accuracy_alone_would_have_taken():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from report.language_folder import COMPARISON, LANGUAGES, QUESTIONS, RECIPE, analyses, matrix, spoken, steered, whole
+from report.language_folder import COMPARISON, LANGUAGES, QUESTIONS, RECIPE, analyses, choice, matrix, spoken, steered, whole
 from report.run_folder import HOSTILE, finished
 from resect.core.errors import InputError
 from resect.report.page.html import write
@@ -83,7 +83,9 @@ def test_very_many_languages_have_no_matrix_here(tmp_path):
 def test_text_from_data_cannot_drive_the_terminal(tmp_path):
     found = {**matrix(), "languages": [HOSTILE, *LANGUAGES[1:]], "diagonal": None}
     told = {**COMPARISON, "other_metrics": {"open_questions": {**QUESTIONS, "n": {HOSTILE: 1}}}}
-    run = spoken(tmp_path / "run", found=found, comparison=told, steerings=[("x", {**steered(), "to": HOSTILE})])
+    hostile = {**steered(), "to": HOSTILE, "breaks": [HOSTILE], "choice": choice(2.0, 8.0)}
+    hostile["choice"]["tried"][1]["breaks"] = [HOSTILE]
+    run = spoken(tmp_path / "run", found=found, comparison=told, steerings=[("x", hostile)])
     assert "\x1b" not in printed(summary(run), 200)
 
 
