@@ -153,7 +153,7 @@ def _other_metric(name: str, result: MetricComparison) -> str:
 def _bias_scores(comparison: ComparisonFile) -> Iterator[str]:
     scores = comparison.bias_scores or BiasScores()
     for name, questions in _BIAS.items():
-        before, after = (_bias_score(score or BiasScore(), name) for score in (scores.base, scores.edited))
+        before, after = (_bias_score(score or BiasScore(), name, comparison.n_groups != 1) for score in (scores.base, scores.edited))
         if before:
             change = f"{before} → {after}" if after else before
             yield f"{questions}: {change} (0: none; +1: every answer with the stereotype; -1: every answer against it)"
@@ -161,12 +161,12 @@ def _bias_scores(comparison: ComparisonFile) -> Iterator[str]:
         yield escaped(scores.left_out)
 
 
-def _bias_score(score: BiasScore, name: str) -> str:
+def _bias_score(score: BiasScore, name: str, has_interval: bool) -> str:
     """A score with its interval and the number of answers that it counts; "" where there is none."""
     value, interval, answers = (getattr(score, key) for key in (name, f"interval_{name}", f"n_{name}"))
     if value is None:
         return ""
-    parts = [] if interval is None else [f"95 % interval {PLAIN.signed(interval[0])} to {PLAIN.signed(interval[1])}"]
+    parts = [] if interval is None or not has_interval else [f"95 % interval {PLAIN.signed(interval[0])} to {PLAIN.signed(interval[1])}"]
     parts += [] if answers is None else [plural(answers, "answers") if answers else "no answer names a person"]
     return PLAIN.signed(value) + (f" ({', '.join(parts)})" if parts else "")
 

@@ -120,7 +120,7 @@ def _is_allowed(comparison: ComparisonFile) -> bool:
 
 def target_clause(comparison: ComparisonFile) -> str:
     """Returns what became of the metric, with its interval."""
-    figures, change = MetricFormat(comparison.metric), comparison.difference
+    figures, change = MetricFormat(comparison.metric, n_groups=comparison.n_groups), comparison.difference
     if change is None:
         return "nothing was compared"
     ends = figures.pair(comparison.base.mean, None if comparison.edited is None else comparison.edited.mean)

@@ -137,7 +137,7 @@ def bias_table(comparison: ComparisonFile, style: NumberStyle = PAGE) -> Table |
         ("clear", lambda score: (score.disambig, score.interval_disambig, score.n_disambig)),
     )
     rows = [
-        (f"{label}, {kind}", _bias_score(style, *part(first)), _bias_score(style, *part(last)))
+        (f"{label}, {kind}", *(_bias_score(style, *part(score), has_interval=comparison.n_groups != 1) for score in (first, last)))
         for label, first, last in pairs
         for kind, part in kinds
         if part(first)[0] is not None or part(last)[0] is not None
@@ -221,10 +221,12 @@ def _mean(figures: MetricFormat, measured: Measurement | None) -> str:
     return figures.value(None if measured is None else measured.mean)
 
 
-def _bias_score(style: NumberStyle, score: float | None, interval: tuple[float, float] | None, answers: int | None) -> str:
+def _bias_score(
+    style: NumberStyle, score: float | None, interval: tuple[float, float] | None, answers: int | None, *, has_interval: bool
+) -> str:
     """A score, and below it its interval and the number of answers; a dash where there is none."""
     lines = [style.signed(score)]
-    if score is not None and interval is not None:
+    if score is not None and interval is not None and has_interval:
         lines.append(" to ".join(map(style.signed, interval)))
     if score is not None and answers is not None:
         lines.append(plural(answers, "answers") if answers else "none names anyone")
