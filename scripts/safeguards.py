@@ -5,7 +5,7 @@
 
 For each task one table: accuracy on the test split and by tag, perplexity of plain text, how often the most frequent kind of answer is
 given where it is wrong, what was changed, and the verdict. All variants share one journal under --output, so that nothing is asked twice,
-and the command continues where it stopped. Neither calibration nor generated answers are measured here, and the control is one random edit.
+and the command continues where it stopped. Neither calibration nor generated answers are measured here.
 """
 
 import argparse
@@ -45,7 +45,7 @@ LASER = {"LASER, paper's rule": False, "LASER, guarded": True}
 def variants(given: argparse.Namespace) -> Iterator[tuple[str, Method, GuardLimits]]:
     """The name of each variant, the method with its settings, and the guards."""
     for name, (settings, is_guarded) in CRISPR.items():
-        crispr = Crispr(locate_on=tuple(given.locate_on), **settings)
+        crispr = Crispr(locate_on=tuple(given.locate_on), largest=given.largest, **settings)
         yield name, crispr, GuardLimits() if is_guarded else GuardLimits.none()
     if given.laser:
         sites = tuple(given.sites)
@@ -54,9 +54,9 @@ def variants(given: argparse.Namespace) -> Iterator[tuple[str, Method, GuardLimi
             yield name, laser, GuardLimits() if is_guarded else GuardLimits.none()
 
 
-def measured(model: LanguageModel, task: Task, plan: Plan, workers: Workers) -> Comparison:
-    """The comparison on the test split, with the perplexity of plain text."""
-    drawn = controls.like(plan, model, 0, draws=1) if plan.edits else ()
+def measured(model: LanguageModel, task: Task, plan: Plan, draws: int, workers: Workers) -> Comparison:
+    """The comparison on the test split, with the perplexity of plain text, and so many random controls."""
+    drawn = controls.like(plan, model, 0, draws=draws) if plan.edits and draws else ()
     answers = compare(model, plan, task, controls=drawn, workers=workers)
     effects = SideEffects(texts=packaged_texts(), text_name=PACKAGED_NAME)
     comparison, _ = effects.measure(answers.comparison, answers.questions, [plan], workers=workers)
@@ -93,14 +93,14 @@ def table_of(model: LanguageModel, task: Task, given: argparse.Namespace, worker
     table.title = (
         f"{given.model} on {task.name}: {len(task.split('test'))} test examples, {len(task.instructions)} instructions, in per cent"
     )
-    base = measured(model, task, Plan(), workers)
+    base = measured(model, task, Plan(), 0, workers)
     table.add_row(*row("unedited", replace(without_plan(base), verdict=None), ""))
     constant = (base.answers or {}).get("constant")
     if constant is not None:
         table.add_row(f"always {constant['label']}", PLAIN.percent(constant["score"], unit=False), "", "", "", "", "", "")
     for name, method, guards in variants(given):
         found = method.search(model, TaskInputs(task, guards=guards), workers)
-        comparison = measured(model, task, found.plan, workers)
+        comparison = measured(model, task, found.plan, given.controls, workers)
         table.add_row(*row(name, comparison, what(found.plan)))
         print(json.dumps({"task": task.name, "variant": name, "verdict": comparison.verdict, "notes": found.notes}), flush=True)
     return table
@@ -117,6 +117,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--chat-template", action="store_true")
     parser.add_argument("--locate-on", nargs="*", default=["ambig"])
+    parser.add_argument("--largest", type=int, help="the most neurons that CRISPR tries")
+    parser.add_argument("--controls", type=int, default=1, help="random edits beside each variant (default: 1)")
     parser.add_argument("--laser", action="store_true", help="LASER too")
     parser.add_argument("--sites", nargs="*", default=[], help="matrices that LASER searches")
     parser.add_argument("--screened", type=int, help="search only so many of them, by the gradient")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from resect.core.comparison import Comparison
+from resect.core.errors import UnknownName
 from resect.core.execution import Workers
 from resect.edits import controls
 from resect.edits.effect_check import verify_effect
@@ -14,7 +15,7 @@ from resect.evaluation.compare import AnswerComparison, compare_questions, judge
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
 from resect.models.language_model import LanguageModel
-from resect.runs.guard_limits import GuardLimits
+from resect.runs.guard_limits import COLLAPSE, PERPLEXITY, GuardLimits
 from resect.runs.looks import note_look
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
@@ -39,6 +40,9 @@ class TaskEvaluation(Evaluation):
         self.task = method.prepare_task(task_of(recipe))
         guards = GuardLimits.parse(recipe.get("guard")) if recipe.get("guard") else None
         limits_of(recipe.values)
+        for tag in guards.named_tags if guards is not None else ():
+            if tag not in self.task.tags:
+                raise UnknownName("guard for the tag", tag, [*self.task.tags, PERPLEXITY, COLLAPSE], f"(in the task {self.task.name!r})")
         others = {name: other_task(name, recipe) for name in method.further_tasks(self.task)}
         self.inputs = TaskInputs(self.task, self.side_effects.texts, guards, others)
         method.check_inputs(self.inputs)

@@ -109,9 +109,10 @@ class Crispr(CrisprSettings, Method):
         return pool
 
     def check_inputs(self, inputs: Inputs) -> None:
-        """Raises EmptySplit, BadTask, UnknownName for a task without examples to locate neurons on."""
+        """Raises EmptySplit, BadTask, UnknownName, InputError for a task without examples to locate neurons on, or to protect."""
         if isinstance(inputs, TaskInputs):
             self.draw(inputs.task)
+            self.protected_examples(inputs)
 
     def check(self, model: LanguageModel, inputs: Task | TaskInputs) -> None:
         """Check settings, model and task before any work. Raises what `search` raises, and InputError for more neurons than there are."""

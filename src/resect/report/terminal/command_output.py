@@ -19,6 +19,7 @@ from resect.runs.schemas.languages import SteeringFile
 from .blocks import indented
 from .comparison_view import details, evaluated, outcome
 from .language_summary import steering_results
+from .verdict_styles import STYLES
 
 
 def anatomy(described: Mapping[str, Any]) -> RenderableType:
@@ -85,6 +86,9 @@ def comparisons(by_task: Mapping[str, Mapping[str, Any]], model: str, plan: str 
         title = f"{plain(model)} · {plain(task)}" + ("" if plan is None else f" · {plain(plan)}")
         parts += [Text(title, style="bold"), Text(evaluated(comparison)), Text(""), *outcome(comparison, PlanSummary())]
         parts += [*details(comparison), Text("")]
+        if comparison.verdict is not None:
+            reasons = "; ".join(comparison.verdict.reasons)
+            parts += [Text(plain(f"Verdict: {comparison.verdict.word}. {reasons}."), style=STYLES[comparison.verdict.word]), Text("")]
     return Group(*parts)
 
 

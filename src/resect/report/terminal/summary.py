@@ -36,18 +36,10 @@ from .blocks import commands, indented, under
 from .comparison_view import details, evaluated, outcome
 from .language_summary import language_title, languages, recorded
 from .plan_view import cut_neurons
+from .verdict_styles import STYLES
 
 #: Rows of a table that a terminal shows, of exhibits, and of reductions; the page has all of them.
 ROWS_SHOWN, LAYERS_SHOWN = 12, 24
-
-#: How the verdicts look.
-STYLES = {
-    "helps": "bold green",
-    "helps, at a price": "bold yellow",
-    "no reliable change": "bold yellow",
-    "damages": "bold red",
-    "replaces one constant answer by another": "bold red",
-}
 
 
 def console(**settings: Any) -> Console:
