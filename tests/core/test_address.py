@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resect.core.address import ROLES, STACKS, Neurons, Site, expand, select
+from resect.core.address import ROLES, STACKS, Neurons, Site, expand, path_role, role_order, select
 from resect.core.errors import BadAddress, UnknownName
 
-SITES = st.builds(Site, st.sampled_from(STACKS), st.integers(0, 99), st.sampled_from(ROLES), st.none() | st.integers(0, 9))
+PATHS = ("mixer.in_proj", "self_attn.kv_a_proj_with_mqa", "layers.0.Wqkv", "block.fc1", "block.up.proj")
+SITES = st.builds(Site, st.sampled_from(STACKS), st.integers(0, 99), st.sampled_from((*ROLES, *PATHS)), st.none() | st.integers(0, 9))
 UNITS = st.dictionaries(SITES, st.sets(st.integers(0, 50), max_size=6), max_size=5).map(Neurons)
 
 
@@ -20,6 +21,22 @@ def test_what_a_site_prints_it_parses(site: Site) -> None:
 def test_text_that_is_no_site_is_refused(text: str) -> None:
     with pytest.raises(BadAddress, match=r"decoder\.3\.up"):
         Site.parse(text)
+
+
+@pytest.mark.parametrize("path", ["fc1", "up", "up.proj", "q.0", "expert3.up", "mixer.in_proj", "Wqkv"])
+def test_the_path_of_a_module_is_a_role_that_is_no_other_one(path: str) -> None:
+    role = path_role(path)
+    site = Site.parse(f"decoder.1.{role}")
+    assert (site.role, site.expert, site.is_moment) == (role, None, False)
+    assert role not in ROLES
+    assert role.removeprefix("block.") == path
+
+
+def test_paths_come_after_roles_and_globs_select_them() -> None:
+    sites = [Site("decoder", 0, role) for role in ("up", "post", "attn.q_proj", "mixer.in_proj")]
+    assert sorted([*sites[2:], *sites[:2]], key=lambda site: site.model_order) == sites
+    assert select("*.mixer.*", sites) == (sites[-1],)
+    assert select("decoder.*.{up,attn.q_proj}", sites) == (sites[0], sites[2])
 
 
 def test_a_wrong_name_in_a_site_gets_the_nearest_right_one() -> None:
@@ -65,7 +82,7 @@ def test_neurons_survive_json_and_are_frozen_values(a: Neurons) -> None:
     assert again == a
     assert hash(again) == hash(a)
     assert list(a) == sorted(
-        a, key=lambda site: (STACKS.index(site.stack), site.layer, -1 if site.expert is None else site.expert, ROLES.index(site.role))
+        a, key=lambda site: (STACKS.index(site.stack), site.layer, -1 if site.expert is None else site.expert, role_order(site.role))
     )
     with pytest.raises(TypeError):
         a[Site.parse("decoder.0.up")] = (1,)

@@ -23,7 +23,26 @@ ROLES = MATRIX_ROLES + MOMENT_ROLES
 
 Value = TypeVar("Value")
 
-_ADDRESS = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d+)(?:\.expert(?P<expert>\d+))?\.(?P<role>[a-z_]+)")
+
+def role_order(role: str) -> tuple[int, str]:
+    """The sort key of roles: those of `ROLES` in their order, then paths of modules by name."""
+    return (ROLES.index(role), "") if role in ROLES else (len(ROLES), role)
+
+
+def path_role(path: str) -> str:
+    """Returns the role of a matrix that has none of `ROLES`: the path of its module in its block.
+
+    A path without a dot, or one that begins with the name of a role, is written after `block.`, so that it is read as nothing else.
+
+    >>> path_role("mixer.in_proj"), path_role("fc1")
+    ('mixer.in_proj', 'block.fc1')
+    """
+    return path if re.fullmatch(_MODULE_PATH, path) else f"block.{path}"
+
+
+#: The path of a module in its block, as the role of a matrix without one of `ROLES`: it has a dot, and begins with no name of `ROLES`.
+_MODULE_PATH = rf"(?!(?:{'|'.join(ROLES)}|expert\d+)\.)[A-Za-z_]\w*(?:\.\w+)+"
+_ADDRESS = re.compile(rf"(?P<stack>[a-z]+)\.(?P<layer>\d+)(?:\.expert(?P<expert>\d+))?\.(?:(?P<role>[a-z_]+)|(?P<path>{_MODULE_PATH}))")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -31,7 +50,8 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 class Site:
     """One weight matrix, or one moment, of one layer.
 
-    Printed `decoder.3.up`, with experts `decoder.3.expert7.up`. Layers count from 0 within their stack.
+    Printed `decoder.3.up`, with experts `decoder.3.expert7.up`. Layers count from 0 within their stack. The role is one of `ROLES`, or
+    (see `path_role`) the path of a module in its block: `decoder.3.mixer.in_proj`.
 
     >>> Site.parse("decoder.3.up")
     Site('decoder.3.up')
@@ -49,10 +69,10 @@ class Site:
         match = _ADDRESS.fullmatch(text)
         if match is None:
             raise BadAddress(f"{text!r} is no site; a site looks like 'decoder.3.up' or 'decoder.3.expert7.up'.")
-        stack, role = match["stack"], match["role"]
+        stack, role = match["stack"], match["path"] or match["role"]
         if stack not in STACKS:
             raise UnknownName("stack", stack, STACKS, f"(in the address {text!r})")
-        if role not in ROLES:
+        if match["path"] is None and role not in ROLES:
             raise UnknownName("role", role, ROLES, f"(in the address {text!r})")
         expert = None if match["expert"] is None else int(match["expert"])
         return cls("encoder" if stack == "encoder" else "decoder", int(match["layer"]), role, expert)
@@ -72,9 +92,9 @@ class Site:
         return Site(self.stack, self.layer, role, self.expert)
 
     @property
-    def model_order(self) -> tuple[int, int, int, int]:
+    def model_order(self) -> tuple[int, int, int, tuple[int, str]]:
         """The sort key of sites: stack, layer, expert, role, in the order in which a model computes them."""
-        return STACKS.index(self.stack), self.layer, -1 if self.expert is None else self.expert, ROLES.index(self.role)
+        return STACKS.index(self.stack), self.layer, -1 if self.expert is None else self.expert, role_order(self.role)
 
     def __str__(self) -> str:
         expert = "" if self.expert is None else f".expert{self.expert}"

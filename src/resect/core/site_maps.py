@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .address import ROLES, STACKS, Site
+from .address import STACKS, Site, role_order
 from .exhibits import HeatMap
 
 #: One value: the site, and the column it belongs to.
@@ -73,14 +73,9 @@ def site_maps(
     return tuple(maps)
 
 
-def role_order(role: str) -> int:
-    """The place of a role among those of the canonical ones; roles of other names come after them."""
-    return ROLES.index(role) if role in ROLES else len(ROLES)
-
-
 def _groups(sites: Collection[Site], by_role: bool) -> dict[str, list[Site]]:
     """The sites of each map in the order of the layers, by the map's name."""
-    order = lambda site: (STACKS.index(site.stack), role_order(site.role) if by_role else 0, site.layer, site.expert or 0)
+    order = lambda site: (STACKS.index(site.stack), role_order(site.role) if by_role else (), site.layer, site.expert or 0)
     ordered = sorted(sites, key=order)
     stacks = {site.stack for site in sites}
     groups: dict[str, list[Site]] = {}

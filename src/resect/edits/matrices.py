@@ -3,6 +3,7 @@
 They know linear algebra and one matrix, and have a weight form only: without the weights there is nothing to decompose.
 """
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from resect.core.address import MATRIX_ROLES, ROLES, STACKS, Neurons, Site
+from resect.core.address import MATRIX_ROLES, STACKS, Neurons, Site, role_order
 from resect.core.errors import BadAddress, InputError, NotFinite, UnknownName
 from resect.models.anatomy import Anatomy
 from resect.models.storage import at_least_float32
@@ -182,7 +183,9 @@ class PruneWeights(MatrixEdit):
         """Returns the flat positions (row · in + column) of the dropped weights. Raises NotFinite."""
         count = floor_of_share(self.fraction, weight.numel())
         if self.select == "random":
-            site = (STACKS.index(self.site.stack), self.site.layer, ROLES.index(self.site.role), self.site.expert or 0)
+            index, path = role_order(self.site.role)
+            role = index + zlib.crc32(path.encode())  # of a path: whatever other paths there are
+            site = (STACKS.index(self.site.stack), self.site.layer, role, self.site.expert or 0)
             drawn = np.random.default_rng([self.seed or 0, *site]).choice(weight.numel(), count, replace=False, shuffle=False)
             return torch.from_numpy(drawn).to(weight.device)
         sizes = at_least_float32(weight).abs().flatten()

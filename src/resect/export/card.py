@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from resect.core.address import ROLES, STACKS, Site
+from resect.core.address import STACKS, Site, role_order
 from resect.core.number_format import plural
 from resect.runs.recipe import Recipe
 from resect.runs.schemas.comparison import ComparisonFile
@@ -150,7 +150,7 @@ def _units_by_layer(edits: list[EditRecord]) -> list[str]:
             counts.update({Site.parse(address): len(units) for address, units in edit.neurons.items()})
     if not counts:
         return []
-    roles = [role for role in ROLES if any(site.role == role for site in counts)]
+    roles = sorted({site.role for site in counts}, key=role_order)
     by_layer: dict[tuple[int, int], Counter[str]] = {}
     for site, number in counts.items():
         by_layer.setdefault((STACKS.index(site.stack), site.layer), Counter())[site.role] += number

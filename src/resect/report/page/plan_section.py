@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from resect.core.address import Neurons
+from resect.core.address import Neurons, role_order
 from resect.core.exhibits import Curve, HeatMap, Table
 from resect.core.number_format import PAGE, plural
 from resect.core.scores import Scores
-from resect.core.site_maps import Cell, role_order, site_maps
+from resect.core.site_maps import Cell, site_maps
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.tables.run_tables import reductions_table
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from resect.core.address import role_order
 from resect.core.exhibits import SHARE, Curve, Exhibit, Table
 from resect.core.number_format import DASH, PAGE, MetricFormat
-from resect.core.site_maps import Cell, role_order, site_maps
+from resect.core.site_maps import Cell, site_maps
 from resect.report.readers.noise_search import NoiseSearch
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.readers.rank_search import RankSearch, score, short_score

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resect.core.address import ROLES, STACKS, Site
+from resect.core.address import STACKS, Site, role_order
 from resect.core.number_format import MetricFormat, NumberStyle, plural
 from resect.runs.schemas.comparison import ComparisonFile, CompositionStep, SelectSplit
 from resect.runs.schemas.rows import TrialLine
@@ -147,7 +147,6 @@ def step_name(step: CompositionStep) -> str:
     return Reduction(step.site, step.rho, rank=step.rank).line() if step.rho is not None else str(step.site)
 
 
-def site_order(site: Site) -> tuple[int, int, int, int]:
+def site_order(site: Site) -> tuple[int, tuple[int, str], int, int]:
     """The place of a matrix: by stack, role, layer, expert; roles of other names come after the canonical ones."""
-    role = ROLES.index(site.role) if site.role in ROLES else len(ROLES)
-    return STACKS.index(site.stack), role, site.layer, -1 if site.expert is None else site.expert
+    return STACKS.index(site.stack), role_order(site.role), site.layer, -1 if site.expert is None else site.expert

@@ -2,8 +2,7 @@
 
 from rich.text import Text
 
-from resect.core.address import Site
-from resect.core.site_maps import role_order
+from resect.core.address import Site, role_order
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.text.split_table import SplitTable
 
