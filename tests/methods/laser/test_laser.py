@@ -1,6 +1,7 @@
 """LASER: the search gives the result of the exhaustive grid, and finds what was planted; composition undoes exactly."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from resect.methods.base import TaskInputs
 from resect.methods.laser.laser import Laser
 from resect.methods.laser.settings import GIGABYTE, RHOS
 from resect.models.language_model import LanguageModel
+from resect.runs.guard_limits import GuardLimits
 
 SPEED_SETTINGS = ("replay", "positions", "bound", "share")
 
@@ -67,6 +69,56 @@ def test_the_search_gives_the_result_of_the_grid(name, metric):
             assert sign * grid[edit] <= sign * line["score"] + 1e-4
             assert sign * grid[edit] < best + 1e-4
     assert {line["site"] for line in found.trials} == {str(site) for site in laser.sites_of(model)}
+
+
+def tagged_task():
+    """The task with two tags and six groups of each in *select*, so that guards on tags have something to hold."""
+    task = task_of(groups=60)
+    return replace(task, examples=tuple(replace(e, tags=(("even",), ("odd",))[int(e.id) % 2]) for e in task.examples))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", ["llama", "t5-gated"])
+def test_a_guarded_search_gives_the_result_of_the_guarded_grid(name, seed):
+    model, task, texts = model_of(name, seed), tagged_task(), ("some plain text",)
+    laser = Laser(rhos=(0.5, 0.2, 0.0), sites="*.{q,up,down}")
+    inputs = TaskInputs(task, texts, GuardLimits({"tags": 0.0}, 0.001, 0.05))
+    questions = laser.questions(model, task)
+    guards = laser.guards(questions, inputs, Workers())
+    base, grid = exhaustive(laser, model, task)
+    broken = {edit: guards.broken(Plan((edit,))) for edit in grid}
+    harmless = [score for edit, score in grid.items() if score > base and not broken[edit]]
+    found = laser.search(model, inputs)
+    assert bool(harmless) == (not found.plan.is_empty)
+    if harmless:
+        (chosen,) = found.plan.edits
+        assert grid[chosen] == pytest.approx(max(harmless))
+        assert not broken[chosen]
+    refused = found.facts["guards"]["refused"]
+    if max(grid.values()) > max([base, *harmless]):
+        assert refused["score"] == pytest.approx(max(grid.values()))
+        assert refused["broken"]
+        assert any(line.get("broken") for line in found.trials)
+    else:
+        assert refused is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_guarded_composition_follows_the_greedy_rule_with_guards(seed):
+    model, task = model_of("llama", seed), tagged_task()
+    laser = Laser(rhos=(0.5, 0.0), sites="*.{up,down}", compose=True)
+    inputs = TaskInputs(task, ("some plain text",), GuardLimits({"tags": 0.0}, 0.001, 0.05))
+    questions, kept = laser.questions(model, task), []
+    guards, best = laser.guards(questions, inputs, Workers()), questions.answers(Plan()).mean
+    for site in sorted(laser.sites_of(model), key=lambda site: -site.layer):
+        for edit in laser.edits(model, site):
+            score = questions.answers(Plan((*kept, edit))).mean
+            if score > best and not guards.broken(Plan((*kept, edit))):
+                kept, best = [*kept, edit], score
+                break
+    assert list(laser.search(model, inputs).plan.edits) == kept
 
 
 def test_no_setting_for_speed_changes_the_result():
