@@ -28,7 +28,7 @@ from resect.edits import controls
 from resect.evaluation.compare import compare, judged, without_plan
 from resect.evaluation.side_effects import SideEffects
 from resect.jobs.session import journal_for
-from resect.methods.base import Method, TaskInputs
+from resect.methods.base import Found, Method, TaskInputs
 from resect.runs.guard_limits import GuardLimits
 from resect.runs.journal import FolderJournal
 
@@ -54,13 +54,14 @@ def variants(given: argparse.Namespace) -> Iterator[tuple[str, Method, GuardLimi
             yield name, laser, GuardLimits() if is_guarded else GuardLimits.none()
 
 
-def measured(model: LanguageModel, task: Task, plan: Plan, draws: int, workers: Workers) -> Comparison:
+def measured(model: LanguageModel, task: Task, found: Found, draws: int, workers: Workers) -> Comparison:
     """The comparison on the test split, with the perplexity of plain text, and so many random controls."""
+    plan = found.plan
     drawn = controls.like(plan, model, 0, draws=draws) if plan.edits and draws else ()
     answers = compare(model, plan, task, controls=drawn, workers=workers)
     effects = SideEffects(texts=packaged_texts(), text_name=PACKAGED_NAME)
     comparison, _ = effects.measure(answers.comparison, answers.questions, [plan], workers=workers)
-    return judged(comparison, plan)
+    return judged(replace(comparison, other_metrics={**comparison.other_metrics, **found.facts}), plan)
 
 
 def row(name: str, comparison: Comparison, changed: str) -> list[str]:
@@ -93,14 +94,14 @@ def table_of(model: LanguageModel, task: Task, given: argparse.Namespace, worker
     table.title = (
         f"{given.model} on {task.name}: {len(task.split('test'))} test examples, {len(task.instructions)} instructions, in per cent"
     )
-    base = measured(model, task, Plan(), 0, workers)
+    base = measured(model, task, Found.one(Plan()), 0, workers)
     table.add_row(*row("unedited", replace(without_plan(base), verdict=None), ""))
     constant = (base.answers or {}).get("constant")
     if constant is not None:
         table.add_row(f"always {constant['label']}", PLAIN.percent(constant["score"], unit=False), "", "", "", "", "", "")
     for name, method, guards in variants(given):
         found = method.search(model, TaskInputs(task, guards=guards), workers)
-        comparison = measured(model, task, found.plan, given.controls, workers)
+        comparison = measured(model, task, found, given.controls, workers)
         table.add_row(*row(name, comparison, what(found.plan)))
         print(json.dumps({"task": task.name, "variant": name, "verdict": comparison.verdict, "notes": found.notes}), flush=True)
     return table
