@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from resect.core.address import MOMENT_ROLES, Site, Stack
+from resect.core.address import Site, Stack
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
 
 from .anatomy_parts import NeuronCount, Slot, Tap
-from .families import Blocks, Family, Kind, MatrixPart, family_of, field_value, matrix_parts
+from .families import Kind, family_of
+from .layout import BlockLayout, MatrixPart, ModelLayout, StackLayout, layout_of_line
 from .storage import (
     PLAIN_DTYPES,
     Index,
@@ -43,27 +44,26 @@ class Anatomy:
     sites, moments : the matrices, and the moments, in model order
     neurons : the number of output units of all matrices
     not_covered : sentences on what is not covered
+    is_listed : whether the family is in the table FAMILIES; otherwise its layout was discovered
     root : the module, or None
     """
 
-    def __init__(self, name: str, family: Family, config: Any, root: nn.Module | None) -> None:
-        self.family = name
-        self.kind: Kind = family.kind
+    def __init__(self, layout: ModelLayout, config: Any, root: nn.Module | None) -> None:
+        self.family, self.is_listed = layout.family, layout.is_listed
+        self.kind: Kind = layout.kind
         self.root, self._config = root, config
-        sizes = family.config(config)
-        stacks = family.stacks(sizes)
-        self._prefix, present = ("", tuple(stacks)) if root is None else find_stacks(name, root, stacks, sizes)
+        stacks = layout.stacks
+        self._prefix, present = ("", tuple(stacks)) if root is None else find_stacks(layout.family, root, stacks)
         lacking = [f"The {stack} is not part of this model." for stack in stacks if stack not in present]
-        self.not_covered: tuple[str, ...] = (*family.not_covered, *lacking)
-        self._blocks: dict[Stack, Blocks] = {stack: stacks[stack] for stack in present}
-        self._parts: dict[Stack, dict[str, MatrixPart]] = {s: matrix_parts(blocks, sizes) for s, blocks in self._blocks.items()}
-        self.layers: dict[Stack, int] = {s: field_value(blocks.layers, sizes) for s, blocks in self._blocks.items()}
-        last = self._blocks[present[-1]]
-        self.d_model, self.d_ff = field_value(last.d_model, sizes), field_value(last.d_ff, sizes)
-        self.gated = "gate" in last.parts
-        layers = [(stack, layer) for stack in present for layer in range(self.layers[stack])]
-        self.sites = tuple(Site(stack, layer, role) for stack, layer in layers for role in self._blocks[stack].roles)
-        self.moments = tuple(Site(stack, layer, role) for stack, layer in layers for role in MOMENT_ROLES)
+        self.not_covered: tuple[str, ...] = (*layout.not_covered, *lacking)
+        self._stacks: dict[Stack, StackLayout] = {stack: stacks[stack] for stack in present}
+        self.layers: dict[Stack, int] = {stack: len(layout.blocks) for stack, layout in self._stacks.items()}
+        last = self._stacks[present[-1]]
+        self.d_model, self.d_ff = last.d_model, last.d_ff
+        self.gated = any("gate" in block.matrices for block in last.blocks)
+        blocks = [(stack, layer, block) for stack in present for layer, block in enumerate(self._stacks[stack].blocks)]
+        self.sites = tuple(Site(stack, layer, role) for stack, layer, block in blocks for role in block.matrices)
+        self.moments = tuple(Site(stack, layer, role) for stack, layer, block in blocks for role in block.moments)
         self._known = frozenset((*self.sites, *self.moments))
         by_role: dict[str, int] = {}
         for site in self.sites:
@@ -81,8 +81,7 @@ class Anatomy:
         config = getattr(module, "config", None)
         if config is None:
             raise BadModel(f"A {type(module).__name__} has no config; give a model of Hugging Face transformers.")
-        name, family = family_of(config)
-        return cls(name, family, config, module)
+        return cls(layout_of_line(*family_of(config), config), config, module)
 
     @classmethod
     def of_config(cls, config: Any) -> "Anatomy":
@@ -90,8 +89,7 @@ class Anatomy:
 
         Raises UnknownFamily, NotYet.
         """
-        name, family = family_of(config)
-        return cls(name, family, config, None)
+        return cls(layout_of_line(*family_of(config), config), config, None)
 
     def __repr__(self) -> str:
         return f"Anatomy({self.family}, {len(self.sites)} matrices, {self.neurons} neurons)"
@@ -103,7 +101,8 @@ class Anatomy:
             return site
         stack: Stack = site.stack if site.stack in self.layers else next(iter(self.layers))
         last = self.layers[stack] - 1
-        known = (f"{stack}.{min(site.layer, last)}.{role}" for role in (*self._blocks[stack].roles, *MOMENT_ROLES))
+        layer = min(site.layer, last)
+        known = (f"{stack}.{layer}.{role}" for role in self._stacks[stack].blocks[layer].roles)
         hint = f"The layers of its {stack} are 0 to {last}."
         if site.expert is not None:
             hint += " It has no experts."
@@ -123,20 +122,20 @@ class Anatomy:
     def slot(self, site: Site | str) -> Slot:
         """Returns where a matrix is stored."""
         site, part = self._matrix(site), self._part(site)
-        return Slot(self._path(site, part.path), part.rows, self._blocks[site.stack].transposed)
+        return Slot(self._path(site, part.path), part.rows, part.transposed)
 
     def tap(self, site: Site | str) -> Tap:
         """Returns where a moment, or the output of a matrix (with its bias), can be observed and changed."""
         site = self.check(site)
-        blocks = self._blocks[site.stack]
-        path = blocks.parts["down" if site.role == "post" else site.role]
-        part = None if site.is_moment else self._part(site).rows
-        flat = blocks.flat and site.role in ("gate", "up", "down", *MOMENT_ROLES)
-        return Tap(self._path(site, path), "input" if site.role == "post" else "output", part, flat)
+        if site.is_moment:
+            moment = self._block(site).moments[site.role]
+            return Tap(self._path(site, moment.path), moment.when, None, moment.flat)
+        part = self._part(site)
+        return Tap(self._path(site, part.path), "output", part.rows, part.flat)
 
     def block_path(self, stack: Stack, layer: int) -> str:
         """Returns the path of a block from the model's root."""
-        return f"{self._prefix}{self._blocks[stack].path}.{layer}"
+        return f"{self._prefix}{self._stacks[stack].path}.{layer}"
 
     def _path(self, site: Site, path: str) -> str:
         return f"{self.block_path(site.stack, site.layer)}.{path}"
@@ -144,14 +143,17 @@ class Anatomy:
     def _matrix(self, site: Site | str) -> Site:
         site = self.check(site)
         if site.is_moment:
-            known = (str(site.at(role)) for role in self._blocks[site.stack].roles)
+            known = (str(site.at(role)) for role in self._block(site).matrices)
             hint = f"`{site.role}` is a moment of the computation and has no weight."
             raise UnknownName("matrix", str(site), known, hint)
         return site
 
     def _part(self, site: Site | str) -> MatrixPart:
         site = self._matrix(site)
-        return self._parts[site.stack][site.role]
+        return self._block(site).matrices[site.role]
+
+    def _block(self, site: Site) -> BlockLayout:
+        return self._stacks[site.stack].blocks[site.layer]
 
     def module(self, site: Site | str) -> nn.Module:
         """Returns the module with a matrix, or at which a moment is tapped. Raises InputError without a model."""
@@ -168,7 +170,7 @@ class Anatomy:
 
         Raises InputError without a model.
         """
-        paths = [path for blocks in self._blocks.values() for path in blocks.embeddings]
+        paths = [path for layout in self._stacks.values() for path in layout.embeddings]
         return list({id(module): module for module in map(self.backbone.get_submodule, paths)}.values())
 
     @property

@@ -65,58 +65,6 @@ class Family:
         return {stack: line(config) if callable(line) else line for stack, line in lines if line is not None}
 
 
-@dataclass(frozen=True)
-class MatrixPart:
-    """Path, shape and storage of one role, the same in every layer."""
-
-    path: str
-    shape: tuple[int, int]  # [out, in] of this role alone
-    rows: Rows
-    stored: tuple[int, int]  # shape of the complete weight, as it is stored
-
-
-def field_value(field: Field, config: Any) -> int:
-    """Returns the value of a field in this configuration."""
-    return int(getattr(config, field) if isinstance(field, str) else field(config))
-
-
-def matrix_parts(blocks: Blocks, config: Any) -> dict[str, MatrixPart]:
-    """Returns the part of each matrix role of a stack, in model order."""
-    d_model, d_ff = field_value(blocks.d_model, config), field_value(blocks.d_ff, config)
-    heads, kv_heads = field_value(blocks.heads, config), field_value(blocks.kv_heads, config)
-    head_dim = field_value(blocks.head_dim, config)
-    queries, keys = (heads * head_dim, d_model), (kv_heads * head_dim, d_model)
-    shapes = {"q": queries, "k": keys, "v": keys, "o": queries[::-1]}
-    shapes |= {f"cross_{role}": shape for role, shape in shapes.items()}
-    shapes |= {"gate": (d_ff, d_model), "up": (d_ff, d_model), "down": (d_model, d_ff)}
-    parts = {}
-    for role in blocks.roles:
-        path = blocks.parts[role]
-        sharers = [other for other in blocks.parts if other != "act" and blocks.parts[other] == path]
-        stored = (sum(shapes[other][0] for other in sharers), shapes[role][1])
-        rows: Rows = None
-        if len(sharers) > 1 and blocks.fusion == "interleaved" and role in "qkv":
-            rows = _interleaved(role, heads, kv_heads, head_dim)
-        elif len(sharers) > 1:
-            start = sum(shapes[other][0] for other in sharers[: sharers.index(role)])
-            rows = slice(start, start + shapes[role][0])
-        parts[role] = MatrixPart(path, shapes[role], rows, stored[::-1] if blocks.transposed else stored)
-    return parts
-
-
-def _interleaved(role: str, heads: int, kv_heads: int, head_dim: int) -> Rows:
-    """Returns the rows of q, k or v where each group of heads stores its queries, its key and its value, one after the other.
-
-    With as many key heads as heads this is [heads, 3, head_dim] (GPT-NeoX, BLOOM); with one it is q | k | v.
-    """
-    per_group = heads // kv_heads
-    first, last = {"q": (0, per_group), "k": (per_group, per_group + 1), "v": (per_group + 1, per_group + 2)}[role]
-    if kv_heads == 1:
-        return slice(first * head_dim, last * head_dim)
-    width = (per_group + 2) * head_dim
-    return tuple(group * width + row for group in range(kv_heads) for row in range(first * head_dim, last * head_dim))
-
-
 def _inner(config: Any) -> int:
     return int(config.n_inner) if config.n_inner is not None else 4 * int(config.hidden_size)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from resect.core.address import Stack
 from resect.core.errors import BadModel, InputError, NotWritable
 
-from .families import Blocks, Kind, Rows, field_value
+from .families import Kind, Rows
+from .layout import StackLayout
 
 #: Dtypes of weights that are read and written as they are; any other is quantised.
 PLAIN_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -84,22 +85,22 @@ def rectangle_index(first: slice | Tensor, second: slice | Tensor) -> Index:
     return first, second
 
 
-def find_stacks(name: str, root: nn.Module, stacks: Mapping[Stack, Blocks], sizes: Any) -> tuple[str, tuple[Stack, ...]]:
+def find_stacks(name: str, root: nn.Module, stacks: Mapping[Stack, StackLayout]) -> tuple[str, tuple[Stack, ...]]:
     """Returns the prefix of a family's paths in this model ("" or a path that ends in a dot), and which stacks it has.
 
     Modules decide, not the class, so that any head, and a model inside another one, is accepted. Raises BadModel.
     """
     candidates: dict[str, list[Stack]] = {}
     for path, module in root.named_modules():
-        for stack, blocks in stacks.items():
-            if f".{path}".endswith(f".{blocks.path}") and _matches(module, blocks, field_value(blocks.layers, sizes)):
-                candidates.setdefault(path.removesuffix(blocks.path), []).append(stack)
+        for stack, layout in stacks.items():
+            if f".{path}".endswith(f".{layout.path}") and _matches(module, layout):
+                candidates.setdefault(path.removesuffix(layout.path), []).append(stack)
     if len(candidates) == 1:
         prefix, present = candidates.popitem()
         return prefix, tuple(stack for stack in stacks if stack in present)
     expected = " and ".join(
-        f"{blocks.path} ({field_value(blocks.layers, sizes)} times {', '.join(dict.fromkeys(blocks.parts.values()))})"
-        for blocks in stacks.values()
+        f"{layout.path} ({len(layout.blocks)} times {', '.join(sorted(layout.blocks[0].paths if layout.blocks else ()))})"
+        for layout in stacks.values()
     )
     raise BadModel(
         f"This {type(root).__name__} is a {name} by its configuration, but {expected} exists "
@@ -120,8 +121,15 @@ def count_parameters(config: Any, kind: Kind) -> int | None:
     return None
 
 
-def _matches(module: nn.Module, blocks: Blocks, layers: int) -> bool:
-    if not isinstance(module, nn.ModuleList) or len(module) != layers or not layers:
+def _matches(module: nn.Module, layout: StackLayout) -> bool:
+    if not isinstance(module, nn.ModuleList) or len(module) != len(layout.blocks) or not layout.blocks:
         return False
-    names = {path for path, _ in module[0].named_modules()}
-    return names.issuperset(blocks.parts.values())
+    checked = set()  # blocks of one class and one layout have the same modules
+    for block, expected in zip(module, layout.blocks, strict=True):
+        if (type(block), id(expected)) in checked:
+            continue
+        checked.add((type(block), id(expected)))
+        names = {path for path, _ in block.named_modules()}
+        if not names.issuperset(expected.paths):
+            return False
+    return True
