@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from resect.core.errors import BadModel, InputError
 from resect.core.files import read_json
+from resect.models.weight_files import INDEX, SINGLE, unused_weights
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 CARD, PLAN = "README.md", "plan.json"
 #: Suffixes of files that hold weights (or the state of a training). An export contains none of them but those that it writes.
@@ -70,9 +70,11 @@ class CheckpointFiles:
         """Read the index and the headers. `weights`: the file that the configuration names (transformers_weights), if any.
 
         Raises BadModel, which names the file, where one is missing, truncated or invalid, where the index lists a tensor that its file
-        lacks, and where there are no weights.
+        lacks, where there are no weights, and where two sets of weights are of different models.
         """
         refuse_adapter(folder)
+        if weights is None:
+            unused_weights(folder)
         first = _weights_file(folder, weights)
         index = first if first.endswith(".index.json") else None
         weight_map = {} if index is None else _weight_map(folder / index)

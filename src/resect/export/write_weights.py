@@ -20,9 +20,10 @@ from resect.core.files import write_json
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.factored_linear import FACTORED_INDEX, FACTORED_WEIGHTS, FactoredFiles
+from resect.models.weight_files import INDEX, SINGLE
 
 from .base_checkpoint import BaseCheckpoint, stored_forms
-from .checkpoint import INDEX, SINGLE, CheckpointFiles
+from .checkpoint import CheckpointFiles
 from .factoring import FactorSelection, install_factors, replacements_of, write_and_factor
 from .safetensors_copy import EditedRows, copy_with_changes
 

@@ -21,6 +21,7 @@ def describe(recipe: Recipe) -> list[str]:
         *search.sentences,
         *comparison.sentences,
         *anatomy.not_covered,
+        *model.notes,
         f"This takes about {_duration(search.seconds * repetitions + comparison.seconds)} on {model.forward.device}.",
         f"{_folder_state(recipe)} Nothing was done yet.",
     ]

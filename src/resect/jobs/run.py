@@ -71,7 +71,7 @@ def job(
             comparison = None if first.measured is None else first.measured.comparison
             if len(trials) > 1:
                 comparison = _compare_over_trials(run, recipe, trials, evaluation, workers)
-        note_end(run, model, started, notes=[*first.notes, *_note_same_examples(trials)])
+        note_end(run, model, started, notes=[*first.notes, *_note_same_examples(trials), *model.notes])
         return JobResult(run.folder, first.found.plan, comparison)
 
 

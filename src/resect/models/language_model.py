@@ -41,12 +41,14 @@ class LanguageModel:
     generation : generates text
     batcher : finds batch sizes
     name : Hub id, or the last part of the folder
+    loading_notes : sentences for the user on the files that were loaded
     """
 
     def __init__(
         self, model: Any, tokenizer: Any, *, batch_size: int | Literal["auto"] = "auto", name: str = "", chat: bool = False
     ) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.loading_notes: tuple[str, ...] = ()
         self.anatomy = Anatomy.of(model)
         self.kind: Kind = self.anatomy.kind
         self.encoder = PromptEncoder(tokenizer, self.kind, chat)
@@ -74,6 +76,11 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name or type(self.model).__name__}, {self.kind}, {self.anatomy.family})"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on how this model was loaded, and how its texts were read so far."""
+        return self.loading_notes
 
     @property
     def mask_token(self) -> str:

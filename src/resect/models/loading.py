@@ -5,6 +5,7 @@ Knows files and classes of transformers; does not know what the model is used fo
 
 import os
 import textwrap
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError  # the error alone; transformers loads .bin files with weights_only=True, which raises it
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from .anatomy import Anatomy
 from .factored_linear import FactoredFiles, finish_loading
 from .families import family_line
 from .language_model import LanguageModel
+from .weight_files import unused_weights
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 #: The auto class that loads a model of each kind.
@@ -83,7 +85,7 @@ def load_parts(
         # transformers would fill these at random and go on, so that all results would be noise.
         raise BadModel(
             f"The checkpoint {path} lacks {len(missing)} of the weights that the model needs, among them {missing[0]}; "
-            "it belongs to another kind of model, or is incomplete: get it again."
+            f"it belongs to another kind of model, or is incomplete: get it again.{_head_advice(model, missing)}"
         )
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **common)
@@ -114,11 +116,12 @@ def load_model(
     trust_remote_code : run code in the model's repository. Dangerous: only for models whose code you have read.
 
     Raises InputError for an unknown dtype or device, BadModel (missing, truncated, or with weights that the checkpoint lacks),
-    UnknownFamily, NotYet.
+    UnknownFamily, NotYet. Warns where a folder has two sets of weights, and says which is loaded (in `notes` of the model too).
     """
     if device is not None and device_map is not None:
         raise InputError(f"device {device!r} and device_map {device_map!r} both name a device; give one of them.")
     path = os.fspath(path)
+    two_sets = unused_weights(Path(path)) if os.path.isdir(path) else None
     target = None if device_map is not None else usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, tokenizer = load_parts(path, dtype=dtype, device_map=device_map, revision=revision, trust_remote_code=trust_remote_code)
     if target is not None:
@@ -126,7 +129,19 @@ def load_model(
     if tokenizer is None:
         raise BadModel(f"{path} has no readable tokenizer; a language model needs one (tokenizer.json next to config.json).")
     model.requires_grad_(False)
-    return LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], chat=chat)
+    loaded = LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], chat=chat)
+    if two_sets is not None:
+        loaded.loading_notes = (two_sets,)
+        warnings.warn(two_sets, stacklevel=2)
+    return loaded
+
+
+def _head_advice(model: Any, missing: list[str]) -> str:
+    """Returns what to do where the head alone is missing: many checkpoints leave it out because it is the embeddings' matrix."""
+    head = model.get_output_embeddings()
+    if head is None or any(model.get_parameter(name) is not head.weight for name in missing):
+        return ""
+    return ' Or, where the head is the matrix of the embeddings, write "tie_word_embeddings": true into config.json.'
 
 
 def usable_device(device: str) -> torch.device:
