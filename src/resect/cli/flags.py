@@ -3,7 +3,7 @@
 import argparse
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NoReturn
 
 from resect.core.errors import InputError, UnknownName
@@ -38,7 +38,7 @@ def add_settings(group: Any, settings: Iterable[Declaration]) -> None:
         elif typing.get_origin(first) is tuple:
             keywords |= {"action": "extend", "nargs": "+", "type": typing.get_args(first)[0]}
         elif len(alternatives) > 1:
-            keywords["type"] = _auto_or_number
+            keywords["type"] = _word_or_number(alternatives)
         elif typing.get_origin(first) is Literal:
             keywords["choices"] = typing.get_args(first)
         else:
@@ -53,10 +53,17 @@ def _default_note(default: Any) -> str:
     return f" (default: {shown})"
 
 
-def _auto_or_number(text: str) -> str | int:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number") from None
+def _word_or_number(alternatives: Iterable[Any]) -> Callable[[str], str | float]:
+    """Returns the reader of a value that is one of some words, or a number."""
+    words = [word for alternative in alternatives if typing.get_origin(alternative) is Literal for word in typing.get_args(alternative)]
+    number, name = (float, "a number") if float in alternatives else (int, "a whole number")
+
+    def read(text: str) -> str | float:
+        if text in words:
+            return text
+        try:
+            return number(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(words)} nor {name}") from None
+
+    return read

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from resect.core.comparison import Comparison
-from resect.core.errors import UnknownName
+from resect.core.errors import InputError, UnknownName
 from resect.core.execution import Workers
+from resect.data.tasks.registry import list_tasks
+from resect.data.tasks.task import Task
 from resect.edits import controls
 from resect.edits.effect_check import verify_effect
 from resect.edits.plan import Plan
@@ -43,11 +45,21 @@ class TaskEvaluation(Evaluation):
         for tag in guards.named_tags if guards is not None else ():
             if tag not in self.task.tags:
                 raise UnknownName("guard for the tag", tag, [*self.task.tags, PERPLEXITY, COLLAPSE], f"(in the task {self.task.name!r})")
-        others = {name: other_task(name, recipe) for name in method.further_tasks(self.task)}
+        others = {name: self._further_task(name) for name in method.further_tasks(self.task)}
         self.inputs = TaskInputs(self.task, self.side_effects.texts, guards, others)
         method.check_inputs(self.inputs)
         self.task.split("test")
         self._objections: tuple[str, ...] = ()
+
+    def _further_task(self, name: str) -> Task:
+        """Returns a task that the method asks for. Raises InputError where there is none of that name, and as loading it."""
+        try:
+            return other_task(name, self.recipe)
+        except UnknownName as error:
+            if name in list_tasks() or name.endswith(".toml"):
+                raise
+            tags = ", ".join(self.task.tags) or "it has none"
+            raise InputError(f"{name!r} is neither a tag of {self.task.name} ({tags}) nor a task (`resect list tasks`).") from error
 
     def prepare(self, model: LanguageModel) -> TaskInputs:
         """Encode every question once, and check method and side effects."""

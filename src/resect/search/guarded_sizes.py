@@ -5,6 +5,7 @@ that is −∞ at sizes that break one; a guard is checked only at a size that w
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,11 @@ def choose_guarded_size(
 
     def guarded(size: int) -> float:
         nonlocal winner
-        trial = trials.get(size) or Trial(size, objective(size), 0.0)
-        trials.setdefault(size, trial)
+        if size not in trials:
+            start = time.monotonic()
+            score = objective(size)
+            trials[size] = Trial(size, score, time.monotonic() - start)
+        trial = trials[size]
         if best([winner, trial]) is winner:  # it would not win
             return -math.inf if verdicts.get(size) is False else trial.score
         if size not in verdicts:

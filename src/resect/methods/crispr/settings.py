@@ -92,6 +92,7 @@ class CrisprSettings(MethodSettings):
         "Multiply the neurons by this factor instead of 0; search: by one of 0, 0.25, 0.5 and 0.75, chosen with n.",
         least=0.0,
         most=1.0,
+        metavar="F|search",
     )
     sites: str | tuple[str, ...] = setting(
         (), "The matrices whose neurons are scored: globs like decoder.*.up or '*.{q,k}'. By default all.", metavar="GLOB"
