@@ -22,8 +22,6 @@ from .questions import Answers, Questions
 UNKNOWN = "the unknown option"
 #: Texts that are looked at as kinds of their own: the most frequent ones.
 TEXTS = 5
-#: From this share on, of all answers, a model gives one constant answer.
-CONSTANT = 0.95
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from resect.core.errors import BadRecipe
 
 #: The entry that holds for every tag that is not named.
 ALL_TAGS = "tags"
+#: From this share on, of all answers, a model gives one constant answer.
+CONSTANT = 0.95
 PERPLEXITY, COLLAPSE, NONE = "perplexity", "collapse", "none"
 
 
@@ -32,7 +34,7 @@ class GuardLimits:
     @classmethod
     def damage(cls, entries: Sequence[str] = ()) -> "GuardLimits":
         """Returns from which loss on a verdict is that an edit damages: 10 points of a tag or task, and 0.2 of the others, unless said."""
-        return cls.parse(entries, cls({ALL_TAGS: 0.10}, 0.20, 0.20), "damage") if entries else cls({ALL_TAGS: 0.10}, 0.20, 0.20)
+        return cls.parse(entries, cls({ALL_TAGS: 0.10}, 0.20, 0.20), "damage")
 
     @classmethod
     def none(cls) -> "GuardLimits":

@@ -15,12 +15,10 @@ from typing import Any
 
 from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat
 
-from .guard_limits import PERPLEXITY, GuardLimits
+from .guard_limits import CONSTANT, PERPLEXITY, GuardLimits
 from .schemas.comparison import ComparisonFile, MetricComparison, PairedChange, SideEffect
 from .schemas.verdict import Verdict, VerdictWord
 
-#: From this share on, of all answers, one kind of answer is constant.
-CONSTANT = 0.95
 #: The name of the side effect that is text of the model's own writing.
 OWN_TEXT = "own text"
 #: A text is foreign to a model if its perplexity is so many times that of the model's own text, and above a floor. Where a model knows the

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from resect.core.errors import InputError
 from resect.core.number_format import plural
 from resect.runs.declarations import setting
+from resect.runs.guard_limits import CONSTANT
 from resect.runs.job_settings import Reads
 from resect.runs.methods import MethodSettings
 from resect.search.size_search import SCALES, SizeChoice
@@ -38,8 +39,6 @@ MAX_FRACTION, LEAST_LIMIT = 0.001, 50
 FEED_FORWARD = ("*.{gate,up,down}",)
 #: The factors among which `factor="search"` chooses.
 FACTORS = (0.0, 0.25, 0.5, 0.75)
-#: From this share on, of all answers, a model gives one constant answer.
-CONSTANT = 0.95
 #: The tag that is protected by default where neurons are located on the other.
 COUNTERPARTS = {"ambig": "disambig"}
 
