@@ -95,9 +95,8 @@ def comparison_of_answers(
         seed=seed,
     )
     others = {} if facts is None else {"paraphrases": facts}
-    is_unchanged = all(answers is base for answers in edited)
-    summary = answer_summary(questions, base, [] if is_unchanged else edited, seed)
-    if is_unchanged:  # an empty plan: nothing could have been otherwise
+    summary = answer_summary(questions, base, edited, seed)
+    if all(answers is base for answers in edited):  # an empty plan: nothing could have been otherwise
         comparison = replace(comparison, difference=comparison.difference and comparison.difference.without_change())
     return replace(comparison, answers=summary, other_metrics=others, bias_scores=_bias_scores(questions, base, edited))
 
@@ -237,7 +236,15 @@ def without_plan(comparison: Comparison) -> Comparison:
     """Returns the comparison of an unedited model: no edited answers, and no difference."""
     scores = None if comparison.bias_scores is None else {"base": comparison.bias_scores["base"]}
     others = {name: {**values, "edited": None, "difference": None} for name, values in comparison.other_metrics.items()}
-    return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others)
+    answers = comparison.answers and {name: _without_edited(part) for name, part in comparison.answers.items()}
+    return replace(comparison, edited=None, difference=None, bias_scores=scores, other_metrics=others, answers=answers)
+
+
+def _without_edited(part: Any) -> Any:
+    """Returns a part of `answers` without what is of the edited model."""
+    if not isinstance(part, dict) or "edited" not in part:
+        return part
+    return {**part, "edited": None, **({"is_certain": None} if "is_certain" in part else {})}
 
 
 def _paraphrases(questions: Questions, base: Answers, edited: Sequence[Answers], seed: int) -> dict[str, Any] | None:
