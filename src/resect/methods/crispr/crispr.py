@@ -154,7 +154,7 @@ class Crispr(CrisprSettings, Method):
         task: Task,
         examples: Sequence[Example] | None = None,
         *,
-        protected: Sequence[tuple[Task, Sequence[Example]]] = (),
+        protected: Sequence[tuple[Task, Sequence[Example]]] | None = None,
         workers: Workers | None = None,
     ) -> Scores:
         """The bias score of every neuron of `sites`: float32 [units] for each site. High: the bias runs through it.
@@ -162,12 +162,14 @@ class Crispr(CrisprSettings, Method):
         Parameters
         ----------
         examples : used as they are; None: drawn as `draw` does. An item of work is the examples of one draw under one instruction
-        protected : examples whose right answers are to be kept, with their tasks; the score is then B − λ_p · C, B the mean over the
-            located examples and C the mean of max(0, A(y)) over the protected ones, with λ_p = 1 (ours). `protected_examples` draws them
+        protected : examples whose right answers are to be kept, with their tasks; None: those of `protected_examples`, which are none
+            unless something is protected. The score is then B − λ_p · C, B the mean over the located examples and C the mean of
+            max(0, A(y)) over the protected ones, with λ_p = 1 (ours)
 
         Raises BadAddress, BadTask, EmptySplit, NotFinite, OutOfMemory, PromptTooLong.
         """
         workers = workers or Workers()
+        protected = self.protected_examples(task) if protected is None else protected
         drawn = [self.draw(task, self.seed + draw) for draw in range(self.draws)] if examples is None else [tuple(examples)]
         sites, prepared = self.sites_of(model), self.prepare_task(task)
         by_draw = [Questions(model, prepared, examples_of_draw) for examples_of_draw in drawn]
