@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 
 from resect.core.errors import ResectError
+from resect.core.threads import share_processors
 
 from .commands import commands
 from .parsing import parse
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: Sequence[str]) -> None:
     warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     options = parse(given)
+    share_processors()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not options.verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
