@@ -4,6 +4,7 @@ import pytest
 
 import pico
 from resect.core.errors import InputError
+from resect.core.marked_text import MarkedText
 from resect.models.language_model import LanguageModel
 
 
@@ -21,7 +22,7 @@ def test_a_blank_is_put_between_prompt_and_continuation_only_where_neither_has_o
 
 def test_begin_token_is_not_doubled_where_the_text_has_it() -> None:
     model = load("llama", bos=True)
-    assert model.tokens("<s>hello", "x").input_ids == model.tokens("hello", "x").input_ids
+    assert model.tokens(MarkedText("<s>hello"), "x").input_ids == model.tokens("hello", "x").input_ids
 
 
 def test_an_encoder_decoder_ends_prompt_and_label() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from resect.core.errors import InputError, PromptTooLong
 from resect.core.execution import Entry, Workers, journal_key
+from resect.core.marked_text import filled
 from resect.data.language_id import LanguageIdentifier, is_supported
 from resect.edits.plan import Plan
 from resect.models.language_model import LanguageModel
@@ -65,7 +66,7 @@ def _generate(
 ) -> list[list[str]]:
     """Returns the answers to each request, which is a plan and prompts."""
     items = [(plan, tuple(part)) for plan, prompts in requests for part in _parts(prompts)]
-    settings = [new_tokens, REPETITION_PENALTY, model.encoder.chat]
+    settings = [new_tokens, REPETITION_PENALTY, model.encoder.wording]
     keys = [journal_key("open answers", plan.digest, [settings, part]) for plan, part in items]
     entries = (workers or Workers()).map(GenerationWork(model, new_tokens), items, keys, stage=stage)
     texts = (text for entry in entries for text in entry["texts"])
@@ -177,7 +178,8 @@ def _conditions(languages: Iterable[str], plans: Mapping[str, Plan], control: Ma
 def question_prompts(questions: Sequence[str], language: str, suffix: str | Mapping[str, str]) -> list[str]:
     """Returns the prompts of open questions of a language."""
     appended = suffix if isinstance(suffix, str) else suffix.get(language, "")
-    return [TEMPLATE.replace("{suffix}", appended).replace("{question}", question) for question in questions]
+    template = TEMPLATE.replace("{suffix}", appended)
+    return [filled(template, {"{question}": question}) for question in questions]
 
 
 def _rows(language: str, prompts: Sequence[str], rated: Mapping[_Condition, RatedAnswers]) -> Iterator[dict[str, Any]]:

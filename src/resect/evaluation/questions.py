@@ -77,7 +77,9 @@ class Questions:
         return self._hash(self.criterion.mode_name)
 
     def _hash(self, criterion: str) -> str:
-        return json_digest([self.task.digest, criterion, [example.id for example in self.examples]])
+        wording = self.model.encoder.wording
+        content = [self.task.digest, criterion, [example.id for example in self.examples]]
+        return json_digest([*content, wording] if wording else content)
 
     def answers(
         self,
@@ -191,8 +193,8 @@ class Questions:
     # Prompts and answers as text.
 
     def prompt(self, example: Example, instruction: str) -> str:
-        """Returns the prompt of an example under an instruction."""
-        return self.task.prompt(example, instruction, answer=self.model.mask_token)
+        """Returns the prompt of an example under an instruction; special tokens that the example spells are marked as data."""
+        return self.task.prompt(example, instruction, self.model.mask_token, self.model.encoder.special.spellings)
 
     def answer_text(self, answers: Answers, e: int, i: int) -> str:
         """Returns the answer to example e under instruction i as text; empty where there is none (the log-loss of a text)."""

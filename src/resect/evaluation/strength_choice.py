@@ -150,7 +150,7 @@ def _answers_if_finite(
     model: LanguageModel, plan: Plan, prompts: Sequence[str], new_tokens: int, stage: str, workers: Workers
 ) -> list[str] | None:
     """Returns the answers under the plan; None where its numbers are not finite, which the journal keeps."""
-    key = journal_key("open answers not finite", plan.digest, [new_tokens, model.encoder.chat, list(prompts)])
+    key = journal_key("open answers not finite", plan.digest, [new_tokens, model.encoder.wording, list(prompts)])
     if workers.journal.recall(key) is not None:
         return None
     try:

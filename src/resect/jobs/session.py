@@ -56,8 +56,9 @@ def note_end(run: Run, model: LanguageModel, started: float, **facts: Any) -> No
 
 
 def journal_for(model: LanguageModel, journal: Journal) -> Journal:
-    """Returns the journal for the answers of this very model, in its number type: entries of other models are never read."""
-    return PrefixedJournal(journal, f"{weights_digest(model)}/{model.model.dtype}")
+    """Returns the journal for the answers of this very model, in its number type, to texts that are read in this very way."""
+    wording = model.encoder.wording
+    return PrefixedJournal(journal, f"{weights_digest(model)}/{model.model.dtype}{f'/{wording}' if wording else ''}")
 
 
 def open_engine(recipe: Recipe, model: LanguageModel, progress: Progress = no_progress) -> AbstractContextManager[Engine]:

@@ -159,7 +159,7 @@ def _compare_answers(
     return {
         "n": len(prompts),
         "new_tokens": new_tokens,
-        "prompts_digest": digest_of([prompts, model.encoder.chat]),
+        "prompts_digest": digest_of([prompts, model.encoder.wording]),
         "language_accuracy": None if identifier is None else _language_accuracy(before, after, to),
         "quality": None if judge is None else {"before": before.mean_quality, "after": after.mean_quality},
         "empty": {"before": before.empty, "after": after.empty},

@@ -10,6 +10,7 @@ from typing import Literal
 
 from resect.core.address import Neurons
 from resect.core.errors import BadPlan, InputError
+from resect.core.marked_text import filled
 from resect.data.language_id import check_supported
 from resect.edits.neurons import NeuronEdit
 from resect.edits.plan import Plan
@@ -93,12 +94,12 @@ def _prompts_in(language: str, prompts: Mapping[str, Sequence[str]]) -> Sequence
 
 
 def _worded(prompts: Sequence[str], template: str | None) -> list[str]:
-    """Returns the prompts in the template."""
+    """Returns the prompts in the template, whose own special tokens are tokens."""
     if template is None:
         return list(prompts)
     if "{prompt}" not in template:
         raise InputError(f"The template {template!r} has no place for the prompt; write {{prompt}} where it belongs.")
-    return [template.replace("{prompt}", prompt) for prompt in prompts]
+    return [filled(template, {"{prompt}": prompt}) for prompt in prompts]
 
 
 def answer_length(model: LanguageModel, prompts: Collection[Sequence[str]], requested: int | None) -> int:

@@ -4,7 +4,7 @@ Log-probabilities of continuations, generated text, and the log-likelihood and p
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from resect.core.errors import InputError, NotFinite, PromptTooLong
 
 from .anatomy import Anatomy
 from .batching import Batcher
+from .chat_template import chat_template_of
 from .encoding import Ids, PromptEncoder, Tokens
 from .families import Kind
 from .forward import Forward
@@ -45,13 +46,23 @@ class LanguageModel:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, batch_size: int | Literal["auto"] = "auto", name: str = "", chat: bool = False
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int | Literal["auto"] = "auto",
+        name: str = "",
+        chat: bool = False,
+        chat_kwargs: Mapping[str, Any] | None = None,
+        system: str | None = None,
+        parse_special: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.loading_notes: tuple[str, ...] = ()
         self.anatomy = Anatomy.of(model)
         self.kind: Kind = self.anatomy.kind
-        self.encoder = PromptEncoder(tokenizer, self.kind, chat)
+        template = chat_template_of(tokenizer, chat, chat_kwargs, system, parse_special)
+        self.encoder = PromptEncoder(tokenizer, self.kind, template, parse_special)
         config = model.config
         pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
         self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None))
@@ -60,19 +71,21 @@ class LanguageModel:
         model.eval()
 
     @classmethod
-    def of(
-        cls, model: Any, tokenizer: Any, *, batch_size: int | Literal["auto"] = "auto", name: str = "", chat: bool = False
-    ) -> "LanguageModel":
+    def of(cls, model: Any, tokenizer: Any, **settings: Any) -> "LanguageModel":
         """Returns a model that is already in memory (PEFT, quantised, edited, …).
 
         Parameters
         ----------
-        batch_size : prompts in a batch; "auto" finds it at the first batch and halves it when memory runs out
-        chat : put prompts into the tokenizer's own chat template
+        batch_size : prompts in a batch; "auto" (the default) finds it at the first batch and halves it when memory runs out
+        name : the model's, in reports
+        chat : put prompts into the tokenizer's own chat template, as the user's turn; texts that are scored are the assistant's first words
+        chat_kwargs : variables of that template, such as {"enable_thinking": False}
+        system : the system text in it
+        parse_special : special tokens that prompts, choices and texts spell are these tokens; by default they are text
 
-        Raises UnknownFamily, NotYet, BadModel.
+        Raises UnknownFamily, NotYet, BadModel; InputError for a chat template that is not there, or refuses these settings.
         """
-        return cls(model, tokenizer, batch_size=batch_size, name=name, chat=chat)
+        return cls(model, tokenizer, **settings)
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name or type(self.model).__name__}, {self.kind}, {self.anatomy.family})"
@@ -80,7 +93,7 @@ class LanguageModel:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user on how this model was loaded, and how its texts were read so far."""
-        return self.loading_notes
+        return (*self.loading_notes, *self.encoder.notes())
 
     @property
     def mask_token(self) -> str:

@@ -103,7 +103,7 @@ def load_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     batch_size: int | Literal["auto"] = "auto",
-    chat: bool = False,
+    **reading: Any,
 ) -> LanguageModel:
     """Load a model and its tokenizer from a folder or from the Hub.
 
@@ -114,6 +114,7 @@ def load_model(
     device : "cpu", "cuda", …; None: a GPU where there is one
     device_map : passed to transformers (needs the `accelerate` extra); excludes `device`
     trust_remote_code : run code in the model's repository. Dangerous: only for models whose code you have read.
+    reading : how texts are read: chat, chat_kwargs, system, parse_special, as of `LanguageModel.of`
 
     Raises InputError for an unknown dtype or device, BadModel (missing, truncated, or with weights that the checkpoint lacks),
     UnknownFamily, NotYet. Warns where a folder has two sets of weights, and says which is loaded (in `notes` of the model too).
@@ -129,7 +130,7 @@ def load_model(
     if tokenizer is None:
         raise BadModel(f"{path} has no readable tokenizer; a language model needs one (tokenizer.json next to config.json).")
     model.requires_grad_(False)
-    loaded = LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], chat=chat)
+    loaded = LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], **reading)
     if two_sets is not None:
         loaded.loading_notes = (two_sets,)
         warnings.warn(two_sets, stacklevel=2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from resect.core.errors import BadTask, EmptySplit, UnknownName
 
 from .example import Example
 from .splits import SHARES, SplitName, hash_of, quotas, split_of_group
-from .templates import RESERVED, check_template, names_in, render
+from .templates import RESERVED, check_template, names_in, render, render_marked
 
 __all__ = ["ANSWER_TOKENS", "MATCHINGS", "METRICS", "BiasScores", "Example", "Matching", "Task", "split_of"]
 
@@ -83,13 +84,17 @@ class Task:
     def __repr__(self) -> str:
         return f"Task({self.name!r}, {len(self.examples)} examples, {len(self.instructions)} instructions)"
 
-    def prompt(self, example: Example, instruction: str, answer: str = "") -> str:
+    def prompt(self, example: Example, instruction: str, answer: str = "", spellings: re.Pattern[str] | None = None) -> str:
         """Returns the prompt; `answer` is what `{{ answer }}` renders as (masked models: the mask token).
 
+        `spellings`: of special tokens; a prompt that has any is a `MarkedText`, in which those of fields and choices are data.
         Raises BadTask where the template uses a field that the example lacks.
         """
         values = {**example.fields, "instruction": instruction, "choices": list(example.choices), "answer": answer}
-        return render(self.template, values, example.id or "")
+        prompt = render(self.template, values, example.id or "")
+        if spellings is None or not spellings.search(prompt):
+            return prompt
+        return render_marked(self.template, values, {*example.fields, "choices"} - {"instruction", "answer"}, spellings, example.id or "")
 
     def tokens_for(self, family: str) -> int:
         """Returns how many tokens a model of this family (`model.anatomy.family`) generates for an answer."""

@@ -2,12 +2,14 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from resect.core.errors import BadTask
 from resect.core.files import read_lines, read_text
+from resect.core.marked_text import HiddenSpellings, MarkedText
 
 #: Names that a template can use in addition to the fields; they override a field of the same name, so that a data set's own
 #: "answer" (the gold one) never gets into a prompt.
@@ -52,6 +54,15 @@ def render(template: str, values: Mapping[str, Any], where: str = "") -> str:
         raise BadTask(f"The template uses what does not exist: {error.message}{tail}. There are: {names}.") from error
     except (jinja2.TemplateError, *_RENDER_ERRORS) as error:
         raise BadTask(f"The template cannot be rendered: {error}{tail}.") from error
+
+
+def render_marked(
+    template: str, values: Mapping[str, Any], data: Collection[str], spellings: re.Pattern[str], where: str = ""
+) -> MarkedText:
+    """Returns the same, with the spellings marked that come from the values named in `data`; the template's own are not. Raises BadTask."""
+    hidden = HiddenSpellings(spellings)
+    shown = {name: hidden.hide(value) if name in data else value for name, value in values.items()}
+    return hidden.restore(render(template, shown, where))
 
 
 def read_template(template: str | os.PathLike[str], folder: Path = Path()) -> str:
