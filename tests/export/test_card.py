@@ -433,3 +433,11 @@ def test_the_command_of_a_recipe_is_one_that_a_shell_reads():
     assert "--sites '*.{q,k}' 'decoder.*'" in text
     assert "--n 12" in text
     assert "--trust-remote-code" in text
+
+
+def test_the_card_says_how_prompts_were_read():
+    assert "How prompts and texts were read" not in card(PlanFile.model_validate(PLAN), base_model="tiny", recipe=RECIPE)
+    recipe = RECIPE.with_settings(chat_template=True, chat_kwargs=("enable_thinking=false",), system="Be brief.")
+    text = card(PlanFile.model_validate(PLAN), base_model="tiny", recipe=recipe)
+    assert "--chat-template --chat-kwargs enable_thinking=false --system 'Be brief.'" in text
+    assert "How prompts and texts were read: Wrapped in the tokenizer's chat template, with enable\\_thinking = false and" in text

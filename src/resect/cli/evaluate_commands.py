@@ -12,7 +12,7 @@ from resect.core.files import read_lines
 from resect.runs.run_files import STEERED
 from resect.runs.run_folder import Run
 
-from .output import check_picture, emit, emit_grid, load_model_of, plan_path, run_of
+from .output import check_picture, emit, emit_grid, load_model_of, plan_path, run_of, warn_of_reading
 from .parsing import given_settings
 from .progress import show_progress
 
@@ -29,13 +29,9 @@ def try_plan(options: Namespace) -> None:
     from resect.report.terminal import command_output
 
     plan = Plan.load(path)
-    answers = try_prompts(
-        load_model_of(options),
-        plan,
-        options.prompt,
-        allow_other_model=options.allow_other_model,
-        max_new_tokens=options.max_new_tokens,
-    )
+    model = load_model_of(options)
+    answers = try_prompts(model, plan, options.prompt, allow_other_model=options.allow_other_model, max_new_tokens=options.max_new_tokens)
+    warn_of_reading(model)
     rows = [{"prompt": prompt, "before": before, "after": after} for prompt, before, after in answers]
     emit(options, {"answers": rows}, lambda: command_output.side_by_side(rows))
 
@@ -60,6 +56,7 @@ def evaluate_model(options: Namespace) -> None:
             allow_other_model=options.allow_other_model,
             journal_folder=options.output,
         )
+    warn_of_reading(model)
     by_task: dict[str, Any] = {name: comparison.to_json() for name, comparison in comparisons.items()}
     value = {"plan": None if plan is None else plan.to_json(), "comparisons": by_task}
     if len(by_task) == 1:
@@ -88,6 +85,7 @@ def transfer_plans(options: Namespace) -> None:
             allow_other_model=options.allow_other_model,
             journal_folder=options.output,
         )
+    warn_of_reading(model)
     emit_grid(options, result, transferred(result))
 
 
@@ -121,6 +119,7 @@ def steer_model(options: Namespace) -> None:
             allow_other_model=options.allow_other_model,
             progress=progress,
         )
+    warn_of_reading(model)
     report = write(run)
     saved = [str(run.folder / STEERED / f"{result['name']}.json") for result in results]
     sentences = [f"The answers are in {', '.join(saved)}.", f"The report is {report}."]

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from resect.core.errors import InputError
 from resect.core.files import write_text
+from resect.runs.chat_settings import reading_arguments
 from resect.runs.run_folder import Run
 
-from .command_arguments import MODEL_KEYS
+from .command_arguments import MODEL_KEYS, READING_KEYS
 from .parsing import given_settings
 
 
@@ -49,9 +51,14 @@ def load_model_of(options: Namespace) -> Any:
     from resect.models.loading import load_model
 
     given = {key: value for key, value in given_settings(options).items() if key in MODEL_KEYS}
-    if "chat_template" in given:
-        given["chat"] = given.pop("chat_template")
-    return load_model(options.model, **given)
+    reading = reading_arguments(given)
+    return load_model(options.model, **{key: value for key, value in given.items() if key not in READING_KEYS}, **reading)
+
+
+def warn_of_reading(model: Any) -> None:
+    """Warns once of what a user should know of how the model's texts were read; what concerns its files, loading has said."""
+    for note in model.encoder.notes():
+        warnings.warn(note, stacklevel=2)
 
 
 def plan_path(text: str) -> Path:

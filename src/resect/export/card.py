@@ -17,6 +17,7 @@ import yaml
 
 from resect.core.address import STACKS, Site, role_order
 from resect.core.number_format import plural
+from resect.runs.chat_settings import reading_sentences
 from resect.runs.recipe import Recipe
 from resect.runs.schemas.comparison import ComparisonFile
 from resect.runs.schemas.languages import MatrixFile
@@ -219,7 +220,9 @@ def _origin_section(recipe: Recipe | None, environment: Mapping[str, Any]) -> li
     used += [f"{name} {environment[name]}" for name in ("dtype", "device") if environment.get(name)]
     ran = f"It ran with {escaped(', '.join(used))}. " if used else ""
     introduction = f"By the method {escaped(recipe.method)} of resect (files are named without their folders):"
-    return [introduction, fenced(command(recipe)), ran + exported]
+    reading = [escaped(sentence) for sentence in reading_sentences(recipe.values)]
+    prompts = [f"How prompts and texts were read: {' '.join(reading)}"] if reading else []
+    return [introduction, fenced(command(recipe)), *prompts, ran + exported]
 
 
 def command(recipe: Recipe) -> str:

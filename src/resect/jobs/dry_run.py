@@ -1,5 +1,6 @@
 """Describes a job before it runs: what it would do, what the model cannot do, about how long it takes. Stores and prints nothing."""
 
+from resect.runs.chat_settings import reading_sentences
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 
@@ -21,6 +22,7 @@ def describe(recipe: Recipe) -> list[str]:
         *search.sentences,
         *comparison.sentences,
         *anatomy.not_covered,
+        *reading_sentences(recipe.values),
         *model.notes,
         f"This takes about {_duration(search.seconds * repetitions + comparison.seconds)} on {model.forward.device}.",
         f"{_folder_state(recipe)} Nothing was done yet.",

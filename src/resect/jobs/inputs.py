@@ -19,6 +19,7 @@ from resect.data.texts import PACKAGED_NAME, packaged_texts, read_texts
 from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
+from resect.runs.chat_settings import reading_arguments
 from resect.runs.recipe import Recipe
 
 
@@ -37,7 +38,7 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
         "revision": recipe.revision,
         "trust_remote_code": recipe.trust_remote_code,
         "batch_size": recipe.batch_size,
-        "chat": recipe.chat_template,
+        **reading_arguments(recipe.values),
     }
 
 

@@ -46,7 +46,19 @@ class JobSettings:
     batch_size: Literal["auto"] | int = setting(
         "auto", "Sequences in a batch; auto determines how many fit, and a run folder stores the number.", least=1, metavar="auto|N"
     )
-    chat_template: bool = setting(False, "Wrap every prompt in the tokenizer's own chat template.")
+    chat_template: bool = setting(
+        False, "Wrap every prompt in the tokenizer's own chat template, as the user's turn; choices are the assistant's first words."
+    )
+    chat_kwargs: tuple[str, ...] = setting(
+        (),
+        "Variables of the chat template, such as enable_thinking=false; a value is JSON where it can be read as JSON.",
+        metavar="K=V",
+        needs="chat_template",
+    )
+    system: str | None = setting(None, "The system text in the chat template.", metavar="TEXT", needs="chat_template")
+    parse_special: bool = setting(
+        False, "Read special tokens that prompts, choices and texts spell (</s>, <|im_end|>) as these tokens; by default they are text."
+    )
     seed: int = setting(0, "Seed of every random draw.", least=0, metavar="N")
     output: str | None = setting(
         None, "The run folder; by default runs/<method>-<model>-<task>.", changes_result=False, path=True, metavar="DIR"

@@ -22,6 +22,7 @@ from resect.core.errors import BadRecipe, InputError
 from resect.core.files import read_text, write_text
 from resect.data.corpus import parse_corpus_entries
 
+from .chat_settings import chat_variables
 from .declarations import Declaration, declarations, from_keys
 from .job_settings import INPUT_SETTINGS, JobSettings
 from .methods import MethodSettings, method_names, settings_class
@@ -86,6 +87,7 @@ class Recipe:
                 raise BadRecipe(f"calibrate is {', '.join(calibrate)}; it is cc, dc, cc dc, or none.")
         if values.get("judge") is not None and values.get("judge_model") is None:
             raise BadRecipe(f"The judge at {values['judge']} needs the name of its model: --judge-model NAME.")
+        chat_variables(values["chat_kwargs"])
         for key in BY_LANGUAGE:
             parse_corpus_entries(values.get(key, ()), f"--{key}")
 

@@ -221,3 +221,10 @@ def test_a_report_loads_no_torch():
     code = "import sys, resect.report.page.html; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_page_says_how_prompts_were_read(tmp_path):
+    recipe = RECIPE.with_settings(chat_template=True, chat_kwargs=("enable_thinking=false",), system="Be brief.", parse_special=True)
+    text = shown(finished(tmp_path / "run", recipe=recipe)).text
+    assert "Wrapped in the tokenizer's chat template, with enable_thinking = false and the system text “Be brief.”." in text
+    assert "Special tokens that data spell are read as these tokens." in text

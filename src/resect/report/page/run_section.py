@@ -12,6 +12,7 @@ from resect.report.text.changed_answers import examples_shown
 from resect.report.text.language_sentences import held_out_text, text_read
 from resect.report.text.next_steps import caution, command, next_commands, next_commands_by_language
 from resect.report.text.words import answered, duration
+from resect.runs.chat_settings import reading_sentences
 from resect.runs.guarded_search import GuardedSearch
 from resect.runs.recipe import Recipe
 from resect.runs.run_files import RECIPE
@@ -50,6 +51,7 @@ def _texts(contents: RunContents) -> dict[str, list[str]]:
         "Text": text_read(recipe),
         "Held-out text": held_out_text(recipe, matrix),
         **{name: [entry.replace("=", ": ", 1) for entry in entries] for name, entries in more.items()},
+        "Wording": reading_sentences(recipe.values) if recipe.get("questions") or recipe.get("parse_special") else [],
     }
 
 
@@ -65,13 +67,14 @@ def _task(contents: RunContents) -> dict[str, list[str]]:
     if contents.recipe is None:
         return facts
     if comparison is not None and comparison.is_plain_text:
-        return {**facts, "Answers": ["None: plain text is read, and the log loss of its tokens measured; less is better."]}
+        answers = ["None: plain text is read, and the log loss of its tokens measured; less is better."]
+        return {**facts, "Wording": reading_sentences(recipe.values), "Answers": answers}
     number = None if comparison is None else comparison.n_instructions
     under = "its instructions" if number is None else plural(number, "instructions")
     wording = f"in the words of {_shown(recipe.get('template'))}" if recipe.get("template") else "in the words of its template"
     facts["Wording"] = [f"Under {under}, {wording}."]
     facts["Wording"] += [f"The instructions are those of {_shown(recipe.get('instructions'))}."] if recipe.get("instructions") else []
-    facts["Wording"] += ["Wrapped in the tokenizer's chat template."] if recipe.get("chat_template") else []
+    facts["Wording"] += reading_sentences(recipe.values)
     facts["Answers"] = [f"Taken {answered(comparison.metric if comparison is not None else 'accuracy')}."]
     return facts
 

@@ -29,7 +29,8 @@ __all__ = ["Grid", "table", "transferred"]
 
 #: Settings that decide which examples a model is evaluated on, and how.
 EXAMPLES = (
-    *("task", "data", "template", "instructions", "split_by", "chat_template", "limit", "variant", "authors_task"),
+    *("task", "data", "template", "instructions", "split_by", "limit", "variant", "authors_task"),
+    *("chat_template", "chat_kwargs", "system", "parse_special"),
     *("corpus", "valid", "valid_tokens", "window", "purity"),
 )
 #: What a run on corpora by language measures, as the heading of a column.
