@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from resect.core.errors import InputError
+from resect.runs.looks import LOOKS
 from resect.runs.methods import method_names, settings_class
 from resect.runs.run_folder import Run
 
@@ -65,7 +66,7 @@ def show_table(options: Namespace) -> None:
     others = [folder for folder in options.runs if not Run.is_run(folder)]
     if len(others) == len(options.runs):
         Run.load(others[0])  # raises, and says why
-    for folder in others:  # `runs/*` may match other files
+    for folder in (folder for folder in others if Path(folder).name != LOOKS):  # `runs/*` may match other files
         warnings.warn(f"{folder} is no run folder, and was left out.", stacklevel=1)
     runs = []
     for run in (Run.load(folder) for folder in options.runs if folder not in others):

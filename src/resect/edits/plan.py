@@ -54,7 +54,7 @@ class Plan:
         object.__setattr__(self, "model", model)
 
     def __repr__(self) -> str:
-        kinds = ", ".join(edit.kind for edit in self.edits) or "nothing"
+        kinds = ", ".join(map(_brief, self.edits)) or "nothing"
         fits = "any model with its sites" if self.model is None else self.model.name or self.model.family
         return f"Plan({kinds}; {len(self.sites)} sites; for {fits})"
 
@@ -201,3 +201,12 @@ def _edit(number: int, value: Any) -> Edit:
         return edit_kinds.from_json(value)
     except InputError as error:
         raise BadPlan(f"In edit {number} (from 0): {error}") from error
+
+
+def _brief(edit: Edit) -> str:
+    """Returns the kind of an edit, with the number of its units and its factor, or its ρ."""
+    facts = edit.to_json()
+    units = sum(map(len, facts["neurons"].values())) if "neurons" in facts else None
+    parts = [facts["kind"], *([] if units is None else [f"{units} units"])]
+    parts += [f"{name} {facts[name]:g}" for name in ("factor", "rho", "fraction") if isinstance(facts.get(name), int | float)]
+    return " ".join(parts)

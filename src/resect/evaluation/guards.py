@@ -7,7 +7,7 @@ wrong (`answer_kinds`); the perplexity of plain text does not rise. Ours; the pa
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -115,6 +115,20 @@ class Guards:
             return (BrokenGuard(PERPLEXITY, math.inf, limit, before, None),)
         return (BrokenGuard(PERPLEXITY, after / before - 1, limit, before, after),) if after / before - 1 > limit else ()
 
+    @property
+    def held(self) -> GuardLimits:
+        """The limits that hold: without that of the perplexity where plain text is beyond the model."""
+        is_off = self.limits.perplexity is None or not self.texts or self._text_is_beyond
+        return replace(self.limits, perplexity=None) if is_off else self.limits
+
+    def changes(self, plan: Plan) -> dict[str, float]:
+        """Returns the change of each tag that tells examples apart under a plan; empty where answers are not right or wrong."""
+        after = self.questions.answers(plan, workers=self._workers)
+        values = [accuracy_of(self.questions, answers) for answers in (self._base, after)]
+        if values[0] is None or values[1] is None:
+            return {}
+        return {tag: float(values[1][rows].mean() - values[0][rows].mean()) for tag, rows in self._rows_by_tag.items()}
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """Sentences on guards that have nothing to hold."""
@@ -211,7 +225,10 @@ class GuardedChoice(Generic[Candidate]):
 
 
 def guard_facts(
-    guards: Guards, choice: GuardedChoice[Candidate] | None, describe: Callable[[Candidate], Mapping[str, Any]] = lambda candidate: {}
+    guards: Guards,
+    choice: GuardedChoice[Candidate] | None,
+    describe: Callable[[Candidate], Mapping[str, Any]] = lambda candidate: {},
+    plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Returns what comparison.json says on guards (`other_metrics.guards`).
 
@@ -219,6 +236,7 @@ def guard_facts(
     ----------
     choice : None: the search chose more than one candidate, or none by its score
     describe : a candidate by "name" and "score", and as in trials.jsonl by "size", or "site" and "rho"
+    plan : what was chosen, to tell what it changes by tag where guards hold
     """
     refused = chosen = None
     if choice is not None:
@@ -227,7 +245,10 @@ def guard_facts(
             broken = choice.broken.get(choice.by_score, ())
             costs = [{**guard.to_json(), "sentence": str(guard)} for guard in broken]
             refused = {**describe(choice.by_score), "broken": costs}
-    return {"limits": guards.limits.to_json(), "refused": refused, "chosen": chosen}
+    if chosen is not None and plan is not None and not guards.are_off:
+        chosen["changes"] = guards.changes(plan)
+    limits = guards.limits if guards.are_off else guards.held
+    return {"limits": limits.to_json(), "refused": refused, "chosen": chosen}
 
 
 def guard_sentence(facts: Mapping[str, Any], metric: str) -> str:

@@ -55,6 +55,8 @@ These numbers say how well this model predicts **held-out text like the one abov
 it still answers in that language, or how well, and which other functions the deactivated units had (names, numbers, code in that language's
 text). Other languages were not measured."""
 _LIMIT_END = "Measure on your own data before you rely on it."
+#: The folders in front of a file's name, in a sentence.
+_FOLDERS = re.compile(r"(?<![^\s'\"(=])(?:[A-Za-z]:)?(?:[\\/][^\s\\/]+)*[\\/](?=[^\s\\/])")
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
@@ -219,10 +221,12 @@ def _origin_section(recipe: Recipe | None, environment: Mapping[str, Any]) -> li
     used = [f"{name} {versions[name]}" for name in _PACKAGES if versions.get(name)]
     used += [f"{name} {environment[name]}" for name in ("dtype", "device") if environment.get(name)]
     ran = f"It ran with {escaped(', '.join(used))}. " if used else ""
+    notes = [f"- {escaped(_FOLDERS.sub('', str(note)))}" for note in environment.get("notes") or ()]
+    told = ["Notes of the run:", "\n".join(notes)] if notes else []
     introduction = f"By the method {escaped(recipe.method)} of resect (files are named without their folders):"
     reading = [escaped(sentence) for sentence in reading_sentences(recipe.values)]
     prompts = [f"How prompts and texts were read: {' '.join(reading)}"] if reading else []
-    return [introduction, fenced(command(recipe)), *prompts, ran + exported]
+    return [introduction, fenced(command(recipe)), *prompts, *told, ran + exported]
 
 
 def command(recipe: Recipe) -> str:

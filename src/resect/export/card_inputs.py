@@ -18,6 +18,7 @@ from resect.runs.schemas.languages import MatrixFile
 from resect.runs.schemas.parts import Schema
 from resect.runs.schemas.plan import PlanFile
 from resect.runs.schemas.reading import read_file
+from resect.runs.schemas.verdict import Verdict
 
 from .card import Results, card, front_matter
 from .checkpoint import CARD, PLAN
@@ -42,10 +43,19 @@ class CardInputs:
             settings |= {"recipe": run.recipe, "environment": run.environment(), "results": _results(plan, run)}
         return cls(plan.to_json(), settings)
 
+    @property
+    def verdict(self) -> str | None:
+        """The verdict of the run on the plan, in a word; None where there is none."""
+        verdict = self._verdict()
+        return None if verdict is None else verdict.word
+
+    def _verdict(self) -> Verdict | None:
+        results = self.settings.get("results") or Results()
+        return None if results.comparison is None else results.comparison.verdict
+
     def refuse_damage(self) -> None:
         """Raises InputError where the verdict of the run is that the plan damages the model."""
-        results = self.settings.get("results") or Results()
-        verdict = None if results.comparison is None else results.comparison.verdict
+        verdict = self._verdict()
         if verdict is not None and verdict.word in ("damages", "replaces one constant answer by another"):
             raise InputError(
                 f"The verdict on this plan is: {verdict.word}. {'; '.join(verdict.reasons)}. Search for one that does no harm (guards, "

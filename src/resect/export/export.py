@@ -48,6 +48,7 @@ class ExportResult:
     is_copy : whether the plan was empty
     factoring : what is stored as factors, or None
     deviation : the deviation that the check of these factors measured, or None
+    verdict : that of the run on the plan, in a word, or None
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class ExportResult:
     is_copy: bool
     factoring: FactoringSummary | None = None
     deviation: Deviation | None = None
+    verdict: str | None = None
 
     def sentences(self) -> list[str]:
         """Returns what users should know of it."""
@@ -87,6 +89,10 @@ class ExportResult:
             )
         else:
             sentences.append("It was not loaded again to be checked.")
+        if self.verdict is not None:
+            sentences.append(f"Verdict of its run: {self.verdict}.")
+        elif not self.is_copy:
+            sentences.append("No run with a verdict comes with this plan: what it does to the model's answers is not known here.")
         return sentences
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +171,7 @@ def export(
             deviation = _check(part, edited_base, selection, progress)
     files = (tuple(written.rewritten), tuple(written.linked), tuple(written.copied), base.files.left_out)
     verified = None if check_device is None else True
-    return ExportResult(folder, *files, written.resaved, verified, plan.is_empty, factoring, deviation)
+    return ExportResult(folder, *files, written.resaved, verified, plan.is_empty, factoring, deviation, card.verdict)
 
 
 def _describe_factors(part: Path, selection: FactorSelection, base: BaseCheckpoint) -> FactoringSummary:

@@ -24,6 +24,7 @@ def describe(recipe: Recipe) -> list[str]:
         *anatomy.not_covered,
         *reading_sentences(recipe.values),
         *model.notes,
+        *evaluation.objections(),
         f"This takes about {_duration(search.seconds * repetitions + comparison.seconds)} on {model.forward.device}.",
         f"{_folder_state(recipe)} Nothing was done yet.",
     ]

@@ -50,6 +50,10 @@ class Evaluation(ABC):
     def begin(self, workers: Workers) -> None:  # noqa: B027  most evaluations have nothing to do there
         """Do what must precede the search. Raises InputError, NotFinite."""
 
+    def objections(self) -> list[str]:
+        """Returns why the search would be in vain, as far as the unedited model shows; by default nothing is asked."""
+        return []
+
     @property
     @abstractmethod
     def digests(self) -> dict[str, str]:

@@ -27,6 +27,8 @@ from resect.runs.recipe import Recipe
 PROBE, LEAST_ANSWERS = 60, 30
 #: Where the first answers do not differ from chance, more are asked, up to this many.
 MOST = 240
+#: A share of right answers that is farther from chance is not called chance, however wide its interval: that is too few answers to tell.
+NEAR_CHANCE = 0.10
 #: From more distinct right answers on, they are no kinds of examples.
 KINDS_OF_ANSWERS = 10
 STAGE = "asking the unedited model first"
@@ -105,7 +107,7 @@ def is_at_chance(examples: Sequence[Example], values: Values) -> bool:
     answers is not at chance. By the 95 % interval of all, and by intervals of the kinds that are 95 % together.
     """
     chances = np.array([1 / len(example.choices) for example in examples])
-    if not _covers_chance(examples, values, chances, LEVEL):
+    if not _covers_chance(examples, values, chances, LEVEL) or abs(values.mean() - chances.mean()) > NEAR_CHANCE:
         return False
     kinds = [rows for rows in _kinds(examples) if 0 < len(rows) < len(examples)]
     level = LEVEL / max(1, len(kinds))

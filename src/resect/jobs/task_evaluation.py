@@ -74,6 +74,12 @@ class TaskEvaluation(Evaluation):
         """Ask the unedited model first. Raises NotWorthwhile where the search would be in vain and `anyway` is not set."""
         self._objections = objections(self.method, self.model, self.inputs, self.recipe, workers)
 
+    def objections(self) -> list[str]:
+        """Returns why the job would stop before the search, or where `anyway` is set why that is advised."""
+        found = objections(self.method, self.model, self.inputs, self.recipe.with_settings(anyway=True), Workers())
+        stops = "The program advises against this job" if self.recipe.anyway else "This job would stop before the search (--anyway goes on)"
+        return [f"{stops}: {sentence}" for sentence in found]
+
     def notes(self, found: Found) -> list[str]:
         """Returns why the search seemed in vain, where it was made anyway."""
         return list(self._objections)

@@ -63,7 +63,7 @@ class GuardLimits:
                 raise BadRecipe(
                     f"{flag} = {entry!r} is no limit. A limit is TAG=POINTS (disambig=3: that tag may lose 3 points), tags=POINTS (every "
                     "tag), perplexity=SHARE (0.05: it may rise by 5 %), collapse=SHARE (0.1: the most frequent kind of answer may become "
-                    "10 points more frequent), each 0 or more or none; none alone sets no limit at all."
+                    "10 points more frequent), each 0 or more, or none. The word none by itself takes all limits off; it stands alone."
                 )
             if name in shares:
                 shares[name] = value

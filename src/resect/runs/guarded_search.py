@@ -37,17 +37,22 @@ class GuardedSearch:
         parts = []
         if all_tags is not None:
             exceptions = f" ({'; '.join(f'{tag}: {points(limit)}' for tag, limit in named.items())})" if named else ""
-            parts.append(f"a tag loses more than {points(all_tags)}{exceptions}")
+            parts.append(f"a tag loses more than {points(all_tags)}{exceptions}, beyond chance")
         else:
-            parts += [f"the tag {tag} loses more than {points(limit)}" for tag, limit in named.items() if limit is not None]
+            parts += [f"the tag {tag} loses more than {points(limit)}, beyond chance" for tag, limit in named.items() if limit is not None]
         if perplexity is not None:
             parts.append(f"the perplexity of plain text rises by more than {100 * perplexity:g}{style.blank}%")
         if collapse is not None:
             parts.append(f"the most frequent kind of answer is given in {points(collapse)} more of the cases where it is wrong")
         if not parts:
-            return ""
+            return "No guards: the metric alone chose."
         listed = f"{', '.join(parts[:-1])}{',' if parts[2:] else ''} or {parts[-1]}" if parts[1:] else parts[0]
-        return f"Guards: a candidate cannot win where {listed}."
+        return f"Guards: a candidate cannot win where {listed} (by a one-sided test at 10 %, on the select split)."
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether anything was guarded."""
+        return any(limit is not None for limit in self.outcome.limits.values())
 
     @property
     def is_unchanged(self) -> bool:
@@ -61,8 +66,12 @@ class GuardedSearch:
         if refused is not None:
             told.append(f"By {self.metric} on the select split alone: {_with_score(refused, figures)}. It breaks: {_costs(refused)}.")
             told.append(f"Chosen instead: {_with_score(self.outcome.chosen, figures)}.")
-        elif self.is_unchanged:
+        elif self.is_unchanged and self.has_limits:
             told.append("They did not change the choice.")
+        changes = {} if self.outcome.chosen is None else self.outcome.chosen.changes
+        if changes:
+            listed = ", ".join(f"{tag} {figures.change(change)}" for tag, change in changes.items())
+            told.append(f"On the select split, what was chosen changes, in points: {listed}.")
         return [sentence for sentence in told if sentence]
 
     def table(self, style: NumberStyle = PLAIN) -> Table | None:

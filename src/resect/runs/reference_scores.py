@@ -79,18 +79,19 @@ def positions_sentence(comparison: ComparisonFile, style: NumberStyle = PLAIN) -
 
 
 def frequent_sentence(comparison: ComparisonFile, style: NumberStyle = PLAIN) -> str:
-    """The kind of answer that is given most often where another is right, before and after; "" where that is not known."""
+    """The kind of answer that is given most often where it is wrong, before and after; "" where that is not known."""
     frequent = None if comparison.answers is None else comparison.answers.most_frequent
     if frequent is None or frequent.base is None:
         return ""
-    sentence = f"Where another answer is right, the model most often gives {_frequent(frequent.base, style)}"
+    sentence = f"The kind of answer that is most often given where it is wrong: {_frequent(frequent.base, style)}"
     if frequent.edited is None:
         return f"{sentence}."
     sentence += f"; after the edit, {_frequent(frequent.edited, style)}"
     if frequent.edited.wrong_share - frequent.base.wrong_share < ALIKE or frequent.is_certain is None:
         return f"{sentence}."
-    return f"{sentence}: the rise {'is beyond chance' if frequent.is_certain else 'may be chance'} (one-sided, 10 %)."
+    return f"{sentence}. The rise {'is beyond chance' if frequent.is_certain else 'may be chance'} (one-sided sign-flip test at 10 %)."
 
 
 def _frequent(answer: FrequentAnswer, style: NumberStyle) -> str:
-    return f"{answer.label} ({style.percent(answer.wrong_share)} of these cases; {style.percent(answer.share)} of all answers)"
+    share = f"{style.percent(answer.wrong_share)} of the questions to which another answer is right"
+    return f"{answer.label} ({share}; {style.percent(answer.share)} of all)"

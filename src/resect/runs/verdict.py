@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from resect.core.intervals import LEVEL
 from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat
 
 from .guard_limits import CONSTANT, PERPLEXITY, GuardLimits
@@ -89,13 +90,13 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
     if says == "worsened" and not _is_allowed(comparison):
         return "damages", [target, *named]
     if says == "improved" and not doubts:
-        hidden = list(_hidden_prices(comparison))
+        hidden = [*_hidden_prices(comparison), *(loss.text for loss in _uncertain(comparison, price, damage) if loss.is_damage)]
         if losses or hidden:
             return "helps, at a price", [target, *named, *hidden]
-        return "helps", [target]
+        return "helps", [target, *_not_excluded(comparison, damage)]
     if losses:
         return "damages", [*named, target, *doubts]
-    return "no reliable change", [target, *doubts]
+    return "no reliable change", [target, *doubts, *_about_p_value(change, says)]
 
 
 def is_foreign(comparison: ComparisonFile) -> bool:
@@ -114,6 +115,12 @@ def _is_allowed(comparison: ComparisonFile) -> bool:
     """Whether a search without a task was to let the perplexity rise as far as it did."""
     text, allowed = comparison.side_effects.get(PERPLEXITY) or SideEffect(), comparison.other_metrics.rise
     return allowed is not None and bool(text.base) and text.edited is not None and text.edited / (text.base or 1.0) - 1 <= allowed
+
+
+def _about_p_value(change: PairedChange, says: str) -> Iterator[str]:
+    """Yields why a small p-value does not make a reliable change."""
+    if says == "no clear change" and change.p_value is not None and change.p_value <= LEVEL:
+        yield "the p-value assumes symmetric changes; the interval does not, holds 0, and decides"
 
 
 def target_clause(comparison: ComparisonFile) -> str:
@@ -186,7 +193,8 @@ def _collapsed(comparison: ComparisonFile, price: GuardLimits, damage: GuardLimi
     if frequent is None or frequent.base is None or frequent.edited is None or not frequent.is_certain:
         return
     before, after = frequent.base, frequent.edited
-    base = f"{PLAIN.percent(before.wrong_share)} before" + ("" if before.label == after.label else f", {before.label}")
+    share = PLAIN.percent(before.wrong_share)
+    base = f"{share} before" if before.label == after.label else f"before, the most frequent wrong kind was {before.label}, with {share}"
     text = f"it answers {after.label} in {PLAIN.percent(after.wrong_share)} of the cases where that is wrong ({base})"
     yield Loss(after.wrong_share - before.wrong_share, _limit(price.collapse), _limit(damage.collapse), text)
 
@@ -233,6 +241,29 @@ def _hidden_prices(comparison: ComparisonFile) -> Iterator[str]:
     figures = MetricFormat("generation")
     if change is not None and figures.verdict(change.interval) == "no clear change":
         yield f"the gain is not shown when the model writes its answer: {_changed(change, figures)}"
+
+
+def _uncertain(comparison: ComparisonFile, price: GuardLimits, damage: GuardLimits) -> Iterator[Loss]:
+    """Yields what fell in the mean, though its interval holds 0: that is no proof of a loss, and none of its absence."""
+    figures, change, edited = MetricFormat(comparison.metric), comparison.difference, comparison.edited
+    if change is None or edited is None or not figures.is_share:
+        return
+    for tag, interval in change.interval_by_tag.items():
+        mean = change.by_tag.get(tag)
+        if mean is not None and mean < 0 and figures.verdict(interval) == "no clear change":
+            ends = figures.pair(comparison.base.by_tag.get(tag), edited.by_tag.get(tag))
+            text = f"{tag} may have lost: {ends}, {figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
+            yield Loss(-mean, price.of_tag(tag), damage.of_tag(tag), text)
+
+
+def _not_excluded(comparison: ComparisonFile, damage: GuardLimits) -> Iterator[str]:
+    """Yields a clause on the tag of which the largest loss is not excluded, where that would be damage."""
+    figures, change = MetricFormat(comparison.metric), comparison.difference
+    lows = {} if change is None else {tag: ends[0] for tag, ends in change.interval_by_tag.items() if tag in change.by_tag}
+    worst = min(lows, key=lambda tag: lows[tag], default=None)
+    if change is not None and worst is not None and figures.is_share and -lows[worst] >= damage.of_tag(worst):
+        mean, interval = change.by_tag[worst], change.interval_by_tag[worst]
+        yield f"too few examples to exclude a loss of {worst}: {figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
 
 
 def _loss(cost: float, name: str, price: GuardLimits, damage: GuardLimits, text: str, figures: MetricFormat, base: float | None) -> Loss:

@@ -27,6 +27,7 @@ def load_task(
     template: str | os.PathLike[str] | None = None,
     instructions: str | os.PathLike[str] | Sequence[str] | None = None,
     split_by: str | None = None,
+    limit: int | None = None,
 ) -> Task:
     """Returns a built-in task, or that of a task file.
 
@@ -38,6 +39,7 @@ def load_task(
     instructions : texts, or the path of a file with one a line (blank lines are ignored)
     split_by : what a group is: for `bbq` "story" or "template"; for `glue/…` "text" or "example"; for `counterfact` "fact" or "subject";
         for `fever` "page" or "claim"; for `epistemic` "story" or "example"; for a task file the name of a field
+    limit : at most so many examples, in the splits that they have anyway (see `Task.limited`)
 
     Raises UnknownName for a name that does not exist, BadTask for data that cannot be read as the task.
     """
@@ -48,6 +50,7 @@ def load_task(
         task: Task = load_task_file(Path(text), data, split_by)
     else:
         task = _loader(text)(data, split_by)
+    task = task if limit is None else task.limited(limit)
     if template is None and instructions is None:
         return task
     return task.with_wording(

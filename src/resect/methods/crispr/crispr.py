@@ -132,7 +132,7 @@ class Crispr(CrisprSettings, Method):
         tagged = f" with the tag {' and '.join(self.tags)}" if self.tags else ""
         if available < needed:
             return (
-                f"Only {plural(available, 'examples')}{tagged} can locate neurons, and scores say nothing with fewer than {needed}. "
+                f"Only {plural(available, 'examples')}{tagged} can locate neurons; scores of fewer than {needed} depend on which they are. "
                 "Give more items (more data, or a larger --limit), put more of them into *locate* by `split` in the task file"
                 f"{', or take fewer tags (--locate-on)' if self.tags else ''}."
             )
@@ -279,7 +279,10 @@ class Crispr(CrisprSettings, Method):
         if kept and not self.protect:
             number = plural(sum(len(examples) for _, examples in kept), "examples")
             tags = ", ".join(self.protected_of(inputs.task.tags))
-            notes.append(f"The attribution to right answers of {number} tagged {tags} was subtracted (protection, ours; --protect none).")
+            notes.append(
+                f"To keep their right answers, the attribution to those of {number} tagged {tags} was subtracted from the scores. That is "
+                "not in the paper; --protect none leaves it out."
+            )
         return kept, tuple(notes)
 
     def forecast(self, model: LanguageModel, inputs: TaskInputs, seconds_per_answer: float) -> Forecast:

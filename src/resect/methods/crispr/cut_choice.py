@@ -62,15 +62,18 @@ class CutChoice:
         )
         scored = {(trial.size, factor): trial.score for factor, sizes in by_factor.items() for trial in sizes.trials}
         choice = GuardedChoice(chosen if chosen[0] else None, by_score if by_score[0] else None, broken)
-        facts = guard_facts(self.guards, choice, lambda one: _described(one, scored[one]))
+        plan = cut(self.scores.top(chosen[0]), chosen[1])
+        facts = guard_facts(self.guards, choice, lambda one: _described(one, scored[one]), plan)
         sentence = guard_sentence(facts, self.questions.metric)
-        plan = cut(self.scores.top(chosen[0]), chosen[1]).for_model(model)
+        counts = {"n_examples": len(self.questions.examples), "n_instructions": len(self.questions.task.instructions)}
+        base = next(sizes.trials[0].score for sizes in by_factor.values())
+        select = {"metric": self.questions.metric, "base": base, "chosen": scored[chosen], **counts}
         return Found.one(
-            plan,
+            plan.for_model(model),
             scores=self.scores,
             trials=lines,
             notes=(*notes, *self.guards.notes, *([sentence] if sentence else [])),
-            facts={} if self.guards.are_off else {"guards": facts},
+            facts={"select": select, "guards": facts},
         )
 
     def _sizes(self, settings: CrisprSettings, factor: float, broken: dict[Cut, tuple[BrokenGuard, ...]]) -> GuardedSizes:

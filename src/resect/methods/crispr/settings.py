@@ -131,7 +131,7 @@ class CrisprSettings(MethodSettings):
     )
     authors_task: bool | None = setting(None, "Use built-in tasks with the prompt and the split of the authors' code (official).")
     largest: int | None = setting(
-        None, "Largest number of neurons that is tried (official 500); by default see max_fraction.", least=0, metavar="N"
+        None, "Largest number of neurons that is tried (official 500); by default see --max-fraction.", least=0, metavar="N"
     )
     trials: int = setting(1, "Repeat with other samples, each trial with its own cut.", least=1, metavar="N")
     scale: Literal["log", "linear"] | None = None
@@ -173,7 +173,7 @@ class CrisprSettings(MethodSettings):
         skill = f"the attribution to the right answer is subtracted (λ = {self.skill:g})" if self.skill else "no skill term is subtracted"
         sentences = [
             f"CRISPR, {source} (Yang et al., ACL 2024): the score of a neuron is how much of the model's preference for a wrong answer "
-            "runs through it. The neurons with the highest scores are cut: their weights and their bias are set to 0.",
+            f"runs through it. {self._what_is_done()}",
             f"The score takes the {kind} over the tokens of an example and {weight}; {skill}.",
             self._where_scored(),
             self._how_many(),
@@ -190,9 +190,17 @@ class CrisprSettings(MethodSettings):
             )
         return sentences
 
+    def _what_is_done(self) -> str:
+        if self.factor == "search":
+            factors = ", ".join(f"{factor:g}" for factor in FACTORS)
+            return f"The neurons with the highest scores are multiplied by a factor, one of {factors}, chosen together with their number."
+        if self.factor:
+            return f"The neurons with the highest scores are multiplied by {self.factor:g}."
+        return "The neurons with the highest scores are cut: their weights and their bias are set to 0."
+
     def _where_scored(self) -> str:
         where = f"at the sites that match {', '.join(self.site_globs)}" if self.sites else "at every matrix of the blocks"
-        tagged = f" with the tags {', '.join(self.tags)}" if self.tags else ""
+        tagged = f" with the tag{'s' if len(self.tags) > 1 else ''} {', '.join(self.tags)}" if self.tags else ""
         draws = f", averaged over {plural(self.draws, 'draws')}" if self.draws > 1 else ""
         sentence = f"Neurons were scored {where}, on at most {plural(self.samples, 'examples')}{tagged}{draws}."
         if self.protected_names:
@@ -219,13 +227,18 @@ class CrisprSettings(MethodSettings):
         refused = ((comparison.get("other_metrics") or {}).get("guards") or {}).get("refused")
         if damages and tuple(values.get("guard") or ()) == ("none",):
             suggestions.append(("let guards hold, so that no cut that damages can win:", {"guard": ()}))
-        if (damages or refused) and self.factor == 0:
+        if (damages or refused) and self.factor == 0 and self.n is None:
             suggestions.append(("weaken neurons instead of cutting them, as far as guards allow:", {"factor": "search"}))
+        if self.n is not None:
+            suggestions.append(("let the select split choose how many:", {"n": None}))
         worst = _worst_tag(comparison)
+        tags = (comparison.get("base") or {}).get("by_tag") or {}
+        if {"ambig", "disambig"} <= set(tags):  # BBQ's bias shows where nothing in the context answers the question
+            worst = "ambig"
         if _is_constant(comparison):
             suggestions.append(("the model gives one answer to nearly everything; ask it in its chat template:", {"chat_template": True}))
         elif worst is not None and not self.locate_on:
-            suggestions.append((f"locate only where it errs most, on examples tagged {worst}:", {"locate_on": (worst,)}))
+            suggestions.append((f"locate on examples tagged {worst} only:", {"locate_on": (worst,)}))
         if values.get("limit") is not None:
             suggestions.append(("use more examples, without the limit:", {"limit": None}))
         else:

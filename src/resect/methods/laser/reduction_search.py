@@ -119,7 +119,7 @@ class ReductionSearch:
                     curve.append({"site": str(edit.site), "rho": edit.rho, "rank": self._rank(edit), "select": scorer.mean(score.total)})
             self.workers.progress(stage, done, len(order))
         outcome = self._outcome(tuple(composition.kept), tuple(lines), composition.threshold.total, not broken)
-        facts = {**outcome.facts, **({} if self.guards.are_off else {"guards": guard_facts(self.guards, None)})}
+        facts = {**outcome.facts, "guards": guard_facts(self.guards, None)}
         return replace(outcome, composition=tuple(curve), notes=(*outcome.notes, *self.guards.notes), facts=facts)
 
     def published(self, edit: ReduceRank) -> Found:
@@ -157,10 +157,10 @@ class ReductionSearch:
             score = self.scorer.mean(scores[edit].total)
             return {"name": f"{edit.site}, ρ {edit.rho:g}", "site": str(edit.site), "rho": edit.rho, "score": score}
 
-        facts = guard_facts(self.guards, choice, described)
+        facts = guard_facts(self.guards, choice, described, None if choice.chosen is None else Plan((choice.chosen,)))
         sentence = guard_sentence(facts, self.questions.metric)
         notes = (*outcome.notes, *self.guards.notes, *([sentence] if sentence else []))
-        return replace(outcome, notes=notes, facts={**outcome.facts, **({} if self.guards.are_off else {"guards": facts})})
+        return replace(outcome, notes=notes, facts={**outcome.facts, "guards": facts})
 
     def _outcome(self, edits: Sequence[ReduceRank], lines: tuple[dict[str, Any], ...], total: float, is_no_gain: bool = True) -> Found:
         """`is_no_gain`: whether an empty plan means that nothing scored better, with or without guards."""

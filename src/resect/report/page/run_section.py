@@ -212,7 +212,8 @@ def limits_section(contents: RunContents) -> Section:
     else:
         is_biased = comparison is not None and comparison.bias_scores is not None
         first = "A gain on this set is not an unbiased model." if is_biased else "A gain on this set is no gain everywhere."
-        size = "Cutting makes the model no smaller and no faster: a few neurons are set to zero."
+        what = "multiplied by a factor" if plan.factor else "set to zero"
+        size = f"This makes the model no smaller and no faster: a few neurons are {what}."
         if plan.is_of_matrices:
             size = "As a plain checkpoint the model is no smaller and no faster: the matrix keeps its shape. The export called factored "
             size += "stores thin factors instead."

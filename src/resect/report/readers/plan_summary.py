@@ -76,6 +76,7 @@ class PlanSummary:
     """What a plan does.
 
     units : the neurons that are cut
+    factor : what they are multiplied by, 0 where they are cut; None: several factors, or they are set to values
     is_of_matrices : whether matrices are what is changed, or, where nothing is, what the search tried to change
     digest : that of the plan
     """
@@ -85,6 +86,7 @@ class PlanSummary:
     is_of_matrices: bool = False
     family: str = ""
     digest: str = ""
+    factor: float | None = 0.0
 
     @classmethod
     def of(cls, plan: PlanFile | None, trials: Iterable[TrialLine] = (), digest: str = "") -> "PlanSummary":
@@ -97,7 +99,11 @@ class PlanSummary:
                 units |= Neurons(edit.neurons)
         tried_matrices = any(trial.site is not None for trial in trials)
         family = plan.model.family if plan is not None and plan.model is not None else ""
-        return cls(units, tuple(reductions), bool(reductions) or (tried_matrices and not units), family, digest)
+        factors = {
+            getattr(edit, "factor", None) for edit in (plan.edits if plan is not None else ()) if not isinstance(edit, MatrixEditRecord)
+        }
+        factor = next(iter(factors)) if len(factors) == 1 else None if factors else 0.0
+        return cls(units, tuple(reductions), bool(reductions) or (tried_matrices and not units), family, digest, factor)
 
     @property
     def neurons(self) -> int:
@@ -112,12 +118,12 @@ class PlanSummary:
     @property
     def noun(self) -> str:
         """The word for such a change."""
-        return "reduction" if self.is_of_matrices else "cut"
+        return "reduction" if self.is_of_matrices else "change" if self.factor else "cut"
 
     @property
     def past(self) -> str:
         """The same as a participle."""
-        return "reduced" if self.is_of_matrices else "cut"
+        return "reduced" if self.is_of_matrices else "changed" if self.factor else "cut"
 
     @property
     def subject(self) -> str:
@@ -129,19 +135,23 @@ class PlanSummary:
     @property
     def control_noun(self) -> str:
         """The control in two words."""
-        return "other matrices" if self.is_of_matrices else "random cuts"
+        return "other matrices" if self.is_of_matrices else "random neurons" if self.factor else "random cuts"
 
     @property
     def control_label(self) -> str:
         """The control in few words."""
-        return "other matrices, reduced as far" if self.is_of_matrices else "random cuts of the same size"
+        if self.is_of_matrices:
+            return "other matrices, reduced as far"
+        return "as many random neurons, the same factor" if self.factor else "random cuts of the same size"
 
     @property
     def control_phrase(self) -> str:
         """The control as the beginning of a sentence."""
         roles = {reduction.site.role for reduction in self.reductions}
         those = "those roles" if len(roles) > 1 else "that role"
-        return f"Other matrices of {those}, reduced as far" if self.is_of_matrices else "Random cuts of the same size"
+        if self.is_of_matrices:
+            return f"Other matrices of {those}, reduced as far"
+        return "As many random neurons, multiplied by the same" if self.factor else "Random cuts of the same size"
 
     @property
     def control(self) -> str:
@@ -158,7 +168,7 @@ class PlanSummary:
         """
         neurons, changed = plural(self.neurons, "neurons"), len(self.reductions)
         if not changed:
-            return f"Cutting {neurons}"
+            return f"Multiplying {neurons} by {self.factor:g}" if self.factor else f"Cutting {neurons}"
         if self.neurons:
             return f"Cutting {neurons} and changing {changed:,} matri{'x' if changed == 1 else 'ces'}"
         if changed > 1:
@@ -179,7 +189,8 @@ class PlanSummary:
         >>> PlanSummary(Neurons({"decoder.3.up": [1, 5]})).brief(), PlanSummary().brief()
         ('2 neurons', 'nothing')
         """
-        parts = [plural(self.neurons, "neurons")] if self.neurons else []
+        times = f" × {self.factor:g}" if self.factor else ""
+        parts = [plural(self.neurons, "neurons") + times] if self.neurons else []
         parts += [f"{reduction.site} {reduction.setting}" for reduction in self.reductions[:1]]
         if len(self.reductions) > 1:
             parts[-1] += f" and {len(self.reductions) - 1:,} more"

@@ -61,7 +61,7 @@ def details(comparison: ComparisonFile) -> list[RenderableType]:
     if bias is not None:
         notes.append("Below a bias score: its 95 % interval over groups, and the number of answers that name a person.")
     if left_out:
-        notes.append(f"bias scores: {left_out}")
+        notes.append(f"Bias scores: {left_out}")
     tags, options = kinds.tag_table(comparison, figures, is_drawn=False), kinds.positions_table(comparison, PLAIN)
     parts = {
         "By tag": (tags, balanced_note(comparison)),

@@ -234,12 +234,10 @@ class BiasScores(Part):
 
     @property
     def left_out(self) -> str:
-        """How many items had no target, in a sentence, and of which categories they are; "" where that is unknown."""
+        """How many items had no target, in a sentence, and of which categories they are; "" where none had none, or that is unknown."""
         score = self.base or self.edited
-        if score is None or score.n_without_target is None:
+        if score is None or not score.without_target:
             return ""
-        if not score.without_target:
-            return "The target of every item is known."
         parts = [f"{name}: {part.without_target}" for name, part in score.by_category.items() if part.without_target]
         of = f" ({'; '.join(parts)})" if parts else ""
         return f"{score.without_target} have no known target and are left out{of}."

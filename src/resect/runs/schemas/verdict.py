@@ -80,6 +80,7 @@ class GuardedCandidate(Part):
     site: Address | None = Field(default=None, description="The matrix.")
     rho: Share | None = Field(default=None, description="The share of its rank.")
     score: Number | None = Field(default=None, description="The metric on the select split.")
+    changes: dict[str, Number] = Field(default={}, description="The change on the select split by tag, as a share.")
     broken: tuple[GuardCost, ...] = Field(default=(), description="The guards that it breaks.")
 
 
