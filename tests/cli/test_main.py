@@ -171,7 +171,7 @@ def test_anatomy_needs_the_configuration_alone(flan_t5_base, capsys):
     assert "227,328" in shown and "t5 (encoder-decoder)" in shown
 
 
-@pytest.mark.parametrize(("family", "message"), [("mamba", "'mamba' is not known"), ("lama", "'lama' is not known. Did you mean 'llama'?")])
+@pytest.mark.parametrize(("family", "message"), [("vit", "no class for text"), ("lama", "'lama' is not known. Did you mean 'llama'?")])
 def test_an_unknown_family_is_refused_whether_transformers_knows_it_or_not(family, message, tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     assert main(["anatomy", str(tmp_path)]) == 2

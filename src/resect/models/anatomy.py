@@ -45,11 +45,12 @@ class Anatomy:
     neurons : the number of output units of all matrices
     not_covered : sentences on what is not covered
     is_listed : whether the family is in the table FAMILIES; otherwise its layout was discovered
+    covered : the share of the parameters of the blocks' matrices that are at sites, for a discovered layout
     root : the module, or None
     """
 
     def __init__(self, layout: ModelLayout, config: Any, root: nn.Module | None) -> None:
-        self.family, self.is_listed = layout.family, layout.is_listed
+        self.family, self.is_listed, self.covered = layout.family, layout.is_listed, layout.covered
         self.kind: Kind = layout.kind
         self.root, self._config = root, config
         stacks = layout.stacks
@@ -74,14 +75,15 @@ class Anatomy:
 
     @classmethod
     def of(cls, module: nn.Module) -> "Anatomy":
-        """Returns the anatomy of a Hugging Face model of a known family, with any head, on any device, also meta.
+        """Returns the anatomy of a Hugging Face model, with any head, on any device, also meta.
 
-        Raises UnknownFamily, NotYet, and BadModel where the modules are not those of the family's line.
+        Where the family has no line in the table, its layout is discovered, once for each configuration (see `discovery`). Raises
+        UnknownFamily where none is found, NotYet, and BadModel where the modules are not those of the family's line.
         """
         config = getattr(module, "config", None)
         if config is None:
             raise BadModel(f"A {type(module).__name__} has no config; give a model of Hugging Face transformers.")
-        return cls(layout_of_line(*family_of(config), config), config, module)
+        return cls(_layout(config), config, module)
 
     @classmethod
     def of_config(cls, config: Any) -> "Anatomy":
@@ -89,7 +91,7 @@ class Anatomy:
 
         Raises UnknownFamily, NotYet.
         """
-        return cls(layout_of_line(*family_of(config), config), config, None)
+        return cls(_layout(config), config, None)
 
     def __repr__(self) -> str:
         return f"Anatomy({self.family}, {len(self.sites)} matrices, {self.neurons} neurons)"
@@ -136,6 +138,11 @@ class Anatomy:
     def block_path(self, stack: Stack, layer: int) -> str:
         """Returns the path of a block from the model's root."""
         return f"{self._prefix}{self._stacks[stack].path}.{layer}"
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The paths of the lists of blocks, relative to the backbone."""
+        return tuple(layout.path for layout in self._stacks.values())
 
     def _path(self, site: Site, path: str) -> str:
         return f"{self.block_path(site.stack, site.layer)}.{path}"
@@ -275,6 +282,15 @@ class Anatomy:
                     f"{site} is stored as {list(weight.shape)}, but the configuration of this {self.family} says "
                     f"{list(expected)}; a model whose heads or units were pruned is not covered."
                 )
+
+
+def _layout(config: Any) -> ModelLayout:
+    name, family = family_of(config)
+    if family is not None:
+        return layout_of_line(name, family, config)
+    from .discovery_cache import discovered_layout  # slow, and needed only here
+
+    return discovered_layout(config)
 
 
 def anatomy_of(model: Any) -> Anatomy:

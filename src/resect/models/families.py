@@ -224,12 +224,14 @@ def family_line(name: str) -> Family:
     return FAMILIES[name]
 
 
-def family_of(config: Any) -> tuple[str, Family]:
-    """Returns the family of a configuration, and its line. Raises BadModel, UnknownFamily, NotYet."""
+def family_of(config: Any) -> tuple[str, Family | None]:
+    """Returns the family of a configuration, and its line, if it has one. Raises BadModel, NotYet."""
     name = getattr(config, "model_type", None)
     if not isinstance(name, str) or not name:
         raise BadModel("The model's configuration has no model_type, so that its family is unknown.")
-    family = family_line(name)
+    if name not in FAMILIES:
+        return name, None
+    family = FAMILIES[name]
     reason = family.not_yet or family.refusal(family.config(config))
     if reason:
         raise NotYet(f"This {name} model is not covered yet. {reason} Covered: {', '.join(covered_families())}.")

@@ -64,13 +64,18 @@ class StackLayout:
 
 @dataclass(frozen=True)
 class ModelLayout:
-    """The stacks of a model. `is_listed`: whether it is of a line of the FAMILIES table, or was discovered."""
+    """The stacks of a model.
+
+    is_listed : whether it is of a line of the FAMILIES table, or was discovered
+    covered : the share of the parameters of the blocks' matrices that are at sites; None where it was not counted
+    """
 
     family: str
     kind: Kind
     stacks: Mapping[Stack, StackLayout]
     not_covered: tuple[str, ...] = ()
     is_listed: bool = True
+    covered: float | None = None
 
 
 def layout_of_line(name: str, family: Family, config: Any) -> ModelLayout:

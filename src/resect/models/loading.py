@@ -51,7 +51,7 @@ def load_config(path: str, *, revision: str | None = None, trust_remote_code: bo
         return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (*_LOADING_ERRORS, StrictDataclassError) as error:
         family = _stated_family(path, revision)
-        if family is not None:
+        if family is not None and family not in transformers.CONFIG_MAPPING:
             family_line(family)  # raises UnknownFamily, a clearer error than that of transformers
         raise BadModel(_cause(path, "configuration", error)) from error
 

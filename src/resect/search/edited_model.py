@@ -61,7 +61,8 @@ class EditEvaluator:
         self.model, self._batches, self._sign, self._svd_cache = model, batches, sign, svd_cache
         self._anatomy: Anatomy = model.anatomy
         self._state_memory, self._processes = state_memory, processes_on_machine
-        self._replays, self._narrows, self._shares = replay, positions, share
+        is_listed = self._anatomy.is_listed  # of discovered blocks it is not proved that nothing else depends on them
+        self._replays, self._narrows, self._shares = replay and is_listed, positions and is_listed, share
         self._set_up_process()
 
     def __getstate__(self) -> dict[str, Any]:

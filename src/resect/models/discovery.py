@@ -1,0 +1,220 @@
+"""Discovery: the layout of a model whose type has no line in the FAMILIES table, from its modules and a tiny model of its configuration.
+
+The modules of the real model are built without weights, for their shapes; those of a tiny model with random weights, to prove what each
+matrix does (`block_roles`). A matrix without a proved role has the path of its module as its role. Knows no family.
+"""
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from resect.core.address import STACKS, Stack, path_role, role_order
+from resect.core.errors import NotYet, UnknownFamily
+
+from .block_kinds import KindOfBlock, kinds_of
+from .block_lists import BlockList, block_lists, common_path, embedding_paths, unknown
+from .families import Kind
+from .fused_rows import role_sizes
+from .layout import BlockLayout, MatrixPart, ModelLayout, StackLayout
+from .tiny_config import tiny_config
+from .tiny_model import Calls, TinyModel, named_linears
+
+
+def kind_of(config: Any) -> tuple[Kind, Any]:
+    """Returns the kind of a model, and the class that builds it from a configuration. Raises UnknownFamily."""
+    import transformers
+
+    stated = " ".join(getattr(config, "architectures", None) or ())
+    has = lambda mapping: type(config) in mapping
+    causal, masked = has(transformers.MODEL_FOR_CAUSAL_LM_MAPPING), has(transformers.MODEL_FOR_MASKED_LM_MAPPING)
+    if getattr(config, "is_encoder_decoder", False) and has(transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING):
+        return "encoder-decoder", transformers.AutoModelForSeq2SeqLM
+    if masked and not getattr(config, "is_decoder", False) and not (causal and "CausalLM" in stated):
+        return "masked", transformers.AutoModelForMaskedLM
+    if causal:
+        return "causal", transformers.AutoModelForCausalLM
+    if has(transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING):
+        return "causal", transformers.AutoModelForSeq2SeqLM  # text behind another medium
+    raise UnknownFamily(f"{unknown(config)} transformers has no class for text from it.")
+
+
+def discover(config: Any) -> ModelLayout:
+    """Returns the layout of a configuration. Raises UnknownFamily where nothing is found, NotYet for mixtures of experts."""
+    kind, model_class = kind_of(config)
+    with quiet(), torch.device("meta"):
+        try:
+            full = model_class.from_config(config)
+        except Exception as error:
+            raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {_short(error)}.") from error
+    _refuse_experts(config, full)
+    with quiet():
+        try:
+            tiny = TinyModel.build(model_class, tiny_config(config), kind)
+            calls = tiny.record({path: module for path, module in tiny.model.named_modules() if path})
+            logits = tiny.logits()
+        except Exception as error:
+            raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {_short(error)}.") from error
+        if not bool(torch.isfinite(logits).all()):
+            raise UnknownFamily(f"{unknown(config)} A tiny model of it computes NaN.")
+        return _discovered(config, full, tiny, calls)
+
+
+def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls]) -> ModelLayout:
+    lists = block_lists(config, tiny, calls)
+    by_stack = {
+        stack: next(found for found in lists if found.stack == stack) for stack in STACKS if any(found.stack == stack for found in lists)
+    }
+    embeddings = {stack: embedding_paths(tiny, calls, stack) for stack in by_stack}
+    backbone = common_path(
+        [found.path.rpartition(".")[0] for found in by_stack.values()] + [path for paths in embeddings.values() for path in paths]
+    )
+    relative = lambda path: path.removeprefix(f"{backbone}.") if backbone else path
+    stacks: dict[Stack, StackLayout] = {}
+    kinds = _agreed_kinds(config, full, tiny, calls, by_stack)
+    notes, covered, total = [], 0, 0
+    for stack, found in by_stack.items():
+        real = list(full.get_submodule(found.path).children())
+        layouts: dict[tuple[int, tuple[Any, ...]], BlockLayout] = {}
+        blocks = []
+        for block, kind in zip(real, kinds[stack], strict=True):
+            shapes = tuple((path, tuple(module.weight.shape)) for path, module in named_linears(block))  # type: ignore[arg-type]
+            blocks.append(layouts.setdefault((id(kind), shapes), block_layout(kind, block, config.get_text_config())))
+            covered += sum(block.get_parameter(f"{path}.weight").numel() for path in (*kind.fused, *kind.unproved))
+            total += _matrix_parameters(block)
+        d_ff = max((part.shape[1] for block in blocks for role, part in block.matrices.items() if role == "down"), default=0)
+        stacks[stack] = StackLayout(
+            relative(found.path), tuple(blocks), tuple(map(relative, embeddings[stack])), _d_model(blocks, config), d_ff
+        )
+        notes += _notes(stack, tiny, calls, found, kinds[stack])
+    if not covered:
+        raise UnknownFamily(f"{unknown(config)} Its blocks have no linear module.")
+    share = covered / total
+    if share < 1:
+        notes.append(
+            f"{100 * (1 - share):.1f} % of the parameters of its blocks' matrices are not covered: they are in no linear module that "
+            "text reaches."
+        )
+    return ModelLayout(config.model_type, tiny.kind, stacks, tuple(notes), is_listed=False, covered=share)
+
+
+def _agreed_kinds(
+    config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls], lists: Mapping[Stack, BlockList]
+) -> dict[Stack, tuple[KindOfBlock, ...]]:
+    """Returns the kind of each block; where weights are fused, what is found at two sizes, so that the rule of their rows holds at any."""
+    first = _kinds_by_stack(config, full, tiny, calls, lists)
+    are_fused = any(rule.rule != "complete" for kinds in first.values() for kind in kinds for rule in kind.fused.values())
+    other_config = tiny_config(config, larger=True)
+    if not are_fused or other_config.to_dict() == tiny.config.to_dict():
+        return first
+    other = TinyModel.build(kind_of(config)[1], other_config, tiny.kind)
+    other_calls = other.record({path: module for path, module in other.model.named_modules() if path})
+    second = _kinds_by_stack(config, full, other, other_calls, lists)
+    agreed: dict[tuple[int, int], KindOfBlock] = {}
+    return {
+        stack: tuple(agreed.setdefault((id(one), id(two)), one.agreed(two)) for one, two in zip(first[stack], second[stack], strict=True))
+        for stack in first
+    }
+
+
+def _kinds_by_stack(
+    config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls], lists: Mapping[Stack, BlockList]
+) -> dict[Stack, tuple[KindOfBlock, ...]]:
+    kinds = {}
+    for stack, found in lists.items():
+        before = [tiny.model.get_submodule(other.path).children() for other in lists.values() if other.stack == "encoder" != stack]
+        kinds[stack] = kinds_of(config, full, tiny, calls, found, list(itertools.chain(*before)))
+    return kinds
+
+
+def block_layout(kind: KindOfBlock, block: nn.Module, config: Any) -> BlockLayout:
+    """Returns the layout of one block: shapes are those of its modules."""
+    linears = dict(named_linears(block))
+    shape = lambda path: _shape(linears[path])
+    path_of = {role: path for path, fused in kind.fused.items() for role in fused.roles}
+    matrices = {}
+    for path, fused in kind.fused.items():
+        prefix = "cross_" if fused.roles[0].startswith("cross_") else ""
+        o, down = path_of.get(f"{prefix}o"), path_of.get("down")
+        sizes = role_sizes(fused.roles, shape(path)[0], shape(o)[1] if o else 0, shape(down)[1] if down else 0)
+        for role, rows in fused.rows(sizes, config).items():
+            matrices[role] = _part(path, linears[path], sizes[role], rows, path in kind.flat)
+    for path in kind.unproved:
+        matrices[path_role(path)] = _part(path, linears[path], shape(path)[0], None, path in kind.flat)
+    return BlockLayout({role: matrices[role] for role in sorted(matrices, key=role_order)}, kind.moments)
+
+
+def _part(path: str, module: nn.Module, out: int, rows: Any, flat: bool) -> MatrixPart:
+    weight: Any = module.weight
+    return MatrixPart(path, (out, _shape(module)[1]), rows, tuple(weight.shape), isinstance(module, Conv1D), flat)
+
+
+def _matrix_parameters(block: nn.Module) -> int:
+    """Returns the number of a block's parameters that are no vectors and no embeddings."""
+    modules = [module for module in block.modules() if not isinstance(module, nn.Embedding)]
+    parameters = [parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.dim() > 1]
+    return sum(parameter.numel() for parameter in {id(parameter): parameter for parameter in parameters}.values())
+
+
+def _shape(module: nn.Module) -> tuple[int, int]:
+    weight: Any = module.weight
+    shape = tuple(weight.shape)
+    return (shape[1], shape[0]) if isinstance(module, Conv1D) else (shape[0], shape[1])
+
+
+def _d_model(blocks: Sequence[BlockLayout], config: Any) -> int:
+    for role in ("down", "o"):
+        for block in reversed(blocks):
+            if role in block.matrices:
+                return block.matrices[role].shape[0]
+    return int(config.get_text_config().hidden_size)
+
+
+def _notes(stack: Stack, tiny: TinyModel, calls: dict[str, Calls], found: BlockList, kinds: Sequence[KindOfBlock]) -> list[str]:
+    notes = []
+    most = max(
+        len(calls[f"{found.path}.{layer}.{path}"].outputs) for layer, kind in enumerate(kinds) for path in (*kind.fused, *kind.unproved)
+    )
+    if most > 1:
+        notes.append(f"The same weights of the {stack} compute several times in one pass: each is one site.")
+    not_run = sorted({path for kind in kinds for path in kind.not_run})
+    if not_run:
+        notes.append(f"Matrices of the {stack} that text does not reach, or that compute more than a product: {', '.join(not_run)}.")
+    return notes
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def _refuse_experts(config: Any, full: nn.Module) -> None:
+    """Raises NotYet for mixtures of experts."""
+    for path, _ in full.named_parameters():
+        if any("expert" in piece for piece in path.split(".")):
+            raise NotYet(
+                f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({path}), "
+                "which are not covered yet; use a dense model."
+            )
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:160]}".replace("\n", " ").rstrip(".")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what transformers says of configurations that nobody loads."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)

@@ -1,0 +1,120 @@
+"""A small configuration of the same class: fewer heads, narrower, a small vocabulary, and as many blocks as before.
+
+Every size is divided by the same factors, so that the relations between sizes stay: widths = heads · width of a head, whatever their
+names. Knows configurations as plain data; knows no class of model.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: Numbers of things that lie side by side in a width.
+_COUNTS = re.compile(r"(\w+_)?(num_heads|n_heads?|attention_heads|key_value_heads|kv_heads|key_heads|value_heads|mamba_num_heads)")
+#: Widths of one head, or parts of it.
+_HEAD_WIDTHS = re.compile(r"(\w+_)?(head_dim|head_size|d_kv|d_head|headdim|kv_channels|rotary_dim)")
+#: Widths of a complete vector: of the residual stream, of the feed-forward block, of anything else.
+_WIDTHS = re.compile(
+    r"(\w+_)?(hidden_size|d_model|n_embd|emb_dim|embed_dim|dim|hidden_dim|embedding_size|intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|"
+    r"ffn_hidden_size|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
+    r"hidden_size_per_layer_input|multimodal_hidden_size|projection_dim|output_dim|qk_nope_dim|d_ssm|attention_hidden_size|ffn_intermediate_size)"
+)
+_STATES = re.compile(r"mamba_d_state|ssm_state_size|state_size|mamba_chunk_size|chunk_size")
+_VOCABULARIES = re.compile(r"(\w+_)?vocab_size(_\w+)?")
+_POSITIONS = re.compile(
+    r"max_position_embeddings|n_positions|n_ctx|max_seq_len|max_sequence_length|seq_length|seq_len|max_source_positions"
+)
+_TOKENS = re.compile(r"\w+_(token_id|token_ids|token_index|token)")
+#: Fewest heads, key heads and entries of a head that still tell all layouts apart.
+_FEWEST_HEADS, _FEWEST_KEY_HEADS, _SHORTEST_HEAD = 4, 2, 8
+_VOCABULARY, _CONTEXT, _STATE = 160, 1024, 16
+
+
+def tiny_config(config: Any, *, larger: bool = False) -> Any:
+    """Returns a small configuration of the same class. Sizes that are small already stay as they are.
+
+    larger : whether heads are more and wider than they could be, where the sizes allow it: for a second look
+    """
+    values = copy.deepcopy(config.to_dict())
+    shrink(values, larger=larger)
+    values.pop("torch_dtype", None)
+    values.pop("dtype", None)
+    values.pop("quantization_config", None)
+    return type(config).from_dict(values)
+
+
+def shrink(values: dict[Any, Any], *, larger: bool = False) -> None:
+    """Makes the sizes of a configuration small, in place, those of its parts each by their own factors."""
+    for part in values.values():
+        if isinstance(part, dict) and ("model_type" in part or _has_sizes(part)):
+            shrink(part, larger=larger)
+    count, width = _factors(values)
+    if larger:
+        count = max((by for by in range(1, count) if count % by == 0), default=1)
+        width = max(width // 2, 1)
+    _replace(values, _matching(_COUNTS), lambda number: number // count)
+    _replace(values, _matching(_HEAD_WIDTHS), lambda number: _divided(number, width))
+    _replace(values, _matching(_WIDTHS), lambda number: _divided(number, count * width))
+    _replace(values, _matching(_STATES), lambda number: min(number, _STATE))
+    _replace(values, _matching(_VOCABULARIES), lambda number: min(number, _VOCABULARY))
+    _replace(values, _matching(_POSITIONS), lambda number: min(number, _CONTEXT))
+    _replace_tokens(values)
+
+
+def _has_sizes(part: dict[Any, Any]) -> bool:
+    return any(isinstance(name, str) and _WIDTHS.fullmatch(name) and isinstance(value, int) for name, value in part.items())
+
+
+def _factors(values: dict[Any, Any]) -> tuple[int, int]:
+    """Returns by what numbers of heads, and widths of a head, can be divided."""
+    counts = {name: number for name, number in _numbers(values, _matching(_COUNTS)) if number > 1}
+    heads = [number for name, number in counts.items() if not re.search("k(ey|v)", name)]
+    keys = [number for name, number in counts.items() if re.search("k(ey|v)", name)]
+    common = math.gcd(*counts.values()) if counts else 1
+    fits = lambda by: all(number // by >= _FEWEST_HEADS for number in heads) and all(number // by >= _FEWEST_KEY_HEADS for number in keys)
+    count = max(by for by in range(1, common + 1) if by == 1 or (common % by == 0 and fits(by)))
+    widths = [number for _, number in _numbers(values, _matching(_HEAD_WIDTHS)) if number]
+    hidden = [number for name, number in _numbers(values, _matching(re.compile("hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")))]
+    widths += [number // most for number in hidden if heads and number % (most := max(heads)) == 0]
+    if not heads:
+        widths += [number // 4 for number in hidden]
+    width = 1
+    while widths and all(number % (2 * width) == 0 and number // (2 * width) >= _SHORTEST_HEAD for number in widths):
+        width *= 2
+    return count, width
+
+
+def _divided(number: int, by: int) -> int:
+    """Returns the quotient; rounded up to a multiple of 4 where it is none, and not too small to tell units apart."""
+    if number <= _SHORTEST_HEAD or by == 1:
+        return number
+    return number // by if number % by == 0 and number // by >= _SHORTEST_HEAD else max(_SHORTEST_HEAD, 4 * math.ceil(number / by / 4))
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    is_head = lambda name: pattern is _WIDTHS and _HEAD_WIDTHS.fullmatch(name)
+    return lambda name: isinstance(name, str) and bool(pattern.fullmatch(name)) and not is_head(name)
+
+
+def _numbers(values: dict[Any, Any], chosen: Callable[[Any], bool]) -> Iterator[tuple[str, int]]:
+    for name, value in values.items():
+        if chosen(name):
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int) and not isinstance(number, bool):
+                    yield name, number
+
+
+def _replace(values: dict[Any, Any], chosen: Callable[[Any], bool], new: Callable[[int], int]) -> None:
+    changed = lambda value: new(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    for name, value in values.items():
+        if chosen(name):
+            values[name] = [changed(entry) for entry in value] if isinstance(value, list) else changed(value)
+
+
+def _replace_tokens(values: dict[Any, Any]) -> None:
+    """Gives each token outside of the small vocabulary one inside, from its end on."""
+    limit = min((number for _, number in _numbers(values, _matching(_VOCABULARIES))), default=_VOCABULARY)
+    new: dict[int, int] = {}
+    smaller = lambda token: token if token < limit else new.setdefault(token, limit - 1 - len(new))
+    _replace(values, _matching(_TOKENS), smaller)
