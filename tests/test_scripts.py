@@ -35,6 +35,8 @@ TINY = {
         ("--rounds", "1", "--prompts", "1", "--tokens", "32", "--layers", "1", "--d-model", "64"),
         r"decoder-only: 3 choices .* ratio .*encoder-decoder: 3 choices .* ratio",
     ),
+    "scripts/interval_calibration.py": (("--runs", "4", "--groups", "8"), r"8 groups.*halves +reported.*gain of 20"),
+    "scripts/coverage.py": (("gpt2", "mixtral"), r"1 of 2 types are covered; all laws hold in 1.*1 NotYet"),
 }
 #: Those with a test of their own below; laser_workloads.py is started by laser_search.py.
 OTHERS = {
@@ -44,6 +46,7 @@ OTHERS = {
     "scripts/demo/generate.py",
     "scripts/demo/train.py",
     "scripts/ml7_task/make.py",
+    "scripts/safeguards.py",
 }
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process as Linux shows it")
 
@@ -68,6 +71,15 @@ def test_every_script_is_started_by_a_test():
 def test_a_benchmark_measures(script: str):
     arguments, printed = TINY[script]
     assert re.search(printed, start(script, *arguments), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_safeguards_are_compared_on_the_same_examples(tmp_path: Path):
+    task = (str(DEMO_DATA / "hill-and-river"), str(DEMO_DATA / "task.toml"), "--limit", "40", "--instructions", "1", "--protect", "clear")
+    small = ("--largest", "3", "--laser", "--sites", "decoder.0.up", "--output", str(tmp_path))
+    printed = start("scripts/safeguards.py", *task, *small)
+    for row in ("unedited", "always the", "paper's rule", "guarded", "guarded, protected", "guarded, partial", "LASER, guarded"):
+        assert re.search(rf"^ +{row}", printed, re.MULTILINE), row
 
 
 @pytest.mark.slow

@@ -178,6 +178,21 @@ def test_an_unknown_family_is_refused_whether_transformers_knows_it_or_not(famil
     assert message in capsys.readouterr().err
 
 
+def test_anatomy_verifies_on_a_tiny_model(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RESECT_CACHE", str(tmp_path / "cache"))
+    sizes = {"model_type": "gemma", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 40, "head_dim": 8}
+    heads = {"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | heads))
+    assert main(["anatomy", str(tmp_path), "--verify", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    verified = shown["verification"]
+    assert shown["discovered"] and verified["holds"] and verified["covered"] == 1
+    assert verified["roles"] == {"decoder": ["q", "k", "v", "o", "gate", "up", "down", "act", "post"]}
+    assert all(law["checked"] and not law["failed"] for law in verified["laws"].values())
+    assert main(["anatomy", str(tmp_path), "--verify"]) == 0
+    assert "100.0 %" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("what", ["tasks", "methods", "families"])
 def test_list_prints_every_name(what, capsys):
     assert main(["list", what, "--json"]) == 0

@@ -105,6 +105,8 @@ def demo(command: Parser) -> None:
 def anatomy(command: Parser) -> None:
     """Adds the arguments of `resect anatomy`."""
     _add_model(command)
+    verify = "Check on a tiny model of this configuration, with random weights, that sites are what they are said to be."
+    command.add_argument("--verify", action="store_true", help=verify)
     add_settings(command, _declared(JobSettings, ("revision", "trust_remote_code")))
 
 

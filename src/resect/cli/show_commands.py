@@ -6,7 +6,7 @@ import warnings
 from argparse import Namespace
 from pathlib import Path
 
-from resect.core.errors import InputError
+from resect.core.errors import Failure, InputError
 from resect.runs.looks import LOOKS
 from resect.runs.methods import method_names, settings_class
 from resect.runs.run_folder import Run
@@ -36,9 +36,16 @@ def show_anatomy(options: Namespace) -> None:
         "neurons": anatomy.neurons.to_json(),
         "sites": {str(site): list(anatomy.shape(site)) for site in anatomy.sites},
         "moments": {str(site): anatomy.width(site) for site in anatomy.moments},
+        "discovered": not anatomy.is_listed,
         "cannot": list(anatomy.not_covered),
     }
+    if options.verify:
+        from resect.edits.verify_anatomy import verify_anatomy
+
+        value["verification"] = verify_anatomy(config).to_json()
     emit(options, value, lambda: command_output.anatomy(value))
+    if options.verify and not value["verification"]["holds"]:
+        raise Failure(f"Laws do not hold on a tiny model of {options.model}: this anatomy is not to be trusted.")
 
 
 def list_names(options: Namespace) -> None:

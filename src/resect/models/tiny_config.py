@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-#: Numbers of things that lie side by side in a width.
-_COUNTS = re.compile(r"(\w+_)?(num_heads|n_heads?|attention_heads|key_value_heads|kv_heads|key_heads|value_heads|mamba_num_heads)")
+#: Numbers of heads, and of key heads, which are as many or fewer.
+_COUNTS = re.compile(r"(\w+_)?(num_heads|n_heads?|attention_heads|key_heads|value_heads)")
+_HEADS = re.compile(r"num_attention_heads|n_heads?|num_heads")
+_KEY_HEADS = re.compile(r"(\w+_)?(key_value_heads|kv_heads)")
 #: Widths of one head, or parts of it.
 _HEAD_WIDTHS = re.compile(r"(\w+_)?(head_dim|head_size|d_kv|d_head|headdim|kv_channels|rotary_dim)")
 #: Widths of a complete vector: of the residual stream, of the feed-forward block, of anything else.
@@ -20,7 +22,11 @@ _WIDTHS = re.compile(
     r"ffn_hidden_size|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
     r"hidden_size_per_layer_input|multimodal_hidden_size|projection_dim|output_dim|qk_nope_dim|d_ssm|attention_hidden_size|ffn_intermediate_size)"
 )
+_RESIDUAL = re.compile(r"hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")
+#: The inner width of feed-forward blocks, which nothing else depends on.
+_FEED_FORWARD = re.compile(r"((text|encoder|decoder)_)?(intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|ffn_hidden_size|n_inner)")
 _STATES = re.compile(r"mamba_d_state|ssm_state_size|state_size|mamba_chunk_size|chunk_size")
+_GROUPS = re.compile(r"(mamba_)?n_?groups")
 _VOCABULARIES = re.compile(r"(\w+_)?vocab_size(_\w+)?")
 _POSITIONS = re.compile(
     r"max_position_embeddings|n_positions|n_ctx|max_seq_len|max_sequence_length|seq_length|seq_len|max_source_positions"
@@ -28,7 +34,7 @@ _POSITIONS = re.compile(
 _TOKENS = re.compile(r"\w+_(token_id|token_ids|token_index|token)")
 #: Fewest heads, key heads and entries of a head that still tell all layouts apart.
 _FEWEST_HEADS, _FEWEST_KEY_HEADS, _SHORTEST_HEAD = 4, 2, 8
-_VOCABULARY, _CONTEXT, _STATE = 160, 1024, 16
+_VOCABULARY, _CONTEXT, _STATE, _MOST_FEED_FORWARD = 160, 1024, 16, 88
 
 
 def tiny_config(config: Any, *, larger: bool = False) -> Any:
@@ -53,10 +59,15 @@ def shrink(values: dict[Any, Any], *, larger: bool = False) -> None:
     if larger:
         count = max((by for by in range(1, count) if count % by == 0), default=1)
         width = max(width // 2, 1)
+    most = _MOST_FEED_FORWARD + 16 * larger
+    heads = max((number for _, number in _numbers(values, _matching(_HEADS))), default=0)
+    _replace(values, _matching(_KEY_HEADS), lambda number: _key_heads(number, heads, count))
     _replace(values, _matching(_COUNTS), lambda number: number // count)
     _replace(values, _matching(_HEAD_WIDTHS), lambda number: _divided(number, width))
+    _replace(values, _matching(_FEED_FORWARD), lambda number: min(_divided(number, count * width), most))
     _replace(values, _matching(_WIDTHS), lambda number: _divided(number, count * width))
     _replace(values, _matching(_STATES), lambda number: min(number, _STATE))
+    _replace(values, _matching(_GROUPS), lambda number: min(number, _FEWEST_KEY_HEADS))
     _replace(values, _matching(_VOCABULARIES), lambda number: min(number, _VOCABULARY))
     _replace(values, _matching(_POSITIONS), lambda number: min(number, _CONTEXT))
     _replace_tokens(values)
@@ -66,16 +77,21 @@ def _has_sizes(part: dict[Any, Any]) -> bool:
     return any(isinstance(name, str) and _WIDTHS.fullmatch(name) and isinstance(value, int) for name, value in part.items())
 
 
+def _key_heads(number: int, heads: int, count: int) -> int:
+    """Returns the number of key heads: one, two, or as many as heads, as it was one, fewer, or as many."""
+    if count == 1 or number <= 1:
+        return number
+    return number // count if number == heads else _FEWEST_KEY_HEADS
+
+
 def _factors(values: dict[Any, Any]) -> tuple[int, int]:
     """Returns by what numbers of heads, and widths of a head, can be divided."""
-    counts = {name: number for name, number in _numbers(values, _matching(_COUNTS)) if number > 1}
-    heads = [number for name, number in counts.items() if not re.search("k(ey|v)", name)]
-    keys = [number for name, number in counts.items() if re.search("k(ey|v)", name)]
-    common = math.gcd(*counts.values()) if counts else 1
-    fits = lambda by: all(number // by >= _FEWEST_HEADS for number in heads) and all(number // by >= _FEWEST_KEY_HEADS for number in keys)
+    heads = [number for _, number in _numbers(values, _matching(_COUNTS)) if number > 1]
+    common = math.gcd(*heads) if heads else 1
+    fits = lambda by: all(number // by >= _FEWEST_HEADS and number // by % _FEWEST_KEY_HEADS == 0 for number in heads)
     count = max(by for by in range(1, common + 1) if by == 1 or (common % by == 0 and fits(by)))
     widths = [number for _, number in _numbers(values, _matching(_HEAD_WIDTHS)) if number]
-    hidden = [number for name, number in _numbers(values, _matching(re.compile("hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")))]
+    hidden = [number for _, number in _numbers(values, _matching(_RESIDUAL))]
     widths += [number // most for number in hidden if heads and number % (most := max(heads)) == 0]
     if not heads:
         widths += [number // 4 for number in hidden]
@@ -93,8 +109,9 @@ def _divided(number: int, by: int) -> int:
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    is_head = lambda name: pattern is _WIDTHS and _HEAD_WIDTHS.fullmatch(name)
-    return lambda name: isinstance(name, str) and bool(pattern.fullmatch(name)) and not is_head(name)
+    """Returns whether a name is one of these, and of no narrower pattern."""
+    narrower = {_WIDTHS: (_HEAD_WIDTHS, _FEED_FORWARD), _COUNTS: (_KEY_HEADS,)}.get(pattern, ())
+    return lambda name: isinstance(name, str) and bool(pattern.fullmatch(name)) and not any(other.fullmatch(name) for other in narrower)
 
 
 def _numbers(values: dict[Any, Any], chosen: Callable[[Any], bool]) -> Iterator[tuple[str, int]]:

@@ -41,7 +41,9 @@ class TinyModel:
         self.model, self.kind = model.eval(), kind
         self.config: Any = model.config
         generator = torch.Generator().manual_seed(1)
-        draw = lambda tokens: torch.randint(_FIRST_TOKEN, _LAST_TOKEN, (1, tokens), generator=generator)
+        embedding: Any = getattr(self.model.get_input_embeddings(), "weight", None)  # type: ignore[operator]
+        last = _LAST_TOKEN if embedding is None else min(_LAST_TOKEN, embedding.shape[0])
+        draw = lambda tokens: torch.randint(min(_FIRST_TOKEN, last // 2), last, (1, tokens), generator=generator)
         ids = draw(TOKENS)
         self.inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if kind == "encoder-decoder":

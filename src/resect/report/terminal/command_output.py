@@ -34,8 +34,28 @@ def anatomy(described: Mapping[str, Any]) -> RenderableType:
         "neurons": f"{described['neurons']['total']:,}",
     }
     table = _lines({**facts, **{f"  {role}": f"{number:,}" for role, number in described["neurons"]["by_role"].items()}})
-    notes = [Text(f"Not covered: {sentence}", style="yellow") for sentence in described["cannot"]]
+    notes: list[RenderableType] = [Text(f"Not covered: {sentence}", style="yellow") for sentence in described["cannot"]]
+    if described.get("discovered"):
+        notes.insert(0, Text("The family has no line in the table: what its matrices are was found, and proved, on a tiny model."))
+    verified = described.get("verification")
+    if verified:
+        notes += [Text(), *_verification(verified)]
     return Group(Text(plain(described["model"]), style="bold"), table, *notes)
+
+
+def _verification(verified: Mapping[str, Any]) -> list[RenderableType]:
+    """What was proved on a tiny model: roles, laws, and what was not."""
+    rows = {"covered": f"{100 * verified['covered']:.1f} % of the parameters of the blocks' matrices"}
+    for stack, roles in verified["roles"].items():
+        rows[f"proved, {stack}"] = " ".join(roles) or "no role"
+    for stack, paths in verified["paths"].items():
+        rows |= {f"without a role, {stack}": " ".join(map(plain, paths))} if paths else {}
+    for name, law in verified["laws"].items():
+        failed = law["failed"]
+        holds = f"holds at {law['checked']:,} sites" if law["checked"] else "not checked, for lack of such sites"
+        where = f"fails at {len(failed)} of {law['checked']:,} sites, among them {failed[0]}" if failed else holds
+        rows[name] = f"{where}: {law['states']}"
+    return [Text("Verified on a tiny model with random weights", style="bold"), _lines(rows)]
 
 
 def listing(sentences: Mapping[str, str]) -> RenderableType:
