@@ -36,7 +36,7 @@ from resect.runs.journal import FolderJournal
 CRISPR: Mapping[str, tuple[Mapping[str, Any], bool]] = {
     "paper's rule": ({"protect": "none"}, False),
     "guarded": ({"protect": "none"}, True),
-    "guarded, protected": ({"protect": "disambig"}, True),
+    "guarded, protected": ({}, True),
     "guarded, partial": ({"protect": "none", "factor": "search"}, True),
 }
 LASER = {"LASER, paper's rule": False, "LASER, guarded": True}
@@ -45,7 +45,7 @@ LASER = {"LASER, paper's rule": False, "LASER, guarded": True}
 def variants(given: argparse.Namespace) -> Iterator[tuple[str, Method, GuardLimits]]:
     """The name of each variant, the method with its settings, and the guards."""
     for name, (settings, is_guarded) in CRISPR.items():
-        crispr = Crispr(locate_on=tuple(given.locate_on), largest=given.largest, **settings)
+        crispr = Crispr(**{"locate_on": tuple(given.locate_on), "largest": given.largest, "protect": tuple(given.protect), **settings})
         yield name, crispr, GuardLimits() if is_guarded else GuardLimits.none()
     if given.laser:
         sites = tuple(given.sites)
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--chat-template", action="store_true")
     parser.add_argument("--locate-on", nargs="*", default=["ambig"])
+    parser.add_argument("--protect", nargs="*", default=["disambig"], help="the tags that are protected where protection is on")
     parser.add_argument("--largest", type=int, help="the most neurons that CRISPR tries")
     parser.add_argument("--controls", type=int, default=1, help="random edits beside each variant (default: 1)")
     parser.add_argument("--laser", action="store_true", help="LASER too")

@@ -282,7 +282,7 @@ def test_comparison_json_has_the_public_keys():
     value = comparison().to_json()
     assert list(value) == [
         *("schema", "task", "metric", "n_examples", "n_instructions", "n_groups", "base", "edited", "control"),
-        *("baselines", "difference", "side_effects", "other_metrics", "bias_scores"),
+        *("baselines", "difference", "side_effects", "other_metrics", "bias_scores", "answers", "verdict"),
     ]
     assert set(value["base"]) == {"mean", "interval", "std_over_instructions", "by_tag", "interval_by_tag"}
     assert set(value["difference"]) >= {"mean", "interval", "p_value", "test", "fixed", "broken"}

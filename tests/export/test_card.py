@@ -272,7 +272,7 @@ def test_it_says_what_the_numbers_are_read_against():
     assert "chance 33.3 % – –" in text and "always the unknown option 50.0 % – –" in text
     assert "Balanced over tags, each counted alike: 58.0 % → 80.0 %." in text
     assert "right answers 40.0 %, 30.0 %, 30.0 %; before 60.0 %, 20.0 %, 20.0 %; after 35.0 %, 35.0 %, 30.0 %." in text
-    assert "most often gives “yes*” (25.0 % of these cases" in text and "the rise is beyond chance" in text
+    assert "most often given where it is wrong: “yes*” (25.0 % of the questions" in text and "The rise is beyond chance" in text
     assert "yes\\*" in markdown
     losses = COMPARISON | {"metric": "logloss", "answers": ANSWERS | {"balanced": {}}}
     assert "chance 33.3" not in seen(written(comparison=losses))  # a share is no loss

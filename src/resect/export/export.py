@@ -79,6 +79,10 @@ class ExportResult:
             )
         if self.left_out:
             sentences.append(f"Left out, since they hold or describe unedited weights: {', '.join(self.left_out)}.")
+        if self.verdict is not None:
+            sentences.append(f"Verdict of its run: {self.verdict}.")
+        elif not self.is_copy:
+            sentences.append("No run with a verdict comes with this plan: what it does to the model's answers is not known here.")
         if self.factoring is not None:
             sentences += _factoring_sentences(self.folder, self.factoring)
         if self.deviation is not None:
@@ -89,10 +93,6 @@ class ExportResult:
             )
         else:
             sentences.append("It was not loaded again to be checked.")
-        if self.verdict is not None:
-            sentences.append(f"Verdict of its run: {self.verdict}.")
-        elif not self.is_copy:
-            sentences.append("No run with a verdict comes with this plan: what it does to the model's answers is not known here.")
         return sentences
 
     def to_json(self) -> dict[str, Any]:

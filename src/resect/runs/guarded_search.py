@@ -37,17 +37,17 @@ class GuardedSearch:
         parts = []
         if all_tags is not None:
             exceptions = f" ({'; '.join(f'{tag}: {points(limit)}' for tag, limit in named.items())})" if named else ""
-            parts.append(f"a tag loses more than {points(all_tags)}{exceptions}, beyond chance")
+            parts.append(f"a tag loses more than {points(all_tags)}{exceptions}")
         else:
-            parts += [f"the tag {tag} loses more than {points(limit)}, beyond chance" for tag, limit in named.items() if limit is not None]
+            parts += [f"the tag {tag} loses more than {points(limit)}" for tag, limit in named.items() if limit is not None]
         if perplexity is not None:
             parts.append(f"the perplexity of plain text rises by more than {100 * perplexity:g}{style.blank}%")
         if collapse is not None:
             parts.append(f"the most frequent kind of answer is given in {points(collapse)} more of the cases where it is wrong")
         if not parts:
-            return "No guards: the metric alone chose."
+            return ""
         listed = f"{', '.join(parts[:-1])}{',' if parts[2:] else ''} or {parts[-1]}" if parts[1:] else parts[0]
-        return f"Guards: a candidate cannot win where {listed} (by a one-sided test at 10 %, on the select split)."
+        return f"Guards: a candidate cannot win where {listed}."
 
     @property
     def has_limits(self) -> bool:
@@ -62,7 +62,9 @@ class GuardedSearch:
     def sentences(self, style: NumberStyle = PLAIN) -> list[str]:
         """The limits; what the metric alone would have chosen and what that breaks; what was chosen instead."""
         refused, figures = self.outcome.refused, MetricFormat(self.metric, style)
-        told = [self.limits(style)]
+        told = [self.limits(style) or "No guards: the metric alone chose."]
+        if any(limit is not None for name, limit in self.outcome.limits.items() if name != PERPLEXITY):
+            told.append("A loss of a tag and a rise of an answer count if beyond chance: by a one-sided sign-flip test at 10 %.")
         if refused is not None:
             told.append(f"By {self.metric} on the select split alone: {_with_score(refused, figures)}. It breaks: {_costs(refused)}.")
             told.append(f"Chosen instead: {_with_score(self.outcome.chosen, figures)}.")

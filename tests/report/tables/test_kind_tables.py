@@ -86,16 +86,17 @@ def test_options_are_counted_and_what_is_none_of_them_too():
 
 @pytest.mark.parametrize(
     ("after", "is_certain", "says"),
-    [(0.42, True, "the rise is beyond chance"), (0.42, False, "the rise may be chance"), (0.3, False, "of all answers).")],
+    [(0.42, True, "The rise is beyond chance"), (0.42, False, "The rise may be chance"), (0.3, False, "of all).")],
 )
 def test_the_most_frequent_answer_is_told_and_how_sure_its_rise_is(after, is_certain, says):
     frequent = ANSWERS["most_frequent"]
     changed = frequent | {"edited": frequent["edited"] | {"wrong_share": after}, "is_certain": is_certain}
     sentence = frequent_sentence(read(answers=ANSWERS | {"most_frequent": changed}))
-    assert "gives the first option (31.0 % of these cases; 50.0 % of all answers); after the edit, the unknown option" in sentence
+    assert "where it is wrong: the first option (31.0 % of the questions to which another answer is right; 50.0 % of all)" in sentence
+    assert "; after the edit, the unknown option" in sentence
     assert says in sentence and ("rise" in sentence) == (after > 0.31)
     alone = ANSWERS | {"most_frequent": frequent | {"edited": None}}
-    assert frequent_sentence(read(answers=alone)).endswith("50.0 % of all answers).")
+    assert frequent_sentence(read(answers=alone)).endswith("50.0 % of all).")
     assert frequent_sentence(read(answers=None)) == ""
 
 
@@ -108,7 +109,7 @@ def test_page_and_terminal_show_all_of_it(tmp_path):
             "Balanced: the mean of the tags",
             "How answers spread over the options",
             "58.1 %",
-            "the rise is beyond",
+            "The rise is beyond",
         ):
             assert expected in text, expected
     assert "chance 33.3 %" in page and "The dotted line is chance" in page and "Before and after with 95 % intervals" in page

@@ -155,7 +155,8 @@ def test_any_width_will_do(tmp_path, width):
 def test_a_cut_that_found_nothing_says_so_and_what_to_try(tmp_path):
     nothing = with_change(0.0, 0.0, 0.0) | {"control": None}
     text = shown(folder(tmp_path, nothing, {"schema": 1, "model": None, "edits": []}, []))
-    assert "No reliable change: nothing was changed, since on the select split no candidate was better than no edit." in " ".join(text.split())
+    says = "No reliable change: nothing was changed, since on the select split no candidate was better than no edit."
+    assert says in " ".join(text.split())
     assert "--samples 60" in text
     assert "--sites '*.{gate,up,down}'" in text
     assert text.count("--output") == 2

@@ -262,10 +262,11 @@ def _notes(
     names: dict[tuple[str, str | None], str],
     columns: Sequence[Column],
 ) -> tuple[PlanNote, ...]:
-    """What each run changed. Runs by language of one model and selector have their folder in it: two may have as many units."""
+    """What each run changed. Where several runs are of one model, method and task, each has its folder in it: two may change as much."""
     folders, notes = told_apart(str(run.run.folder) for run in read), list[PlanNote]()
     for run in sorted(read, key=lambda run: (models.index(run.model), columns.index(run.column))):
-        twins = [other for other in read if run.by_language and (other.model, other.method) == (run.model, run.method)]
+        same = [other for other in read if (other.model, other.method) == (run.model, run.method)]
+        twins = [other for other in same if run.by_language or other.column == run.column]
         whose = f"{clean(folders[str(run.run.folder)])}: " if len(twins) > 1 else ""
         word = "" if run.comparison.verdict is None else run.comparison.verdict.word
         notes.append(PlanNote(names[run.model], run.column.label, run.method.upper(), whose + run.what, word))
