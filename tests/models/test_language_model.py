@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import pico
 from naive import naive_logprob, naive_text
@@ -135,3 +136,10 @@ def test_the_model_stays_itself() -> None:
     assert model.model is hf
     assert type(hf) is kind
     assert list(hf.state_dict()) == names
+
+
+def test_the_context_of_a_family_without_a_line_that_counts_positions_as_roberta_does():
+    sizes = {"vocab_size": pico.VOCAB, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.CamembertConfig(**sizes, max_position_embeddings=34, pad_token_id=pico.PAD, bos_token_id=pico.CLS)
+    model = LanguageModel.of(transformers.AutoModelForMaskedLM.from_config(config), pico.tokenizer("masked"))
+    assert model.context == 34 - pico.PAD - 1

@@ -51,7 +51,9 @@ def kinds_of(
     kinds = []
     for layer, block in enumerate(small):
         linears = dict(named_linears(block))
-        run = frozenset(path for path in linears if calls[f"{found.path}.{layer}.{path}"].outputs)
+        run = frozenset(
+            path for path in linears if f"{found.path}.{layer}.{path}" in calls and calls[f"{found.path}.{layer}.{path}"].outputs
+        )
         key = (_signature(block), run, types[layer] if layer < len(types) else None)
         if key not in known:
             known[key] = _kind(tiny, block, tiny.config, [*before, *small[:layer]])

@@ -19,8 +19,8 @@ from .tiny_model import DECODER_TOKENS, TOKENS, Calls, Change, TinyModel, by_row
 #: Units are changed at these tokens, one after the other, until something changes.
 _POSITIONS = (3, 5, 2, 6, 4, 7, 1, 8, 0)
 _MOST_VARIANTS = 192
-#: The change of a unit, in standard deviations: large, so that no activation function is straight there.
-_STEP = 4.0
+#: What a unit is raised and lowered by, from a value within ±2: past the kink of any activation function, and not symmetrically to 0.
+_UP, _DOWN, _LARGEST = 4.0, 3.0, 2.0
 _NOISE, _STRAIGHT = 3e-5, 1e-3
 
 
@@ -71,20 +71,23 @@ class BlockRun:
                 stack.callback(module.register_forward_hook(keep).remove)
             calls = tiny.record(modules)
         run = cls(tiny, block, {path: linears[path] for path in linears if calls[path].outputs}, calls, modules, outputs)
-        if outputs and not run._is_same_without_those_below():
+        two_rows = run._two_rows() if outputs else None
+        if two_rows is None:
             run.below = {}
-        two_rows = tiny.record_until(run.linears, {}, block, 2, run.below)
+            two_rows = tiny.record_until(run.linears, {}, block, 2, {})
         same_shape = lambda path: bool(two_rows[path].inputs) and two_rows[path].inputs[0].shape == calls[path].inputs[0].shape
         run.constant = frozenset(filter(same_shape, run.linears))
         return run
 
-    def _is_same_without_those_below(self) -> bool:
+    def _two_rows(self) -> dict[str, Calls] | None:
+        """Returns the calls in a run of two rows in which the blocks below compute nothing; None where that changes anything."""
         try:
-            calls = self.tiny.record_until(self.linears, {}, self.block, 1, self.below)
+            calls = self.tiny.record_until(self.linears, {}, self.block, 2, self.below)
         except Exception:  # noqa: BLE001 - they hand on more than their output, so they have to run
-            return False
-        pairs = [(calls[path].inputs, self.calls[path].inputs) for path in self.linears]
-        return all(mine and torch.allclose(mine[0], recorded[0], rtol=1e-4, atol=1e-4) for mine, recorded in pairs)
+            return None
+        firsts = [(calls[path].inputs, self.calls[path].inputs[0]) for path in self.linears]
+        is_first_row = lambda values, row: torch.allclose(values.flatten()[: row.numel()], row.flatten(), rtol=1e-4, atol=1e-4)
+        return calls if all(mine and is_first_row(mine[0], recorded) for mine, recorded in firsts) else None
 
     def inputs_with(self, change: str, new: Change, batch: int) -> dict[str, Tensor | None]:
         """Returns the first inputs of all matrices, [rows, tokens, units], where one matrix returns something else at its first call."""
@@ -94,7 +97,9 @@ class BlockRun:
 
     def _held(self, path: str, new: Change | None) -> Change:
         generator = torch.Generator().manual_seed(zlib.crc32(path.encode()))
-        random = [torch.randn(output.shape, generator=generator).to(output) for output in self.calls[path].outputs]
+        random = [
+            torch.randn(output.shape, generator=generator).clamp(-_LARGEST, _LARGEST).to(output) for output in self.calls[path].outputs
+        ]
 
         def change(call: int, output: Tensor) -> Tensor:
             held = repeated(random[call], output)
@@ -136,8 +141,8 @@ class BlockRun:
             values = by_row(output.clone(), batch)
             if values is None:
                 raise LookupError(path)
-            values[rows, position, index] += _STEP
-            values[rows + number, position, index] -= _STEP
+            values[rows, position, index] += _UP
+            values[rows + number, position, index] -= _DOWN
             return values.reshape(output.shape)
 
         for other, values in self.inputs_with(path, change, batch).items():
@@ -152,7 +157,7 @@ class BlockRun:
             if position < own.shape[1]:
                 own[:, position] = False
             size = torch.maximum(up.abs(), down.abs()).amax((1, 2))
-            straight = (up + down).abs().amax((1, 2)) <= _STRAIGHT * size + noise
+            straight = (up / _UP + down / _DOWN).abs().amax((1, 2)) <= _STRAIGHT * size / _UP + noise
             if other not in effects:
                 none = torch.zeros(units, dtype=torch.bool)
                 effects[other] = Effect(none, none.clone(), none.clone(), torch.zeros(units, values.shape[2], dtype=torch.bool))

@@ -62,7 +62,10 @@ def discover(config: Any) -> ModelLayout:
             raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {_short(error)}.") from error
         if not bool(torch.isfinite(logits).all()):
             raise UnknownFamily(f"{unknown(config)} A tiny model of it computes NaN.")
-        return _discovered(config, full, tiny, calls)
+        try:
+            return _discovered(config, full, tiny, calls)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise UnknownFamily(f"{unknown(config)} Its blocks cannot be examined: {_short(error)}.") from error
 
 
 def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls]) -> ModelLayout:

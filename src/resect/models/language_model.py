@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
-from torch import Tensor
+from torch import Tensor, nn
 
 from resect.core.address import Site
 from resect.core.errors import InputError, NotFinite, PromptTooLong
@@ -25,6 +25,16 @@ from .prompt_pairs import PromptPairs, check_texts, one_batch
 from .text_windows import DEFAULT_WINDOW, scored_rows
 
 Result = TypeVar("Result")
+
+
+#: Families with relative positions alone, whatever their configurations say.
+_WITHOUT_LIMIT = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
+
+
+def _position_offset(model: nn.Module) -> int:
+    """Returns from which number on positions are counted: in RoBERTa and its kin behind that of the padding token."""
+    tables = (module for path, module in model.named_modules() if path.endswith("position_embeddings") and isinstance(module, nn.Embedding))
+    return next((table.padding_idx + 1 for table in tables if table.padding_idx is not None), 0)
 
 
 class LanguageModel:
@@ -104,13 +114,11 @@ class LanguageModel:
     def context(self) -> int | None:
         """The longest input in tokens; None where positions are relative and unlimited."""
         config = self.model.config.get_text_config()
-        names = ("max_position_embeddings", "n_positions", "seq_length") if self.anatomy.family not in ("t5", "mt5") else ()
+        names = ("max_position_embeddings", "n_positions", "seq_length") if self.anatomy.family not in _WITHOUT_LIMIT else ()
         limits = [getattr(config, name) for name in names if isinstance(getattr(config, name, None), int)]
         if not limits:
             return None
-        # RoBERTa numbers positions from the padding token's id + 1 on, and its table is that much larger than its context.
-        offset = config.pad_token_id + 1 if self.anatomy.family == "roberta" else 0
-        return int(limits[0]) - offset
+        return int(limits[0]) - _position_offset(self.model)
 
     def fingerprint(self, sites: Sequence[Site | str]) -> dict[str, list[float]]:
         """Returns values of these sites' weights at fixed positions, rounded to bfloat16: they identify a model whatever its dtype."""

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from resect.core.errors import BadModel, InputError
 
 from .anatomy import Anatomy
+from .discovery import kind_of
 from .factored_linear import FactoredFiles, finish_loading
 from .families import family_line
 from .language_model import LanguageModel
@@ -63,11 +64,12 @@ def load_parts(
     if dtype not in DTYPES:
         raise InputError(f"The dtype {dtype!r} is not known; it is one of {', '.join(DTYPES)}.")
     config = load_config(path, revision=revision, trust_remote_code=trust_remote_code)
-    kind = Anatomy.of_config(config).kind  # before gigabytes are read for an unknown family
+    anatomy = Anatomy.of_config(config)  # before gigabytes are read for an unknown family
+    model_class = CLASSES[anatomy.kind] if anatomy.is_listed else kind_of(config)[1]
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     factored = FactoredFiles.find(path, getattr(config, "_commit_hash", None) or revision)
     try:
-        loader, plain = (CLASSES[kind], None) if factored is None else factored.loader(CLASSES[kind], config, trust_remote_code)
+        loader, plain = (model_class, None) if factored is None else factored.loader(model_class, config, trust_remote_code)
         model, info = loader.from_pretrained(
             path,
             config=config,
