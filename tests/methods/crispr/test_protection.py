@@ -75,7 +75,7 @@ def test_a_neuron_that_serves_bias_and_skill_alike_is_not_cut_under_protection()
     assert unprotected.scores is not None and protected.scores is not None
     assert unprotected.scores.top(bias.count) == bias
     assert not protected.scores.top(bias.count) & bias
-    assert any("protection" in note for note in protected.notes)
+    assert any("--protect none" in note for note in protected.notes)
     for edit in protected.plan.edits:
         assert not edit.neurons & bias
 

@@ -54,7 +54,7 @@ def test_the_search_gives_the_result_of_the_grid(name, metric):
     laser = Laser(rhos=(0.5, 0.0), sites="*.{q,up,down,cross_v}", metric=metric)
     base, grid = exhaustive(laser, model, task)
     sign = -1 if metric == "logloss" else 1
-    found = laser.search(model, TaskInputs(task, ("some plain text",)))
+    found = laser.search(model, TaskInputs(task, ("some plain text",), GuardLimits.none()))
     best = max(sign * score for score in grid.values())
     if best > sign * base:
         (chosen,) = found.plan.edits
