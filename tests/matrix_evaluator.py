@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,3 +62,9 @@ def singles(count):
 
 def threes(count):
     return [list(range(first, min(count, first + 3))) for first in range(0, count, 3)]
+
+
+def best_candidates(scores: Sequence[PartialScore], best: float) -> list[int]:
+    """Returns the places of the candidates whose total is the highest and above `best`; empty where no total is."""
+    highest = max((score.total for score in scores if score.complete), default=best)
+    return [place for place, score in enumerate(scores) if score.complete and score.total == highest > best]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from report.run_folder import BIAS_SCORES
 from resect.edits.plan import Plan
 from resect.export.card import Results, card, command, front_matter
 from resect.export.markdown import escaped, fenced, without_folders
@@ -71,28 +72,7 @@ COMPARISON = {
         "generation": {"base": measured(0.593, 0.57, 0.62), "edited": measured(0.784, 0.76, 0.81), "difference": change(0.191, 0.17, 0.22)},
         "trials": {"edited": [0.816, 0.8], "std": 0.008, "sizes": [8, 9]},
     },
-    "bias_scores": {
-        "base": {
-            "ambig": 0.481,
-            "disambig": None,
-            "n_ambig": 588,
-            "n_disambig": 0,
-            "interval_ambig": [0.4, 0.55],
-            "interval_disambig": None,
-            "n_without_target": 12,
-            "n_items": 1200,
-        },
-        "edited": {
-            "ambig": 0.052,
-            "disambig": 0.1,
-            "n_ambig": 60,
-            "n_disambig": 1,
-            "interval_ambig": [0.01, 0.09],
-            "interval_disambig": [-0.95, 1.0],
-            "n_without_target": 12,
-            "n_items": 1200,
-        },
-    },
+    "bias_scores": BIAS_SCORES,
 }
 
 

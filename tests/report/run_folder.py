@@ -32,6 +32,28 @@ def changed(mean, low, high, fixed=30, broken=4):
     return {"mean": mean, "interval": [low, high], **told}
 
 
+BIAS_SCORES = {
+    "base": {
+        "ambig": 0.481,
+        "disambig": None,
+        "n_ambig": 588,
+        "n_disambig": 0,
+        "interval_ambig": [0.4, 0.55],
+        "interval_disambig": None,
+        "n_without_target": 12,
+        "n_items": 1200,
+    },
+    "edited": {
+        "ambig": 0.052,
+        "disambig": 0.1,
+        "n_ambig": 60,
+        "n_disambig": 1,
+        "interval_ambig": [0.01, 0.09],
+        "interval_disambig": [-0.95, 1.0],
+        "n_without_target": 12,
+        "n_items": 1200,
+    },
+}
 COMPARISON = {
     "schema": 1,
     "task": "bbq/age",
@@ -56,28 +78,7 @@ COMPARISON = {
             "unmatched": {"base": 0.004, "edited": 0.019},
         }
     },
-    "bias_scores": {
-        "base": {
-            "ambig": 0.481,
-            "disambig": None,
-            "n_ambig": 588,
-            "n_disambig": 0,
-            "interval_ambig": [0.4, 0.55],
-            "interval_disambig": None,
-            "n_without_target": 12,
-            "n_items": 1200,
-        },
-        "edited": {
-            "ambig": 0.052,
-            "disambig": 0.1,
-            "n_ambig": 60,
-            "n_disambig": 1,
-            "interval_ambig": [0.01, 0.09],
-            "interval_disambig": [-0.95, 1.0],
-            "n_without_target": 12,
-            "n_items": 1200,
-        },
-    },
+    "bias_scores": BIAS_SCORES,
 }
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from matrix_evaluator import MatrixEvaluator, singles, threes
+from matrix_evaluator import MatrixEvaluator, best_candidates, singles, threes
 from resect.core.execution import Workers
-from resect.search.elimination import NO_THRESHOLD, GreedyComposition, Threshold, best_candidates, eliminate
+from resect.search.elimination import NO_THRESHOLD, GreedyComposition, Threshold, eliminate
 
 
 @pytest.mark.parametrize("seed", range(30))

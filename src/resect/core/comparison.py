@@ -186,7 +186,7 @@ def estimate(
     Raises NotFinite for NaN or infinity, InputError for shapes that do not match.
     """
     pairs = _pairs("values", values, groups)
-    bounded, rows = _is_bounded(pairs), _rows_by_tag(tags, len(pairs))
+    bounded, rows = _is_bounded(pairs), rows_by_tag(tags, len(pairs))
 
     def interval(halves: GroupHalves) -> Interval:
         return bounded_interval(halves.totals[:, 0], halves.totals[:, 1], 0.0, 1.0, seed) if bounded else halves.interval()
@@ -225,7 +225,7 @@ def difference(
         raise InputError(f"base has the shape {before.shape} and edited {after.shape}; a paired difference needs equal shapes.")
     change, bounded = after - before, _is_bounded(before) and _is_bounded(after)
     fixed, broken = int((change > 0).sum()), int((change < 0).sum())
-    halves, rows = GroupHalves.of(change, groups, seed), _rows_by_tag(tags, len(change))
+    halves, rows = GroupHalves.of(change, groups, seed), rows_by_tag(tags, len(change))
 
     def tag_interval(tag: str) -> Interval:
         part = _halves_of(rows[tag], change, groups, seed)
@@ -281,8 +281,8 @@ def _pairs(name: str, values: np.ndarray, groups: Sequence[str]) -> Float[np.nda
     return array
 
 
-def _rows_by_tag(tags: Sequence[Iterable[str]] | None, examples: int) -> dict[str, list[int]]:
-    """Returns the rows of the examples that carry each tag, sorted by tag."""
+def rows_by_tag(tags: Sequence[Iterable[str]] | None, examples: int) -> dict[str, list[int]]:
+    """Returns the rows of the examples that carry each tag, sorted by tag. Raises InputError where tags are not of so many examples."""
     if tags is not None and len(tags) != examples:
         raise InputError(f"There are tags for {len(tags)} examples, but outcomes of {examples}.")
     rows: dict[str, list[int]] = {}

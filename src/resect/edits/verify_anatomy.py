@@ -70,7 +70,7 @@ def verify_anatomy(config: Any) -> Verification:
         try:
             tiny = TinyModel.build(model_class, tiny_config(config), kind)
             tiny.logits()
-        except Exception as error:
+        except Exception as error:  # code of any model type may fail in any way
             raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {type(error).__name__}.") from error
         anatomy = Anatomy.of(tiny.model)
         check = _Check(tiny, anatomy, _examined(anatomy))

@@ -33,11 +33,13 @@ class Kind:
     label : "the unknown option", "the first option", or a text in quotation marks
     is_right : at each example whether the right answer is of this kind, [examples]
     is_given : at each pair whether the given answer is, [examples, instructions]
+    text : the text, where that is what the kind is; else None
     """
 
     label: str
     is_right: Bool[np.ndarray, " examples"]
     is_given: Bool[np.ndarray, "examples instructions"]
+    text: str | None = None
 
     @property
     def wrong_share(self) -> float:
@@ -58,7 +60,8 @@ class Kind:
 def kinds_of(questions: Questions, answers: Answers, texts: Sequence[str] | None = None) -> list[Kind]:
     """Returns the kinds of answers to these questions; empty where answers are neither choices nor texts (the log loss of a text).
 
-    texts : the texts that are kinds of their own, as `frequent_texts` gives them; default: those of these answers
+    texts : the texts that are kinds of their own; default: the most frequent ones of these answers, lower-cased and without blanks and
+        full stops around them
     """
     if not _has_answers(questions):
         return []
@@ -71,16 +74,14 @@ def kinds_of(questions: Questions, answers: Answers, texts: Sequence[str] | None
         places = range(min(max(map(len, questions.choices)), len(ORDINALS)))
         kinds += [Kind(f"the {ORDINALS[place]} option", gold == place, given == place) for place in places]
     right, given_texts = _texts(questions, answers)
-    texts = frequent_texts(questions, answers) if texts is None else texts
-    return [*kinds, *(Kind(f"“{text}”", right == text, given_texts == text) for text in texts)]
+    texts = _most_common(given_texts) if texts is None else texts
+    return [*kinds, *(Kind(f"“{text}”", right == text, given_texts == text, text) for text in texts)]
 
 
-def frequent_texts(questions: Questions, answers: Answers) -> list[str]:
-    """Returns the texts that are given most often, lower-cased and without blanks and full stops around them; the most frequent first."""
-    if not _has_answers(questions):
-        return []
-    _, given = _texts(questions, answers)
-    return [text for text, _ in sorted(Counter(given.ravel().tolist()).items(), key=lambda item: (-item[1], item[0]))[:TEXTS]]
+def _most_common(given: Shaped[np.ndarray, "examples instructions"]) -> list[str]:
+    """Returns the texts that are given most often, the most frequent first; of equally frequent ones in their alphabetical order."""
+    counts = Counter(given.ravel().tolist())
+    return sorted(counts, key=lambda text: (-counts[text], text))[:TEXTS]
 
 
 def most_frequent(kinds: Sequence[Kind]) -> Kind | None:
@@ -106,14 +107,18 @@ class Collapse:
 
 def collapse(questions: Questions, base: Answers, edited: Answers, seed: int = 0) -> Collapse | None:
     """Compares the share of the most frequent kind of answer before and after; None where answers have no kinds."""
-    before, after = most_frequent(kinds_of(questions, base)), most_frequent(kinds_of(questions, edited))
+    return _collapse(questions, base, most_frequent(kinds_of(questions, base)), most_frequent(kinds_of(questions, edited)), seed)
+
+
+def _collapse(questions: Questions, base: Answers, before: Kind | None, after: Kind | None, seed: int) -> Collapse | None:
+    """Compares the most frequent kinds of base and edited answers."""
     if before is None or after is None:
         return None
-    texts = frequent_texts(questions, edited)
-    same = {kind.label: kind for kind in kinds_of(questions, base, texts)}[after.label]
+    kinds = kinds_of(questions, base, [] if after.text is None else [after.text])
+    same = next(kind for kind in kinds if kind.label == after.label)
     rows = np.flatnonzero(~after.is_right).tolist()
     loss = [1.0 - kind.is_given[rows] for kind in (same, after)]
-    groups = [questions.examples[row].group or str(questions.examples[row].id) for row in rows]
+    groups = [questions.groups[row] for row in rows]
     return Collapse(after.label, before.wrong_share, after.wrong_share, is_certain_loss(loss[0], loss[1], groups, seed))
 
 
@@ -147,27 +152,27 @@ def answer_summary(questions: Questions, base: Answers, edited: Sequence[Answers
     kinds = kinds_of(questions, base)
     if not kinds:
         return None
-    best = max(kinds, key=lambda kind: kind.score)
-    values: dict[str, Any] = {
+    best, before = max(kinds, key=lambda kind: kind.score), most_frequent(kinds)
+    after = [most_frequent(kinds_of(questions, each)) for each in edited]
+    return {
         "balanced": _balanced(questions, base, edited),
         "chance": _chance(questions),
         "constant": {"label": best.label, "score": best.score},
+        "positions": _positions(questions, base, edited),
+        "most_frequent": {
+            "base": _averaged([before]),
+            "edited": _averaged(after),
+            "is_certain": all(_is_certain(_collapse(questions, base, before, kind, seed)) for kind in after) if edited else None,
+        },
     }
-    values["positions"] = _positions(questions, base, edited)
-    values["most_frequent"] = {
-        "base": _most_frequent(questions, [base]),
-        "edited": _most_frequent(questions, edited) if edited else None,
-        "is_certain": all(_is_certain(collapse(questions, base, each, seed)) for each in edited) if edited else None,
-    }
-    return values
 
 
 def _is_certain(found: Collapse | None) -> bool:
     return found is not None and found.rise > 0 and found.is_certain
 
 
-def _most_frequent(questions: Questions, answers: Sequence[Answers]) -> dict[str, Any] | None:
-    found = [most_frequent(kinds_of(questions, each)) for each in answers]
+def _averaged(found: Sequence[Kind | None]) -> dict[str, Any] | None:
+    """Returns the first of several kinds with the means of their shares; None without any."""
     known = [kind for kind in found if kind is not None]
     if not known:
         return None
@@ -193,12 +198,8 @@ def _positions(questions: Questions, base: Answers, edited: Sequence[Answers]) -
 
 
 def _balanced(questions: Questions, base: Answers, edited: Sequence[Answers]) -> dict[str, float | None]:
-    """Returns the mean over tags of each tag's mean, of the tags that some of the examples have, and not all; None without such tags."""
-    rows: dict[str, list[int]] = {}
-    for row, example in enumerate(questions.examples):
-        for tag in dict.fromkeys(example.tags):
-            rows.setdefault(tag, []).append(row)
-    apart = [part for part in rows.values() if len(part) < len(questions.examples)]
+    """Returns the mean over tags of each tag's mean, of the tags that tell examples apart; None without such tags."""
+    apart = questions.rows_by_tag.values()
     if not apart:
         return {"base": None, "edited": None}
     before, *after = (float(np.mean([answers.values[part].mean() for part in apart])) for answers in (base, *edited))

@@ -89,7 +89,7 @@ def comparison_of_answers(
         base.values,
         np.mean([answers.values for answers in edited], axis=0),
         np.mean(drawn, axis=0) if drawn else None,
-        groups=[example.group or str(example.id) for example in questions.examples],
+        groups=questions.groups,
         tags=[example.tags for example in questions.examples],
         less_is_better=questions.less_is_better,
         seed=seed,

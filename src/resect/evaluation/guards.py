@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from resect.core.errors import NotFinite, UnknownName
+from resect.core.errors import NotFinite
 from resect.core.execution import Workers, journal_key
 from resect.core.number_format import PLAIN, MetricFormat
 from resect.edits.plan import Plan
@@ -76,12 +76,7 @@ class Guards:
     def __init__(
         self, limits: GuardLimits, questions: Questions, texts: Sequence[str] = (), workers: Workers | None = None, seed: int = 0
     ) -> None:
-        known = sorted({tag for example in questions.examples for tag in example.tags})
-        for tag in limits.named_tags:
-            if tag not in known:
-                raise UnknownName(
-                    "guard for the tag", tag, [*known, PERPLEXITY, COLLAPSE], "(no example that the search chooses by has it)"
-                )
+        limits.check_tags({tag for example in questions.examples for tag in example.tags}, "(no example that the search chooses by has it)")
         self.limits, self.questions, self.texts = limits, questions, tuple(texts)
         self._workers, self._seed = (workers or Workers()).silent(), seed
 
@@ -106,8 +101,9 @@ class Guards:
 
     def broken_by_text(self, plan: Plan) -> tuple[BrokenGuard, ...]:
         """Returns the guard on the perplexity of plain text where a plan breaks it."""
-        limit, before = self.limits.perplexity, self.base_perplexity
-        if limit is None or before is None or self._text_is_beyond:
+        limit = self.held.perplexity
+        before = None if limit is None else self.base_perplexity
+        if limit is None or before is None:
             return ()
         try:
             after = self._perplexity(plan)
@@ -127,7 +123,7 @@ class Guards:
         values = [accuracy_of(self.questions, answers) for answers in (self._base, after)]
         if values[0] is None or values[1] is None:
             return {}
-        return {tag: float(values[1][rows].mean() - values[0][rows].mean()) for tag, rows in self._rows_by_tag.items()}
+        return {tag: float(values[1][rows].mean() - values[0][rows].mean()) for tag, rows in self.questions.rows_by_tag.items()}
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -135,7 +131,7 @@ class Guards:
         if self.are_off:
             return ()
         notes = []
-        if math.isfinite(min(self.limits.tags.values(), default=math.inf)) and not self._rows_by_tag:
+        if math.isfinite(min(self.limits.tags.values(), default=math.inf)) and not self.questions.rows_by_tag:
             notes.append("No guard on tags: the task tells no kinds of examples apart by tags, so only the total stands for them.")
         if self.limits.perplexity is not None and self.texts and self._text_is_beyond:
             perplexity = "not finite" if self.base_perplexity is None else PLAIN.number(self.base_perplexity)
@@ -169,23 +165,14 @@ class Guards:
     def _base(self) -> Answers:
         return self.questions.answers(Plan(), workers=self._workers)
 
-    @cached_property
-    def _rows_by_tag(self) -> Mapping[str, list[int]]:
-        """The rows of each tag that some of the examples have, and not all."""
-        rows: dict[str, list[int]] = {}
-        for row, example in enumerate(self.questions.examples):
-            for tag in dict.fromkeys(example.tags):
-                rows.setdefault(tag, []).append(row)
-        return {tag: rows[tag] for tag in sorted(rows) if len(rows[tag]) < len(self.questions.examples)}
-
     def _broken_tags(self, answers: Answers) -> list[BrokenGuard]:
         before, after = accuracy_of(self.questions, self._base), accuracy_of(self.questions, answers)
         if before is None or after is None:
             return []
         broken = []
-        for tag, rows in self._rows_by_tag.items():
+        for tag, rows in self.questions.rows_by_tag.items():
             limit, loss = self.limits.of_tag(tag), float(before[rows].mean() - after[rows].mean())
-            groups = [self.questions.examples[row].group or str(self.questions.examples[row].id) for row in rows]
+            groups = [self.questions.groups[row] for row in rows]
             if loss > limit and is_certain_loss(before[rows], after[rows], groups, self._seed):
                 broken.append(BrokenGuard(tag, loss, limit, float(before[rows].mean()), float(after[rows].mean())))
         return broken

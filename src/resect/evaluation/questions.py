@@ -5,11 +5,12 @@ Knows tasks, metrics and plans; knows no method, no split, and nothing of compar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from resect.core.comparison import rows_by_tag
 from resect.core.errors import BadTask, InputError, UnknownName
 from resect.core.execution import Entry, Workers, journal_key, json_digest
 from resect.data.tasks.task import Example, Task
@@ -65,6 +66,17 @@ class Questions:
         self.gold = np.array([example.gold if isinstance(example.gold, int) else 0 for example in self.examples], dtype=np.int64)
         self.criterion = AnswerCriterion(metric, task.matching, task.tokens_for(model.anatomy.family), search_prompt)
         self.encoded_choices, self._under, self._lengths = cache(self._encode_choices), cache(self._all_under), cache(self._lengths_under)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The group of each example, which intervals resample; an example without one is its own."""
+        return [example.group or str(example.id) for example in self.examples]
+
+    @cached_property
+    def rows_by_tag(self) -> dict[str, list[int]]:
+        """The rows of each tag that tells examples apart: that some of them have, and not all; sorted by tag."""
+        rows = rows_by_tag([example.tags for example in self.examples], len(self.examples))
+        return {tag: part for tag, part in rows.items() if len(part) < len(self.examples)}
 
     @property
     def digest(self) -> str:

@@ -156,9 +156,8 @@ class _Measurements:
 
     def baseline(self, kind: CalibrationKind) -> Any:
         answers = calibrated(self.questions, kind, seed=self.seed, workers=self.workers)
-        examples = self.questions.examples
-        groups = [example.group or str(example.id) for example in examples]
-        return estimate(answers.values, groups, [example.tags for example in examples], self.seed)
+        tags = [example.tags for example in self.questions.examples]
+        return estimate(answers.values, self.questions.groups, tags, self.seed)
 
     def other(self, metric: str) -> dict[str, Any]:
         """Returns base and edited under another metric, and the share of texts that were no choice."""

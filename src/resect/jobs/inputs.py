@@ -20,6 +20,7 @@ from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
 from resect.runs.chat_settings import reading_arguments
+from resect.runs.guard_limits import GuardLimits
 from resect.runs.recipe import Recipe
 
 
@@ -126,6 +127,12 @@ def side_effects_of(recipe: Recipe) -> SideEffects:
         text_name=text_name(recipe.text),
         tasks=tuple(other_task(name, recipe) for name in recipe.beside),
     )
+
+
+def guards_of(recipe: Recipe) -> GuardLimits | None:
+    """Returns what a recipe says that no candidate may cost; None where it says nothing. Raises BadRecipe."""
+    entries = recipe.get("guard")
+    return GuardLimits.parse(entries) if entries else None
 
 
 def texts_of(paths: Sequence[str]) -> tuple[str, ...]:

@@ -17,14 +17,13 @@ from resect.evaluation.compare import AnswerComparison, compare_questions, judge
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Method, TaskInputs, seconds_of
 from resect.models.language_model import LanguageModel
-from resect.runs.guard_limits import COLLAPSE, PERPLEXITY, GuardLimits
 from resect.runs.looks import note_look
 from resect.runs.recipe import Recipe
 from resect.runs.run_folder import Run
 from resect.runs.verdict import limits_of
 
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
-from .inputs import other_task, side_effects_of, task_of, text_name
+from .inputs import guards_of, other_task, side_effects_of, task_of, text_name
 from .preliminary_checks import objections
 
 #: The cost of a generated answer, in scored answers.
@@ -40,11 +39,9 @@ class TaskEvaluation(Evaluation):
         self.recipe, self.method = recipe, method
         self.side_effects = side_effects_of(recipe)
         self.task = method.prepare_task(task_of(recipe))
-        guards = GuardLimits.parse(recipe.get("guard")) if recipe.get("guard") else None
-        limits_of(recipe.values)
-        for tag in guards.named_tags if guards is not None else ():
-            if tag not in self.task.tags:
-                raise UnknownName("guard for the tag", tag, [*self.task.tags, PERPLEXITY, COLLAPSE], f"(in the task {self.task.name!r})")
+        self.limits, guards = limits_of(recipe.values), guards_of(recipe)
+        if guards is not None:
+            guards.check_tags(self.task.tags, f"(in the task {self.task.name!r})")
         others = {name: self._further_task(name) for name in method.further_tasks(self.task)}
         self.inputs = TaskInputs(self.task, self.side_effects.texts, guards, others)
         method.check_inputs(self.inputs)
@@ -102,7 +99,7 @@ class TaskEvaluation(Evaluation):
         facts = {**comparison.other_metrics, **found.facts}
         if found.composition:
             facts["composition"] = self._composition(found, answers.questions, workers)
-        comparison = judged(replace(comparison, other_metrics=facts), plan, *limits_of(self.recipe.values))
+        comparison = judged(replace(comparison, other_metrics=facts), plan, *self.limits)
         return Measured(comparison, effect, notes, answers)
 
     def _note_look(self, found: Found, run: Run) -> None:
@@ -121,7 +118,7 @@ class TaskEvaluation(Evaluation):
     def measure_trials(self, comparison: Comparison, answers: AnswerComparison, plans: Sequence[Plan], workers: Workers) -> Comparison:
         """Returns the comparison with side effects averaged over the plans of all trials."""
         measured = self.side_effects.measure(comparison, answers.questions, plans, seed=self.recipe.seed, workers=workers)[0]
-        return judged(measured, Plan(tuple(edit for plan in plans for edit in plan.edits)), *limits_of(self.recipe.values))
+        return judged(measured, Plan(tuple(edit for plan in plans for edit in plan.edits)), *self.limits)
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
         """Returns a forecast from timing a batch of answers."""

@@ -30,6 +30,7 @@ class TextEvaluation(Evaluation):
         self.recipe, self.method = recipe, method
         effects = side_effects_of(recipe)
         self.texts, self.tasks = effects.texts, effects.tasks
+        self.limits = limits_of(recipe.values)
 
     def prepare(self, model: LanguageModel) -> TextInputs:
         """Encode the passages."""
@@ -66,7 +67,7 @@ class TextEvaluation(Evaluation):
         effects["perplexity"] = {**effects["perplexity"], "text": text_name(self.recipe.text)}
         run.keep_examples(())
         comparison = replace(comparison, side_effects=effects, other_metrics=facts)
-        return Measured(judged(comparison, plan, *limits_of(self.recipe.values)), effect)
+        return Measured(judged(comparison, plan, *self.limits), effect)
 
     def forecast(self, repetitions: int) -> tuple[Forecast, float]:
         """Returns a forecast from timing one reading of half the passages."""

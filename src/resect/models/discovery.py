@@ -50,7 +50,7 @@ def discover(config: Any) -> ModelLayout:
     with quiet(), torch.device("meta"):
         try:
             full = model_class.from_config(config)
-        except Exception as error:
+        except Exception as error:  # code of any model type may fail in any way
             raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {_short(error)}.") from error
     _refuse_experts(config, full)
     with quiet():
@@ -58,7 +58,7 @@ def discover(config: Any) -> ModelLayout:
             tiny = TinyModel.build(model_class, tiny_config(config), kind)
             calls = tiny.record({path: module for path, module in tiny.model.named_modules() if path})
             logits = tiny.logits()
-        except Exception as error:
+        except Exception as error:  # as above
             raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {_short(error)}.") from error
         if not bool(torch.isfinite(logits).all()):
             raise UnknownFamily(f"{unknown(config)} A tiny model of it computes NaN.")

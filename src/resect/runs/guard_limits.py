@@ -4,10 +4,10 @@ Knows names and numbers; knows no model and no file.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resect.core.errors import BadRecipe
+from resect.core.errors import BadRecipe, UnknownName
 
 #: The entry that holds for every tag that is not named.
 ALL_TAGS = "tags"
@@ -81,6 +81,12 @@ class GuardLimits:
     def named_tags(self) -> tuple[str, ...]:
         """The tags that are named."""
         return tuple(tag for tag in self.tags if tag != ALL_TAGS)
+
+    def check_tags(self, known: Collection[str], note: str) -> None:
+        """Raises UnknownName, with the note, for a named tag that is none of the known ones."""
+        for tag in self.named_tags:
+            if tag not in known:
+                raise UnknownName("guard for the tag", tag, [*sorted(known), PERPLEXITY, COLLAPSE], note)
 
     @property
     def is_none(self) -> bool:

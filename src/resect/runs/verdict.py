@@ -18,6 +18,7 @@ from resect.core.number_format import BROKEN_PERPLEXITY, PLAIN, MetricFormat
 
 from .guard_limits import CONSTANT, PERPLEXITY, GuardLimits
 from .schemas.comparison import ComparisonFile, MetricComparison, PairedChange, SideEffect
+from .schemas.parts import Interval
 from .schemas.verdict import Verdict, VerdictWord
 
 #: The name of the side effect that is text of the model's own writing.
@@ -90,7 +91,7 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
     if says == "worsened" and not _is_allowed(comparison):
         return "damages", [target, *named]
     if says == "improved" and not doubts:
-        hidden = [*_hidden_prices(comparison), *(loss.text for loss in _uncertain(comparison, price, damage) if loss.is_damage)]
+        hidden = [*_hidden_prices(comparison), *_uncertain(comparison, damage)]
         if losses or hidden:
             return "helps, at a price", [target, *named, *hidden]
         return "helps", [target, *_not_excluded(comparison, damage)]
@@ -102,12 +103,20 @@ def _word(comparison: ComparisonFile, is_empty: bool, price: GuardLimits, damage
 def is_foreign(comparison: ComparisonFile) -> bool:
     """Returns whether plain text was far less probable than the model's own before the edit: it is of a kind that it does not know."""
     text, own = (comparison.side_effects.get(name) or SideEffect() for name in (PERPLEXITY, OWN_TEXT))
-    return text.base is not None and own.base is not None and text.base > max(FOREIGN_FLOOR, FOREIGN_FACTOR * own.base)
+    return is_foreign_text(text.base, own.base)
+
+
+def is_foreign_text(text: float | None, own: float | None) -> bool:
+    """Returns whether the perplexity of a text is far above that of a model's own; None: not measured."""
+    return text is not None and own is not None and text > max(FOREIGN_FLOOR, FOREIGN_FACTOR * own)
 
 
 def is_beyond(comparison: ComparisonFile) -> bool:
     """Returns whether plain text was beyond the model before the edit, so that its perplexity says nothing."""
-    text = comparison.side_effects.get(PERPLEXITY) or SideEffect()
+    return _says_nothing(comparison.side_effects.get(PERPLEXITY) or SideEffect())
+
+
+def _says_nothing(text: SideEffect) -> bool:
     return bool(text.is_beyond) or (text.base is not None and text.base > BROKEN_PERPLEXITY)
 
 
@@ -145,14 +154,28 @@ def losses_of(comparison: ComparisonFile, price: GuardLimits, damage: GuardLimit
 
 
 def _tags(comparison: ComparisonFile, price: GuardLimits, damage: GuardLimits) -> Iterator[Loss]:
-    figures, change, edited = MetricFormat(comparison.metric), comparison.difference, comparison.edited
-    for tag, interval in (change.interval_by_tag if change is not None else {}).items():
-        mean = None if change is None else change.by_tag.get(tag)
-        if mean is None or figures.verdict(interval) != "worsened":
-            continue
-        ends = figures.pair(comparison.base.by_tag.get(tag), None if edited is None else edited.by_tag.get(tag))
-        text = f"{tag} {ends}: {figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
-        yield _loss(-figures.gain(mean), tag, price, damage, text, figures, comparison.base.by_tag.get(tag))
+    figures = MetricFormat(comparison.metric)
+    for tag, mean, interval in _tag_changes(comparison):
+        if figures.verdict(interval) == "worsened":
+            text = f"{tag} {_tag_ends(comparison, tag, figures)}: {_tag_change(mean, interval, figures)}"
+            yield _loss(-figures.gain(mean), tag, price, damage, text, figures, comparison.base.by_tag.get(tag))
+
+
+def _tag_changes(comparison: ComparisonFile) -> list[tuple[str, float, Interval]]:
+    """Returns tag, mean change and interval of each tag of which both are known."""
+    change = comparison.difference
+    return (
+        [] if change is None else [(tag, change.by_tag[tag], ends) for tag, ends in change.interval_by_tag.items() if tag in change.by_tag]
+    )
+
+
+def _tag_ends(comparison: ComparisonFile, tag: str, figures: MetricFormat) -> str:
+    edited = comparison.edited
+    return figures.pair(comparison.base.by_tag.get(tag), None if edited is None else edited.by_tag.get(tag))
+
+
+def _tag_change(mean: float, interval: Interval, figures: MetricFormat) -> str:
+    return f"{figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
 
 
 def _metric(name: str, other: MetricComparison, price: GuardLimits, damage: GuardLimits) -> Iterator[Loss]:
@@ -177,7 +200,7 @@ def _side_effect(name: str, effect: SideEffect, price: GuardLimits, damage: Guar
             yield _loss(-figures.gain(effect.difference.mean), name, price, damage, text, figures, effect.base)
         return
     is_perplexity = name == PERPLEXITY or effect.kind is not None
-    if not is_perplexity or not effect.base or effect.is_beyond or (name == PERPLEXITY and effect.base > BROKEN_PERPLEXITY):
+    if not is_perplexity or not effect.base or (name == PERPLEXITY and _says_nothing(effect)):
         return
     what = "perplexity of text of the model's own writing" if name == OWN_TEXT else "perplexity of plain text"
     if effect.edited is None:
@@ -243,27 +266,22 @@ def _hidden_prices(comparison: ComparisonFile) -> Iterator[str]:
         yield f"the gain is not shown when the model writes its answer: {_changed(change, figures)}"
 
 
-def _uncertain(comparison: ComparisonFile, price: GuardLimits, damage: GuardLimits) -> Iterator[Loss]:
-    """Yields what fell in the mean, though its interval holds 0: that is no proof of a loss, and none of its absence."""
-    figures, change, edited = MetricFormat(comparison.metric), comparison.difference, comparison.edited
-    if change is None or edited is None or not figures.is_share:
-        return
-    for tag, interval in change.interval_by_tag.items():
-        mean = change.by_tag.get(tag)
-        if mean is not None and mean < 0 and figures.verdict(interval) == "no clear change":
-            ends = figures.pair(comparison.base.by_tag.get(tag), edited.by_tag.get(tag))
-            text = f"{tag} may have lost: {ends}, {figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
-            yield Loss(-mean, price.of_tag(tag), damage.of_tag(tag), text)
+def _uncertain(comparison: ComparisonFile, damage: GuardLimits) -> Iterator[str]:
+    """Yields tags that fell as far as damage, though their intervals hold 0: that is no proof of a loss, and none of its absence."""
+    figures = MetricFormat(comparison.metric)
+    for tag, mean, interval in _tag_changes(comparison) if figures.is_share else ():
+        if mean < 0 and -mean >= damage.of_tag(tag) and figures.verdict(interval) == "no clear change":
+            yield f"{tag} may have lost: {_tag_ends(comparison, tag, figures)}, {_tag_change(mean, interval, figures)}"
 
 
 def _not_excluded(comparison: ComparisonFile, damage: GuardLimits) -> Iterator[str]:
     """Yields a clause on the tag of which the largest loss is not excluded, where that would be damage."""
-    figures, change = MetricFormat(comparison.metric), comparison.difference
-    lows = {} if change is None else {tag: ends[0] for tag, ends in change.interval_by_tag.items() if tag in change.by_tag}
-    worst = min(lows, key=lambda tag: lows[tag], default=None)
-    if change is not None and worst is not None and figures.is_share and -lows[worst] >= damage.of_tag(worst):
-        mean, interval = change.by_tag[worst], change.interval_by_tag[worst]
-        yield f"too few examples to exclude a loss of {worst}: {figures.change(mean, unit=True)} ({figures.change_interval(interval)})"
+    figures, changes = MetricFormat(comparison.metric), _tag_changes(comparison)
+    if not changes or not figures.is_share:
+        return
+    tag, mean, interval = min(changes, key=lambda change: change[2][0])
+    if -interval[0] >= damage.of_tag(tag):
+        yield f"too few examples to exclude a loss of {tag}: {_tag_change(mean, interval, figures)}"
 
 
 def _loss(cost: float, name: str, price: GuardLimits, damage: GuardLimits, text: str, figures: MetricFormat, base: float | None) -> Loss:

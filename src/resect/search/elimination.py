@@ -304,9 +304,3 @@ class GreedyComposition(Generic[Candidate]):
 def _promise(score: PartialScore) -> tuple[float, float]:
     """Returns a sort key, less is more promising: by the total per question, and among equals by the margin."""
     return -score.total / max(1, score.answered), -score.margin / max(1, score.answered)
-
-
-def best_candidates(scores: Sequence[PartialScore], best: float) -> list[int]:
-    """Returns the places of the candidates whose total is the highest and above `best`; empty where no total is."""
-    highest = max((score.total for score in scores if score.complete), default=best)
-    return [place for place, score in enumerate(scores) if score.complete and score.total == highest > best]

@@ -4,7 +4,7 @@ The result is that of the full grid: the highest total among the candidates that
 for candidates that are about to win, and for no others. Knows numbers only, no task and no model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -71,17 +71,13 @@ def best_accepted(
         for place, score in zip(left, found, strict=True):
             scores[place] = score
         before, chosen = len(refused), None
-        for tied in _by_total(left, scores, base):
-            order = [tied[number] for number in order_ties([candidates[place] for place in tied])] if len(tied) > 1 else tied
-            by_score = order[0] if by_score is None else by_score
-            for place in order:
-                if place in accepted or accepts(candidates[place]):
-                    accepted.add(place)
-                    chosen = place
-                    break
-                refused.add(place)
-            if chosen is not None:
+        for place in _ranked(left, scores, base, lambda tied: order_ties([candidates[place] for place in tied])):
+            by_score = place if by_score is None else by_score
+            if place in accepted or accepts(candidates[place]):
+                accepted.add(place)
+                chosen = place
                 break
+            refused.add(place)
         if len(refused) == before:
             return AcceptedBest(chosen, by_score, scores)
 
@@ -95,10 +91,14 @@ def _without(groups: Sequence[Sequence[Candidate]], refused: set[int]) -> list[l
     return left
 
 
-def _by_total(places: Sequence[int], scores: Sequence[PartialScore], base: float) -> list[list[int]]:
-    """Returns the complete candidates above the base, those of equal totals together, the highest total first."""
+def _ranked(
+    places: Sequence[int], scores: Sequence[PartialScore], base: float, order_ties: Callable[[Sequence[int]], Sequence[int]]
+) -> Iterator[int]:
+    """Yields the complete candidates above the base, the highest total first; equal totals are ordered only when it is their turn."""
     tied: dict[float, list[int]] = {}
     for place in places:
         if scores[place].complete and scores[place].total > base:
             tied.setdefault(scores[place].total, []).append(place)
-    return [tied[total] for total in sorted(tied, reverse=True)]
+    for total in sorted(tied, reverse=True):
+        equal = tied[total]
+        yield from (equal[number] for number in order_ties(equal)) if len(equal) > 1 else equal

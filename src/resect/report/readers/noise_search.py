@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from resect.core.number_format import BROKEN_PERPLEXITY, DASH, PLAIN, MetricFormat, NumberStyle
 from resect.runs.schemas.comparison import ComparisonFile, SideEffect, WrittenSamples
 from resect.runs.schemas.rows import TrialLine
-from resect.runs.verdict import FOREIGN_FACTOR, FOREIGN_FLOOR
+from resect.runs.verdict import is_foreign_text
 
 from .plan_summary import PlanSummary
 
@@ -58,8 +58,7 @@ class NoiseSearch:
     @property
     def is_foreign(self) -> bool:
         """Whether the text was far less probable than the model's own before anything was reduced: it is of a kind it does not know."""
-        own = self.own.base
-        return self.before is not None and own is not None and self.before > max(FOREIGN_FLOOR, FOREIGN_FACTOR * own)
+        return is_foreign_text(self.before, self.own.base)
 
     @property
     def is_broken(self) -> bool:
