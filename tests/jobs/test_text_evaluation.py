@@ -44,6 +44,25 @@ def test_the_run_is_complete_and_the_text_hardly_less_probable(where, tmp_path, 
     assert samples["limits"] == {"perplexity": 0.05, "repetition": 0.1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "limits"),
+    [
+        ({"guard": ("none",)}, {"perplexity": None, "repetition": None}),
+        ({"guard": ("perplexity=0.5", "collapse=none")}, {"perplexity": 0.5, "repetition": None}),
+    ],
+)
+def test_guards_are_those_of_the_recipe(where, tmp_path, text, settings, limits):
+    finished = Run.load(run.job(recipe_of(where, tmp_path, text, **settings)).folder)
+    assert finished.comparison()["other_metrics"]["samples"]["limits"] == limits
+
+
+@pytest.mark.parametrize("entry", ["disambig=3", "perplexity=much"])
+def test_a_guard_that_text_cannot_have_is_refused_before_any_work(where, tmp_path, text, entry):
+    with pytest.raises(InputError, match=r"disambig|no limit"):
+        run.job(recipe_of(where, tmp_path, text, guard=(entry,)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_accepted_reductions_stay_within_the_rise(where, tmp_path, text):
     recipe = recipe_of(where, tmp_path, text, rise=0.02)
     trials = Run.load(run.job(recipe).folder).trials()

@@ -17,7 +17,7 @@ from resect.runs.run_folder import Run
 from resect.runs.verdict import limits_of
 
 from .evaluation import CONTROL_DRAWS, PROBES, Evaluation, Measured
-from .inputs import side_effects_of, text_name
+from .inputs import guards_of, side_effects_of, text_name
 
 #: How many passages of each half a masked model reads: to it every token is a forward pass of its own.
 MASKED_PASSAGES = 500
@@ -30,7 +30,8 @@ class TextEvaluation(Evaluation):
         self.recipe, self.method = recipe, method
         effects = side_effects_of(recipe)
         self.texts, self.tasks = effects.texts, effects.tasks
-        self.limits = limits_of(recipe.values)
+        self.limits, self.guards = limits_of(recipe.values), guards_of(recipe) or method.default_guards
+        self.guards.check_tags((), "(plain text has no tags)")
 
     def prepare(self, model: LanguageModel) -> TextInputs:
         """Encode the passages."""
@@ -39,7 +40,7 @@ class TextEvaluation(Evaluation):
             Questions(model, task, task.split("test")).check()
         most = MASKED_PASSAGES if model.kind == "masked" else None
         searched, self.reported = (Passages(model, self.texts, part, 2, most) for part in (0, 1))
-        self.inputs = TextInputs(searched)
+        self.inputs = TextInputs(searched, self.guards)
         self.method.check(model, self.inputs)
         return self.inputs
 
