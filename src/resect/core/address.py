@@ -15,11 +15,13 @@ from .errors import BadAddress, UnknownName
 
 Stack = Literal["encoder", "decoder"]
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
-#: Roles that are weight matrices, in the order in which a block computes them.
-MATRIX_ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down")
+#: Roles that are weight matrices, in the order in which a block computes them, and last the router of a mixture of experts.
+MATRIX_ROLES = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down", "router")
 #: Roles that are moments of the computation: `act`, the activation function's output, and `post`, what `down` reads.
 MOMENT_ROLES = ("act", "post")
 ROLES = MATRIX_ROLES + MOMENT_ROLES
+#: The number of the expert that every token reaches, beside those that a router chooses; printed `shared`.
+SHARED_EXPERT = -1
 
 Value = TypeVar("Value")
 
@@ -27,6 +29,16 @@ Value = TypeVar("Value")
 def role_order(role: str) -> tuple[int, str]:
     """The sort key of roles: those of `ROLES` in their order, then paths of modules by name."""
     return (ROLES.index(role), "") if role in ROLES else (len(ROLES), role)
+
+
+def expert_order(expert: int | None) -> int:
+    """The sort key of experts: what belongs to none first, then the shared expert, then the others by number."""
+    return SHARED_EXPERT - 1 if expert is None else expert
+
+
+def expert_name(expert: int) -> str:
+    """Returns how an expert is named in an address: `expert7`, or `shared`."""
+    return "shared" if expert == SHARED_EXPERT else f"expert{expert}"
 
 
 def path_role(path: str) -> str:
@@ -41,8 +53,9 @@ def path_role(path: str) -> str:
 
 
 #: The path of a module in its block, as the role of a matrix without one of `ROLES`: it has a dot, and begins with no name of `ROLES`.
-_MODULE_PATH = rf"(?!(?:{'|'.join(ROLES)}|expert\d+)\.)[A-Za-z_]\w*(?:\.\w+)+"
-_ADDRESS = re.compile(rf"(?P<stack>[a-z]+)\.(?P<layer>\d+)(?:\.expert(?P<expert>\d+))?\.(?:(?P<role>[a-z_]+)|(?P<path>{_MODULE_PATH}))")
+_MODULE_PATH = rf"(?!(?:{'|'.join(ROLES)}|expert\d+|shared)\.)[A-Za-z_]\w*(?:\.\w+)+"
+_EXPERT = r"(?:\.(?:expert(?P<expert>\d+)|(?P<shared>shared)))?"
+_ADDRESS = re.compile(rf"(?P<stack>[a-z]+)\.(?P<layer>\d+){_EXPERT}\.(?:(?P<role>[a-z_]+)|(?P<path>{_MODULE_PATH}))")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -50,8 +63,9 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 class Site:
     """One weight matrix, or one moment, of one layer.
 
-    Printed `decoder.3.up`, with experts `decoder.3.expert7.up`. Layers count from 0 within their stack. The role is one of `ROLES`, or
-    (see `path_role`) the path of a module in its block: `decoder.3.mixer.in_proj`.
+    Printed `decoder.3.up`; in a mixture of experts `decoder.3.expert7.up`, and `decoder.3.shared.up` of the expert that every token reaches
+    (its number is `SHARED_EXPERT`). Layers, and experts of a layer, count from 0. The role is one of `ROLES`, or (see `path_role`) the path
+    of a module in its block: `decoder.3.mixer.in_proj`.
 
     >>> Site.parse("decoder.3.up")
     Site('decoder.3.up')
@@ -68,13 +82,13 @@ class Site:
         """Returns the site that `text` names. Raises BadAddress, or UnknownName for a stack or role that does not exist."""
         match = _ADDRESS.fullmatch(text)
         if match is None:
-            raise BadAddress(f"{text!r} is no site; a site looks like 'decoder.3.up' or 'decoder.3.expert7.up'.")
+            raise BadAddress(f"{text!r} is no site; a site looks like 'decoder.3.up', 'decoder.3.expert7.up' or 'decoder.3.shared.up'.")
         stack, role = match["stack"], match["path"] or match["role"]
         if stack not in STACKS:
             raise UnknownName("stack", stack, STACKS, f"(in the address {text!r})")
         if match["path"] is None and role not in ROLES:
             raise UnknownName("role", role, ROLES, f"(in the address {text!r})")
-        expert = None if match["expert"] is None else int(match["expert"])
+        expert = SHARED_EXPERT if match["shared"] else None if match["expert"] is None else int(match["expert"])
         return cls("encoder" if stack == "encoder" else "decoder", int(match["layer"]), role, expert)
 
     @classmethod
@@ -94,11 +108,20 @@ class Site:
     @property
     def model_order(self) -> tuple[int, int, int, tuple[int, str]]:
         """The sort key of sites: stack, layer, expert, role, in the order in which a model computes them."""
-        return STACKS.index(self.stack), self.layer, -1 if self.expert is None else self.expert, role_order(self.role)
+        return STACKS.index(self.stack), self.layer, expert_order(self.expert), role_order(self.role)
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether this belongs to an expert that a router chooses, so that only some tokens reach it."""
+        return self.expert is not None and self.expert != SHARED_EXPERT
 
     def __str__(self) -> str:
-        expert = "" if self.expert is None else f".expert{self.expert}"
-        return f"{self.stack}.{self.layer}{expert}.{self.role}"
+        return f"{self.stack}.{self.layer}.{self.in_block}"
+
+    @property
+    def in_block(self) -> str:
+        """The address within its block: `up`, `expert7.up`, `shared.up`."""
+        return self.role if self.expert is None else f"{expert_name(self.expert)}.{self.role}"
 
     def __repr__(self) -> str:
         return f"Site({str(self)!r})"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .address import STACKS, Site, role_order
+from .address import SHARED_EXPERT, STACKS, Site, expert_order, role_order
 from .exhibits import HeatMap
 
 #: One value: the site, and the column it belongs to.
@@ -75,7 +75,7 @@ def site_maps(
 
 def _groups(sites: Collection[Site], by_role: bool) -> dict[str, list[Site]]:
     """The sites of each map in the order of the layers, by the map's name."""
-    order = lambda site: (STACKS.index(site.stack), role_order(site.role) if by_role else (), site.layer, site.expert or 0)
+    order = lambda site: (STACKS.index(site.stack), role_order(site.role) if by_role else (), site.layer, expert_order(site.expert))
     ordered = sorted(sites, key=order)
     stacks = {site.stack for site in sites}
     groups: dict[str, list[Site]] = {}
@@ -91,7 +91,9 @@ def _is_scored(site: Site, columns: Sequence[str], values: Mapping[Cell, float |
 
 
 def _row_label(site: Site) -> str:
-    return str(site.layer) if site.expert is None else f"{site.layer}, expert {site.expert}"
+    if site.expert is None:
+        return str(site.layer)
+    return f"{site.layer}, {'shared expert' if site.expert == SHARED_EXPERT else f'expert {site.expert}'}"
 
 
 def _cell(sites: Sequence[Site], column: str, values: Mapping[Cell, float | None]) -> Cell:

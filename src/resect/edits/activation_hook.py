@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from resect.core.address import Site
 from resect.models.anatomy import Anatomy
+from resect.models.product_hooks import Product, register_product_hook
+
+from .undo import Handle
 
 #: Maps the values of some units, [..., units], to their new values.
 ActivationChange = Callable[[Tensor], Tensor]
@@ -18,7 +20,8 @@ class ActivationHook:
     """Changes some units of the values at a site's tap, and nothing else."""
 
     def __init__(self, anatomy: Anatomy, site: Site, units: tuple[int, ...], change: ActivationChange) -> None:
-        part = anatomy.tap(site).part
+        self._tap = anatomy.tap(site)
+        part = self._tap.part
         if part is None:
             self._positions = list(units)
         else:
@@ -27,9 +30,13 @@ class ActivationHook:
         self._change = change
         self._indices: dict[torch.device, Tensor] = {}  # by device: a list would be copied there at every call
 
-    def register(self, module: nn.Module, when: str) -> RemovableHandle:
-        """Register it before or after a module's forward pass."""
-        return module.register_forward_pre_hook(self.before) if when == "input" else module.register_forward_hook(self.after)
+    def register(self, module: nn.Module) -> Handle:
+        """Register it at the module of the tap."""
+        if self._tap.weight:
+            return register_product_hook(module, self._tap.weight, self._tap.when, self.of_product)
+        if self._tap.when == "input":
+            return module.register_forward_pre_hook(self.before)
+        return module.register_forward_hook(self.after)
 
     def changed(self, values: Tensor) -> Tensor:
         """Returns a copy of the values with the units changed."""
@@ -45,3 +52,8 @@ class ActivationHook:
     def after(self, _module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
         """Returns a module's output, changed."""
         return self.changed(output)
+
+    def of_product(self, product: Product) -> Tensor | None:
+        """Returns the values of a product, changed at the tokens that reach the site; None where none does."""
+        own = product.of(self._tap.expert)
+        return None if own is None else product.with_values(self._tap.expert, self.changed(own))

@@ -113,6 +113,10 @@ class Edit(ABC):
     def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
         """Returns the slices that the weight form overwrites."""
 
+    def matrices_read(self, anatomy: Anatomy) -> tuple[Site, ...]:
+        """Returns the matrices that the weight form reads and does not overwrite: their values must be known too."""
+        return ()
+
     def down_columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
         """Returns the columns of each `down` that it changes, or whose units at `act` and `post` it changes."""
         return {}
@@ -180,6 +184,11 @@ class Edit(ABC):
                         f"{tensor_slice.site} is stored in a parameter that is used in {uses[id(parameter)]} places of the model, "
                         "which would all change; use the activation form."
                     )
+        for site in () if problems else self.matrices_read(anatomy):
+            try:
+                anatomy.locate(site)
+            except NotWritable as error:
+                problems.append(str(error))
         return list(dict.fromkeys(problems))
 
     def _activation_problems(self, anatomy: Anatomy) -> list[str]:
@@ -220,7 +229,7 @@ class Edit(ABC):
             on_error.callback(undo.restore)
             if form == "activations":
                 for site, units, change in self.activation_changes(anatomy) or ():
-                    undo.add_hook(ActivationHook(anatomy, site, units, change).register(anatomy.module(site), anatomy.tap(site).when))
+                    undo.add_hook(ActivationHook(anatomy, site, units, change).register(anatomy.module(site)))
             else:
                 for tensor_slice in self.written_slices(anatomy):
                     undo.save(*tensor_slice.locate(anatomy))

@@ -5,13 +5,20 @@ Knows parameters, slices and hooks; does not know what was written, or why.
 
 import itertools
 import weakref
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from resect.models.storage import Index
+
+
+class Handle(Protocol):
+    """Removes a hook."""
+
+    def remove(self) -> None:
+        """Remove the hook; a second time does nothing."""
+
 
 _serial = itertools.count()
 _active: "weakref.WeakSet[Undo]" = weakref.WeakSet()
@@ -26,7 +33,7 @@ class Undo:
 
     def __init__(self) -> None:
         self._slices: list[tuple[nn.Parameter, Index, Tensor]] = []
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
         self._inner: list[Undo] = []
         self._number = next(_serial)
 
@@ -41,7 +48,7 @@ class Undo:
         self._slices.append((parameter, index, parameter.data[index].clone()))
         _active.add(self)
 
-    def add_hook(self, handle: RemovableHandle) -> None:
+    def add_hook(self, handle: Handle) -> None:
         """Save a hook, to be removed."""
         self._handles.append(handle)
 

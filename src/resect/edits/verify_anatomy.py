@@ -17,6 +17,7 @@ from resect.models.block_lists import unknown
 from resect.models.discovery import kind_of, quiet
 from resect.models.fused_rows import positions
 from resect.models.hooks import forward_hooks
+from resect.models.product_hooks import Product, register_product_hook
 from resect.models.tiny_config import tiny_config
 from resect.models.tiny_model import TinyModel, product
 
@@ -73,18 +74,20 @@ def verify_anatomy(config: Any) -> Verification:
         except Exception as error:  # code of any model type may fail in any way
             raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {type(error).__name__}.") from error
         anatomy = Anatomy.of(tiny.model)
-        check = _Check(tiny, anatomy, _examined(anatomy))
+        examined, covered = _examined(tiny, anatomy), _covered(anatomy)
+        _shorten(tiny, anatomy, examined)
+        check = _Check(tiny, anatomy, examined)
         laws = [check.same_sites(real), *check.laws()]
     sites = (*anatomy.sites, *anatomy.moments)
     names = lambda is_path: {
         stack: sorted({site.role for site in sites if site.stack == stack and ("." in site.role) == is_path}, key=role_order)
         for stack in anatomy.layers
     }
-    return Verification(_covered(anatomy), names(False), names(True), laws)
+    return Verification(covered, names(False), names(True), laws)
 
 
-def _examined(anatomy: Anatomy) -> list[Site]:
-    """Returns the sites of one block of each kind: the first one with these roles at these paths."""
+def _examined(tiny: TinyModel, anatomy: Anatomy) -> list[Site]:
+    """Returns the sites of one block of each kind: the first one with these roles at these paths. Of experts those of the most reached."""
     blocks: dict[tuple[str, int], list[Site]] = {}
     for site in (*anatomy.sites, *anatomy.moments):
         blocks.setdefault((site.stack, site.layer), []).append(site)
@@ -92,16 +95,46 @@ def _examined(anatomy: Anatomy) -> list[Site]:
     for (stack, layer), sites in blocks.items():
         prefix = anatomy.block_path(sites[0].stack, layer)
         kinds.setdefault((stack, tuple((site.role, anatomy.tap(site).path.removeprefix(prefix)) for site in sites)), sites)
-    return [site for sites in kinds.values() for site in sites]
+    return [site for sites in kinds.values() for site in _without_other_experts(tiny, anatomy, sites)]
+
+
+def _shorten(tiny: TinyModel, anatomy: Anatomy, examined: Sequence[Site]) -> None:
+    """Takes blocks above the last examined one out of the tiny model, where it runs without them: each law runs it several times."""
+    for stack, layers in anatomy.layers.items():
+        blocks: Any = tiny.model.get_submodule(anatomy.block_path(stack, 0).rpartition(".")[0])
+        needed = 1 + max(site.layer for site in examined if site.stack == stack)
+        removed = list(blocks)[needed:]
+        if needed < layers:
+            del blocks[needed:]
+            try:
+                tiny.logits()
+            except Exception:  # noqa: BLE001 - code of any model type may count its blocks
+                blocks.extend(removed)
+
+
+def _without_other_experts(tiny: TinyModel, anatomy: Anatomy, sites: Sequence[Site]) -> list[Site]:
+    """Returns the sites of one block without those of experts, but the one that most tokens reach: all are alike."""
+    reached: dict[int | None, int] = {}
+    last = [site for site in sites if site.is_routed and site.role == "down"]
+    with forward_hooks(anatomy, last, lambda site, values: reached.__setitem__(site.expert, len(values))):
+        tiny.run()
+    most = max(reached, key=lambda expert: reached[expert], default=None)
+    return [site for site in sites if not site.is_routed or site.expert == most]
 
 
 def _covered(anatomy: Anatomy) -> float:
-    """Returns the share of the parameters of the blocks' matrices that are at sites."""
+    """Returns the share of the parameters of the blocks' matrices that are at sites; of experts, biases are among them."""
     blocks = [anatomy.backbone.get_submodule(path) for path in anatomy.lists]
     modules = [module for block in blocks for module in block.modules() if not isinstance(module, torch.nn.Embedding)]
     total = {id(p): p.numel() for module in modules for p in module.parameters(recurse=False) if p.dim() > 1}
-    own = {id(p): p.numel() for p in (anatomy.module(site).weight for site in anatomy.sites) if isinstance(p, Tensor)}
-    return sum(own.values()) / sum(total.values())
+    own = {id(p) for site in anatomy.sites for p in _parameters(anatomy, site).values()}
+    return sum(size for key, size in total.items() if key in own) / sum(total.values())
+
+
+def _parameters(anatomy: Anatomy, site: Site) -> dict[str, torch.nn.Parameter]:
+    """Returns the parameters that hold a matrix and its bias, by name in their module."""
+    slot, module = anatomy.slot(site), anatomy.module(site)
+    return {name: own for name in (slot.weight, slot.bias) if isinstance(own := getattr(module, name, None), torch.nn.Parameter)}
 
 
 class _Check:
@@ -117,7 +150,8 @@ class _Check:
         """The tiny model has the sites of the real one."""
         law = Law("same sites", "the tiny model has the sites and the moments of the real one", len(real.sites) + len(real.moments))
         own, other = ({*anatomy.sites, *anatomy.moments} for anatomy in (self.anatomy, real))
-        law.failed = sorted(map(str, own ^ other))
+        first = lambda sites: {site for site in sites if not site.is_routed or site.expert == 0}  # it has fewer experts
+        law.failed = sorted(map(str, first(own) ^ first(other)))
         return law
 
     def laws(self) -> Iterator[Law]:
@@ -130,7 +164,8 @@ class _Check:
         )
         yield self._law("record", "what is recorded at a site is what a forward hook of its module sees", every, self._records)
         yield self._law("product", "the output of a matrix is its product with the input, plus its bias", self.matrices, self._multiplies)
-        yield self._law("moments", "post = act · up with a gate, and post = act without one", self._post(), self._relates)
+        states = "post = act · up with a gate (act · (up + 1) where a mixture of experts is so), and post = act without one"
+        yield self._law("moments", states, self._post(), self._relates)
         yield self._law("fused rows", "the rows of the sites of one weight are all of its rows, each once", self.matrices, self._partitions)
 
     def _law(self, name: str, states: str, sites: Sequence[Site], holds: Callable[[Site], bool]) -> Law:
@@ -168,17 +203,19 @@ class _Check:
 
     def _cuts(self, site: Site) -> bool:
         slot, units = self.anatomy.slot(site), range(0, self.anatomy.width(site), 2)
-        module: Any = self.tiny.model.get_submodule(slot.path)
-        rows = positions(slot.rows, module.weight.shape[1 if slot.transposed else 0])
+        own = _parameters(self.anatomy, site)
+        matrices = {name: parameter if slot.expert is None else parameter[slot.expert] for name, parameter in own.items()}
+        weight, bias = matrices[slot.weight], matrices.get(slot.bias)
+        rows = positions(slot.rows, weight.shape[1 if slot.transposed else 0])
         cut = [rows[unit] for unit in units]
-        kept = {name: parameter.detach().clone() for name, parameter in module.named_parameters(recurse=False)}
+        kept = {name: parameter.detach().clone() for name, parameter in own.items()}
         with torch.no_grad():
-            (module.weight.T if slot.transposed else module.weight)[cut] = 0.0
-            if module.bias is not None:
-                module.bias[cut] = 0.0
+            (weight.T if slot.transposed else weight)[cut] = 0.0
+            if bias is not None:
+                bias[cut] = 0.0
             naive = self.tiny.logits()
             for name, values in kept.items():
-                getattr(module, name).copy_(values)
+                own[name].copy_(values)
         with Scale(Neurons({str(site): units}), 0.0).apply_as(self.anatomy, "weights"):
             return torch.equal(naive, self.tiny.logits()) and not torch.equal(naive, self.base)
 
@@ -190,27 +227,51 @@ class _Check:
 
     def _records(self, site: Site) -> bool:
         tap, module = self.anatomy.tap(site), self.anatomy.module(site)
+        seen = self._seen([site])[site]
+        if tap.weight:
+            return seen.dim() == 2 and tuple(seen.shape) == (len(self._expert_rows(site)), self.anatomy.width(site))
         calls = self.tiny.record({"": module})[""]
         values = (calls.inputs if tap.when == "input" else calls.outputs)[0]
-        seen = self._seen([site])[site]
         expected = values[..., positions(tap.part, values.shape[-1])]
         return seen.shape[-1] == self.anatomy.width(site) and torch.equal(seen, expected) and (seen.dim() == 2) == tap.flat
 
     def _multiplies(self, site: Site) -> bool:
-        module = self.anatomy.module(site)
+        module, tap = self.anatomy.module(site), self.anatomy.tap(site)
+        if tap.weight:
+            bias = self.anatomy.bias(site)
+            expected = self._expert_rows(site) @ self.anatomy.weight(site).T
+            return self._near(expected if bias is None else expected + bias, self._seen([site])[site])
         calls = self.tiny.record({"": module})[""]
         return self._near(product(module, calls.inputs[0]), calls.outputs[0])
+
+    def _expert_rows(self, site: Site) -> Tensor:
+        """Returns what the matrix of a site multiplies, [tokens that reach it, in], in the first run of its module's product."""
+        tap, given = self.anatomy.tap(site), list[Tensor]()
+        when = tap.when if tap.when == "activation" else "input"
+
+        def see(observed: Product) -> None:
+            own = observed.of(tap.expert)
+            if own is not None:
+                given.append(own)
+
+        handle = register_product_hook(self.anatomy.module(site), tap.weight, when, see)
+        try:
+            self.tiny.run()
+        finally:
+            handle.remove()
+        return given[0]
 
     def _relates(self, site: Site) -> bool:
         seen = self._seen([site, site.at("act"), site.at("up")])
         act = seen[site.at("act")]
-        return self._near(seen[site], act * seen[site.at("up")] if self.anatomy.has_gate(site) else act)
+        return self._near(seen[site], act * (seen[site.at("up")] + self.anatomy.up_offset(site)) if self.anatomy.has_gate(site) else act)
 
     def _partitions(self, site: Site) -> bool:
         slot = self.anatomy.slot(site)
-        module: Any = self.tiny.model.get_submodule(slot.path)
-        total = module.weight.shape[1 if slot.transposed else 0]
-        sharers = [self.anatomy.slot(other) for other in self.matrices if self.anatomy.slot(other).path == slot.path]
+        weight = _parameters(self.anatomy, site)[slot.weight]
+        total = (weight if slot.expert is None else weight[slot.expert]).shape[1 if slot.transposed else 0]
+        same = lambda other: (other.name, other.expert) == (slot.name, slot.expert)
+        sharers = [other for other in map(self.anatomy.slot, self.matrices) if same(other)]
         return sorted(row for sharer in sharers for row in positions(sharer.rows, total)) == list(range(total))
 
     def _near(self, first: Tensor, second: Tensor) -> bool:

@@ -16,6 +16,7 @@ from resect.edits.base import TensorSlice
 from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import stored_matrix
+from resect.models.layout import BIAS, WEIGHT
 from resect.models.loading import CLASSES
 
 
@@ -57,7 +58,7 @@ class MetaModel:
     def needed_parameters(self, plan: Plan) -> tuple[str, ...]:
         """Returns the names of the parameters that a plan reads (to identify the model, to fold into a bias) or writes."""
         sites = [stored_matrix(site) for site in plan.sites] + ([] if plan.model is None else list(plan.model.shapes))
-        names = [self._parameter_name(site, part) for site in sites for part in ("weight", "bias")]
+        names = [self._parameter_name(site, part) for site in sites for part in (WEIGHT, BIAS)]
         return tuple(dict.fromkeys([*(name for name in names if name is not None), *(name for name, _ in self._written_slices(plan))]))
 
     def changed_rows(self, plan: Plan) -> dict[str, list[range]]:
@@ -68,19 +69,19 @@ class MetaModel:
         positions: dict[str, set[int]] = {}
         for name, touch in self._written_slices(plan):
             parameter, index = touch.locate(self.anatomy)
-            rows = range(len(parameter))[index[0]] if isinstance(index[0], slice) else index[0].flatten().tolist()
-            positions.setdefault(name, set()).update(rows)
+            positions.setdefault(name, set()).update(_positions(index[0], len(parameter)))
         return {name: _runs(rows) for name, rows in positions.items() if rows}
 
     def _written_slices(self, plan: Plan) -> list[tuple[str, TensorSlice]]:
         """The slices that a plan writes, each with the name of its parameter."""
         slices = [touch for edit in plan.edits for touch in edit.written_slices(self.anatomy)]
-        named = [(self._parameter_name(touch.site, "bias" if touch.axis == "bias" else "weight"), touch) for touch in slices]
+        named = [(self._parameter_name(touch.site, BIAS if touch.axis == "bias" else WEIGHT), touch) for touch in slices]
         return [(name, touch) for name, touch in named if name is not None]
 
     def _parameter_name(self, site: Site, part: str) -> str | None:
-        path = self.anatomy.slot(site).path
-        return f"{path}.{part}" if self.model.get_submodule(path)._parameters.get(part) is not None else None
+        slot = self.anatomy.slot(site)
+        name = slot.weight if part == WEIGHT else slot.bias
+        return f"{slot.path}.{name}" if self.model.get_submodule(slot.path)._parameters.get(name) is not None else None
 
     def parameter(self, name: str) -> nn.Parameter:
         """Returns a parameter by its name."""
@@ -137,6 +138,13 @@ class MetaModel:
     def drop_values(self, names: Iterable[str]) -> None:
         """Put parameters back on the meta device, so that their memory can be freed."""
         self.set_values({name: self.parameter(name).to("meta") for name in names})
+
+
+def _positions(first: int | slice | Tensor, length: int) -> Iterable[int]:
+    """Returns the positions on the first axis that the first entry of an index names."""
+    if isinstance(first, int):
+        return (first,)
+    return range(length)[first] if isinstance(first, slice) else first.flatten().tolist()
 
 
 def _runs(positions: Iterable[int]) -> list[range]:

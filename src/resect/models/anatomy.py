@@ -21,6 +21,7 @@ from .storage import (
     Index,
     Units,
     count_parameters,
+    expert_index,
     find_stacks,
     plain_parameter,
     rectangle_index,
@@ -61,10 +62,10 @@ class Anatomy:
         self.layers: dict[Stack, int] = {stack: len(layout.blocks) for stack, layout in self._stacks.items()}
         last = self._stacks[present[-1]]
         self.d_model, self.d_ff = last.d_model, last.d_ff
-        self.gated = any("gate" in block.matrices for block in last.blocks)
         blocks = [(stack, layer, block) for stack in present for layer, block in enumerate(self._stacks[stack].blocks)]
-        self.sites = tuple(Site(stack, layer, role) for stack, layer, block in blocks for role in block.matrices)
-        self.moments = tuple(Site(stack, layer, role) for stack, layer, block in blocks for role in block.moments)
+        self.sites = tuple(site for stack, layer, block in blocks for site in block.sites(stack, layer))
+        self.moments = tuple(site for stack, layer, block in blocks for site in block.moment_sites(stack, layer))
+        self.gated = any(site.role == "gate" for site in self.sites if site.stack == present[-1])
         self._known = frozenset((*self.sites, *self.moments))
         by_role: dict[str, int] = {}
         for site in self.sites:
@@ -104,10 +105,13 @@ class Anatomy:
         stack: Stack = site.stack if site.stack in self.layers else next(iter(self.layers))
         last = self.layers[stack] - 1
         layer = min(site.layer, last)
-        known = (f"{stack}.{layer}.{role}" for role in self._stacks[stack].blocks[layer].roles)
+        block = self._stacks[stack].blocks[layer]
+        known = (f"{stack}.{layer}.{name}" for name in block.names)
         hint = f"The layers of its {stack} are 0 to {last}."
-        if site.expert is not None:
-            hint += " It has no experts."
+        if block.experts is not None:
+            hint += f" The experts of layer {layer} are 0 to {block.experts.number - 1}: expert0 and so on."
+        elif site.expert is not None:
+            hint += f" Its layer {layer} has no experts."
         if site.role == "gate" and not self.gated:
             hint += " Its feed-forward block has no gate: the activation function reads `up` alone."
         raise UnknownName(f"site of this {self.family} model", str(site), known, hint)
@@ -124,16 +128,18 @@ class Anatomy:
     def slot(self, site: Site | str) -> Slot:
         """Returns where a matrix is stored."""
         site, part = self._matrix(site), self._part(site)
-        return Slot(self._path(site, part.path), part.rows, part.transposed)
+        expert = site.expert if site.is_routed else None
+        return Slot(self._path(site, part.path), part.rows, part.transposed, part.weight, part.bias, expert)
 
     def tap(self, site: Site | str) -> Tap:
         """Returns where a moment, or the output of a matrix (with its bias), can be observed and changed."""
         site = self.check(site)
-        if site.is_moment:
-            moment = self._block(site).moments[site.role]
-            return Tap(self._path(site, moment.path), moment.when, None, moment.flat)
+        expert = site.expert if site.is_routed else None
+        moment = self._block(site).moment(site)
+        if moment is not None:
+            return Tap(self._path(site, moment.path), moment.when, moment.rows, moment.flat, moment.weight, expert)
         part = self._part(site)
-        return Tap(self._path(site, part.path), "output", part.rows, part.flat)
+        return Tap(self._path(site, part.path), "output", part.rows, part.flat, part.weight if part.in_product else "", expert)
 
     def block_path(self, stack: Stack, layer: int) -> str:
         """Returns the path of a block from the model's root."""
@@ -150,14 +156,17 @@ class Anatomy:
     def _matrix(self, site: Site | str) -> Site:
         site = self.check(site)
         if site.is_moment:
-            known = (str(site.at(role)) for role in self._block(site).matrices)
+            known = map(str, self._block(site).sites(site.stack, site.layer))
             hint = f"`{site.role}` is a moment of the computation and has no weight."
             raise UnknownName("matrix", str(site), known, hint)
         return site
 
     def _part(self, site: Site | str) -> MatrixPart:
         site = self._matrix(site)
-        return self._block(site).matrices[site.role]
+        part = self._block(site).matrix(site)
+        if part is None:  # `check` found the site in this block
+            raise LookupError(str(site))
+        return part
 
     def _block(self, site: Site) -> BlockLayout:
         return self._stacks[site.stack].blocks[site.layer]
@@ -206,7 +215,8 @@ class Anatomy:
         Without gradient, also on meta. Raises NotWritable where it is not stored as plain numbers.
         """
         site, slot = self._matrix(site), self.slot(site)
-        stored = plain_parameter(self.module(site), "weight", str(site), meta=True).detach()
+        stored = plain_parameter(self.module(site), slot.weight, str(site), meta=True).detach()
+        stored = stored if slot.expert is None else stored[slot.expert]
         return select_rows(stored.T if slot.transposed else stored, slot.rows)
 
     def bias(self, site: Site | str) -> Float[Tensor, " out"] | None:
@@ -214,39 +224,47 @@ class Anatomy:
         site, slot = self._matrix(site), self.slot(site)
         if not self.has_bias(site):
             return None
-        return select_rows(plain_parameter(self.module(site), "bias", str(site), meta=True).detach(), slot.rows)
+        stored = plain_parameter(self.module(site), slot.bias, str(site), meta=True).detach()
+        return select_rows(stored if slot.expert is None else stored[slot.expert], slot.rows)
 
     def has_gate(self, site: Site | str) -> bool:
         """Returns whether the block of a site has a gate, so that its `act` and `post` differ."""
         return Site.of(site).at("gate") in self._known
 
+    def up_offset(self, site: Site | str) -> float:
+        """Returns c of post = act · (up + c), in a block with a gate: 0, but in some mixtures of experts 1."""
+        experts = self._block(self.check(site)).experts
+        return experts.offset if experts is not None and Site.of(site).is_routed else 0.0
+
     def has_bias(self, site: Site | str) -> bool:
         """Returns whether a matrix has a bias."""
-        module = self.module(self._matrix(site))
-        return getattr(getattr(module, "base_layer", module), "bias", None) is not None
+        site = self._matrix(site)
+        module = self.module(site)
+        return getattr(getattr(module, "base_layer", module), self.slot(site).bias, None) is not None
 
     def locate(self, site: Site | str, rows: Units = None, columns: Units = None) -> tuple[nn.Parameter, Index]:
         """Returns where rows and columns of a matrix are stored (None: all of them): a parameter and an index.
 
-        `parameter.data[index]` is exactly these entries, [rows, columns]; [columns, rows] where the slot is transposed.
+        `parameter.data[index]` is exactly these entries, [rows, columns]; [columns, rows] where the slot is transposed. Of a parameter
+        with one matrix of each expert, the index begins with the expert's number.
         Raises NotWritable, and InputError for a row or column that does not exist.
         """
         site, slot = self._matrix(site), self.slot(site)
-        parameter = plain_parameter(self.module(site), "weight", str(site))
+        parameter = plain_parameter(self.module(site), slot.weight, str(site))
         out, inside = self.shape(site)
         row_positions = unit_positions(rows, slot.rows, out, str(site), parameter.device)
         column_positions = unit_positions(columns, None, inside, f"the input of {site}", parameter.device)
-        if slot.transposed:
-            return parameter, rectangle_index(column_positions, row_positions)
-        return parameter, rectangle_index(row_positions, column_positions)
+        axes = (column_positions, row_positions) if slot.transposed else (row_positions, column_positions)
+        return parameter, (*expert_index(slot.expert), *rectangle_index(*axes))
 
     def locate_bias(self, site: Site | str, rows: Units = None) -> tuple[nn.Parameter, Index]:
         """Returns where bias entries are stored, as `locate` does. Raises NotWritable, also where there is no bias."""
         site, slot = self._matrix(site), self.slot(site)
         if not self.has_bias(site):
             raise NotWritable(f"{site} has no bias to write to; use the activation form.")
-        parameter = plain_parameter(self.module(site), "bias", str(site))
-        return parameter, (unit_positions(rows, slot.rows, self.width(site), str(site), parameter.device),)
+        parameter = plain_parameter(self.module(site), slot.bias, str(site))
+        positions = unit_positions(rows, slot.rows, self.width(site), str(site), parameter.device)
+        return parameter, (*expert_index(slot.expert), positions)
 
     def write(self, site: Site | str, rows: Units, values: Any) -> None:
         """Write `values`, broadcast to [rows, in], into rows of a matrix (None: all), in place.
@@ -276,7 +294,9 @@ class Anatomy:
     def _check_storage(self) -> None:
         """Raises BadModel where the shape of a plain weight is not that of the configuration."""
         for site in self.sites:
-            weight, expected = getattr(self.module(site), "weight", None), self._part(site).stored
+            if site.is_routed and site.expert:  # one parameter holds the matrices of all experts
+                continue
+            weight, expected = getattr(self.module(site), self.slot(site).weight, None), self._part(site).stored
             if isinstance(weight, Tensor) and weight.dtype in PLAIN_DTYPES and tuple(weight.shape) != expected:
                 raise BadModel(
                     f"{site} is stored as {list(weight.shape)}, but the configuration of this {self.family} says "

@@ -2,31 +2,54 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from .families import Rows
+from .layout import BIAS, WEIGHT, When
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight matrix is: the path of a module from the model's root, and the rows of its fused weight (None: all)."""
+    """Where a weight matrix is stored.
+
+    path : of a module, from the model's root
+    rows : of a fused weight, those of this matrix (None: all)
+    transposed : whether it is stored [in, out]
+    weight, bias : the names of the module's parameters
+    expert : its number on the first axis of both, where they hold one matrix of each expert
+    """
 
     path: str
     rows: Rows
-    transposed: bool  # stored [in, out]
+    transposed: bool
+    weight: str = WEIGHT
+    bias: str = BIAS
+    expert: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the parameter that holds the matrix, from the model's root."""
+        return f"{self.path}.{self.weight}"
 
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a moment, or a matrix's output, can be observed and changed: at the input or output of a module.
+    """Where a moment, or a matrix's output, can be observed and changed.
 
-    `part`: positions on the last axis (None: all). `flat`: the tensor is [batch · tokens, width], else [batch, tokens, width].
+    path : of a module, from the model's root
+    when : at its input or output; with a `weight`, at those of the product with this parameter, or at the output of the activation function
+    part : positions on the last axis (None: all)
+    flat : whether the tensor is [batch · tokens, width], else [batch, tokens, width]
+    weight : a parameter of the module, or "" where the module's own input or output is meant
+    expert : of an expert that only some tokens reach: the tensor is [tokens that reach it, width]
     """
 
     path: str
-    when: Literal["input", "output"]
+    when: When
     part: Rows
     flat: bool
+    weight: str = ""
+    expert: int | None = None
 
 
 class NeuronCount(int):

@@ -1,17 +1,19 @@
 """Kinds of blocks: those of one list that are alike, each examined once, in a tiny model. Knows what `block_roles` proves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from resect.core.address import MOMENT_ROLES, SHARED_EXPERT, expert_name
 from resect.core.errors import UnknownFamily
 
 from .block_lists import BlockList, unknown
 from .block_roles import BlockRoles, find_roles
 from .dataflow import BlockRun
+from .expert_roles import FoundExperts, find_experts
 from .fused_rows import FusedRows, rule_of
 from .layout import MomentPart
 from .tiny_model import Calls, TinyModel, named_linears, product
@@ -19,13 +21,14 @@ from .tiny_model import Calls, TinyModel, named_linears, product
 
 @dataclass(frozen=True)
 class KindOfBlock:
-    """What was found of blocks that are alike: by path of a matrix the rule of its rows, and the moments."""
+    """What was found of blocks that are alike: by path of a matrix the rule of its rows, the moments, and the experts."""
 
     fused: dict[str, FusedRows]
     unproved: tuple[str, ...]  # paths of matrices without a proved role
     not_run: tuple[str, ...]  # paths of matrices that text does not reach
     moments: dict[str, MomentPart]
     flat: frozenset[str]
+    experts: FoundExperts | None = None
 
     def agreed(self, other: "KindOfBlock") -> "KindOfBlock":
         """Returns what was found of this kind at two sizes: the rules of rows that are the same, and what depends on no other."""
@@ -36,7 +39,13 @@ class KindOfBlock:
             fused = {path: rule for path, rule in fused.items() if not {"gate", "up", "down"} & set(rule.roles)}
         moments = {role: part for role, part in self.moments.items() if is_whole and other.moments.get(role) == part}
         unproved = (*self.unproved, *(path for path in self.fused if path not in fused))
-        return KindOfBlock(fused, unproved, self.not_run, moments, self.flat)
+        experts = self.experts if self.experts == other.experts else None
+        return replace(self, fused=fused, unproved=unproved, moments=moments, experts=experts)
+
+    def name(self, role: str, path: str) -> str:
+        """Returns the address in the block of a role: of an expert that every token reaches `shared.up`."""
+        is_shared = self.experts is not None and "shared" in path and role in ("gate", "up", "down", *MOMENT_ROLES)
+        return f"{expert_name(SHARED_EXPERT)}.{role}" if is_shared else role
 
 
 def kinds_of(
@@ -66,7 +75,9 @@ def _signature(block: nn.Module) -> tuple[Any, ...]:
 
 
 def _kind(tiny: TinyModel, block: nn.Module, config: Any, below: Sequence[nn.Module]) -> KindOfBlock:
-    run = BlockRun.of(tiny, block, dict(named_linears(block)), below)
+    experts = find_experts(tiny, block)
+    router = experts.router.path if experts is not None and experts.router is not None else None
+    run = BlockRun.of(tiny, block, {path: module for path, module in named_linears(block) if path != router}, below)
     exact = {path for path, module in run.linears.items() if _multiplies(module, run.calls[path])}
     # Through a matrix that computes more than its product, other effects would be seen than direct ones.
     roles = find_roles(run) if len(exact) == len(run.linears) else BlockRoles()
@@ -86,8 +97,8 @@ def _kind(tiny: TinyModel, block: nn.Module, config: Any, below: Sequence[nn.Mod
         roles.act = roles.post = None
     flat = frozenset(path for path, calls in run.calls.items() if calls.inputs and calls.inputs[0].dim() == 2)
     unproved = tuple(path for path in run.linears if path not in fused)
-    not_run = tuple(path for path, _ in named_linears(block) if path not in run.linears)
-    return KindOfBlock(fused, unproved, not_run, _moments(roles, flat), flat & exact)
+    not_run = tuple(path for path, _ in named_linears(block) if path not in run.linears and path != router)
+    return KindOfBlock(fused, unproved, not_run, _moments(roles, flat), flat & exact, experts)
 
 
 def _moments(roles: BlockRoles, flat: frozenset[str]) -> dict[str, MomentPart]:

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from resect.core.address import STACKS, Stack, path_role, role_order
+from resect.core.address import STACKS, Site, Stack, path_role
 from resect.core.errors import NotYet, UnknownFamily
 
 from .block_kinds import KindOfBlock, kinds_of
 from .block_lists import BlockList, block_lists, common_path, embedding_paths, unknown
+from .expert_roles import expert_parameters, experts_layout, router_part
 from .families import Kind
 from .fused_rows import role_sizes
 from .layout import BlockLayout, MatrixPart, ModelLayout, StackLayout
@@ -45,14 +46,13 @@ def kind_of(config: Any) -> tuple[Kind, Any]:
 
 
 def discover(config: Any) -> ModelLayout:
-    """Returns the layout of a configuration. Raises UnknownFamily where nothing is found, NotYet for mixtures of experts."""
+    """Returns the layout of a configuration. Raises UnknownFamily where nothing is found, NotYet for unknown mixtures of experts."""
     kind, model_class = kind_of(config)
     with quiet(), torch.device("meta"):
         try:
             full = model_class.from_config(config)
         except Exception as error:  # code of any model type may fail in any way
             raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {_short(error)}.") from error
-    _refuse_experts(config, full)
     with quiet():
         try:
             tiny = TinyModel.build(model_class, tiny_config(config), kind)
@@ -88,13 +88,14 @@ def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, 
         for block, kind in zip(real, kinds[stack], strict=True):
             shapes = tuple((path, tuple(module.weight.shape)) for path, module in named_linears(block))  # type: ignore[arg-type]
             blocks.append(layouts.setdefault((id(kind), shapes), block_layout(kind, block, config.get_text_config())))
-            covered += sum(block.get_parameter(f"{path}.weight").numel() for path in (*kind.fused, *kind.unproved))
+            covered += sum(block.get_parameter(name).numel() for name in _covered_parameters(kind, block))
             total += _matrix_parameters(block)
         d_ff = max((part.shape[1] for block in blocks for role, part in block.matrices.items() if role == "down"), default=0)
         stacks[stack] = StackLayout(
             relative(found.path), tuple(blocks), tuple(map(relative, embeddings[stack])), _d_model(blocks, config), d_ff
         )
         notes += _notes(stack, tiny, calls, found, kinds[stack])
+    _refuse_other_experts(config, full, by_stack, kinds)
     if not covered:
         raise UnknownFamily(f"{unknown(config)} Its blocks have no linear module.")
     share = covered / total
@@ -146,10 +147,22 @@ def block_layout(kind: KindOfBlock, block: nn.Module, config: Any) -> BlockLayou
         o, down = path_of.get(f"{prefix}o"), path_of.get("down")
         sizes = role_sizes(fused.roles, shape(path)[0], shape(o)[1] if o else 0, shape(down)[1] if down else 0)
         for role, rows in fused.rows(sizes, config).items():
-            matrices[role] = _part(path, linears[path], sizes[role], rows, path in kind.flat)
+            matrices[kind.name(role, path)] = _part(path, linears[path], sizes[role], rows, path in kind.flat)
     for path in kind.unproved:
         matrices[path_role(path)] = _part(path, linears[path], shape(path)[0], None, path in kind.flat)
-    return BlockLayout({role: matrices[role] for role in sorted(matrices, key=role_order)}, kind.moments)
+    if kind.experts is not None and kind.experts.router is not None:
+        matrices["router"] = router_part(kind.experts.router, block)
+    moments = {kind.name(role, part.path): part for role, part in kind.moments.items()}
+    in_order = lambda name: Site.parse(f"decoder.0.{name}").model_order
+    experts = None if kind.experts is None else experts_layout(kind.experts, block)
+    return BlockLayout({name: matrices[name] for name in sorted(matrices, key=in_order)}, moments, experts)
+
+
+def _covered_parameters(kind: KindOfBlock, block: nn.Module) -> Iterator[str]:
+    """Yields the names, in the block, of the parameters of its sites that count as matrices."""
+    yield from (f"{path}.weight" for path in (*kind.fused, *kind.unproved))
+    experts = frozenset() if kind.experts is None else expert_parameters(kind.experts)
+    yield from (name for name in sorted(experts) if block.get_parameter(name).dim() > 1)
 
 
 def _part(path: str, module: nn.Module, out: int, rows: Any, flat: bool) -> MatrixPart:
@@ -194,14 +207,20 @@ def _notes(stack: Stack, tiny: TinyModel, calls: dict[str, Calls], found: BlockL
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-def _refuse_experts(config: Any, full: nn.Module) -> None:
-    """Raises NotYet for mixtures of experts."""
-    for path, _ in full.named_parameters():
-        if any("expert" in piece for piece in path.split(".")):
-            raise NotYet(
-                f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({path}), "
-                "which are not covered yet; use a dense model."
-            )
+def _refuse_other_experts(
+    config: Any, full: nn.Module, lists: Mapping[Stack, BlockList], kinds: Mapping[Stack, Sequence[KindOfBlock]]
+) -> None:
+    """Raises NotYet for mixtures of experts that are not understood: most of the model would not be covered."""
+    for stack, found in lists.items():
+        for block, kind in zip(full.get_submodule(found.path).children(), kinds[stack], strict=True):
+            known = frozenset() if kind.experts is None else expert_parameters(kind.experts)
+            for name, _ in block.named_parameters():
+                if "expert" in name and "shared" not in name and name not in known and kind.experts is None:
+                    raise NotYet(
+                        f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({name}) whose "
+                        "matrices are not held in one parameter for all experts, or whose products do not show which is which; use a dense "
+                        "model."
+                    )
 
 
 def _short(error: Exception) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from resect.core.errors import StorageFailure
 from resect.core.files import write_json
 
 from .discovery import discover
-from .layout import BlockLayout, MatrixPart, ModelLayout, MomentPart, StackLayout
+from .families import Rows
+from .layout import BlockLayout, ExpertsLayout, MatrixPart, ModelLayout, MomentPart, StackLayout
 
 #: Changed whenever discovery finds something else in the same model.
-VERSION = 1
+VERSION = 2
 _NOT_OF_THE_MODULES = ("_name_or_path", "_commit_hash", "transformers_version", "dtype", "torch_dtype", "quantization_config")
 _in_memory: dict[str, ModelLayout] = {}
 
@@ -105,17 +107,40 @@ def from_json(value: dict[str, Any]) -> ModelLayout:
 
 
 def _block_to_json(block: BlockLayout) -> dict[str, Any]:
-    matrices = {}
-    for role, part in block.matrices.items():
-        rows = [part.rows.start, part.rows.stop] if isinstance(part.rows, slice) else part.rows
-        matrices[role] = dataclasses.asdict(part) | {"rows": rows, "is_slice": isinstance(part.rows, slice)}
-    return {"matrices": matrices, "moments": {role: dataclasses.asdict(part) for role, part in block.moments.items()}}
+    experts = block.experts
+    value = _parts_to_json(block.matrices, block.moments)
+    if experts is not None:
+        own = {"number": experts.number, "offset": experts.offset}
+        value["experts"] = own | _parts_to_json(experts.matrices, experts.moments)
+    return value
 
 
 def _block_from_json(value: dict[str, Any]) -> BlockLayout:
+    experts = value.get("experts")
+    of_experts = None if experts is None else ExpertsLayout(experts["number"], *_parts_from_json(experts), experts["offset"])
+    return BlockLayout(*_parts_from_json(value), of_experts)
+
+
+def _parts_to_json(matrices: Mapping[str, MatrixPart], moments: Mapping[str, MomentPart]) -> dict[str, Any]:
+    return {
+        "matrices": {name: dataclasses.asdict(part) | {"rows": _rows_to_json(part.rows)} for name, part in matrices.items()},
+        "moments": {name: dataclasses.asdict(part) | {"rows": _rows_to_json(part.rows)} for name, part in moments.items()},
+    }
+
+
+def _parts_from_json(value: dict[str, Any]) -> tuple[dict[str, MatrixPart], dict[str, MomentPart]]:
     matrices = {}
-    for role, part in value["matrices"].items():
-        rows = part["rows"] if part["rows"] is None else slice(*part["rows"]) if part["is_slice"] else tuple(part["rows"])
-        shapes = {name: (part[name][0], part[name][1]) for name in ("shape", "stored")}
-        matrices[role] = MatrixPart(part["path"], rows=rows, transposed=part["transposed"], flat=part["flat"], **shapes)
-    return BlockLayout(matrices, {role: MomentPart(**part) for role, part in value["moments"].items()})
+    for name, part in value["matrices"].items():
+        shape, stored = part["shape"], tuple(part["stored"])
+        matrices[name] = MatrixPart(**part | {"rows": _rows_from_json(part["rows"]), "shape": (shape[0], shape[1]), "stored": stored})
+    return matrices, {name: MomentPart(**part | {"rows": _rows_from_json(part["rows"])}) for name, part in value["moments"].items()}
+
+
+def _rows_to_json(rows: Rows) -> Any:
+    return {"start": rows.start, "stop": rows.stop} if isinstance(rows, slice) else rows
+
+
+def _rows_from_json(rows: Any) -> Rows:
+    if rows is None:
+        return None
+    return slice(rows["start"], rows["stop"]) if isinstance(rows, dict) else tuple(rows)

@@ -57,7 +57,6 @@ class Family:
     config: Callable[[Any], Any] = lambda config: config  # the part of the configuration with the sizes
     refusal: Callable[[Any], str] = lambda config: ""  # for a configuration that is not covered: why, and what to do
     not_covered: tuple[str, ...] = ()  # parts of covered models that are not covered
-    not_yet: str = ""  # for a family that is not covered at all: why
 
     def stacks(self, config: Any) -> dict[Stack, Blocks]:
         """Returns the family's stacks for this configuration."""
@@ -160,7 +159,6 @@ def _falcon_kv_heads(config: Any) -> int:
     return 1 if config.multi_query else int(config.num_attention_heads)
 
 
-_EXPERTS = "Its feed-forward blocks are mixtures of experts, which are not covered yet; use a dense model."
 _T5 = Family("encoder-decoder", _t5("encoder"), _t5("decoder"))
 _ENCODER = Family("masked", encoder=_BERT, refusal=_refuse_decoder)
 _DENSE = Family("causal", decoder=_LLAMA)
@@ -203,15 +201,12 @@ FAMILIES: Mapping[str, Family] = {
     "decision_transformer": Family("causal", decoder=replace(_GPT2, path="encoder.h",
         embeddings=("embed_timestep", "embed_return", "embed_state", "embed_action")), refusal=_refuse_cross_attention,
         not_covered=("It reads no text and has no tokenizer: anatomy and edits only.",)),
-    "mixtral": Family("causal", not_yet=_EXPERTS),
-    "qwen3_moe": Family("causal", not_yet=_EXPERTS),
-    "gpt_oss": Family("causal", not_yet=_EXPERTS),
 }  # fmt: skip
 
 
 def covered_families() -> tuple[str, ...]:
     """Returns the `model_type` of every covered family, sorted."""
-    return tuple(sorted(name for name, family in FAMILIES.items() if not family.not_yet))
+    return tuple(sorted(FAMILIES))
 
 
 def family_line(name: str) -> Family:
@@ -232,7 +227,7 @@ def family_of(config: Any) -> tuple[str, Family | None]:
     if name not in FAMILIES:
         return name, None
     family = FAMILIES[name]
-    reason = family.not_yet or family.refusal(family.config(config))
+    reason = family.refusal(family.config(config))
     if reason:
         raise NotYet(f"This {name} model is not covered yet. {reason} Covered: {', '.join(covered_families())}.")
     return name, family

@@ -6,6 +6,7 @@ the same to the last bit with and without them.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +15,12 @@ from torch.utils.hooks import RemovableHandle
 from resect.core.address import Site
 
 from .anatomy import Anatomy
+from .layout import When
+from .product_hooks import Product, ProductHandle, ProductHook, register_product_hook
 
-#: Called with the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units].
+#: Called with the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units]. At a routed expert values are
+#: [tokens that reach it, units], gradients (and values beside them) [all tokens, units], 0 where a token does not reach it; there is no call
+#: where no token does.
 SiteCallback = Callable[[Site, Tensor], None]
 GradientCallback = Callable[[Site, Tensor, Tensor], None]
 
@@ -24,10 +29,12 @@ GradientCallback = Callable[[Site, Tensor, Tensor], None]
 def forward_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: SiteCallback) -> Iterator[None]:
     """Call `callback(site, values)` each time a forward pass computes one of `sites`."""
 
-    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        def on_values(values: Tensor) -> None:
+    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor, Product | None], None]:
+        def on_values(values: Tensor, product: Product | None) -> None:
             for site in module_sites:
-                callback(site, site_values(anatomy, site, values.detach()))
+                own = _own_rows(site, values.detach(), product)
+                if own is not None:
+                    callback(site, site_values(anatomy, site, own))
 
         return on_values
 
@@ -43,13 +50,16 @@ def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: GradientCa
     The values are the forward pass's own tensors, which autograd keeps until the backward pass; nothing outlives it.
     """
 
-    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        def on_values(values: Tensor) -> None:
+    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor, Product | None], None]:
+        def on_values(values: Tensor, product: Product | None) -> None:
             detached = values.detach()
 
             def on_gradient(gradient: Tensor) -> None:
                 for site in module_sites:
-                    callback(site, site_values(anatomy, site, detached), site_values(anatomy, site, gradient))
+                    pair = [_own_rows(site, tensor, product) for tensor in (detached, gradient)]
+                    if all(own is not None for own in pair):
+                        parts = (site_values(anatomy, site, own) for own in pair if own is not None)
+                        callback(site, *(part if product is None else product.spread(_expert(site), part) for part in parts))
 
             values.register_hook(on_gradient)
 
@@ -64,17 +74,21 @@ def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: GradientCa
 
 
 @contextlib.contextmanager
-def _registered(anatomy: Anatomy, sites: Sequence[Site], make_hook: Callable[[Sequence[Site]], Callable[[Tensor], None]]) -> Iterator[None]:
-    """Register hooks at the modules of `sites`; several sites of one fused module share one hook."""
-    by_tap: dict[tuple[str, str], list[Site]] = {}
+def _registered(
+    anatomy: Anatomy, sites: Sequence[Site], make_hook: Callable[[Sequence[Site]], Callable[[Tensor, Product | None], None]]
+) -> Iterator[None]:
+    """Register hooks at the modules of `sites`; several sites of one fused module, or of one mixture of experts, share one hook."""
+    by_tap: dict[tuple[str, str, When], list[Site]] = {}
     for site in sites:
         tap = anatomy.tap(site)
-        by_tap.setdefault((tap.path, tap.when), []).append(site)
-    handles: list[RemovableHandle] = []
+        by_tap.setdefault((tap.path, tap.weight, tap.when), []).append(site)
+    handles: list[RemovableHandle | ProductHandle] = []
     try:
-        for (_, when), group in by_tap.items():
+        for (_, weight, when), group in by_tap.items():
             module, on_values = anatomy.module(group[0]), make_hook(group)
-            if when == "input":
+            if weight:
+                handles.append(register_product_hook(module, weight, when, _product_hook(on_values)))
+            elif when == "input":
                 handles.append(module.register_forward_pre_hook(_input_hook(on_values)))
             else:
                 handles.append(module.register_forward_hook(_output_hook(on_values)))
@@ -92,16 +106,32 @@ def site_values(anatomy: Anatomy, site: Site, values: Tensor) -> Tensor:
     return values[..., part] if isinstance(part, slice) else values[..., torch.as_tensor(part, device=values.device)]
 
 
-def _input_hook(on_values: Callable[[Tensor], None]) -> Callable[..., None]:
-    def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        on_values(inputs[0])
+def _expert(site: Site) -> int | None:
+    return site.expert if site.is_routed else None
+
+
+def _own_rows(site: Site, values: Tensor, product: Product | None) -> Tensor | None:
+    """Returns the values at the tokens that a site sees; None where it sees none."""
+    return values if product is None else replace(product, values=values).of(_expert(site))
+
+
+def _product_hook(on_values: Callable[[Tensor, Product | None], None]) -> ProductHook:
+    def hook(product: Product) -> None:
+        on_values(product.values, product)
 
     return hook
 
 
-def _output_hook(on_values: Callable[[Tensor], None]) -> Callable[..., None]:
+def _input_hook(on_values: Callable[[Tensor, Product | None], None]) -> Callable[..., None]:
+    def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        on_values(inputs[0], None)
+
+    return hook
+
+
+def _output_hook(on_values: Callable[[Tensor, Product | None], None]) -> Callable[..., None]:
     def hook(_module: torch.nn.Module, _inputs: object, output: Tensor) -> None:
-        on_values(output)
+        on_values(output, None)
 
     return hook
 

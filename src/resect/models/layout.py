@@ -3,52 +3,133 @@
 Resolves a line of the FAMILIES table for one configuration. Knows neither torch nor modules (`anatomy` does).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from resect.core.address import MOMENT_ROLES, Stack, role_order
+from resect.core.address import MOMENT_ROLES, Site, Stack, role_order
 
 from .families import Blocks, Family, Field, Kind, Rows
 
 
+#: The names of a module's parameters: of a matrix, and of its bias.
+WEIGHT, BIAS = "weight", "bias"
+#: Where in the computation a tap is. "activation": the output of the activation function, computed from a product inside of the module.
+When = Literal["input", "output", "activation"]
+
+
 @dataclass(frozen=True)
 class MatrixPart:
-    """Path in its block, shape and storage of one matrix. `flat`: its module sees [batch · tokens, d_model]."""
+    """Where one matrix is in its block, its shape, and how it is stored.
+
+    path : of a module
+    shape : [out, in] of this role alone
+    rows : of a fused weight, those of this role
+    stored : the shape of the complete weight, as it is stored
+    transposed : whether it is stored [in, out]
+    flat : whether its module sees [batch · tokens, d_model]
+    weight, bias : the names of the module's parameters
+    in_product : whether the module computes more than this product, so that the product itself is observed, not the module's output
+    """
 
     path: str
-    shape: tuple[int, int]  # [out, in] of this role alone
+    shape: tuple[int, int]
     rows: Rows
-    stored: tuple[int, int]  # shape of the complete weight, as it is stored
+    stored: tuple[int, ...]
     transposed: bool = False
     flat: bool = False
+    weight: str = WEIGHT
+    bias: str = BIAS
+    in_product: bool = False
 
 
 @dataclass(frozen=True)
 class MomentPart:
-    """Where a moment can be observed: the path of a module in its block, and whether at its input or its output."""
+    """Where a moment can be observed: at a module of the block, or at the product with one of its parameters.
+
+    path : of a module
+    when : what is observed
+    flat : whether it is [batch · tokens, units]
+    weight : the parameter whose product's input, output or activation it is; "" where it is the module's own
+    rows : the positions of the units on the last axis of an activation (None: all)
+    """
 
     path: str
-    when: Literal["input", "output"]
+    when: When
     flat: bool = False
+    weight: str = ""
+    rows: Rows = None
+
+
+@dataclass(frozen=True)
+class ExpertsLayout:
+    """The experts of one block that a router chooses: all are alike, and each parameter holds one matrix of each, on its first axis.
+
+    number : of experts
+    matrices, moments : of each expert by role
+    offset : post = act · (up + offset)
+    """
+
+    number: int
+    matrices: Mapping[str, MatrixPart]
+    moments: Mapping[str, MomentPart]
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """One block: its matrices and its moments by role, in model order."""
+    """One block: its matrices and its moments, and its experts, where it has some.
+
+    matrices, moments : by address in the block (`up`, `shared.up`, `router`), in model order
+    """
 
     matrices: Mapping[str, MatrixPart]
     moments: Mapping[str, MomentPart]
+    experts: ExpertsLayout | None = None
 
     @property
-    def roles(self) -> tuple[str, ...]:
-        """The roles of matrices and moments, in model order."""
-        return tuple(sorted((*self.matrices, *self.moments), key=role_order))
+    def names(self) -> tuple[str, ...]:
+        """The addresses in the block of matrices and moments, in model order; of the experts those of the first one."""
+        own = sorted((*self.matrices, *self.moments), key=role_order)
+        first = () if self.experts is None else (*self.experts.matrices, *self.experts.moments)
+        return (*own, *(f"expert0.{role}" for role in sorted(first, key=role_order)))
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths of all modules that it names."""
-        return frozenset(part.path for part in self.matrices.values()) | {part.path for part in self.moments.values()}
+        experts = () if self.experts is None else self.experts.matrices.values()
+        matrices = {part.path for part in (*self.matrices.values(), *experts)}
+        return frozenset(matrices | {part.path for part in self.moments.values()})
+
+    def matrix(self, site: Site) -> MatrixPart | None:
+        """Returns the part of a matrix, if the block has it."""
+        if not site.is_routed:
+            return self.matrices.get(site.in_block)
+        return None if self.experts is None or not self._has_expert(site) else self.experts.matrices.get(site.role)
+
+    def moment(self, site: Site) -> MomentPart | None:
+        """Returns the part of a moment, if the block has it."""
+        if not site.is_routed:
+            return self.moments.get(site.in_block)
+        return None if self.experts is None or not self._has_expert(site) else self.experts.moments.get(site.role)
+
+    def _has_expert(self, site: Site) -> bool:
+        return self.experts is not None and (site.expert or 0) < self.experts.number
+
+    def sites(self, stack: Stack, layer: int) -> Iterator[Site]:
+        """Yields the sites of its matrices, in model order."""
+        yield from (Site.parse(f"{stack}.{layer}.{name}") for name in self.matrices)
+        yield from self._of_experts(stack, layer, lambda experts: experts.matrices)
+
+    def moment_sites(self, stack: Stack, layer: int) -> Iterator[Site]:
+        """Yields the sites of its moments, in model order."""
+        yield from (Site.parse(f"{stack}.{layer}.{name}") for name in self.moments)
+        yield from self._of_experts(stack, layer, lambda experts: experts.moments)
+
+    def _of_experts(self, stack: Stack, layer: int, parts: Callable[[ExpertsLayout], Mapping[str, Any]]) -> Iterator[Site]:
+        if self.experts is not None:
+            roles = tuple(parts(self.experts))
+            yield from (Site(stack, layer, role, expert) for expert in range(self.experts.number) for role in roles)
 
 
 @dataclass(frozen=True)

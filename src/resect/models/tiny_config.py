@@ -27,6 +27,10 @@ _RESIDUAL = re.compile(r"hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")
 _FEED_FORWARD = re.compile(r"((text|encoder|decoder)_)?(intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|ffn_hidden_size|n_inner)")
 _STATES = re.compile(r"mamba_d_state|ssm_state_size|state_size|mamba_chunk_size|chunk_size")
 _GROUPS = re.compile(r"(mamba_)?n_?groups")
+#: Numbers of experts, of those that a token reaches, of their groups, and of the groups that a token reaches.
+_EXPERTS = re.compile(r"(moe_)?(num|n)_(local_|routed_)?experts|moe_num_experts|zero_expert_num")
+_CHOSEN = re.compile(r"num_experts_per_tok(en)?|top_k_experts|moe_k|moe_top_?k|num_selected_experts")
+_EXPERT_GROUPS, _CHOSEN_GROUPS = re.compile(r"n_group|num_expert_group"), re.compile(r"topk_group")
 _VOCABULARIES = re.compile(r"(\w+_)?vocab_size(_\w+)?")
 _POSITIONS = re.compile(
     r"max_position_embeddings|n_positions|n_ctx|max_seq_len|max_sequence_length|seq_length|seq_len|max_source_positions"
@@ -34,6 +38,7 @@ _POSITIONS = re.compile(
 _TOKENS = re.compile(r"\w+_(token_id|token_ids|token_index|token)")
 #: Fewest heads, key heads and entries of a head that still tell all layouts apart.
 _FEWEST_HEADS, _FEWEST_KEY_HEADS, _SHORTEST_HEAD = 4, 2, 8
+_MOST_EXPERTS, _MOST_CHOSEN = 8, 2
 _VOCABULARY, _CONTEXT, _STATE, _MOST_FEED_FORWARD = 160, 1024, 16, 88
 
 
@@ -68,6 +73,11 @@ def shrink(values: dict[Any, Any], *, larger: bool = False) -> None:
     _replace(values, _matching(_WIDTHS), lambda number: _divided(number, count * width))
     _replace(values, _matching(_STATES), lambda number: min(number, _STATE))
     _replace(values, _matching(_GROUPS), lambda number: min(number, _FEWEST_KEY_HEADS))
+    _replace(values, _matching(_EXPERTS), lambda number: min(number, _MOST_EXPERTS))
+    _replace(values, _matching(_CHOSEN), lambda number: min(number, _MOST_CHOSEN))
+    groups = max((number for _, number in _numbers(values, _matching(_EXPERT_GROUPS))), default=1)
+    _replace(values, _matching(_EXPERT_GROUPS), lambda number: min(number, 2))
+    _replace(values, _matching(_CHOSEN_GROUPS), lambda number: min(number, 2 if number == groups else 1))
     _replace(values, _matching(_VOCABULARIES), lambda number: min(number, _VOCABULARY))
     _replace(values, _matching(_POSITIONS), lambda number: min(number, _CONTEXT))
     _replace_tokens(values)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resect.core.address import STACKS, Site, role_order
+from resect.core.address import STACKS, Site, expert_order, role_order
 from resect.core.number_format import MetricFormat, NumberStyle, plural
 from resect.runs.schemas.comparison import ComparisonFile, CompositionStep, SelectSplit
 from resect.runs.schemas.rows import TrialLine
@@ -149,4 +149,4 @@ def step_name(step: CompositionStep) -> str:
 
 def site_order(site: Site) -> tuple[int, tuple[int, str], int, int]:
     """The place of a matrix: by stack, role, layer, expert; roles of other names come after the canonical ones."""
-    return STACKS.index(site.stack), role_order(site.role), site.layer, -1 if site.expert is None else site.expert
+    return STACKS.index(site.stack), role_order(site.role), site.layer, expert_order(site.expert)

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from resect.core.address import Site, role_order
+from resect.core.address import Site, expert_order, role_order
 from resect.report.readers.plan_summary import PlanSummary
 from resect.report.text.split_table import SplitTable
 
@@ -15,7 +15,7 @@ def cut_neurons(plan: PlanSummary) -> SplitTable | None:
     if not counts:
         return None
     roles, most = sorted({site.role for site in counts}, key=role_order), max(counts.values())
-    in_order = sorted(counts, key=lambda site: (site.stack != "encoder", site.layer, -1 if site.expert is None else site.expert))
+    in_order = sorted(counts, key=lambda site: (site.stack != "encoder", site.layer, expert_order(site.expert)))
     layers = list(dict.fromkeys(map(_layer, in_order)))
     rows = []
     for layer in layers[:LAYERS_SHOWN]:
