@@ -12,7 +12,7 @@ from resect.runs.methods import MethodSettings, method_names, settings_class
 from .flags import Parser, add_settings
 
 READING_KEYS = ("chat_template", "chat_kwargs", "system", "parse_special")
-MODEL_KEYS = ("revision", "dtype", "device", "device_map", "trust_remote_code", "batch_size", *READING_KEYS)
+MODEL_KEYS = ("revision", "dtype", "dequantize", "device", "device_map", "trust_remote_code", "batch_size", *READING_KEYS)
 TASK_KEYS = ("data", "template", "instructions", "split_by", "limit")
 CORPUS_KEYS = ("corpus", "valid", "valid_tokens", "purity")
 RUN_KEYS = ("seed", "output", "anyway", "engine", "ray_address", "ray_workers")

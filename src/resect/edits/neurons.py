@@ -222,6 +222,10 @@ class _ConstantEdit(NeuronEdit):
                 )
         return obstacles
 
+    def matrices_read(self, anatomy: Anatomy) -> tuple[Site, ...]:
+        """Returns each `down` of which an output is added to its bias."""
+        return tuple(dict.fromkeys(site.at("down") for site in self.neurons if any(self.values_at(site))))
+
     def _output(self, anatomy: Anatomy, site: Site) -> Float[Tensor, " out"]:
         """Returns the product of `down` and this site's values."""
         columns = at_least_float32(anatomy.weight(site.at("down"))[:, list(self.neurons[site])])

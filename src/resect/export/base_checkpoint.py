@@ -18,7 +18,9 @@ from torch import Tensor
 from resect.core.errors import BadModel, NotWritable
 from resect.edits.plan import Plan
 from resect.models.factored_linear import FACTORED_JSON, FactoredFiles
+from resect.models.gguf_files import gguf_parts
 from resect.models.loading import load_config
+from resect.models.quantization import Quantization
 from resect.models.storage import PLAIN_DTYPES
 
 from .check_exact import LoadingOptions
@@ -53,7 +55,7 @@ class BaseCheckpoint:
 
     @classmethod
     def open(cls, source: str, revision: str | None = None, trust_remote_code: bool = False) -> "BaseCheckpoint":
-        """Read everything but the weights. `source`: a folder, or a Hub id.
+        """Read everything but the weights. `source`: a folder, or a Hub id; a GGUF file is refused.
 
         Raises BadModel, which names the damaged file, UnknownFamily, NotYet, and NotWritable for quantised or factored weights.
         """
@@ -161,11 +163,10 @@ def _refuse_factored(folder: Path) -> None:
 
 
 def _refuse_quantised(source: str, config: Any) -> None:
-    quantization = getattr(config, "quantization_config", None)
+    quantization = Quantization("gguf") if gguf_parts(source) is not None else Quantization.of_config(config)
     if quantization is not None:
-        get = quantization.get if isinstance(quantization, Mapping) else lambda name: getattr(quantization, name, None)
-        method = get("quant_method")
         raise NotWritable(
-            f"{source} is quantised ({getattr(method, 'value', method)}), and its weights cannot be edited one by one; export from the "
-            "unquantised model, and quantise the result."
+            f"{source} is quantised ({quantization.method}), and an edited copy of it cannot be written; export onto the full model that "
+            "it was made of (--model MODEL), and quantise the result. A plan that was found on quantised weights fits that model as it is; "
+            "where it is refused, --allow-other-model compares shapes alone."
         )

@@ -19,6 +19,7 @@ from resect.data.texts import PACKAGED_NAME, packaged_texts, read_texts
 from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
+from resect.models.plain_weights import stored_tensors
 from resect.runs.chat_settings import reading_arguments
 from resect.runs.guard_limits import GuardLimits
 from resect.runs.recipe import Recipe
@@ -38,6 +39,7 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
         "device_map": recipe.device_map,
         "revision": recipe.revision,
         "trust_remote_code": recipe.trust_remote_code,
+        "dequantize": recipe.dequantize,
         "batch_size": recipe.batch_size,
         **reading_arguments(recipe.values),
     }
@@ -46,10 +48,11 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
 def weights_digest(model: LanguageModel) -> str:
     """Returns a digest of every weight: a fingerprint at some positions would miss a few neurons cut out of a checkpoint."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in model.model.named_parameters():
+    for name, _ in model.model.named_parameters():
         digest.update(name.encode())
-        if type(parameter.data) is torch.Tensor and parameter.device.type != "meta":
-            values: Any = parameter.data.cpu().flatten().contiguous().view(torch.uint8).numpy()
+        path, _, own = name.rpartition(".")
+        for stored in stored_tensors(model.model.get_submodule(path), own):
+            values: Any = stored.detach().cpu().flatten().contiguous().view(torch.uint8).numpy()
             digest.update(values)
     return digest.hexdigest()
 

@@ -1,7 +1,8 @@
 """Identity of a model: shapes, and values of matrices at fixed positions.
 
-Knows an anatomy, and no edit. Two models with the same values at these positions count as one, whatever their dtype; matrices that
-cannot be read (4-bit or offloaded weights) are left out and cannot distinguish models.
+Knows an anatomy, and no edit. Two models with the same values at these positions count as one, whatever their dtype; so do a quantised
+model and the full one that it was made of, whose values are as near as the quantisation is fine (`Quantization.tolerance`). Matrices that
+cannot be read are left out and cannot distinguish models.
 """
 
 import itertools
@@ -20,6 +21,8 @@ from resect.core.address import Site
 from resect.core.errors import BadPlan, NotWritable, WrongModel
 
 from .anatomy import Anatomy, anatomy_of
+from .plain_weights import is_plain, readable_matrix
+from .quantization import origin_of
 
 #: The number of values of a matrix in its fingerprint.
 N_VALUES = 16
@@ -43,7 +46,8 @@ def stored_matrix(site: Site) -> Site:
 def fingerprint(anatomy: Anatomy, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = present_values) -> dict[str, list[float]]:
     """Returns for each address the values of its matrix at fixed positions, rounded to bfloat16; for a moment those of its `down`.
 
-    `read` returns a parameter's values. Matrices that cannot be read are left out. Raises UnknownName.
+    `read` returns a parameter's values; quantised ones are read as the numbers with which the model computes. Matrices that cannot be
+    read are left out. Raises UnknownName.
     """
     fingerprints: dict[str, list[float]] = {}
     for site in dict.fromkeys(stored_matrix(anatomy.check(site)) for site in sites):
@@ -53,19 +57,38 @@ def fingerprint(anatomy: Anatomy, sites: Iterable[Site], read: Callable[[nn.Para
         try:
             parameter, index = anatomy.locate(site, rows, columns)
         except NotWritable:
-            continue
-        values = read(parameter)[index].diagonal().to(torch.bfloat16).float()
+            matrix = None if anatomy.root is None else readable_matrix(anatomy, site)
+            if matrix is None:
+                continue
+            diagonal = matrix[rows, columns]
+        else:
+            diagonal = read(parameter)[index].diagonal()
+        values = diagonal.to(torch.bfloat16).float()
         fingerprints[str(site)] = [value + 0.0 for value in values.tolist()]  # + 0.0: no minus zero in a file
     return fingerprints
 
 
-def nearly_equal(first: Iterable[float], second: Iterable[float]) -> bool:
-    """Returns whether two lists of bfloat16 values are equal up to one step of bfloat16 in each value."""
+def tolerance_of(anatomy: Anatomy, site: Site) -> float:
+    """Returns how far the values of a matrix may be from those of the full model (see `nearly_equal`); 0 where it was not quantised."""
+    origin = None if anatomy.root is None else origin_of(anatomy.root)
+    if origin is None:
+        return 0.0
+    stored = getattr(anatomy.module(site), anatomy.slot(site).weight, None)
+    is_quantised = not isinstance(stored, nn.Parameter) or not is_plain(stored)
+    return origin.tolerance if origin.is_plain or is_quantised else 0.0
+
+
+def nearly_equal(first: Iterable[float], second: Iterable[float], tolerance: float = 0.0) -> bool:
+    """Returns whether two lists of bfloat16 values are those of one matrix.
+
+    They are equal up to one step of bfloat16 in each value; or the root mean square of their differences is at most `tolerance` times that
+    of the larger values: of a matrix and its quantised form it is some hundredths, of two matrices about 1.4.
+    """
     a, b = (torch.tensor(list(values), dtype=torch.float32) for values in (first, second))
     if a.shape != b.shape:
         return False
     are_near = ((_steps(a) - _steps(b)).abs() <= 1) | ((a - b).abs() <= _SMALLEST_STEP)
-    return bool(are_near.all())
+    return bool(are_near.all()) or float((a - b).norm()) <= tolerance * float(torch.maximum(a.norm(), b.norm()))
 
 
 def _steps(values: Tensor) -> Int64[Tensor, " places"]:
@@ -76,11 +99,19 @@ def _steps(values: Tensor) -> Int64[Tensor, " places"]:
 
 @dataclass(frozen=True)
 class MatrixFingerprint:
-    """One matrix of a model: its shape [out, in], and its values at fixed positions (empty where it cannot be read)."""
+    """One matrix of a model: its shape [out, in], and its values at fixed positions (empty where it cannot be read).
+
+    `tolerance`: how far the values may be from those of the full model, where they are quantised (see `nearly_equal`).
+    """
 
     site: Site
     shape: tuple[int, int]
     values: tuple[float, ...]
+    tolerance: float = 0.0
+
+    def is_same(self, values: Iterable[float], tolerance: float = 0.0) -> bool:
+        """Returns whether these are values of this matrix, as fine as the coarser of the two."""
+        return nearly_equal(self.values, values, max(self.tolerance, tolerance))
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,10 @@ class ModelIdentity:
         anatomy = anatomy_of(model)
         touched = dict.fromkeys(stored_matrix(anatomy.check(site)) for site in sites)
         values = fingerprint(anatomy, touched, read)
-        matrices = tuple(MatrixFingerprint(site, anatomy.shape(site), tuple(values.get(str(site), ()))) for site in touched)
+        coarse = {site: tolerance_of(anatomy, site) for site in touched if str(site) in values}
+        matrices = tuple(
+            MatrixFingerprint(site, anatomy.shape(site), tuple(values.get(str(site), ())), coarse.get(site, 0.0)) for site in touched
+        )
         config = getattr(anatomy.root, "config", None)
         name = getattr(model, "name", "") or getattr(config, "_name_or_path", "")
         return cls(anatomy.family, matrices, _without_folders(str(name)) or None, getattr(config, "_commit_hash", None))
@@ -129,12 +163,16 @@ class ModelIdentity:
             return
         values = fingerprint(anatomy, [matrix.site for matrix in self.matrices if matrix.values], read)
         different = [
-            matrix.site for matrix in self.matrices if not nearly_equal(matrix.values, values.get(str(matrix.site), matrix.values))
+            matrix.site
+            for matrix in self.matrices
+            if not matrix.is_same(values.get(str(matrix.site), matrix.values), tolerance_of(anatomy, matrix.site))
         ]
         if different:
+            is_coarse = any(matrix.tolerance or tolerance_of(anatomy, matrix.site) for matrix in self.matrices)
+            beyond = ", further from the plan's than quantisation explains" if is_coarse else ""
             raise WrongModel(
                 f"{made_for}, and {len(different)} of the {len(self.matrices)} matrices that it touches have other values here, including "
-                f"{different[0]}. Load the plan's own model; for a fine-tune of the same shape give --allow-other-model "
+                f"{different[0]}{beyond}. Load the plan's own model; for a fine-tune of the same shape give --allow-other-model "
                 "(allow_other_model=True)."
             )
 
@@ -145,21 +183,30 @@ class ModelIdentity:
         matrices = {matrix.site: matrix for matrix in self.matrices}
         for matrix in other.matrices:
             own = matrices.setdefault(matrix.site, matrix)
-            same_values = not own.values or not matrix.values or nearly_equal(own.values, matrix.values)
+            same_values = not own.values or not matrix.values or own.is_same(matrix.values, matrix.tolerance)
             if own.shape != matrix.shape or not same_values:
                 what = "value" if own.shape == matrix.shape else "shape"
                 raise WrongModel(f"These plans were made for two models: {matrix.site} differs in {what}, so they cannot be added.")
-            matrices[matrix.site] = own if own.values else matrix
+            matrices[matrix.site] = _finer(own, matrix)
         return ModelIdentity(self.family, tuple(matrices.values()), self.name or other.name, self.revision or other.revision)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns `{"family", "shapes": {address: [out, in]}, "fingerprint": {address: [values]}}`, and name, revision."""
+        """Returns `{"family", "shapes": {address: [out, in]}, "fingerprint": {address: [values]}}`, and name, revision.
+
+        With `"tolerance": {address: share}` where values are quantised; a version that does not know it takes them as exact.
+        """
         names = {key: value for key, value in (("name", self.name), ("revision", self.revision)) if value is not None}
-        return names | {
-            "family": self.family,
-            "shapes": {str(matrix.site): list(matrix.shape) for matrix in self.matrices},
-            "fingerprint": {str(matrix.site): list(matrix.values) for matrix in self.matrices if matrix.values},
-        }
+        coarse = {str(matrix.site): matrix.tolerance for matrix in self.matrices if matrix.values and matrix.tolerance}
+        tolerance = {"tolerance": coarse} if coarse else {}
+        return (
+            names
+            | tolerance
+            | {
+                "family": self.family,
+                "shapes": {str(matrix.site): list(matrix.shape) for matrix in self.matrices},
+                "fingerprint": {str(matrix.site): list(matrix.values) for matrix in self.matrices if matrix.values},
+            }
+        )
 
     @classmethod
     def from_json(cls, value: Any) -> "ModelIdentity":
@@ -174,14 +221,26 @@ class ModelIdentity:
                 raise BadPlan(f"An entry of a plan's model, here {address}, is a list of numbers, not {entry!r}.")
         if not all(len(shape) == 2 and all(isinstance(size, int) for size in shape) for shape in shapes.values()):
             raise BadPlan("A shape in a plan's model is [out, in], two integers.")
+        tolerance = value.get("tolerance", {})
+        if not isinstance(tolerance, Mapping) or not all(_is_number(share) and 0 <= share < 1 for share in tolerance.values()):
+            raise BadPlan("The tolerance in a plan's model is a number in [0, 1) for some of its addresses.")
         names = {key: value.get(key) for key in ("name", "revision")}
         if not all(entry is None or isinstance(entry, str) for entry in names.values()):
             raise BadPlan("The name and the revision of a plan's model are text.")
         matrices = [
-            MatrixFingerprint(Site.parse(address), (shape[0], shape[1]), tuple(map(float, values.get(address, ()))))
+            MatrixFingerprint(
+                Site.parse(address), (shape[0], shape[1]), tuple(map(float, values.get(address, ()))), float(tolerance.get(address, 0.0))
+            )
             for address, shape in shapes.items()
         ]
         return cls(value["family"], tuple(matrices), **names)
+
+
+def _finer(first: MatrixFingerprint, second: MatrixFingerprint) -> MatrixFingerprint:
+    """Returns the one with values and, where both have them, with the finer ones."""
+    if first.values and second.values:
+        return min(first, second, key=lambda matrix: matrix.tolerance)
+    return first if first.values else second
 
 
 def _is_number(value: Any) -> bool:

@@ -59,9 +59,12 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """The device of the inputs: that of the input embeddings."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device
+        """The device of the inputs: that of the input embeddings or, where accelerate offloads them, the one that they are copied to."""
+        embeddings = self.model.get_input_embeddings()
+        place = embeddings.weight.device
+        if place.type == "meta":
+            place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None) or place
+        return torch.device(place)
 
     # -- single rows: also for gradients -------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ PLAIN_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: The units of a matrix, from 0: any sequence of integers, a tensor or array of them, or None for all.
 Units = Sequence[int] | Tensor | np.ndarray | None
 #: An index of a parameter, as in `parameter[index]`.
-Index = tuple[slice | Tensor, ...]
+Index = tuple[int | slice | Tensor, ...]
+_PLAIN = "use the activation form, which edits of units have, or load the model with plain weights: --dequantize (dequantize=True)"
 _MODEL_MAPPINGS = {
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
     "encoder-decoder": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
@@ -44,13 +45,10 @@ def plain_parameter(module: nn.Module, name: str, what: str, *, meta: bool = Fal
         raise NotWritable(f"{what} has an adapter on it (a {kind}); merge it into the model first (merge_and_unload).")
     parameter = getattr(module, name, None)
     if not isinstance(parameter, nn.Parameter):
-        raise NotWritable(
-            f"{what} has no parameter {name} in a {type(module).__name__}; load the model with plain weights, or use the activation form."
-        )
+        raise NotWritable(f"{what} has no parameter {name} in a {type(module).__name__}; {_PLAIN}.")
     if type(parameter) is not nn.Parameter or type(parameter.data) is not Tensor or parameter.dtype not in PLAIN_DTYPES:
         raise NotWritable(
-            f"{what} is stored as {type(parameter).__name__} of {parameter.dtype}, quantised or distributed; "
-            "load the model unquantised on one machine, or use the activation form."
+            f"{what} is stored as {type(parameter).__name__} of {parameter.dtype}, quantised or distributed; {_PLAIN}, on one machine."
         )
     if parameter.is_meta and not meta:
         reason = "is offloaded" if hasattr(module, "_hf_hook") else "is on the meta device and has no values"
@@ -76,6 +74,11 @@ def unit_positions(units: Units, part: Rows, size: int, what: str, device: torch
 def select_rows(stored: Tensor, part: Rows) -> Tensor:
     """Returns the rows of one role: a view where they are a slice, else a copy."""
     return stored if part is None else stored[part if isinstance(part, slice) else list(part)]
+
+
+def expert_index(expert: int | None) -> Index:
+    """Returns the first entry of an index, of an expert's own matrix in a parameter of all of them; empty without experts."""
+    return () if expert is None else (expert,)
 
 
 def rectangle_index(first: slice | Tensor, second: slice | Tensor) -> Index:

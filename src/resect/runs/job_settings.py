@@ -27,10 +27,15 @@ TASK_HELP = "A built-in task (see `resect list tasks`), or the path of a task fi
 class JobSettings:
     """Model, batches, seed, run folder and engine."""
 
-    model: str = setting("", "A Hub id, or a folder that holds a model.", path=True, metavar="MODEL")
+    model: str = setting("", "A Hub id, a folder that holds a model, or a GGUF file.", path=True, metavar="MODEL")
     revision: str | None = setting(None, "Branch, tag or commit of a model from the Hub.", metavar="NAME")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto", "Number type the model is loaded in; auto takes the one it was saved in."
+    )
+    dequantize: bool = setting(
+        False,
+        "Give a quantised model plain weights, in --dtype: every edit can be written into them, for more memory. Without it, edits of "
+        "units are applied to the activations, and edits of whole matrices are refused.",
     )
     device: str | None = setting(
         None, "Where to compute (cpu, cuda, cuda:1, mps); by default the best available.", changes_result=False, metavar="NAME"

@@ -18,6 +18,9 @@ class ModelRecord(Part):
     family: Text = Field(default="", description="Its family, as `resect list families` names it.")
     shapes: dict[str, tuple[Count, Count]] = Field(default={}, description="The shapes [out, in] of the edited matrices, by address.")
     fingerprint: dict[str, tuple[Number, ...]] = Field(default={}, description="Values of these matrices at fixed places, by address.")
+    tolerance: dict[str, Share] = Field(
+        default={}, description="How far values of quantised matrices may be from those of the full model, as a share, by address."
+    )
 
 
 class ScaleRecord(Part):
