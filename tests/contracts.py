@@ -63,7 +63,7 @@ def hooks(model):
 def units_of(anatomy, sites, share=0.3, seed=0):
     """Some units of each site, the same for the same seed."""
     rng = np.random.default_rng(seed)
-    counts = {site: max(2, round(share * anatomy.width(site))) for site in sites}
+    counts = {site: min(anatomy.width(site), max(2, round(share * anatomy.width(site)))) for site in sites}
     return Neurons({site: rng.choice(anatomy.width(site), count, replace=False).tolist() for site, count in counts.items()})
 
 

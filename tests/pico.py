@@ -17,6 +17,7 @@ from transformers import (
     BertConfig,
     BloomConfig,
     DecisionTransformerConfig,
+    DeepseekV3Config,
     FalconConfig,
     Gemma2Config,
     Gemma3Config,
@@ -24,8 +25,12 @@ from transformers import (
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
+    GptOssConfig,
+    GraniteMoeConfig,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     ModernBertConfig,
     MT5Config,
     Olmo2Config,
@@ -34,7 +39,9 @@ from transformers import (
     PhiConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
     RobertaConfig,
     T5Config,
 )
@@ -145,12 +152,37 @@ PICO: dict[str, Callable[[], Any]] = {
     "decision-transformer": _decision_transformer,
 }
 
+
+def _moe(make: type, **settings: Any) -> Any:
+    """A mixture of four experts, of which a token reaches two."""
+    chosen = {"num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 20}
+    return _llama(make, **(chosen | settings))
+
+
+_LATENT = {"q_lora_rank": 12, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "num_key_value_heads": 4}
+_GROUPS = {"n_group": 2, "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1}
+
+#: Mixtures of experts, none of which has a line in the table: a function for a new configuration, by name.
+EXPERTS: dict[str, Callable[[], Any]] = {
+    "mixtral": lambda: _moe(MixtralConfig),
+    "qwen2-moe": lambda: _moe(Qwen2MoeConfig, shared_expert_intermediate_size=28, decoder_sparse_step=1),
+    "qwen3-moe": lambda: _moe(Qwen3MoeConfig, head_dim=8, mlp_only_layers=[0]),
+    "gpt-oss": lambda: _moe(GptOssConfig, head_dim=8),
+    "deepseek-v3": lambda: _moe(DeepseekV3Config, **_LATENT, **_GROUPS),
+    "llama4": lambda: _moe(Llama4TextConfig, num_experts_per_tok=1, head_dim=8, intermediate_size_mlp=28, interleave_moe_layer_step=1),
+    "granite-moe": lambda: _moe(GraniteMoeConfig),
+}
+
+#: Two of them, different in everything: for quick tests.
+FEW_EXPERTS = ("mixtral", "gpt-oss")
+
 _MASKED = ("bert", "roberta", "modernbert", "modernbert-biased")
 _ENCODER_DECODER = ("t5", "t5-gated", "t5-untied", "mt5", "bart")
 #: "causal", "encoder-decoder" or "masked" (Anatomy.kind), by name.
 KINDS: dict[str, str] = {
-    name: "masked" if name in _MASKED else "encoder-decoder" if name in _ENCODER_DECODER else "causal" for name in PICO
+    name: "masked" if name in _MASKED else "encoder-decoder" if name in _ENCODER_DECODER else "causal" for name in (*PICO, *EXPERTS)
 }
+_CONFIGURATIONS = PICO | EXPERTS
 #: The names of models with a tokenizer.
 language_models: tuple[str, ...] = tuple(name for name in PICO if name != "decision-transformer")
 _HEADS = {
@@ -168,7 +200,7 @@ def head_class(name: str) -> Any:
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     """Returns a model in evaluation mode, the same for the same name and seed; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
-        model = head_class(name).from_config(PICO[name]())
+        model = head_class(name).from_config(_CONFIGURATIONS[name]())
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {seed}".encode()))
     with torch.no_grad():
         for path, parameter in model.named_parameters():
@@ -181,7 +213,7 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
 def build_on_meta(name: str) -> Any:
     """Returns the same model without values."""
     with torch.device("meta"):
-        return head_class(name).from_config(PICO[name]()).eval()
+        return head_class(name).from_config(_CONFIGURATIONS[name]()).eval()
 
 
 def inputs(name: str, batch: int = 2, tokens: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:

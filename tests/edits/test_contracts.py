@@ -6,7 +6,10 @@ import contracts
 import pico
 
 
-@pytest.fixture(scope="module", params=pico.PICO)
+SUBJECTS = [*pico.PICO] + [name if name in pico.FEW_EXPERTS else pytest.param(name, marks=pytest.mark.slow) for name in pico.EXPERTS]
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
 def on(request):
     return contracts.subject(request.param)
 

@@ -103,6 +103,7 @@ def _other_matrices(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> d
 def _similarities(site: Site, anatomy: Anatomy) -> tuple[Callable[[Site], bool], ...]:
     """Returns tests for matrices that may replace a matrix, the most similar kind first."""
     return (
+        lambda other: (other.stack, other.role, other.is_routed) == (site.stack, site.role, site.is_routed),
         lambda other: (other.stack, other.role) == (site.stack, site.role),
         lambda other: other.role == site.role,
         lambda other: anatomy.shape(other) == anatomy.shape(site),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from resect.core.address import MATRIX_ROLES, STACKS, Neurons, Site, role_order
+from resect.core.address import MATRIX_ROLES, STACKS, Neurons, Site, expert_order, role_order
 from resect.core.errors import BadAddress, InputError, NotFinite, UnknownName
 from resect.models.anatomy import Anatomy
 from resect.models.storage import at_least_float32
@@ -185,7 +185,7 @@ class PruneWeights(MatrixEdit):
         if self.select == "random":
             index, path = role_order(self.site.role)
             role = index + zlib.crc32(path.encode())  # of a path: whatever other paths there are
-            site = (STACKS.index(self.site.stack), self.site.layer, role, self.site.expert or 0)
+            site = (STACKS.index(self.site.stack), self.site.layer, role, expert_order(self.site.expert) - expert_order(None))
             drawn = np.random.default_rng([self.seed or 0, *site]).choice(weight.numel(), count, replace=False, shuffle=False)
             return torch.from_numpy(drawn).to(weight.device)
         sizes = at_least_float32(weight).abs().flatten()
