@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from resect.core.address import Neurons, Site, Stack, role_order
-from resect.core.errors import UnknownFamily
 from resect.models.anatomy import Anatomy
-from resect.models.block_lists import unknown
 from resect.models.discovery import kind_of, quiet
 from resect.models.fused_rows import positions
 from resect.models.hooks import forward_hooks
 from resect.models.product_hooks import Product, register_product_hook
-from resect.models.tiny_config import tiny_config
+from resect.models.small_models import build_tiny
 from resect.models.tiny_model import TinyModel, product
 
 from .base import Edit
@@ -66,13 +64,8 @@ class Verification:
 def verify_anatomy(config: Any) -> Verification:
     """Verifies the anatomy of a configuration, at one block of each kind. Raises UnknownFamily, NotYet."""
     real = Anatomy.of_config(config)
-    kind, model_class = kind_of(config)
     with quiet():
-        try:
-            tiny = TinyModel.build(model_class, tiny_config(config), kind)
-            tiny.logits()
-        except Exception as error:  # code of any model type may fail in any way
-            raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {type(error).__name__}.") from error
+        tiny = build_tiny(*kind_of(config), config)
         anatomy = Anatomy.of(tiny.model)
         examined, covered = _examined(tiny, anatomy), _covered(anatomy)
         _shorten(tiny, anatomy, examined)

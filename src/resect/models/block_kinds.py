@@ -53,7 +53,7 @@ def kinds_of(
 ) -> tuple[KindOfBlock, ...]:
     """Returns the kind of each block of a list. Each kind is examined once, at its first block."""
     real, small = (list(model.get_submodule(found.path).children()) for model in (full, tiny.model))
-    if [*map(_signature, real)] != [*map(_signature, small)]:
+    if [*map(_matrices, real)] != [*map(_matrices, small)]:
         raise UnknownFamily(f"{unknown(config)} The blocks of a tiny model have other modules than its own.")
     types = getattr(config.get_text_config(), "layer_types", None) or [None] * len(small)
     known: dict[Any, KindOfBlock] = {}
@@ -72,6 +72,11 @@ def kinds_of(
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:
     return tuple((path, type(module).__name__, getattr(module, "bias", None) is not None) for path, module in block.named_modules())
+
+
+def _matrices(block: nn.Module) -> tuple[Any, ...]:
+    """Returns what decides which sites a block has; what computes between its matrices may depend on the length of a text."""
+    return tuple((path, type(module).__name__, getattr(module, "bias", None) is not None) for path, module in named_linears(block))
 
 
 def _kind(tiny: TinyModel, block: nn.Module, config: Any, below: Sequence[nn.Module]) -> KindOfBlock:

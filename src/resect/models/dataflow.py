@@ -121,7 +121,7 @@ class BlockRun:
         effects: dict[str, Effect] = {}
         open_units = list(range(units))
         for position in _POSITIONS:
-            if not open_units or position >= tokens:
+            if not open_units or position >= tokens or not self._changes_anything(path, open_units, position):
                 continue
             for start in range(0, len(open_units), _MOST_VARIANTS // 2):
                 self._add_effects(effects, path, open_units[start : start + _MOST_VARIANTS // 2], position, units)
@@ -129,6 +129,21 @@ class BlockRun:
             reached = torch.stack(found).any(0) if found else torch.zeros(units, dtype=torch.bool)
             open_units = [unit for unit in open_units if not reached[unit]]
         return {other: effect for other, effect in effects.items() if bool(effect.any.any())}
+
+    def _changes_anything(self, path: str, chosen: Sequence[int], position: int) -> bool:
+        """Returns whether these units together, at one token, change the input of any other matrix: else no one of them does."""
+        index = torch.tensor(chosen)
+        different = torch.linspace(_UP / 2, _UP, len(chosen))  # a norm would take away what is added to all units alike
+
+        def change(_call: int, output: Tensor) -> Tensor:
+            values = by_row(output.clone(), 2)
+            if values is None:
+                raise LookupError(path)
+            values[1, position, index] += different.to(values)
+            return values.reshape(output.shape)
+
+        others = [values for other, values in self.inputs_with(path, change, 2).items() if other not in (path, *self.constant)]
+        return not all(values is not None and torch.equal(values[0], values[1]) for values in others)
 
     def _add_effects(self, effects: dict[str, Effect], path: str, chosen: Sequence[int], position: int, units: int) -> None:
         number = len(chosen)

@@ -23,7 +23,7 @@ from .expert_roles import expert_parameters, experts_layout, router_part
 from .families import Kind
 from .fused_rows import role_sizes
 from .layout import BlockLayout, MatrixPart, ModelLayout, StackLayout
-from .tiny_config import tiny_config
+from .small_models import build_tiny, own_class, short
 from .tiny_model import Calls, TinyModel, named_linears
 
 
@@ -42,6 +42,9 @@ def kind_of(config: Any) -> tuple[Kind, Any]:
         return "causal", transformers.AutoModelForCausalLM
     if has(transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING):
         return "causal", transformers.AutoModelForSeq2SeqLM  # text behind another medium
+    own = own_class(config)
+    if own is not None:
+        return "causal", own
     raise UnknownFamily(f"{unknown(config)} transformers has no class for text from it.")
 
 
@@ -52,20 +55,14 @@ def discover(config: Any) -> ModelLayout:
         try:
             full = model_class.from_config(config)
         except Exception as error:  # code of any model type may fail in any way
-            raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {_short(error)}.") from error
+            raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {short(error)}.") from error
     with quiet():
-        try:
-            tiny = TinyModel.build(model_class, tiny_config(config), kind)
-            calls = tiny.record({path: module for path, module in tiny.model.named_modules() if path})
-            logits = tiny.logits()
-        except Exception as error:  # as above
-            raise UnknownFamily(f"{unknown(config)} No tiny model of it runs: {_short(error)}.") from error
-        if not bool(torch.isfinite(logits).all()):
-            raise UnknownFamily(f"{unknown(config)} A tiny model of it computes NaN.")
+        tiny = build_tiny(kind, model_class, config)
+        calls = tiny.record({path: module for path, module in tiny.model.named_modules() if path})
         try:
             return _discovered(config, full, tiny, calls)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise UnknownFamily(f"{unknown(config)} Its blocks cannot be examined: {_short(error)}.") from error
+            raise UnknownFamily(f"{unknown(config)} Its blocks cannot be examined: {short(error)}.") from error
 
 
 def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls]) -> ModelLayout:
@@ -113,10 +110,11 @@ def _agreed_kinds(
     """Returns the kind of each block; where weights are fused, what is found at two sizes, so that the rule of their rows holds at any."""
     first = _kinds_by_stack(config, full, tiny, calls, lists)
     are_fused = any(rule.rule != "complete" for kinds in first.values() for kind in kinds for rule in kind.fused.values())
-    other_config = tiny_config(config, larger=True)
-    if not are_fused or other_config.to_dict() == tiny.config.to_dict():
+    if not are_fused:
         return first
-    other = TinyModel.build(kind_of(config)[1], other_config, tiny.kind)
+    other = build_tiny(*kind_of(config), config, larger=True)
+    if other.config.to_dict() == tiny.config.to_dict():
+        return first
     other_calls = other.record({path: module for path, module in other.model.named_modules() if path})
     second = _kinds_by_stack(config, full, other, other_calls, lists)
     agreed: dict[tuple[int, int], KindOfBlock] = {}
@@ -221,10 +219,6 @@ def _refuse_other_experts(
                         "matrices are not held in one parameter for all experts, or whose products do not show which is which; use a dense "
                         "model."
                     )
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:160]}".replace("\n", " ").rstrip(".")
 
 
 @contextlib.contextmanager

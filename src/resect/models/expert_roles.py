@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resect.core.address import path_role
-
 from .families import Rows
 from .fused_rows import FusedRows
 from .layout import BIAS, ExpertsLayout, MatrixPart, MomentPart, When

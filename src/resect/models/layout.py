@@ -11,7 +11,6 @@ from resect.core.address import MOMENT_ROLES, Site, Stack, role_order
 
 from .families import Blocks, Family, Field, Kind, Rows
 
-
 #: The names of a module's parameters: of a matrix, and of its bias.
 WEIGHT, BIAS = "weight", "bias"
 #: Where in the computation a tap is. "activation": the output of the activation function, computed from a product inside of the module.

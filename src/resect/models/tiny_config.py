@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 #: Numbers of heads, and of key heads, which are as many or fewer.
-_COUNTS = re.compile(r"(\w+_)?(num_heads|n_heads?|attention_heads|key_heads|value_heads)")
+_COUNTS = re.compile(r"(\w+_)?(num_heads|n_heads?|attention_heads|key_heads|value_heads|mamba_heads)")
 _HEADS = re.compile(r"num_attention_heads|n_heads?|num_heads")
 _KEY_HEADS = re.compile(r"(\w+_)?(key_value_heads|kv_heads)")
 #: Widths of one head, or parts of it.
@@ -19,12 +19,14 @@ _HEAD_WIDTHS = re.compile(r"(\w+_)?(head_dim|head_size|d_kv|d_head|headdim|kv_ch
 #: Widths of a complete vector: of the residual stream, of the feed-forward block, of anything else.
 _WIDTHS = re.compile(
     r"(\w+_)?(hidden_size|d_model|n_embd|emb_dim|embed_dim|dim|hidden_dim|embedding_size|intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|"
-    r"ffn_hidden_size|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
+    r"ffn_hidden_size|feed_forward_size|hidden_size_global|d_latents|axial_pos_embds_dim|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
     r"hidden_size_per_layer_input|multimodal_hidden_size|projection_dim|output_dim|qk_nope_dim|d_ssm|attention_hidden_size|ffn_intermediate_size)"
 )
 _RESIDUAL = re.compile(r"hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")
 #: The inner width of feed-forward blocks, which nothing else depends on.
-_FEED_FORWARD = re.compile(r"((text|encoder|decoder)_)?(intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|ffn_hidden_size|n_inner)")
+_FEED_FORWARD = re.compile(
+    r"((text|encoder|decoder)_)?(intermediate_size|d_ff|dff|dim_ff|ffn_dim|ffn_size|ffn_hidden_size|n_inner|feed_forward_size)"
+)
 _STATES = re.compile(r"mamba_d_state|ssm_state_size|state_size|mamba_chunk_size|chunk_size")
 _GROUPS = re.compile(r"(mamba_)?n_?groups")
 #: Numbers of experts, of those that a token reaches, of their groups, and of the groups that a token reaches.
@@ -42,34 +44,45 @@ _MOST_EXPERTS, _MOST_CHOSEN = 8, 2
 _VOCABULARY, _CONTEXT, _STATE, _MOST_FEED_FORWARD = 160, 1024, 16, 88
 
 
-def tiny_config(config: Any, *, larger: bool = False) -> Any:
+def tiny_config(config: Any, *, larger: bool = False, shortest: int = _SHORTEST_HEAD, together: bool = False) -> Any:
     """Returns a small configuration of the same class. Sizes that are small already stay as they are.
 
     larger : whether heads are more and wider than they could be, where the sizes allow it: for a second look
+    shortest : fewest entries of a head; 0: all widths and numbers of heads stay as they are
+    together : whether the parts of a composite configuration are divided by the same factors
     """
     values = copy.deepcopy(config.to_dict())
-    shrink(values, larger=larger)
+    factors = (1, 1) if not shortest else _common_factors(values, shortest) if together else None
+    shrink(values, larger=larger, shortest=shortest, factors=factors)
     values.pop("torch_dtype", None)
     values.pop("dtype", None)
     values.pop("quantization_config", None)
     return type(config).from_dict(values)
 
 
-def shrink(values: dict[Any, Any], *, larger: bool = False) -> None:
-    """Makes the sizes of a configuration small, in place, those of its parts each by their own factors."""
+def shrink(values: dict[Any, Any], *, larger: bool = False, shortest: int = _SHORTEST_HEAD, factors: tuple[int, int] | None = None) -> None:
+    """Makes the sizes of a configuration small, in place, those of its parts each by their own factors, or all by given ones."""
+    others = []
     for part in values.values():
         if isinstance(part, dict) and ("model_type" in part or _has_sizes(part)):
-            shrink(part, larger=larger)
-    count, width = _factors(values)
+            shrink(part, larger=larger, shortest=shortest, factors=factors)
+        elif isinstance(part, dict):
+            others += [part, *(inner for inner in part.values() if isinstance(inner, dict))]
+    count, width = factors or _factors(values, shortest)
     if larger:
         count = max((by for by in range(1, count) if count % by == 0), default=1)
         width = max(width // 2, 1)
-    most = _MOST_FEED_FORWARD + 16 * larger
     heads = max((number for _, number in _numbers(values, _matching(_HEADS))), default=0)
+    for part in (values, *others):  # settings of single layers stand in parts of their own
+        _divide(part, count, width, heads, _MOST_FEED_FORWARD + 16 * larger if shortest else math.inf)
+    _replace_tokens(values)
+
+
+def _divide(values: dict[Any, Any], count: int, width: int, heads: int, most: float) -> None:
     _replace(values, _matching(_KEY_HEADS), lambda number: _key_heads(number, heads, count))
     _replace(values, _matching(_COUNTS), lambda number: number // count)
     _replace(values, _matching(_HEAD_WIDTHS), lambda number: _divided(number, width))
-    _replace(values, _matching(_FEED_FORWARD), lambda number: min(_divided(number, count * width), most))
+    _replace(values, _matching(_FEED_FORWARD), lambda number: int(min(_divided(number, count * width), most)))
     _replace(values, _matching(_WIDTHS), lambda number: _divided(number, count * width))
     _replace(values, _matching(_STATES), lambda number: min(number, _STATE))
     _replace(values, _matching(_GROUPS), lambda number: min(number, _FEWEST_KEY_HEADS))
@@ -80,7 +93,15 @@ def shrink(values: dict[Any, Any], *, larger: bool = False) -> None:
     _replace(values, _matching(_CHOSEN_GROUPS), lambda number: min(number, 2 if number == groups else 1))
     _replace(values, _matching(_VOCABULARIES), lambda number: min(number, _VOCABULARY))
     _replace(values, _matching(_POSITIONS), lambda number: min(number, _CONTEXT))
-    _replace_tokens(values)
+
+
+def _common_factors(values: dict[Any, Any], shortest: int) -> tuple[int, int]:
+    """Returns by what the sizes of all parts of a configuration can be divided."""
+    parts = [part for part in values.values() if isinstance(part, dict) and ("model_type" in part or _has_sizes(part))]
+    inner = [_common_factors(part, shortest) for part in parts]
+    own = [_factors(values, shortest)] if any(True for _ in _numbers(values, _matching(_HEADS))) else []
+    found = own + [each for each in inner if each != (1, 1)]
+    return (math.gcd(*(count for count, _ in found)), min(width for _, width in found)) if found else (1, 1)
 
 
 def _has_sizes(part: dict[Any, Any]) -> bool:
@@ -94,7 +115,7 @@ def _key_heads(number: int, heads: int, count: int) -> int:
     return number // count if number == heads else _FEWEST_KEY_HEADS
 
 
-def _factors(values: dict[Any, Any]) -> tuple[int, int]:
+def _factors(values: dict[Any, Any], shortest: int) -> tuple[int, int]:
     """Returns by what numbers of heads, and widths of a head, can be divided."""
     heads = [number for _, number in _numbers(values, _matching(_COUNTS)) if number > 1]
     common = math.gcd(*heads) if heads else 1
@@ -106,7 +127,7 @@ def _factors(values: dict[Any, Any]) -> tuple[int, int]:
     if not heads:
         widths += [number // 4 for number in hidden]
     width = 1
-    while widths and all(number % (2 * width) == 0 and number // (2 * width) >= _SHORTEST_HEAD for number in widths):
+    while widths and all(number % (2 * width) == 0 and number // (2 * width) >= shortest for number in widths):
         width *= 2
     return count, width
 

@@ -51,14 +51,14 @@ class TinyModel:
         self._settings: dict[str, Any] = {"use_cache": False}
 
     @classmethod
-    def build(cls, model_class: Any, config: Any, kind: Kind, seed: int = 0) -> "TinyModel":
-        """Returns a model of this class. Raises whatever the class raises for a configuration that it cannot be built from."""
+    def build(cls, model_class: Any, config: Any, kind: Kind, seed: int = 0, gain: float = 1.5) -> "TinyModel":
+        """Returns a model of this class, whose matrices amplify by `gain`. Raises whatever the class raises for a configuration."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = model_class.from_config(config)
         if model._can_set_experts_implementation():
             model.set_experts_implementation("eager")  # the others need sizes that are multiples of 16 bytes
-        randomise(model, seed)
+        randomise(model, seed, gain)
         return cls(model.requires_grad_(False), kind)
 
     def run(self, batch: int = 1) -> Any:
@@ -107,7 +107,7 @@ class TinyModel:
         return calls
 
 
-def randomise(model: nn.Module, seed: int) -> None:
+def randomise(model: nn.Module, seed: int, gain: float) -> None:
     """Gives every matrix, bias and norm random values, so that no two units are alike; others are changed a little."""
     generator = torch.Generator().manual_seed(seed)
     noise = lambda parameter: torch.randn(parameter.shape, generator=generator).to(parameter)
@@ -115,7 +115,7 @@ def randomise(model: nn.Module, seed: int) -> None:
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 if isinstance(module, nn.Linear | Conv1D) and name == "weight":
-                    parameter.copy_(1.5 * noise(parameter) / parameter.shape[0 if isinstance(module, Conv1D) else 1] ** 0.5)
+                    parameter.copy_(gain * noise(parameter) / parameter.shape[0 if isinstance(module, Conv1D) else 1] ** 0.5)
                 elif isinstance(module, nn.Embedding):
                     parameter.copy_(noise(parameter))
                 elif name == "bias":
