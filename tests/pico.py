@@ -155,7 +155,7 @@ PICO: dict[str, Callable[[], Any]] = {
 
 def _moe(make: type, **settings: Any) -> Any:
     """A mixture of four experts, of which a token reaches two."""
-    chosen = {"num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 20}
+    chosen = {"num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
     return _llama(make, **(chosen | settings))
 
 

@@ -1,5 +1,6 @@
 """Discovery: it finds what the table says, and in families without a line what is true of them."""
 
+import itertools
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import transformers
 
 import pico
-from resect.core.errors import NotYet, UnknownFamily
+from resect.core.errors import NotYet, UnknownFamily, UnknownName
 from resect.edits.verify_anatomy import verify_anatomy
 from resect.models import discovery_cache
 from resect.models.anatomy import Anatomy
@@ -92,6 +93,62 @@ def test_the_roles_of_families_without_a_line(name):
         assert Anatomy.of(auto_class.from_config(config)).sites == anatomy.sites
 
 
+_EXPERT = "gate up down act post"
+#: By name of a mixture of experts: the addresses in its last block, those of experts of the first one.
+MIXTURES = {
+    "mixtral": "q k v o router",
+    "qwen2-moe": "q k v o router mlp.shared_expert_gate shared",
+    "qwen3-moe": "q k v o router",
+    "gpt-oss": "q k v o router",
+    "deepseek-v3": "q o router self_attn.kv_a_proj_with_mqa self_attn.kv_b_proj self_attn.q_a_proj shared",
+    "llama4": "q k v o router shared",
+    "granite-moe": "q k v o router",
+}
+
+
+class TestMixturesOfExperts:
+    @pytest.mark.parametrize("name", pico.EXPERTS)
+    def test_each_expert_has_its_matrices_and_moments(self, name):
+        config = pico.EXPERTS[name]()
+        anatomy = Anatomy.of_config(config)
+        last = [site for site in (*anatomy.sites, *anatomy.moments) if site.layer == anatomy.layers["decoder"] - 1]
+        outside = [[f"shared.{role}" for role in _EXPERT.split()] if name == "shared" else [name] for name in MIXTURES[name].split()]
+        assert sorted(site.in_block for site in last if not site.is_routed) == sorted(itertools.chain(*outside))
+        for expert in range(4):
+            assert sorted(site.role for site in last if site.expert == expert) == sorted(_EXPERT.split())
+        assert anatomy.covered == 1
+        assert Anatomy.of(pico.build_on_meta(name)).sites == anatomy.sites
+        assert list(anatomy.sites) == sorted(anatomy.sites, key=lambda site: site.model_order)
+
+    @pytest.mark.parametrize("name", pico.EXPERTS)
+    def test_the_layout_survives_the_cache(self, name):
+        layout = discover(pico.EXPERTS[name]())
+        assert from_json(json.loads(json.dumps(to_json(layout)))) == layout
+
+    @pytest.mark.parametrize(
+        "name", [name if name in pico.FEW_EXPERTS else pytest.param(name, marks=pytest.mark.slow) for name in pico.EXPERTS]
+    )
+    def test_the_laws_hold(self, name):
+        verified = verify_anatomy(pico.EXPERTS[name]())
+        assert verified.holds, [(law.name, law.failed) for law in verified.laws if law.failed]
+        assert all(law.checked for law in verified.laws)
+        assert verified.covered == 1
+
+    def test_a_site_that_does_not_exist_is_refused_with_the_number_of_experts(self):
+        anatomy = Anatomy.of_config(pico.EXPERTS["mixtral"]())
+        with pytest.raises(UnknownName, match=r"experts of layer 1 are 0 to 3"):
+            anatomy.check("decoder.1.expert4.up")
+        with pytest.raises(UnknownName, match="no experts"):
+            Anatomy.of_config(pico.PICO["llama"]()).check("decoder.1.expert0.up")
+
+    def test_rows_of_a_fused_expert_may_alternate(self):
+        anatomy = Anatomy.of_config(pico.EXPERTS["gpt-oss"]())
+        assert anatomy.slot("decoder.0.expert1.gate").rows == tuple(range(0, 80, 2))
+        assert anatomy.slot("decoder.0.expert1.up").rows == tuple(range(1, 80, 2))
+        assert anatomy.slot("decoder.0.expert1.up").transposed
+        assert anatomy.up_offset("decoder.0.expert1.post") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNLISTED)
 def test_the_laws_hold_in_families_without_a_line(name):
@@ -117,10 +174,11 @@ class TestBlocksThatAreUsedSeveralTimes:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("make", [transformers.OlmoeConfig, transformers.DeepseekV3Config])
-    def test_mixtures_of_experts(self, make):
+    def test_experts_that_are_modules_of_their_own(self):
+        config = transformers.SwitchTransformersConfig(vocab_size=pico.VOCAB, d_model=32, d_kv=8, d_ff=40, num_layers=2, num_heads=4,
+                                                       num_decoder_layers=2, num_experts=4, num_sparse_encoder_layers=1)  # fmt: skip
         with pytest.raises(NotYet, match="experts"):
-            Anatomy.of_config(make())
+            Anatomy.of_config(config)
 
     def test_what_has_no_text(self):
         with pytest.raises(UnknownFamily, match=r"'vit'.*no class for text"):

@@ -1,4 +1,4 @@
-"""Products inside of a module: the same values whichever implementation computes them, equal to a naive computation, and changed exactly."""
+"""Products inside of a module: the same values whichever implementation computes them, equal to naive ones, and changed exactly."""
 
 import pytest
 import torch

@@ -25,7 +25,9 @@ from resect.models.storage import PLAIN_DTYPES
 
 from .check_exact import LoadingOptions
 from .checkpoint import CheckpointFiles, download, refuse_adapter, refuse_special_files
+from .converted_weights import ConvertedWeights
 from .meta_model import MetaModel
+from .safetensors_copy import EditedRows
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 #: The dtype (its name, where it is none of the plain ones) and the shape of a stored tensor.
@@ -43,6 +45,7 @@ class BaseCheckpoint:
     meta_model : the model without weights
     forms : name of a stored tensor to its dtype and shape
     stored_names : name of a parameter to the names of the stored tensors that are loaded into it without conversion
+    converted : the parameters that are joined from several stored tensors
     loading : how it is loaded for comparisons
     """
 
@@ -51,6 +54,7 @@ class BaseCheckpoint:
     meta_model: MetaModel
     forms: Mapping[str, Form]
     stored_names: Mapping[str, Sequence[str]]
+    converted: ConvertedWeights
     loading: LoadingOptions
 
     @classmethod
@@ -80,15 +84,24 @@ class BaseCheckpoint:
             )
         plain = {name: dtype for name, (dtype, _) in forms.items() if isinstance(dtype, torch.dtype) and dtype in PLAIN_DTYPES}
         stored = {name: plain[names[0]] for name, names in stored_names.items() if len(names) == 1 and names[0] in plain}
+        converted = meta_model.converted_weights(forms)
+        for parameter, sources in converted.sources.items():
+            dtype, *others = {plain.get(source) for source, _ in sources}
+            if dtype is not None and not others:
+                stored[parameter] = dtype
         widest = reduce(torch.promote_types, plain.values(), next(iter(plain.values()), torch.float32))
         name = local.resolve().name if local.is_dir() else source
-        return cls(name, files, meta_model, forms, stored_names, LoadingOptions(widest, stored, trust_remote_code))
+        return cls(name, files, meta_model, forms, stored_names, converted, LoadingOptions(widest, stored, trust_remote_code))
 
     def why_not_shards(self, plan: Plan) -> str | None:
         """Returns why a plan cannot be written into copies of the base's shards; None where it can."""
         if self.files.pickled:
             return f"the base's are in PyTorch's own format ({self.files.shards[0]}), and are safetensors now"
         for name in self.meta_model.needed_parameters(plan):
+            if name in self.converted.sources:
+                if not self.converted.returns_the_stored(name, self.stored_tensor):
+                    return f"the base's files store {name} in parts that transformers would not save as they are"
+                continue
             stored = self.stored_names.get(name, ())
             is_single = len(stored) == 1 and stored[0] not in self.files.duplicates
             if not is_single or self.forms[stored[0]][1] != tuple(self.meta_model.parameter(name).shape):
@@ -119,11 +132,23 @@ class BaseCheckpoint:
         return self.stored_names[weight][0].removesuffix("weight") + name
 
     def tensor(self, name: str) -> Tensor:
-        """Returns the stored tensor of a parameter, which `why_not_shards` found to be a single one, memory-mapped copy-on-write.
+        """Returns the values of a parameter that `why_not_shards` accepted: a copy where it is joined from several stored tensors."""
+        if name in self.converted.sources:
+            return self.converted.joined(name, self.stored_tensor)
+        return self.stored_tensor(self.stored_names[name][0])
+
+    def edits(self, name: str, values: Tensor, rows: Sequence[range]) -> dict[str, EditedRows]:
+        """Returns the stored tensors that differ, by name, where a parameter has these values, other ones than before in these rows."""
+        if name in self.converted.sources:
+            return dict(self.converted.edits(name, values, self.stored_tensor))
+        return {self.stored_names[name][0]: EditedRows(values, rows)}
+
+    def stored_tensor(self, name: str) -> Tensor:
+        """Returns a stored tensor, memory-mapped copy-on-write.
 
         Only pages that are read or changed take memory, and changes never reach the file. Raises NotWritable where it is quantised.
         """
-        info = self.files.tensors[self.stored_names[name][0]]
+        info = self.files.tensors[name]
         dtype = _DTYPES.get(info.dtype)
         if dtype is None:
             raise NotWritable(f"{name} is stored as {info.dtype}, which cannot be edited; export from a model that is not quantised.")

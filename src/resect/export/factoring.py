@@ -62,6 +62,8 @@ class FactorSelection:
                 dense.append(
                     f"{edit.site} stays dense: a {plan.edits[later[-1]].kind} (edit {later[-1]}) changes it after its rank is reduced"
                 )
+            elif edit.site.is_routed:
+                dense.append(f"{edit.site} stays dense: one parameter holds the matrices of all experts of its layer")
             elif matrix.saved <= 0:
                 size = f"{matrix.shape[0]:,} × {matrix.shape[1]:,}"
                 dense.append(f"{edit.site} stays dense: at rank {matrix.rank:,}, its factors have no fewer numbers than its {size}")

@@ -19,6 +19,8 @@ from resect.models.fingerprint import stored_matrix
 from resect.models.layout import BIAS, WEIGHT
 from resect.models.loading import CLASSES
 
+from .converted_weights import ConvertedWeights
+
 
 class MetaModel:
     """A model on the meta device, of which some parameters may have values.
@@ -103,6 +105,19 @@ class MetaModel:
             if parameter in known and converted is None:
                 names.setdefault(parameter, []).append(name)
         return names
+
+    def converted_weights(self, stored: Iterable[str]) -> ConvertedWeights:
+        """Returns the parameters that transformers joins from several of the `stored` tensors."""
+        from transformers.core_model_loading import dot_natural_key, rename_source_key
+
+        renamings, converters = self._transforms()
+        known, prefix = self.model.state_dict(), self.model.base_model_prefix
+        sources: dict[str, list[tuple[str, str]]] = {}
+        for name in sorted(stored, key=dot_natural_key):
+            parameter, pattern = rename_source_key(name, renamings, converters, prefix, known)
+            if parameter in known and pattern is not None:
+                sources.setdefault(parameter, []).append((name, pattern))
+        return ConvertedWeights(self.model, {pattern: each for each in converters for pattern in each.source_patterns}, sources)
 
     @property
     def converts(self) -> bool:

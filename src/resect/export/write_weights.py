@@ -82,7 +82,9 @@ class ShardCopies:
         else:
             factors = replacements_of(meta_model.model, write_and_factor(checked, meta_model.anatomy, selection))
         rows = {name: rows for name, rows in changed.items() if name not in factors}
-        edits = {base.stored_names[name][0]: EditedRows(meta_model.parameter(name).data, runs) for name, runs in rows.items()}
+        edits: dict[str, EditedRows] = {}
+        for name, runs in rows.items():
+            edits |= base.edits(name, meta_model.parameter(name).data, runs)
         meta_model.drop_values(needed)
         return cls(base, edits, base.as_stored(factors))
 
