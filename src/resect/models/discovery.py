@@ -212,8 +212,8 @@ def _refuse_expert_modules(config: Any, full: nn.Module) -> None:
     for name, module in full.named_modules():
         if isinstance(module, nn.Linear) and re.search(r"expert\w*\.\w*\d", name) and "shared" not in name:
             raise NotYet(
-                f"This {config.model_type} model is not covered yet. Each expert of its mixtures of experts is a module of its own ({name}), "
-                "and which tokens it sees is not known; use a dense model, or one whose experts share a parameter."
+                f"This {config.model_type} model is not covered yet. Each expert of its mixtures of experts is a module of its own "
+                f"({name}), and which tokens it sees is not known; use a dense model, or one whose experts share a parameter."
             )
 
 
@@ -227,8 +227,8 @@ def _refuse_other_experts(
             for name, parameter in block.named_parameters():
                 if "expert" in name and "shared" not in name and parameter.dim() == 3 and name not in known:
                     raise NotYet(
-                        f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({name}) whose "
-                        "products do not show which matrix is which; use a dense model."
+                        f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({name}) "
+                        "whose products do not show which matrix is which; use a dense model."
                     )
 
 
