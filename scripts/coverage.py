@@ -1,24 +1,38 @@
 #!/usr/bin/env python3
 """Which text models are covered: every model type of the installed transformers, through discovery and `resect anatomy --verify`.
 
-    python scripts/coverage.py [TYPE…] [--output FILE.json] [--seconds N]
+    python scripts/coverage.py [TYPE…] [--sample N] [--output FILE.json] [--markdown FILE.md] [--seconds N] [--fresh]
 
-Each type is built from its own default configuration, on a CPU and small. Prints a table: type, kind, share of the parameters of its
-blocks' matrices that are at sites, the proved roles, the matrices without a role, the laws that fail, or the reason for the refusal. Each
-type has a process of its own, which is ended after so many seconds. Run it once after an update of transformers; no test does.
+Each type is built from its own default configuration (`SETTINGS` has what some lack), on a CPU and small, in a process of its own that is
+ended after so many seconds. Prints a line for each type: its kind, the share of the parameters of its blocks' matrices that are at sites,
+the proved roles, the matrices without a role, the laws that fail, or the reason for the refusal. An output that exists is continued: types
+that this version of transformers was examined with are not examined again, unless --fresh is given.
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import queue
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+_ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+#: What the default configurations of some types lack, so that no model can be built from them.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
+    "xmod": {"default_language": "en_XX"},
+}
 
 
 def text_types() -> list[str]:
@@ -33,6 +47,12 @@ def text_types() -> list[str]:
     return sorted({name for mapping in mappings for name in mapping})
 
 
+def sample(names: Sequence[str], number: int) -> list[str]:
+    """Returns so many of the types, spread over all of them and the same in each run: those with the smallest hashes of their names."""
+    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:number]
+    return sorted(chosen)
+
+
 def examine(name: str, results: Any) -> None:
     """Puts what was found of a type into a queue."""
     import torch
@@ -45,7 +65,7 @@ def examine(name: str, results: Any) -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     try:
-        config = transformers.CONFIG_MAPPING[name]()
+        config = transformers.CONFIG_MAPPING[name](**SETTINGS.get(name, {}))
         anatomy = Anatomy.of_config(config)
         verified = verify_anatomy(config)
         found = {"kind": anatomy.kind, "discovered": not anatomy.is_listed, "cannot": list(anatomy.not_covered)}
@@ -56,67 +76,147 @@ def examine(name: str, results: Any) -> None:
         results.put({"type": name, "refused": "Error", "reason": f"{type(error).__name__}: {str(error)[:300]}"})
 
 
-def examined(names: Iterable[str], seconds: float) -> Iterable[dict[str, Any]]:
-    """Yields what was found of each type."""
-    for name in names:
-        results: Any = multiprocessing.Queue()
-        process = multiprocessing.Process(target=examine, args=(name, results))
-        process.start()
+def examined(name: str, seconds: float) -> dict[str, Any]:
+    """Returns what was found of a type, by a process of its own."""
+    context = multiprocessing.get_context()
+    results: Any = context.Queue()
+    process = context.Process(target=examine, args=(name, results))
+    start = time.monotonic()
+    process.start()
+    found: dict[str, Any] | None = None
+    while found is None and time.monotonic() - start < seconds:
+        is_over = not process.is_alive()
         try:
-            yield results.get(timeout=seconds)
+            found = results.get(timeout=1)
         except queue.Empty:
-            yield {"type": name, "refused": "Time", "reason": f"It took more than {seconds:g} seconds."}
-        process.terminate()
-        process.join()
+            if is_over:
+                found = {"type": name, "refused": "Error", "reason": f"Its process ended with exit code {process.exitcode}."}
+    process.terminate()
+    process.join()
+    found = found or {"type": name, "refused": "Time", "reason": f"It took more than {seconds:g} seconds."}
+    return found | {"seconds": round(time.monotonic() - start, 1)}
 
 
-def row(found: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns a line of the table."""
+def versions() -> dict[str, Any]:
+    """Returns what the results depend on: the version of transformers, and of what discovery finds."""
+    import transformers
+
+    from resect.models.discovery_cache import VERSION
+
+    return {"transformers": transformers.__version__, "discovery": VERSION}
+
+
+def finished(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Returns by type what a file has that these versions found; a type that took too long is examined again."""
+    if path is None or not path.exists():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    of_these = isinstance(stored, dict) and stored.get("versions") == versions()
+    return {found["type"]: found for found in stored["types"] if found.get("refused") != "Time"} if of_these else {}
+
+
+def proved(found: Mapping[str, Any]) -> str:
+    """Returns the proved roles, by stack."""
+    return "; ".join(f"{stack}: {' '.join(names) or 'none'}" for stack, names in found["roles"].items())
+
+
+def not_proved(found: Mapping[str, Any]) -> str:
+    """Returns the matrices without a role, the laws that fail, and what is not covered; or why a type is refused."""
     if "refused" in found:
-        return found["type"], "–", "–", f"{found['refused']}: {found['reason'][:160]}"
-    roles = "; ".join(f"{stack}: {' '.join(names) or '–'}" for stack, names in found["roles"].items())
+        return f"{found['refused']}: {' '.join(found['reason'].split())}"
     paths = "; ".join(" ".join(names) for names in found["paths"].values() if names)
     failed = [f"{name} fails at {law['failed'][0]}" for name, law in found["laws"].items() if law["failed"]]
-    return found["type"], found["kind"], f"{100 * found['covered']:.1f} %", "\n".join(filter(None, [roles, paths, *failed]))
+    return ". ".join(text.rstrip(".") for text in (paths, *failed, *found["cannot"]) if text)
+
+
+def row(found: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    """Returns a line of the table: type, kind, share, proved roles, what was not proved."""
+    if "refused" in found:
+        return found["type"], "–", "–", "–", not_proved(found)
+    return found["type"], found["kind"], f"{100 * found['covered']:.1f} %", proved(found), not_proved(found)
 
 
 def summary(found: Iterable[Mapping[str, Any]]) -> str:
     """Returns the counts."""
     every = list(found)
     covered = [each for each in every if "refused" not in each]
-    proved = [each for each in covered if each["holds"]]
-    nearly = [each for each in proved if each["covered"] >= 0.95]
-    named = [each for each in proved if not any(each["paths"].values())]
+    hold = [each for each in covered if each["holds"]]
+    nearly = [each for each in hold if each["covered"] >= 0.95]
+    named = [each for each in hold if not any(each["paths"].values())]
     refused: dict[str, int] = {}
     for each in every:
         if "refused" in each:
             refused[each["refused"]] = refused.get(each["refused"], 0) + 1
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(refused.items()))
     return (
-        f"{len(covered)} of {len(every)} types are covered; all laws hold in {len(proved)}, {len(nearly)} of these with 95 % of the "
+        f"{len(covered)} of {len(every)} types are covered; all laws hold in {len(hold)}, {len(nearly)} of these with 95 % of the "
         f"parameters or more, {len(named)} with a role for every matrix. Refused: {reasons or 'none'}."
     )
 
 
-def main() -> None:
-    """Runs the command line."""
+def markdown(found: Sequence[Mapping[str, Any]], *, all_types: int) -> str:
+    """Returns a page with the table."""
+    shorter: Callable[[str], str] = lambda text: text if len(text) <= 400 else f"{text[:400].rsplit(' ', 1)[0]} …"
+    lines = [" | ".join(shorter(cell).replace("|", "\\|") for cell in row(each)) for each in found]
+    part = "" if len(found) == all_types else f" of {all_types}"
+    return "\n".join(
+        (
+            "# Which model types are covered",
+            "",
+            f"Generated by `python scripts/coverage.py --output coverage.json --markdown docs/coverage.md` with transformers "
+            f"{versions()['transformers']}: a tiny model of each type's default configuration, with random weights; the laws of "
+            f"`resect anatomy MODEL --verify` at one block of each kind. {len(found)} types{part}. {summary(found)}",
+            "",
+            "*Covered* is the share of the parameters of the blocks' matrices that are at sites. A matrix without a proved role has the "
+            "path of its module as its role.",
+            "",
+            "| type | kind | covered | proved roles | without a role, not covered, or why refused |",
+            "|---|---|---|---|---|",
+            *(f"| {line} |" for line in lines),
+            "",
+        )
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """Returns what the command line says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("types", nargs="*", metavar="TYPE", help="Model types; all text types by default.")
-    parser.add_argument("--output", type=Path, default=None, metavar="FILE", help="Write everything that was found as JSON.")
+    parser.add_argument("--sample", type=int, default=None, metavar="N", help="Only so many of them, the same in each run.")
+    parser.add_argument(
+        "--output", type=Path, default=None, metavar="FILE", help="Everything that was found, as JSON; continued if it exists."
+    )
+    parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="The table, for people.")
     parser.add_argument("--seconds", type=float, default=120.0, metavar="N", help="Most seconds for one type (default: 120).")
-    options = parser.parse_args()
-    import resect.edits.verify_anatomy  # noqa: F401 - imported once, before the processes are made
+    parser.add_argument("--fresh", action="store_true", help="Examine all types again, whatever the output has.")
+    return parser.parse_args()
 
-    console, found = Console(), []
-    table = Table("type", "kind", "covered", "proved, without a role, or why not", box=box.SIMPLE)
-    for each in examined(options.types or text_types(), options.seconds):
-        found.append(each)
-        table.add_row(*row(each))
-        console.print(f"{len(found)}: {' | '.join(row(each))}", highlight=False, markup=False, soft_wrap=True)
-        if options.output is not None:
-            options.output.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
-    console.print(table)
-    console.print(summary(found))
+
+def main() -> None:
+    """Runs the command line."""
+    options = parsed()
+    # Imported once, before the processes are made.
+    import transformers.models.bart.modeling_bart
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import resect.edits.verify_anatomy  # noqa: F401
+
+    names = options.types or text_types()
+    if options.sample is not None:
+        names = sample(names, options.sample)
+    known = {} if options.fresh else finished(options.output)
+    found: dict[str, dict[str, Any]] = dict(known)
+    for number, name in enumerate(names, 1):
+        if name not in known:
+            found[name] = examined(name, options.seconds)
+            if options.output is not None:
+                text = json.dumps({"versions": versions(), "types": list(found.values())}, indent=1, ensure_ascii=False)
+                options.output.write_text(text + "\n", encoding="utf-8")
+        print(f"{number}: {' | '.join(row(found[name]))}", flush=True)
+    chosen = [found[name] for name in names]
+    if options.markdown is not None:
+        options.markdown.write_text(markdown(chosen, all_types=len(text_types())), encoding="utf-8")
+    print(summary(chosen))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,19 @@ UNLISTED = {
     "minicpm3": (lambda: _small(transformers.MiniCPM3Config, **_MLA),
                  {"decoder": f"q o {_GATED} self_attn.kv_a_proj_with_mqa self_attn.kv_b_proj self_attn.q_a_proj"}),
     "mamba": (lambda: _small(transformers.MambaConfig, state_size=4), {"decoder": "mixer.in_proj mixer.out_proj mixer.x_proj"}),
+    "ctrl": (lambda: transformers.CTRLConfig(vocab_size=pico.VOCAB, n_embd=32, dff=40, n_layer=2, n_head=4, n_positions=64),
+             {"decoder": f"{_ATTENTION} {_PLAIN}"}),
+    # A short text replaces the module of its attention.
+    "big-bird": (lambda: _small(transformers.BigBirdConfig, block_size=4), {"encoder": f"{_ATTENTION} {_PLAIN}"}),
+    # Without norms, values grow from block to block.
+    "mobilebert": (lambda: _small(transformers.MobileBertConfig, num_hidden_layers=6, embedding_size=16, intra_bottleneck_size=16,
+                                  num_feedforward_networks=2),
+                   {"encoder": f"{_ATTENTION} bottleneck.attention.dense bottleneck.input.dense ffn.0.intermediate.dense "
+                               "ffn.0.output.dense intermediate.dense output.bottleneck.dense output.dense"}),
+    # Its class for text is built from a part of its configuration.
+    "emu3": (lambda: transformers.Emu3Config(text_config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                                                          "num_key_value_heads": 2, "intermediate_size": 40}),
+             {"decoder": f"{_ATTENTION} {_GATED}"}),
     "bitnet": (lambda: _small(transformers.BitNetConfig, num_key_value_heads=2),  # a norm inside the feed-forward block
                {"decoder": f"{_ATTENTION} mlp.down_proj mlp.gate_proj mlp.up_proj"}),
 }  # fmt: skip

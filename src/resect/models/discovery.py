@@ -58,7 +58,7 @@ def discover(config: Any) -> ModelLayout:
         except Exception as error:  # code of any model type may fail in any way
             raise UnknownFamily(f"{unknown(config)} Its modules cannot be built from its configuration: {short(error)}.") from error
     _refuse_expert_modules(config, full)
-    with quiet():
+    with quiet(), torch.device("cpu"):
         tiny = build_tiny(kind, model_class, config)
         calls = tiny.record({path: module for path, module in tiny.model.named_modules() if path})
         try:

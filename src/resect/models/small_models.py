@@ -21,7 +21,7 @@ from .tiny_model import TinyModel
 _WAYS: tuple[dict[str, Any], ...] = ({}, {"shortest": 16}, {"together": True}, {"shortest": 32}, {"shortest": 0})
 #: How much random weights amplify; without norms, values grow from block to block.
 _GAINS = (1.5, 0.75, 0.3)
-_MOST_PARAMETERS = 100_000_000
+_MOST_PARAMETERS = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ def build_tiny(kind: Kind, model_class: Any, config: Any, *, larger: bool = Fals
     model_class : has a `from_config`
     larger : whether its sizes are larger than they could be, for a second look
     """
-    problem = ""
+    problem = too_large = ""
     for small in _small_configs(config, larger):
         if small.to_dict() != config.to_dict() and _parameters(model_class, small) > _MOST_PARAMETERS:
+            too_large = f"Its tiny models have more than {_MOST_PARAMETERS:,} parameters."
             continue
         try:
             for gain in _GAINS:
@@ -66,7 +67,7 @@ def build_tiny(kind: Kind, model_class: Any, config: Any, *, larger: bool = Fals
             problem = problem or "A tiny model of it computes NaN."
         except Exception as error:  # noqa: BLE001 - code of any model type may fail in any way
             problem = problem or f"No tiny model of it runs: {short(error)}."
-    raise UnknownFamily(f"{unknown(config)} {problem}")
+    raise UnknownFamily(f"{unknown(config)} {problem or too_large}")
 
 
 def _small_configs(config: Any, larger: bool) -> Iterator[Any]:
