@@ -14,7 +14,7 @@ LOWEST_BIN := .venv-lowest/$(BIN_FOLDER)
 READY := .venv/.ready
 LOWEST_READY := .venv-lowest/.ready
 
-EXTRAS := dev,datasets,accelerate,languages,ray
+EXTRAS := dev,datasets,accelerate,languages,ray,quantized
 LOWEST_EXTRAS := test,datasets,accelerate,languages,ray,sentencepiece
 # tests/conftest.py gives each of the two processes one thread.
 PYTEST := -m pytest --numprocesses 2 --quiet

@@ -47,10 +47,10 @@ def need(*names):
 
 @functools.cache
 def tokenizer():
-    """Returns a byte-level tokenizer with a merge: a GGUF file stores none without."""
+    """Returns a byte-level tokenizer with two merges: a GGUF file of one, or none, is not read as such."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: index for index, token in enumerate((*pico.SPECIALS, *alphabet, "he"))}
-    core = Tokenizer(BPE(vocab=vocab, merges=[("h", "e")], unk_token="<unk>"))
+    vocab = {token: index for index, token in enumerate((*pico.SPECIALS, *alphabet, "he", "re"))}
+    core = Tokenizer(BPE(vocab=vocab, merges=[("h", "e"), ("r", "e")], unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     roles = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -85,7 +85,7 @@ def write(scheme, full, to):
     if scheme.startswith("gguf"):
         return write_gguf(full, Path(to) / f"{scheme}.gguf", {"f32": "F32", "q8": "Q8_0", "q4": "Q4_0"}[scheme[5:]])
     if scheme in COMPUTING:
-        quantised = transformers.AutoModelForCausalLM.from_pretrained(full, quantization_config=_config(scheme))
+        quantised = transformers.AutoModelForCausalLM.from_pretrained(full, quantization_config=config(scheme))
         quantised.save_pretrained(to)
         tokenizer().save_pretrained(to)
         return Path(to)
@@ -93,7 +93,8 @@ def write(scheme, full, to):
     return _write_layout(full, Path(to), pack, stated)
 
 
-def _config(scheme):
+def config(scheme):
+    """Returns how transformers is told to quantise."""
     if scheme == "bitsandbytes-8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     if scheme == "bitsandbytes-4":

@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the request is wrong; 1 the computation failed; 130 interr
 """
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -17,7 +18,9 @@ from .commands import commands
 from .parsing import parse
 
 #: Packages whose warnings are shown only with --verbose.
-_LIBRARIES = r"(transformers|torch|huggingface_hub|datasets|accelerate)(\.|$)"
+_LIBRARIES = r"(transformers|torch|torchao|bitsandbytes|huggingface_hub|datasets|accelerate)(\.|$)"
+#: Loggers that speak while torchao is imported, which transformers does where it is installed: on parts for other machines.
+_LOGGERS = ("torchao", "torch.utils._pytree")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +63,8 @@ def _run(given: Sequence[str]) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         warnings.filterwarnings("ignore", module=_LIBRARIES)
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
     commands()[options.command](options)
     sys.stdout.flush()
 

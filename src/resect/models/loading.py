@@ -157,7 +157,7 @@ class _Checkpoint:
             settings = quantization.loading_settings(config, dequantize=dequantize)
             model, info = self.load(model_class, config, device_map=place, **settings)
             if dequantize:
-                model = to_plain_weights(model, None if isinstance(self.dtype, str) else self.dtype)
+                model = to_plain_weights(model, quantization.method, None if isinstance(self.dtype, str) else self.dtype)
         if dequantize:
             check_plain(model, self.path)
         if all(is_plain(parameter) for parameter in model.parameters()):

@@ -73,20 +73,19 @@ def stored_tensors(module: nn.Module, name: str) -> Iterator[Tensor]:
             yield scales
 
 
-def to_plain_weights(model: Any, dtype: torch.dtype | None = None) -> Any:
+def to_plain_weights(model: Any, method: str, dtype: torch.dtype | None = None) -> Any:
     """Returns a quantised Hugging Face model with plain weights in `dtype` (None: in that of its configuration), in place where possible.
 
     Parameters that transformers keeps in float32 beside half precision stay there.
     Raises NotWritable where neither transformers nor this module can unpack its method.
     """
     wanted = dtype or getattr(model.config, "dtype", None) or model.dtype
-    return _cast(_unpacked(model, wanted), wanted)
+    return _cast(_unpacked(model, method, wanted), wanted)
 
 
-def _unpacked(model: Any, wanted: torch.dtype) -> Any:
+def _unpacked(model: Any, method: str, wanted: torch.dtype) -> Any:
     if all(map(is_plain, model.parameters())):
         return model
-    method = getattr(getattr(model, "quantization_method", None), "value", None)
     if method == "torchao":
         for module in model.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
@@ -101,7 +100,8 @@ def _unpacked(model: Any, wanted: torch.dtype) -> Any:
     except (NotImplementedError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())[:160].rstrip(".")
         raise NotWritable(
-            f"transformers cannot turn weights of the method {method} into plain ones ({reason}); load the unquantised model instead."
+            f"This version of transformers cannot turn weights of the method {method} into plain ones ({reason}); install a newer one, or "
+            "load the unquantised model."
         ) from error
 
 

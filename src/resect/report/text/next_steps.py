@@ -59,7 +59,8 @@ def command(recipe: Recipe, folder: Path, **changes: Any) -> str:
 def _use(recipe: Recipe, folder: Path, plan: PlanSummary, prompt: str) -> Steps:
     model, path = shlex.quote(near(recipe.model)), shlex.quote(near(str(folder / PLAN)))
     run, name = shlex.quote(near(str(folder))), f"{Path(recipe.model).name}-{recipe.method}"
-    export = f"{program()} export {run} --to"
+    onto = "--model FULL-MODEL " if _is_quantised(recipe.model) else ""
+    export = f"{program()} export {run} {onto}--to"
     steps = [
         ("ask the model before and after:", f"{program()} try {model} --plan {path} --prompt {shlex.quote(prompt)}"),
         (f"write the {plan.past} model as a checkpoint:", f"{export} {shlex.quote(name)}"),
@@ -72,14 +73,25 @@ def _use(recipe: Recipe, folder: Path, plan: PlanSummary, prompt: str) -> Steps:
     return steps
 
 
+def _is_quantised(model: str) -> bool:
+    """Whether a model is a GGUF file, or a folder with quantised weights, of which no edited copy can be written."""
+    if model.lower().endswith(".gguf"):
+        return True
+    try:
+        return '"quantization_config"' in (Path(model) / "config.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+
+
 def _use_language(recipe: Recipe, folder: Path, language: str) -> Steps:
     model, run = shlex.quote(near(recipe.model)), shlex.quote(near(str(folder)))
+    base = "FULL-MODEL" if _is_quantised(recipe.model) else model
     plan, to = shlex.quote(near(str(folder / PLANS / f"{language}.json"))), shlex.quote(f"{Path(recipe.model).name}-without-{language}")
     steer = f"{program()} steer {model} --run {run} --to {language} --prompts your-prompts.txt"
     return [
         (f"make it answer in {language} (one prompt a line):", steer),
         (f"ask it with the units of {language} deactivated:", f"{program()} try {model} --plan {plan} --prompt {shlex.quote('…')}"),
-        (f"write the model without the units of {language} as a checkpoint:", f"{program()} export {plan} --model {model} --to {to}"),
+        (f"write the model without the units of {language} as a checkpoint:", f"{program()} export {plan} --model {base} --to {to}"),
     ]
 
 
