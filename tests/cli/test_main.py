@@ -183,6 +183,8 @@ def test_anatomy_verifies_on_a_tiny_model(tmp_path, capsys, monkeypatch):
     sizes = {"model_type": "gemma", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 40, "head_dim": 8}
     heads = {"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
     (tmp_path / "config.json").write_text(json.dumps(sizes | heads))
+    assert main(["anatomy", str(tmp_path)]) == 0
+    assert "not verified yet" in capsys.readouterr().out
     assert main(["anatomy", str(tmp_path), "--verify", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     verified = shown["verification"]
@@ -191,6 +193,8 @@ def test_anatomy_verifies_on_a_tiny_model(tmp_path, capsys, monkeypatch):
     assert all(law["checked"] and not law["failed"] for law in verified["laws"].values())
     assert main(["anatomy", str(tmp_path), "--verify"]) == 0
     assert "100.0 %" in capsys.readouterr().out
+    assert main(["anatomy", str(tmp_path)]) == 0
+    assert "all laws hold" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["tasks", "methods", "families"])

@@ -47,12 +47,15 @@ def check_picture(options: Namespace) -> None:
 
 
 def load_model_of(options: Namespace) -> Any:
-    """Returns the LanguageModel that the options name."""
+    """Returns the LanguageModel that the options name; a discovered anatomy is verified once."""
+    from resect.edits.verified import warn_where_laws_fail
     from resect.models.loading import load_model
 
     given = {key: value for key, value in given_settings(options).items() if key in MODEL_KEYS}
     reading = reading_arguments(given)
-    return load_model(options.model, **{key: value for key, value in given.items() if key not in READING_KEYS}, **reading)
+    model = load_model(options.model, **{key: value for key, value in given.items() if key not in READING_KEYS}, **reading)
+    warn_where_laws_fail(model.model)
+    return model
 
 
 def warn_of_reading(model: Any) -> None:

@@ -17,6 +17,7 @@ from .parsing import given_settings
 
 def show_anatomy(options: Namespace) -> None:
     """Print what a model consists of, as its configuration says."""
+    from resect.edits.verified import kept_verification, verify_again
     from resect.models.anatomy import Anatomy
     from resect.models.loading import load_config
     from resect.report.terminal import command_output
@@ -40,9 +41,10 @@ def show_anatomy(options: Namespace) -> None:
         "cannot": list(anatomy.not_covered),
     }
     if options.verify:
-        from resect.edits.verify_anatomy import verify_anatomy
-
-        value["verification"] = verify_anatomy(config).to_json()
+        value["verification"] = verify_again(config).to_json()
+    elif not anatomy.is_listed:
+        kept = kept_verification(config)
+        value["laws"] = "not verified" if kept is None else "hold" if kept.holds else "fail"
     emit(options, value, lambda: command_output.anatomy(value))
     if options.verify and not value["verification"]["holds"]:
         raise Failure(f"Laws do not hold on a tiny model of {options.model}: this anatomy is not to be trusted.")

@@ -3,7 +3,7 @@
 Knows edits and anatomies; does not know how an anatomy was found.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,12 @@ class Verification:
         """Returns it as plain data."""
         laws = {law.name: {"states": law.states, "checked": law.checked, "failed": law.failed} for law in self.laws}
         return {"holds": self.holds, "covered": self.covered, "roles": self.roles, "paths": self.paths, "laws": laws}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Verification":
+        """Returns what `to_json` wrote. Raises KeyError, TypeError, AttributeError for anything else."""
+        laws = [Law(name, law["states"], law["checked"], list(law["failed"])) for name, law in value["laws"].items()]
+        return cls(float(value["covered"]), dict(value["roles"]), dict(value["paths"]), laws)
 
 
 def verify_anatomy(config: Any) -> Verification:

@@ -16,6 +16,7 @@ from resect.data.language_id import LanguageFilter, LanguageIdentifier, check_su
 from resect.data.tasks.registry import load_task
 from resect.data.tasks.task import Task
 from resect.data.texts import PACKAGED_NAME, packaged_texts, read_texts
+from resect.edits.verified import warn_where_laws_fail
 from resect.evaluation.side_effects import SideEffects
 from resect.models.language_model import LanguageModel
 from resect.models.loading import load_model
@@ -26,8 +27,10 @@ from resect.runs.recipe import Recipe
 
 
 def model_of(recipe: Recipe) -> LanguageModel:
-    """Returns the model of a recipe. Raises what `load_model` raises."""
-    return load_model(**model_settings(recipe))
+    """Returns the model of a recipe; a discovered anatomy is verified once. Raises what `load_model` raises."""
+    model = load_model(**model_settings(recipe))
+    warn_where_laws_fail(model.model)
+    return model
 
 
 def model_settings(recipe: Recipe) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class OwnClass:
         """Returns a model of this configuration."""
         return self.model_class._from_config(config)
 
+    def from_pretrained(self, path: str, **settings: Any) -> Any:
+        """Returns the model that is stored there."""
+        return self.model_class.from_pretrained(path, **settings)
+
 
 def own_class(config: Any) -> OwnClass | None:
     """Returns the class for causal language models, in the package of this configuration, that is built from it; None where none is."""

@@ -22,6 +22,14 @@ from .language_summary import steering_results
 from .verdict_styles import STYLES
 
 
+#: By what was kept of a verification: what a reader should know, and do.
+_LAWS = {
+    "hold": "It was verified: all laws hold there (--verify shows them).",
+    "fail": "It was verified, and laws do not hold there: --verify shows at which sites.",
+    "not verified": "It was not verified yet: --verify does so, as does the first job with this model.",
+}
+
+
 def anatomy(described: Mapping[str, Any]) -> RenderableType:
     """An anatomy: one line a fact, then neurons by role."""
     layers = ", ".join(f"{number} {stack}" for stack, number in described["layers"].items())
@@ -37,6 +45,7 @@ def anatomy(described: Mapping[str, Any]) -> RenderableType:
     notes: list[RenderableType] = [Text(f"Not covered: {sentence}", style="yellow") for sentence in described["cannot"]]
     if described.get("discovered"):
         notes.insert(0, Text("The family has no line in the table: what its matrices are was found, and proved, on a tiny model."))
+        notes += [Text(_LAWS[described["laws"]])] if "laws" in described else []
     verified = described.get("verification")
     if verified:
         notes += [Text(), *_verification(verified)]
