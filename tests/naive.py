@@ -82,3 +82,61 @@ def naive_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, 
         units = slice(None) if part is None else part if isinstance(part, slice) else list(part)
         products[site] = product[:, units].double().numpy()
     return products
+
+
+def naive_experts(hf: Any) -> dict[tuple[int, int, str], dict[int, Tensor]]:
+    """Lets the experts of a Mixtral compute one token after the other; returns by layer, expert and role the values of each token.
+
+    Values keep their gradients. They are of the latest run: clear them before the next.
+    """
+    seen: dict[tuple[int, int, str], dict[int, Tensor]] = {}
+
+    def forward_of(layer: int, experts: Any) -> Any:
+        def forward(hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+            rows = []
+            for token, states in enumerate(hidden):
+                total = torch.zeros_like(states)
+                for place, expert in enumerate(chosen[token].tolist()):
+                    gate, up = (experts.gate_up_proj[expert, rows_of] @ states for rows_of in experts_rows(experts))
+                    act = experts.act_fn(gate)
+                    post = act * up
+                    down = experts.down_proj[expert] @ post
+                    for role, values in (("gate", gate), ("up", up), ("act", act), ("post", post), ("down", down)):
+                        if values.requires_grad:
+                            values.retain_grad()
+                        seen.setdefault((layer, expert, role), {})[token] = values
+                    total = total + weights[token, place] * down
+                rows.append(total)
+            return torch.stack(rows)
+
+        return forward
+
+    for layer, block in enumerate(hf.model.layers):
+        block.mlp.experts.forward = forward_of(layer, block.mlp.experts)
+    return seen
+
+
+def experts_rows(experts: Any) -> tuple[slice, slice]:
+    """Returns the rows of gate and up in a Mixtral's fused weight."""
+    size = experts.down_proj.shape[-1]
+    return slice(0, size), slice(size, 2 * size)
+
+
+def naive_expert_attributions(model: LanguageModel, sites: list[Site], tokens: Tokens, rule: BiasScoreRule) -> dict[Site, np.ndarray]:
+    """h · dP/dh (or d log P) of one row at the experts of a Mixtral, [tokens, units], 0 at tokens that do not reach an expert."""
+    model.model.requires_grad_(True)
+    seen = naive_experts(model.model)
+    try:
+        logprob = naive_logprob(model, tokens)
+        (logprob.exp() if rule.gradient == "probability" else logprob).backward()
+    finally:
+        model.model.requires_grad_(False)
+        for block in model.model.model.layers:
+            del block.mlp.experts.forward
+    count = len(tokens.input_ids) + len(tokens.label_ids) - 1
+    products = {}
+    for site in sites:
+        products[site] = np.zeros((count, model.anatomy.width(site)))
+        for token, values in seen.get((site.layer, site.expert or 0, site.role), {}).items():
+            products[site][token] = (values.detach() * values.grad).double().numpy()
+    return products

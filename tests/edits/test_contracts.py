@@ -5,7 +5,6 @@ import pytest
 import contracts
 import pico
 
-
 SUBJECTS = [*pico.PICO] + [name if name in pico.FEW_EXPERTS else pytest.param(name, marks=pytest.mark.slow) for name in pico.EXPERTS]
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
 import pico
+from naive import naive_experts
 from resect.core.errors import NotYet
 from resect.edits.neurons import Clamp, Scale, Shift
 from resect.models.anatomy import Anatomy
@@ -79,33 +79,11 @@ def test_what_is_recorded_is_the_naive_product_at_the_tokens_that_the_router_cho
         torch.testing.assert_close(torch.sort(own, dim=0).values, torch.sort(expected, dim=0).values, rtol=1e-4, atol=1e-5)
 
 
-def naive_experts(model, kept):
-    """Replaces the experts of a Mixtral by a loop over tokens, and keeps `up` of each expert with its token, for autograd."""
-
-    def forward(self, hidden, top_k_index, top_k_weights):
-        rows = []
-        for token, states in enumerate(hidden):
-            total = torch.zeros_like(states)
-            for place in range(top_k_index.shape[1]):
-                expert = int(top_k_index[token, place])
-                gate, up = (self.gate_up_proj[expert] @ states).chunk(2)
-                if up.requires_grad:
-                    up.retain_grad()
-                kept.append((self, expert, token, up))
-                total = total + top_k_weights[token, place] * (self.down_proj[expert] @ (self.act_fn(gate) * up))
-            rows.append(total)
-        return torch.stack(rows)
-
-    for module in model.modules():
-        if isinstance(module, MixtralExperts):
-            module.forward = forward.__get__(module)
-
-
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_gradients_are_those_of_a_loop_over_tokens(implementation):
     dtype = torch.float64 if implementation == "eager" else torch.float32  # grouped products are not there in float64
-    reference, kept = pico.build("mixtral", dtype=torch.float64), []
-    naive_experts(reference, kept)
+    reference = pico.build("mixtral", dtype=torch.float64)
+    seen = naive_experts(reference)
     reference(**pico.inputs("mixtral")).logits.square().sum().backward()
     model = pico.build("mixtral", dtype=dtype).requires_grad_(False)
     model.set_experts_implementation(implementation)
@@ -113,14 +91,13 @@ def test_gradients_are_those_of_a_loop_over_tokens(implementation):
     sites, received = [site for site in anatomy.sites if site.is_routed and site.role == "up"], {}
     with gradient_hooks(anatomy, sites, lambda site, values, gradient: received.update({site: (values, gradient)})):
         model(**pico.inputs("mixtral")).logits.square().sum().backward()
-    modules = {id(layer.mlp.experts): number for number, layer in enumerate(reference.model.layers)}
-    expected = {site: (torch.zeros(12, 20 * 2, dtype=torch.float64), torch.zeros(12, 40, dtype=torch.float64)) for site in received}
-    for module, expert, token, up in kept:
-        site = next(site for site in received if (site.layer, site.expert) == (modules[id(module)], expert))
-        expected[site][0][token], expected[site][1][token] = up.detach(), up.grad
-    for site, pair in received.items():
-        for own, other in zip(pair, expected[site], strict=True):
-            assert (own - other).abs().max() <= (1e-9 if dtype == torch.float64 else 1e-4) * other.abs().max()
+    assert {(site.layer, site.expert) for site in received} == {(layer, expert) for layer, expert, role in seen if role == "up"}
+    for site, (values, gradient) in received.items():
+        for own, value_of in ((values, lambda value: value.detach()), (gradient, lambda value: value.grad)):
+            expected = torch.zeros(12, 40, dtype=torch.float64)
+            for token, value in seen[site.layer, site.expert, "up"].items():
+                expected[token] = value_of(value)
+            assert (own - expected).abs().max() <= (1e-9 if dtype == torch.float64 else 1e-4) * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", pico.EXPERTS)

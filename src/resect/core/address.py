@@ -22,6 +22,8 @@ MOMENT_ROLES = ("act", "post")
 ROLES = MATRIX_ROLES + MOMENT_ROLES
 #: The number of the expert that every token reaches, beside those that a router chooses; printed `shared`.
 SHARED_EXPERT = -1
+#: The number that stands for all experts that a router chooses, where an edit is of the matrices of one role of all; printed `experts`.
+ALL_EXPERTS = -2
 
 Value = TypeVar("Value")
 
@@ -32,13 +34,13 @@ def role_order(role: str) -> tuple[int, str]:
 
 
 def expert_order(expert: int | None) -> int:
-    """The sort key of experts: what belongs to none first, then the shared expert, then the others by number."""
-    return SHARED_EXPERT - 1 if expert is None else expert
+    """The sort key of experts: what belongs to none first, then all together, the shared expert, and the others by number."""
+    return ALL_EXPERTS - 1 if expert is None else expert
 
 
 def expert_name(expert: int) -> str:
-    """Returns how an expert is named in an address: `expert7`, or `shared`."""
-    return "shared" if expert == SHARED_EXPERT else f"expert{expert}"
+    """Returns how an expert is named in an address: `expert7`, `shared`, or `experts` for all that a router chooses."""
+    return {SHARED_EXPERT: "shared", ALL_EXPERTS: "experts"}.get(expert, f"expert{expert}")
 
 
 def path_role(path: str) -> str:
@@ -53,8 +55,8 @@ def path_role(path: str) -> str:
 
 
 #: The path of a module in its block, as the role of a matrix without one of `ROLES`: it has a dot, and begins with no name of `ROLES`.
-_MODULE_PATH = rf"(?!(?:{'|'.join(ROLES)}|expert\d+|shared)\.)[A-Za-z_]\w*(?:\.\w+)+"
-_EXPERT = r"(?:\.(?:expert(?P<expert>\d+)|(?P<shared>shared)))?"
+_MODULE_PATH = rf"(?!(?:{'|'.join(ROLES)}|expert\d+|experts|shared)\.)[A-Za-z_]\w*(?:\.\w+)+"
+_EXPERT = r"(?:\.(?:expert(?P<expert>\d+)|(?P<several>shared|experts)))?"
 _ADDRESS = re.compile(rf"(?P<stack>[a-z]+)\.(?P<layer>\d+){_EXPERT}\.(?:(?P<role>[a-z_]+)|(?P<path>{_MODULE_PATH}))")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -64,8 +66,9 @@ class Site:
     """One weight matrix, or one moment, of one layer.
 
     Printed `decoder.3.up`; in a mixture of experts `decoder.3.expert7.up`, and `decoder.3.shared.up` of the expert that every token reaches
-    (its number is `SHARED_EXPERT`). Layers, and experts of a layer, count from 0. The role is one of `ROLES`, or (see `path_role`) the path
-    of a module in its block: `decoder.3.mixer.in_proj`.
+    (its number is `SHARED_EXPERT`), and `decoder.3.experts.up` of all that a router chooses (`ALL_EXPERTS`), for edits of matrices. Layers,
+    and experts of a layer, count from 0. The role is one of `ROLES`, or (see `path_role`) the path of a module in its block:
+    `decoder.3.mixer.in_proj`.
 
     >>> Site.parse("decoder.3.up")
     Site('decoder.3.up')
@@ -88,7 +91,8 @@ class Site:
             raise UnknownName("stack", stack, STACKS, f"(in the address {text!r})")
         if match["path"] is None and role not in ROLES:
             raise UnknownName("role", role, ROLES, f"(in the address {text!r})")
-        expert = SHARED_EXPERT if match["shared"] else None if match["expert"] is None else int(match["expert"])
+        named = {None: None, "shared": SHARED_EXPERT, "experts": ALL_EXPERTS}[match["several"]]
+        expert = named if match["expert"] is None else int(match["expert"])
         return cls("encoder" if stack == "encoder" else "decoder", int(match["layer"]), role, expert)
 
     @classmethod
@@ -112,8 +116,13 @@ class Site:
 
     @property
     def is_routed(self) -> bool:
-        """Whether this belongs to an expert that a router chooses, so that only some tokens reach it."""
+        """Whether this belongs to an expert that a router chooses, so that only some tokens reach it, or to all of these."""
         return self.expert is not None and self.expert != SHARED_EXPERT
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether this stands for the matrices of one role of all experts that a router chooses."""
+        return self.expert == ALL_EXPERTS
 
     def __str__(self) -> str:
         return f"{self.stack}.{self.layer}.{self.in_block}"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .address import SHARED_EXPERT, STACKS, Site, expert_order, role_order
+from .address import ALL_EXPERTS, SHARED_EXPERT, STACKS, Site, expert_order, role_order
 from .exhibits import HeatMap
 
 #: One value: the site, and the column it belongs to.
@@ -93,7 +93,8 @@ def _is_scored(site: Site, columns: Sequence[str], values: Mapping[Cell, float |
 def _row_label(site: Site) -> str:
     if site.expert is None:
         return str(site.layer)
-    return f"{site.layer}, {'shared expert' if site.expert == SHARED_EXPERT else f'expert {site.expert}'}"
+    name = {SHARED_EXPERT: "shared expert", ALL_EXPERTS: "all experts"}.get(site.expert, f"expert {site.expert}")
+    return f"{site.layer}, {name}"
 
 
 def _cell(sites: Sequence[Site], column: str, values: Mapping[Cell, float | None]) -> Cell:

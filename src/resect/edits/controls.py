@@ -91,7 +91,8 @@ def _other_matrices(plan: Plan, anatomy: Anatomy, rng: np.random.Generator) -> d
     own = {site for edit in plan.edits for site in edit.complete_matrices}
     substitutes: dict[Site, Site] = {}
     for site in dict.fromkeys(site for edit in plan.edits for site in edit.replaceable_matrices):
-        free = [other for other in anatomy.sites if other not in own and other not in substitutes.values()]
+        of_kind = anatomy.joint_sites if site.is_joint else anatomy.sites
+        free = [other for other in of_kind if other not in own and other not in substitutes.values()]
         pools = ([other for other in free if is_similar(other)] for is_similar in _similarities(site, anatomy))
         pool = next((pool for pool in pools if pool), None)
         if pool is None:

@@ -64,7 +64,7 @@ def _written_after_hooks(edits: Sequence[Edit], forms: Sequence[AppliedForm], an
     conflicts = []
     for second, edit in enumerate(edits):
         for first, earlier in enumerate(edits[:second] if edit.complete_matrices else ()):
-            overlaps = edit.sites[0] in earlier.sites or _shared_columns(earlier, edit, anatomy)
+            overlaps = set(anatomy.each(edit.sites[0])) & set(earlier.sites) or _shared_columns(earlier, edit, anatomy)
             if overlaps and forms[first] == "activations" and earlier.only_scales:
                 conflicts.append(
                     f"The {edit.kind} of {edit.sites[0]} (edit {second}) would not see the {earlier.kind} (edit {first}) that is applied "

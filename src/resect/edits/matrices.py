@@ -5,7 +5,7 @@ They know linear algebra and one matrix, and have a weight form only: without th
 
 import zlib
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ Select = Literal["smallest", "random"]
 
 @dataclass(frozen=True)
 class MatrixEdit(Edit):
-    """An edit of one matrix. `site` may be an address."""
+    """An edit of one matrix, or of each expert's matrix of one role in a layer (`decoder.3.experts.up`). `site` may be an address."""
 
     site: Site
 
@@ -50,7 +50,7 @@ class MatrixEdit(Edit):
 
     def units(self, anatomy: Anatomy) -> Neurons:
         """Returns all rows."""
-        rows: dict[Site | str, range] = {self.site: range(anatomy.width(self.site))}
+        rows: dict[Site | str, range] = {site: range(anatomy.width(site)) for site in anatomy.each(self.site)}
         return Neurons(rows)
 
     def check_fits(self, anatomy: Anatomy) -> None:
@@ -58,12 +58,17 @@ class MatrixEdit(Edit):
         anatomy.shape(self.site)
 
     def written_slices(self, anatomy: Anatomy) -> tuple[TensorSlice, ...]:
-        """Returns the complete matrix, without its bias."""
-        return (TensorSlice(self.site, "rows"),)
+        """Returns the complete matrix, or each expert's, without its bias."""
+        return tuple(TensorSlice(site, "rows") for site in anatomy.each(self.site))
 
     def down_columns(self, anatomy: Anatomy) -> dict[Site, frozenset[int]]:
         """Returns all columns, of a `down`."""
-        return {self.site: frozenset(range(anatomy.shape(self.site)[1]))} if self.site.role == "down" else {}
+        columns = frozenset(range(anatomy.shape(self.site)[1]))
+        return dict.fromkeys(anatomy.each(self.site), columns) if self.site.role == "down" else {}
+
+    def each(self, anatomy: Anatomy) -> "tuple[Self, ...]":
+        """Returns the same edit of each matrix by itself."""
+        return tuple(replace(self, site=site) for site in anatomy.each(self.site))
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,8 @@ class ReduceRank(MatrixEdit):
         return replace(self, site=substitutes.matrices[self.site])
 
     def _write(self, anatomy: Anatomy) -> None:
-        anatomy.write(self.site, None, self.reduced(anatomy.weight(self.site), anatomy.family))
+        for edit in self.each(anatomy):
+            anatomy.write(edit.site, None, edit.reduced(anatomy.weight(edit.site), anatomy.family))
 
 
 @dataclass(frozen=True)
@@ -202,10 +208,11 @@ class PruneWeights(MatrixEdit):
         return PruneWeights(self.site, self.fraction, "random", int(substitutes.rng.integers(2**31)))
 
     def _write(self, anatomy: Anatomy) -> None:
-        weight = anatomy.weight(self.site)
-        values = weight.flatten().clone()
-        values[self.dropped_positions(weight)] = 0.0
-        anatomy.write(self.site, None, values.view(weight.shape))
+        for edit in self.each(anatomy):
+            weight = anatomy.weight(edit.site)
+            values = weight.flatten().clone()
+            values[edit.dropped_positions(weight)] = 0.0
+            anatomy.write(edit.site, None, values.view(weight.shape))
 
 
 def _one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:

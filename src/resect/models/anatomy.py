@@ -4,13 +4,14 @@ Knows a module and its configuration; knows no tokens, no tasks and no edits. Th
 `families`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from resect.core.address import Site, Stack
+from resect.core.address import ALL_EXPERTS, Site, Stack
 from resect.core.errors import BadModel, InputError, NotWritable, UnknownName
 
 from .anatomy_parts import NeuronCount, Slot, Tap
@@ -100,7 +101,7 @@ class Anatomy:
     def check(self, site: Site | str) -> Site:
         """Returns the site, if this model has it. Raises UnknownName, with the nearest one that it has."""
         site = Site.of(site)
-        if site in self._known:
+        if site in self._known or (site.is_joint and replace(site, expert=0) in self._known and not site.is_moment):
             return site
         stack: Stack = site.stack if site.stack in self.layers else next(iter(self.layers))
         last = self.layers[stack] - 1
@@ -116,6 +117,26 @@ class Anatomy:
             hint += " Its feed-forward block has no gate: the activation function reads `up` alone."
         raise UnknownName(f"site of this {self.family} model", str(site), known, hint)
 
+    def each(self, site: Site | str) -> tuple[Site, ...]:
+        """Returns the matrices that an address names: of all experts of a layer (`decoder.3.experts.up`) each, else the one."""
+        site = self.check(site)
+        experts = self._block(site).experts
+        if not site.is_joint or experts is None:
+            return (site,)
+        return tuple(replace(site, expert=number) for number in range(experts.number))
+
+    @property
+    def joint_sites(self) -> tuple[Site, ...]:
+        """The addresses of the matrices of one role of all experts of a layer, in model order."""
+        return tuple(replace(site, expert=ALL_EXPERTS) for site in self.sites if site.expert == 0)
+
+    def _single(self, site: Site | str) -> Site:
+        """Returns the address of one matrix. Raises InputError for that of all experts of a layer, and as `check`."""
+        site = self.check(site)
+        if site.is_joint:
+            raise InputError(f"{site} names one matrix of each expert; take one of them: {self.each(site)[0]}, and so on.")
+        return site
+
     def shape(self, site: Site | str) -> tuple[int, int]:
         """Returns (out, in) of a matrix, from the configuration. Raises UnknownName for a moment."""
         return self._part(site).shape
@@ -128,12 +149,12 @@ class Anatomy:
     def slot(self, site: Site | str) -> Slot:
         """Returns where a matrix is stored."""
         site, part = self._matrix(site), self._part(site)
-        expert = site.expert if site.is_routed else None
+        expert = site.expert if site.is_routed and not site.is_joint else None
         return Slot(self._path(site, part.path), part.rows, part.transposed, part.weight, part.bias, expert)
 
     def tap(self, site: Site | str) -> Tap:
         """Returns where a moment, or the output of a matrix (with its bias), can be observed and changed."""
-        site = self.check(site)
+        site = self._single(site)
         expert = site.expert if site.is_routed else None
         moment = self._block(site).moment(site)
         if moment is not None:
@@ -214,14 +235,14 @@ class Anatomy:
 
         Without gradient, also on meta. Raises NotWritable where it is not stored as plain numbers.
         """
-        site, slot = self._matrix(site), self.slot(site)
+        site, slot = self._matrix(self._single(site)), self.slot(site)
         stored = plain_parameter(self.module(site), slot.weight, str(site), meta=True).detach()
         stored = stored if slot.expert is None else stored[slot.expert]
         return select_rows(stored.T if slot.transposed else stored, slot.rows)
 
     def bias(self, site: Site | str) -> Float[Tensor, " out"] | None:
         """Returns the bias of a matrix, a view or a copy as `weight` does; None where it has none. Raises NotWritable."""
-        site, slot = self._matrix(site), self.slot(site)
+        site, slot = self._matrix(self._single(site)), self.slot(site)
         if not self.has_bias(site):
             return None
         stored = plain_parameter(self.module(site), slot.bias, str(site), meta=True).detach()
@@ -249,7 +270,7 @@ class Anatomy:
         with one matrix of each expert, the index begins with the expert's number.
         Raises NotWritable, and InputError for a row or column that does not exist.
         """
-        site, slot = self._matrix(site), self.slot(site)
+        site, slot = self._matrix(self._single(site)), self.slot(site)
         parameter = plain_parameter(self.module(site), slot.weight, str(site))
         out, inside = self.shape(site)
         row_positions = unit_positions(rows, slot.rows, out, str(site), parameter.device)
@@ -259,7 +280,7 @@ class Anatomy:
 
     def locate_bias(self, site: Site | str, rows: Units = None) -> tuple[nn.Parameter, Index]:
         """Returns where bias entries are stored, as `locate` does. Raises NotWritable, also where there is no bias."""
-        site, slot = self._matrix(site), self.slot(site)
+        site, slot = self._matrix(self._single(site)), self.slot(site)
         if not self.has_bias(site):
             raise NotWritable(f"{site} has no bias to write to; use the activation form.")
         parameter = plain_parameter(self.module(site), slot.bias, str(site))

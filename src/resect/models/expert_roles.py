@@ -28,7 +28,7 @@ _RULES: tuple[FusedRows, ...] = tuple(
 
 @dataclass(frozen=True)
 class ExpertWeight:
-    """One parameter of a mixture of experts: its bias ("" without one), whether matrices are stored [in, out], and the roles of its rows."""
+    """One parameter of a mixture of experts: its bias ("" for none), whether matrices are stored [in, out], and the roles of its rows."""
 
     weight: str
     bias: str

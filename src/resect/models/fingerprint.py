@@ -131,7 +131,7 @@ class ModelIdentity:
     def of(cls, model: Any, sites: Iterable[Site], read: Callable[[nn.Parameter], Tensor] = present_values) -> "ModelIdentity":
         """Returns the identity of a model (LanguageModel, Hugging Face model), of the matrices at `sites`. Raises UnknownName."""
         anatomy = anatomy_of(model)
-        touched = dict.fromkeys(stored_matrix(anatomy.check(site)) for site in sites)
+        touched = dict.fromkeys(stored_matrix(each) for site in sites for each in anatomy.each(site))
         values = fingerprint(anatomy, touched, read)
         coarse = {site: tolerance_of(anatomy, site) for site in touched if str(site) in values}
         matrices = tuple(

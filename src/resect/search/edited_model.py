@@ -117,15 +117,16 @@ class EditEvaluator:
     @contextmanager
     def applied(self, edit: ReduceRank) -> Iterator[None]:
         """Applies an edit as long as the context lasts. Raises NotFinite, NotWritable."""
-        anatomy, site = self._anatomy, edit.site
-        weight = anatomy.weight(site)
-        if edit.variant == "exact" and self._shares:
-            new = edit.reduced_from(weight, self._svd_cache.decomposition(site), anatomy.family)
-        else:
-            new = edit.reduced(weight, anatomy.family)
+        anatomy = self._anatomy
         with Undo() as undo:
-            undo.save(*anatomy.locate(site))
-            anatomy.write(site, None, new)
+            for each in edit.each(anatomy):
+                weight = anatomy.weight(each.site)
+                if edit.variant == "exact" and self._shares:
+                    new = each.reduced_from(weight, self._svd_cache.decomposition(each.site), anatomy.family)
+                else:
+                    new = each.reduced(weight, anatomy.family)
+                undo.save(*anatomy.locate(each.site))
+                anatomy.write(each.site, None, new)
             yield
 
     @contextmanager

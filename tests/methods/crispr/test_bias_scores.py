@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pico
-from naive import naive_attributions, naive_logprob
+from naive import naive_attributions, naive_expert_attributions, naive_logprob
 from resect.core.address import Site
 from resect.methods.crispr.bias_scores import BiasPair, BiasScoreRule, bias_scores
 from resect.models.language_model import LanguageModel
@@ -120,3 +120,21 @@ def test_a_product_of_many_small_probabilities_does_not_underflow() -> None:
     long = BiasPair(model.tokens("Who?", "z" * 60), model.tokens("Who?", "q" * 60), 0.0)
     scores = bias_scores(model, model.anatomy.sites, [long], replace(RULES["paper"], confusion_weight=False))
     assert all(np.abs(np.asarray(values)).max() > 0 for values in scores.values())
+
+
+@pytest.mark.parametrize(
+    "rule", [RULES["paper"], pytest.param(RULES["official by example"], marks=pytest.mark.slow)], ids=["paper", "official"]
+)
+def test_scores_of_experts_equal_a_loop_over_tokens(rule: BiasScoreRule) -> None:
+    """Each token's attribution counts at the experts that it was routed to, and is 0 at the others."""
+    hf = pico.build("mixtral", dtype=torch.float64)
+    hf.set_experts_implementation("eager")
+    model = LanguageModel.of(hf, pico.tokenizer("mixtral"))
+    pairs = bias_pairs_of(model)
+    sites = [site for site in model.anatomy.sites if site.is_routed]
+    rows = [[naive_expert_attributions(model, sites, tokens, rule) for tokens in (pair.biased, pair.golden)] for pair in pairs]
+    alphas = [np.exp(pair.log_confusion) if rule.confusion_weight else 1.0 for pair in pairs]
+    computed = bias_scores(model, sites, pairs, rule)
+    for site in sites:
+        expected = naive_score([(biased[site], golden[site]) for biased, golden in rows], alphas, rule)
+        assert np.abs(computed[str(site)] - expected).max() <= 1e-6 * np.abs(expected).max()

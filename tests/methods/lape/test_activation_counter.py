@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pico
+from resect.core.address import Site
 from resect.core.errors import NotFinite, OutOfMemory
 from resect.methods.lape.activation_counter import CPU_TOKENS, ActivationReducer, count_activations, run_stacks
 from resect.methods.lape.counts import activation_sites
@@ -190,3 +191,53 @@ def test_both_reductions_count_exactly_and_do_not_change_the_values(dtype: torch
     active, sums = ActivationReducer()(full)
     assert active.tolist() == [40_000.0] * 3
     assert sums.tolist() == [pytest.approx(40_000 * float(full[0, 0]))] * 3
+
+
+class TestExperts:
+    @pytest.mark.parametrize("name", pico.FEW_EXPERTS)
+    def test_counts_are_those_of_a_loop_over_the_tokens_that_reach_each_expert(self, name):
+        hf = pico.build(name, dtype=torch.float32)
+        model = LanguageModel.of(hf, pico.tokenizer("causal"))
+        windows = np.random.default_rng(0).integers(len(pico.SPECIALS), pico.VOCAB, (5, 12))
+        counts = count_activations(model, windows, rows=2)
+        expected: dict = {}
+        for window in windows:  # one window at a time, from what the experts were given
+            for site, (active, sums, reached) in naive_expert_counts(model, window).items():
+                total = expected.setdefault(site, [0, 0, 0])
+                for place, value in enumerate((active, sums, reached)):
+                    total[place] = total[place] + value
+        for site in counts.active:
+            active, sums, reached = expected.get(site, (0, 0, 0))
+            assert counts.reached[site] == reached
+            assert (counts.active[site] == active).all()
+            np.testing.assert_allclose(counts.sums[site], sums, rtol=1e-3, atol=1e-4)
+        assert sum(counts.reached.values()) == 2 * 5 * 12 * 2  # two layers, two experts a token
+
+
+def naive_expert_counts(model, window):
+    """By site of an expert: the number of positions with act > 0, the sum of act, and the number of positions, of one window."""
+    given, found = {}, {}
+    layers = model.model.model.layers
+    handles = [
+        layer.mlp.experts.register_forward_pre_hook(lambda _module, arguments, number=number: given.update({number: arguments}))
+        for number, layer in enumerate(layers)
+    ]
+    with torch.no_grad():
+        model.model(input_ids=torch.tensor(window[None]))
+    model.model.requires_grad_(False)
+    for handle in handles:
+        handle.remove()
+    for number, (hidden, chosen, _weights) in given.items():
+        experts = layers[number].mlp.experts
+        for expert in range(4):
+            states = hidden[(chosen == expert).any(-1)]
+            if not len(states):
+                continue
+            if model.anatomy.family == "gpt_oss":
+                gate = (states @ experts.gate_up_proj[expert] + experts.gate_up_proj_bias[expert])[:, ::2].clamp(max=experts.limit)
+                act = gate * torch.sigmoid(gate * experts.alpha)
+            else:
+                act = torch.nn.functional.silu(states @ experts.gate_up_proj[expert][:40].T)
+            site = Site.parse(f"decoder.{number}.expert{expert}.act")
+            found[site] = ((act > 0).sum(0).numpy(), act.double().sum(0).numpy(), len(states))
+    return found

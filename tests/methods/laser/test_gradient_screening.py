@@ -21,7 +21,7 @@ from resect.evaluation.questions import Questions
 from resect.methods.laser.gradient_screening import (
     evenly_spaced_pairs,
     golden_rows,
-    predicted_decrease,
+    predicted_decreases,
     screen,
     singular_value_gradient,
     weight_gradients,
@@ -121,11 +121,11 @@ def test_half_precision_is_summed_in_float32() -> None:
 def test_the_score_is_the_largest_predicted_decrease() -> None:
     values, slope = np.array([4.0, 3.0, 2.0, 1.0]), np.array([-1.0, 0.5, -0.5, 2.0])
     # beyond rank 3: 1 · 2; beyond 2: −1 + 2; beyond 1: 1.5 + 1; of all: −4 + 2.5
-    assert predicted_decrease(values, slope, (0.75,)) == 2
-    assert predicted_decrease(values, slope, (0.75, 0.5)) == 2
-    assert predicted_decrease(values, slope, (0.75, 0.5, 0.25)) == 2.5
-    assert predicted_decrease(values, slope, (0.0,)) == -1.5
-    assert predicted_decrease(values, -slope, (0.75, 0.5)) == -1
+    assert predicted_decreases(values, slope, (0.75,)).max() == 2
+    assert predicted_decreases(values, slope, (0.75, 0.5)).max() == 2
+    assert predicted_decreases(values, slope, (0.75, 0.5, 0.25)).max() == 2.5
+    assert predicted_decreases(values, slope, (0.0,)).max() == -1.5
+    assert predicted_decreases(values, -slope, (0.75, 0.5)).max() == -1
 
 
 @pytest.mark.parametrize("name", ["llama", "t5-gated", "bert", "gpt2"])
@@ -138,7 +138,7 @@ def test_the_score_is_the_effect_of_a_small_reduction_on_the_loss(name: str) -> 
     loss = lambda: -float(np.mean(model.forward.row_logprobs(rows)))
     factors = Decomposition.of(model.anatomy.weight(site))
     rho = 10.5 / len(values)
-    wanted = predicted_decrease(values.numpy(), singular_value_gradient(weight_gradients(model, [site], rows)[site], factors), (rho,))
+    wanted = predicted_decreases(values.numpy(), singular_value_gradient(weight_gradients(model, [site], rows)[site], factors), (rho,))[0]
     before = loss()
     with ReduceRank(site, rho).applied(model):
         assert before - loss() == pytest.approx(wanted, rel=0.05)

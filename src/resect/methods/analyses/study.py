@@ -50,7 +50,8 @@ class Study:
     @property
     def reductions(self) -> tuple[ReduceRank, ...]:
         """Returns the reductions of the plan, in its order."""
-        return tuple(edit for edit in self.plan.edits if isinstance(edit, ReduceRank))
+        edits = [edit for edit in self.plan.edits if isinstance(edit, ReduceRank)]
+        return tuple(each for edit in edits for each in edit.each(self.model.anatomy))
 
     @property
     def falling(self) -> tuple[float, ...]:

@@ -35,11 +35,13 @@ class WindowCounts:
     tokens : the number of positions at which every unit was observed
     active : by site (`act`, in model order) the number of positions at which each unit's activation was above 0
     sums : by site the sum of each unit's activation over the positions
+    reached : by site the number of positions that reached it: all of them, but at an expert that a router chooses
     """
 
     tokens: int
     active: dict[Site, Int64[np.ndarray, " units"]]
     sums: dict[Site, Float64[np.ndarray, " units"]]
+    reached: dict[Site, int]
 
 
 def count_activations(model: LanguageModel, windows: Integer[np.ndarray, "windows window"], rows: int) -> WindowCounts:
@@ -51,20 +53,23 @@ def count_activations(model: LanguageModel, windows: Integer[np.ndarray, "window
         by its start token as in training; masked models read the windows as they are
     rows : windows run at once; where memory is too small for them, half as many are tried
 
-    Counts are exact integers. Activations are summed in float32 over a few hundred tokens (float64 models: in float64), these sums in
-    float64; the same windows and rows give the same bits on one kind of device with one number of threads.
+    A unit of an expert is active at positions that reach its expert. Counts are exact integers. Activations are summed in float32 over a
+    few hundred tokens (float64 models: in float64), these sums in float64; the same windows and rows give the same bits on one kind of
+    device with one number of threads.
 
     Raises NotFinite where activations are NaN or infinite, OutOfMemory.
     Source: Tang et al. 2024 (arXiv:2402.16438), section 2.2. Differs from the source in: nothing.
     """
     sites = activation_sites(model)
     totals = {site: np.zeros((2, model.anatomy.width(site))) for site in sites}
+    reached = dict.fromkeys(sites, 0)
     window = windows.shape[1]
     model.batcher.sizes["windows"] = rows
     work = lambda batch: _reduced_batch(model, sites, windows[list(batch)])
     for _, reduced in model.batcher.map_batches(range(len(windows)), work, lambda _index: window, purpose="windows"):
-        for site, batch_totals in reduced.items():
+        for site, (batch_totals, positions) in reduced.items():
             totals[site] += batch_totals.cpu().numpy()
+            reached[site] += positions
     broken = [str(site) for site, (_, sums) in totals.items() if not np.isfinite(sums).all()]
     if broken:
         raise NotFinite(
@@ -73,7 +78,7 @@ def count_activations(model: LanguageModel, windows: Integer[np.ndarray, "window
         )
     positions = window // 2 if model.kind == "encoder-decoder" else window
     active = {site: total[0].astype(np.int64) for site, total in totals.items()}
-    return WindowCounts(len(windows) * positions, active, {site: total[1] for site, total in totals.items()})
+    return WindowCounts(len(windows) * positions, active, {site: total[1] for site, total in totals.items()}, reached)
 
 
 def run_stacks(model: LanguageModel, ids: Integer[Tensor, "rows window"]) -> None:
@@ -93,13 +98,14 @@ def run_stacks(model: LanguageModel, ids: Integer[Tensor, "rows window"]) -> Non
 @torch.inference_mode()
 def _reduced_batch(
     model: LanguageModel, sites: Sequence[Site], windows: Integer[np.ndarray, "rows window"]
-) -> dict[Site, Float64[Tensor, "2 units"]]:
-    """Counts and sums of one batch by site, each on the device of its layer."""
-    reduced: dict[Site, Tensor] = {}
+) -> dict[Site, tuple[Float64[Tensor, "2 units"], int]]:
+    """Counts and sums of one batch by site, each on the device of its layer, and the number of positions."""
+    reduced: dict[Site, tuple[Tensor, int]] = {}
     reducer = ActivationReducer()
 
     def reduce_site(site: Site, values: Tensor) -> None:
-        reduced[site] = reducer(values.reshape(-1, values.shape[-1]))  # some feed-forward blocks see rows and tokens as one axis
+        flat = values.reshape(-1, values.shape[-1])  # some feed-forward blocks see rows and tokens as one axis
+        reduced[site] = reducer(flat), len(flat)
 
     with forward_hooks(model.anatomy, sites, reduce_site):
         run_stacks(model, torch.from_numpy(windows.astype(np.int64)).to(model.forward.device))

@@ -19,7 +19,7 @@ from resect.core.files import read_arrays, write_arrays
 from resect.models.anatomy import anatomy_of
 from resect.models.fingerprint import ModelIdentity
 
-_ACTIVE, _SUM, _TOKENS = "active/", "sum/", "tokens"
+_ACTIVE, _SUM, _REACHED, _TOKENS = "active/", "sum/", "reached/", "tokens"
 #: The largest integer of 64 bits.
 _LARGEST = 2**63 - 1
 
@@ -42,6 +42,8 @@ class Counts:
     active : by site (`act`) the number of positions at which each unit's activation was above 0, integers [languages, units]
     sums : by site the sum of each unit's activation over the positions, [languages, units]; None where it was not recorded
     model : the identity of the model; None: the counts fit every model of their shapes
+    reached : by site of an expert that a router chooses, the number of positions that reached it, integers [languages, 1]. Shares and means
+        are over all of a language's tokens, also of those that do not reach an expert
 
     `a + b` adds the counts of a language that both have, and unites languages; it has sums only where both have them.
 
@@ -60,6 +62,7 @@ class Counts:
         active: Mapping[Any, Any],
         sums: Mapping[Any, Any] | None = None,
         model: ModelIdentity | None = None,
+        reached: Mapping[Any, Any] | None = None,
     ) -> None:
         self.languages, self.model = tuple(map(str, languages)), model
         twice = sorted({name for name in self.languages if self.languages.count(name) > 1})
@@ -79,6 +82,7 @@ class Counts:
         self.sums = None if checked_sums is None else _ArraysBySite(checked_sums)
         if self.sums is not None and tuple(self.sums) != self.sites:
             raise InputError("The sums of activations have other sites than the counts.")
+        self.reached = _ArraysBySite({Site.of(site): self._checked_counts(site, array) for site, array in (reached or {}).items()})
 
     def _checked_counts(self, site: Any, array: Any) -> Int64[np.ndarray, "languages units"]:
         counts = np.array(array)
@@ -110,7 +114,7 @@ class Counts:
         if not isinstance(other, Counts):
             return NotImplemented
         same = (self.languages, self.tokens, self.model) == (other.languages, other.tokens, other.model)
-        return same and self.active == other.active and self.sums == other.sums
+        return same and self.active == other.active and self.sums == other.sums and self.reached == other.reached
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -137,7 +141,8 @@ class Counts:
         rows = [self.row(language) for language in languages]
         active = {site: array[rows] for site, array in self.active.items()}
         sums = None if self.sums is None else {site: array[rows] for site, array in self.sums.items()}
-        return Counts(tuple(languages), [self.tokens[row] for row in rows], active, sums, self.model)
+        reached = {site: array[rows] for site, array in self.reached.items()}
+        return Counts(tuple(languages), [self.tokens[row] for row in rows], active, sums, self.model, reached)
 
     def probabilities(self) -> Float64[np.ndarray, "languages units"]:
         """Activation probabilities in [0, 1]: the share of each language's tokens at which each unit, of all sites, is active.
@@ -179,6 +184,18 @@ class Counts:
             site = int(np.searchsorted(starts, unit, side="right")) - 1
             by_site.setdefault(self.sites[site], []).append(int(unit) - int(starts[site]))
         return Neurons(by_site)
+
+    def reach(self) -> str:
+        """Returns a sentence on the tokens that reach each expert; "" without experts. Raises InputError for a language without tokens."""
+        if not self.reached:
+            return ""
+        shares = np.stack(list(self.reached.values()))[..., 0] / self._token_numbers()
+        never = int((shares.max(axis=1) == 0).sum())
+        return (
+            f"Of the units of the {len(shares):,} experts, shares are of all tokens of a language, also of those that do not reach an "
+            f"expert: {100 * shares.min():.2g} to {100 * shares.max():.2g} % of a language's tokens reach one"
+            + (f", and {never:,} are reached by none." if never else ".")
+        )
 
     # -- model and addition -----------------------------------------------------------------------------------------------
 
@@ -227,15 +244,20 @@ class Counts:
             return totals
 
         sums = None if self.sums is None or other.sums is None else added(self.sums, other.sums)
-        return Counts(languages, tokens, added(self.active, other.active), sums, model)
+        reached = added(self.reached, other.reached) if set(self.reached) == set(other.reached) else {}
+        return Counts(languages, tokens, added(self.active, other.active), sums, model, reached)
 
     # -- files ------------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file: active/<address>, sum/<address>, tokens; languages and model in its metadata. Raises StorageFailure."""
+        """Write a safetensors file: active/<address>, sum/<address>, reached/<address>, tokens; languages and model in its metadata.
+
+        Raises StorageFailure.
+        """
         arrays: dict[str, np.ndarray] = {_TOKENS: np.array(self.tokens, dtype=np.int64)}
         arrays |= {f"{_ACTIVE}{site}": array for site, array in self.active.items()}
         arrays |= {f"{_SUM}{site}": array for site, array in (self.sums or {}).items()}
+        arrays |= {f"{_REACHED}{site}": array for site, array in self.reached.items()}
         model = None if self.model is None else self.model.to_json()
         write_arrays(Path(path), arrays, {"languages": json.dumps(self.languages), "model": json.dumps(model, sort_keys=True)})
 
@@ -249,10 +271,11 @@ class Counts:
             languages, model = json.loads(metadata["languages"]), json.loads(metadata.get("model", "null"))
             active = {name.removeprefix(_ACTIVE): array for name, array in arrays.items() if name.startswith(_ACTIVE)}
             sums = {name.removeprefix(_SUM): array for name, array in arrays.items() if name.startswith(_SUM)}
+            reached = {name.removeprefix(_REACHED): array for name, array in arrays.items() if name.startswith(_REACHED)}
             identity = None if model is None else ModelIdentity.from_json(model)
             if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
                 raise InputError(f"its languages are {languages!r:.60}, not a list of codes.")
-            return cls(languages, arrays[_TOKENS].tolist(), active, sums or None, identity)
+            return cls(languages, arrays[_TOKENS].tolist(), active, sums or None, identity, reached)
         except KeyError as error:
             raise InputError(f"{path} has no counts: {error} is missing.") from error
         except NotFinite as error:

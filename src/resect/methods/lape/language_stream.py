@@ -23,7 +23,7 @@ class LanguageStream:
     Parameters
     ----------
     text : the text that is read
-    units : the number of counted units, over all sites
+    units, sites : the number of counted units, and of their sites
     key, journal : where the totals are stored
     reader : reads the next shard while others are counted; one thread for all languages, since they share a tokenizer
 
@@ -32,16 +32,17 @@ class LanguageStream:
     counted, submitted : the number of shards whose counts were added, and of those that were given to the engine
     rows : windows that were run at once
     digest : of the windows that were counted
-    tokens, active, sums : totals of every other shard, in two halves: [2] and [2, units]
+    tokens, active, sums, reached : totals of every other shard, in two halves: [2], [2, units] twice, and [2, sites]
     """
 
-    def __init__(self, text: ShardedText, units: int, key: str, journal: Journal, reader: Executor) -> None:
+    def __init__(self, text: ShardedText, units: int, sites: int, key: str, journal: Journal, reader: Executor) -> None:
         self.text, self.language = text, text.language
         self._key, self._journal, self._reader = key, journal, reader
         self.counted, self.submitted, self.rows, self.digest = 0, 0, 0, ""
         self.tokens: Int64[np.ndarray, " 2"] = np.zeros(2, dtype=np.int64)
         self.active: Int64[np.ndarray, "2 units"] = np.zeros((2, units), dtype=np.int64)
         self.sums: Float64[np.ndarray, "2 units"] = np.zeros((2, units))
+        self.reached: Int64[np.ndarray, "2 sites"] = np.zeros((2, sites), dtype=np.int64)
         self._shards: Iterator[TextShard] = iter(())
         self._prefetched: Future[TextShard | None] = Future()
 
@@ -51,6 +52,7 @@ class LanguageStream:
         if entry is not None:
             self.counted, self.rows, self.digest = entry["shards"], entry["rows"], entry["digest"]
             self.tokens, self.active, self.sums = (entry[name].copy() for name in ("tokens", "active", "sums"))
+            self.reached = entry.get("reached", self.reached).copy()  # recordings from before there were experts have none
         return self.counted
 
     def resume(self, report: Callable[[], None]) -> bool:
@@ -66,7 +68,7 @@ class LanguageStream:
         is_same_text = shard is None if not self.counted else shard is not None and shard.digest == self.digest
         if not is_same_text:
             self.counted, self._shards = 0, self.text.shards()
-            for totals in (self.tokens, self.active, self.sums):
+            for totals in (self.tokens, self.active, self.sums, self.reached):
                 totals[:] = 0
         self.submitted = self.counted
         self._prefetch()
@@ -101,6 +103,7 @@ class LanguageStream:
         self.tokens[half] += counts.tokens
         self.active[half] += np.concatenate(list(counts.active.values()))
         self.sums[half] += np.concatenate(list(counts.sums.values()))
+        self.reached[half] += np.array(list(counts.reached.values()))
         self.counted, self.digest = self.counted + 1, digest
-        totals = {"tokens": self.tokens.copy(), "active": self.active.copy(), "sums": self.sums.copy()}
+        totals = {name: getattr(self, name).copy() for name in ("tokens", "active", "sums", "reached")}
         self._journal.keep(self._key, {"shards": self.counted, "rows": rows, "digest": digest, **totals})

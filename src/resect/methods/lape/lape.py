@@ -167,7 +167,7 @@ class Lape(LapeSettings, Method):
 
     def _notes(self, counts: Counts, recording: Recording | None) -> list[str]:
         numbers = ", ".join(f"{name} {number:,}" for name, number in zip(counts.languages, counts.tokens, strict=True))
-        notes = [f"Tokens that were counted: {numbers}."]
+        notes = [f"Tokens that were counted: {numbers}.", *filter(None, [counts.reach()])]
         if self.counts:
             notes.append("The given counts (--counts) may have been recorded on some of the held-out text: this is not known.")
         if recording is None:

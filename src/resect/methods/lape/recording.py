@@ -100,10 +100,12 @@ def record(
     window, workers = window_size(model.context, model.kind, window), workers or Workers()
     settings = f"{window}/{tokens}/{until_stable}/{shard_tokens}"
     sharded = [ShardedText(language, texts[language], model.encoder, window, tokens, shard_tokens) for language in texts]
-    units = sum(map(model.anatomy.width, activation_sites(model)))
+    sites = activation_sites(model)
+    units = sum(map(model.anatomy.width, sites))
     reader = ThreadPoolExecutor(1)
     try:
-        streams = [LanguageStream(text, units, journal_key(STAGE, text.language, settings), workers.journal, reader) for text in sharded]
+        key = lambda language: journal_key(STAGE, language, settings)
+        streams = [LanguageStream(text, units, len(sites), key(text.language), workers.journal, reader) for text in sharded]
         changed = _resume(streams, workers.progress)
         tracker = StabilityTracker(select, journal_key(STAGE, "steps", settings, *texts), workers.journal, anew=bool(changed))
         recorder = _Recorder(model, streams, tracker, until_stable)
@@ -211,6 +213,11 @@ class _Recorder:
             {site: np.stack([total(stream.active[:, units]) for stream in self._streams]) for site, units in columns.items()},
             {site: np.stack([total(stream.sums[:, units]) for stream in self._streams]) for site, units in columns.items()},
             self._identity,
+            {
+                site: np.array([[total(stream.reached[:, place])] for stream in self._streams])
+                for place, site in enumerate(self._sites)
+                if site.is_routed
+            },
         )
 
     def result(self, tokens: int | None, changed: Sequence[str]) -> Recording:

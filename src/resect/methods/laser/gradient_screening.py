@@ -42,12 +42,12 @@ def screen(
     rhos: Sequence[float] = RHOS,
     workers: Workers | None = None,
 ) -> dict[Site, float]:
-    """The predicted decrease of the loss by the best reduction of each matrix, in nats per answer; in the order of `sites`.
+    """The predicted decrease of the loss by the best reduction at each site, in nats per answer; in the order of `sites`.
 
     Parameters
     ----------
     questions : the log loss of the golden answers is used, whatever their metric
-    sites : matrices
+    sites : matrices, or those of all experts of a layer together, of which the decreases add up
     svd_cache : of the model's matrices
     examples : at most so many, spread evenly over all, each under one instruction, in turn
     rhos : shares of the rank of the candidates
@@ -62,12 +62,17 @@ def screen(
     pairs = evenly_spaced_pairs(questions.pairs, len(questions.task.instructions), examples)
 
     def compute() -> Entry:
-        gradients, scores = weight_gradients(model, sites, golden_rows(questions, pairs), workers), {}
+        matrices = {site: model.anatomy.each(site) for site in sites}
+        single = [each for own in matrices.values() for each in own]
+        gradients, scores = weight_gradients(model, single, golden_rows(questions, pairs), workers), {}
         workers.progress("decomposing", 0, len(sites))
         for done, site in enumerate(sites, start=1):
-            decomposition = svd_cache.decomposition(site)
-            gradient = singular_value_gradient(gradients.pop(site), decomposition)
-            scores[str(site)] = predicted_decrease(decomposition.values.double().cpu().numpy(), gradient, rhos)
+            decreases = np.zeros(len(rhos))
+            for each in matrices[site]:
+                decomposition = svd_cache.decomposition(each)
+                gradient = singular_value_gradient(gradients.pop(each), decomposition)
+                decreases += predicted_decreases(decomposition.values.double().cpu().numpy(), gradient, rhos)
+            scores[str(site)] = float(decreases.max())
             workers.progress("decomposing", done, len(sites))
         return {"scores": scores}
 
@@ -76,12 +81,12 @@ def screen(
     return {site: float(scores[str(site)]) for site in sites}
 
 
-def predicted_decrease(
+def predicted_decreases(
     singular_values: Float64[np.ndarray, " k"], gradient: Float64[np.ndarray, " k"], rhos: Sequence[float] = RHOS
-) -> float:
-    """The largest predicted decrease of the loss over the ranks r = ⌊ρ · k⌋: the maximum of Σ_{i>r} s_i · g_i."""
+) -> Float64[np.ndarray, " rhos"]:
+    """The predicted decrease of the loss by each rank r = ⌊ρ · k⌋: Σ_{i>r} s_i · g_i."""
     by_rank = np.append(np.cumsum((singular_values * gradient)[::-1])[::-1], 0.0)
-    return float(max(by_rank[floor_of_share(rho, len(singular_values))] for rho in rhos))
+    return np.array([by_rank[floor_of_share(rho, len(singular_values))] for rho in rhos])
 
 
 def singular_value_gradient(gradient: Float[Tensor, "out inside"], decomposition: Decomposition) -> Float64[np.ndarray, " k"]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resect.core.address import Site, select
+from resect.core.address import Site
 from resect.core.execution import Workers
 from resect.core.number_format import plural
 from resect.data.tasks.task import Task
@@ -25,6 +25,7 @@ from resect.methods.analyses.analysis import Analyses
 from resect.methods.analyses.study import Study
 from resect.methods.base import Forecast, Found, Method, TaskInputs, TextInputs, task_inputs
 from resect.models.anatomy import Anatomy
+from resect.models.expert_globs import incomplete_experts, joined_experts
 from resect.models.language_model import LanguageModel
 from resect.runs.guard_limits import GuardLimits
 from resect.search.candidate_scoring import CandidateScorer
@@ -58,7 +59,7 @@ class Laser(LaserSettings, Method):
     ----------
     rhos : shares of the rank that are tried, each in [0, 1); rank 0 sets a matrix to zero
     sites : globs of matrices; empty: the first and the last matrix of every feed-forward block ({gate, or up where there is none}, down),
-        the paper's U_in and U_out
+        the paper's U_in and U_out. The matrices of one role of all experts of a layer, taken by one glob, are reduced together
     variant : "paper" or "official"; sets every setting that is None
     metric : by which the reduction is chosen and compared; None: the task's own ("accuracy", "generation", "logloss", …)
     keep : which components are kept: the "largest", or the "smallest"
@@ -144,7 +145,8 @@ class Laser(LaserSettings, Method):
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
         """The matrices that are searched. Raises BadAddress for a glob that matches none, NotWritable for one that is absent or shared."""
-        sites = select(self.sites, model.anatomy.sites) if self.sites else feed_forward_matrices(model.anatomy)
+        anatomy = model.anatomy
+        sites = joined_experts(self.sites, anatomy) if self.sites else feed_forward_matrices(anatomy)
         for site in sites:
             ReduceRank(site, 0.0).choose_form(model)
         return sites
@@ -183,7 +185,8 @@ class Laser(LaserSettings, Method):
         workers = workers or Workers()
         svd_cache = svd_cache or self.svd_cache(model, workers)
         if isinstance(inputs, TextInputs):
-            return denoise(model, inputs.passages, self.sites_of(model), self.rise, svd_cache, self.state_bytes, workers, inputs.guards)
+            sites = tuple(each for site in self.sites_of(model) for each in model.anatomy.each(site))
+            return denoise(model, inputs.passages, sites, self.rise, svd_cache, self.state_bytes, workers, inputs.guards)
         inputs = task_inputs(inputs)
         questions = self.questions(model, inputs.task)
         choice = published_reduction(model, inputs.task.name) if self.published else None
@@ -201,6 +204,7 @@ class Laser(LaserSettings, Method):
         search = ReductionSearch(lambda site: self.edits(model, site), self.bound, model, questions, scorer, guards, workers)
         if choice:
             return search.published(self.edit(choice.site, choice.rho))
+        notes += filter(None, [incomplete_experts(sites, model.anatomy)])
         if self.screen:
             decrease = screen(model, questions, sites, svd_cache, rhos=self.rhos, workers=workers)
             best = sorted(sites, key=lambda site: -decrease[site])[: self.screened]
@@ -244,18 +248,20 @@ class Laser(LaserSettings, Method):
     def study(self, study: Study) -> Study:
         """What the analyses work on, with the matrices and the ranks that were searched."""
         sites, factors = self.sites_of(study.model), self.svd_cache(study.model, study.workers)
-        rule = self.edit(sites[0], 0.0)
+        rule, sites = self.edit(sites[0], 0.0), tuple(each for site in sites for each in study.model.anatomy.each(site))
         return replace(study, sites=sites, rhos=self.rhos, like=rule, state_memory=self.state_bytes, factors=factors)
 
 
 def _decomposition_seconds(model: LanguageModel, sites: Sequence[Site]) -> float:
     """About how many seconds the decompositions of these matrices take, from one of them."""
     start = time.monotonic()
-    Decomposition.of(model.anatomy.weight(sites[-1]))
-    return (time.monotonic() - start) * len(sites)
+    matrices = [each for site in sites for each in model.anatomy.each(site)]
+    Decomposition.of(model.anatomy.weight(matrices[-1]))
+    return (time.monotonic() - start) * len(matrices)
 
 
 def feed_forward_matrices(anatomy: Anatomy) -> tuple[Site, ...]:
-    """The paper's U_in and U_out of every layer: the gate, or `up` where there is none, and `down`."""
+    """The paper's U_in and U_out of every layer: the gate, or `up` where there is none, and `down`; of experts those of all together."""
     first = "gate" if anatomy.gated else "up"
-    return tuple(site for site in anatomy.sites if site.role in (first, "down"))
+    sites = [site for site in (*anatomy.sites, *anatomy.joint_sites) if not site.is_routed or site.is_joint]
+    return tuple(sorted((site for site in sites if site.role in (first, "down")), key=lambda site: site.model_order))

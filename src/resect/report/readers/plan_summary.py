@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from resect.core.address import Neurons, Site
@@ -31,7 +31,8 @@ class Reduction:
         """An edit of plan.json; a rank that does not follow from the shape of the matrix is that of the candidate that was chosen."""
         if isinstance(edit, PruneWeightsRecord):
             return cls(edit.site, edit.fraction, edit.kind)
-        shape = (model.shapes if model is not None else {}).get(str(edit.site))
+        shapes = model.shapes if model is not None else {}
+        shape = shapes.get(str(edit.site)) or shapes.get(str(replace(edit.site, expert=0)))
         if shape is not None:
             return cls(edit.site, edit.rho, edit.kind, edit.keep, rank_of(edit.rho, min(shape), edit.variant == "official"), min(shape))
         known = next((trial.rank for trial in trials if (trial.site, trial.rho) == (edit.site, edit.rho)), None)

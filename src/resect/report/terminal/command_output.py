@@ -21,7 +21,6 @@ from .comparison_view import details, evaluated, outcome
 from .language_summary import steering_results
 from .verdict_styles import STYLES
 
-
 #: By what was kept of a verification: what a reader should know, and do.
 _LAWS = {
     "hold": "It was verified: all laws hold there (--verify shows them).",
