@@ -31,6 +31,7 @@ def show_anatomy(options: Namespace) -> None:
         "kind": anatomy.kind,
         "parameters": anatomy.parameters,
         "layers": anatomy.layers,
+        "experts": anatomy.experts,
         "d_model": anatomy.d_model,
         "d_ff": anatomy.d_ff,
         "gated": anatomy.gated,

@@ -41,7 +41,8 @@ class Anatomy:
     family : the `model_type`
     kind : "causal", "encoder-decoder" or "masked"
     layers : the number of blocks, by stack
-    d_model, d_ff : sizes of the last stack
+    d_model, d_ff : sizes of the last stack; d_ff of its widest feed-forward block, or expert
+    experts : the most experts of a layer, by stack; empty where there are none
     gated : whether post = act · up (else post = act)
     sites, moments : the matrices, and the moments, in model order
     neurons : the number of output units of all matrices
@@ -61,6 +62,8 @@ class Anatomy:
         self.not_covered: tuple[str, ...] = (*layout.not_covered, *lacking)
         self._stacks: dict[Stack, StackLayout] = {stack: stacks[stack] for stack in present}
         self.layers: dict[Stack, int] = {stack: len(layout.blocks) for stack, layout in self._stacks.items()}
+        numbers = {stack: [block.experts.number for block in own.blocks if block.experts] for stack, own in self._stacks.items()}
+        self.experts: dict[Stack, int] = {stack: max(own) for stack, own in numbers.items() if own}
         last = self._stacks[present[-1]]
         self.d_model, self.d_ff = last.d_model, last.d_ff
         blocks = [(stack, layer, block) for stack in present for layer, block in enumerate(self._stacks[stack].blocks)]

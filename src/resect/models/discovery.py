@@ -89,7 +89,7 @@ def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, 
             blocks.append(layouts.setdefault((id(kind), shapes), block_layout(kind, block, config.get_text_config())))
             covered += sum(block.get_parameter(name).numel() for name in _covered_parameters(kind, block))
             total += _matrix_parameters(block)
-        d_ff = max((part.shape[1] for block in blocks for role, part in block.matrices.items() if role == "down"), default=0)
+        d_ff = max((block.d_ff for block in blocks), default=0)
         stacks[stack] = StackLayout(
             relative(found.path), tuple(blocks), tuple(map(relative, embeddings[stack])), _d_model(blocks, config), d_ff
         )

@@ -19,8 +19,8 @@ from .layout import When
 from .product_hooks import Product, ProductHandle, ProductHook, register_product_hook
 
 #: Called with the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units]. At an expert that a router
-#: chooses, values are [tokens that reach it, units]; beside gradients both are [all tokens, units], 0 where a token does not reach it. There
-#: is no call where no token does.
+#: chooses, values are [tokens that reach it, units]; beside gradients both are [all tokens, units], 0 where a token does not reach it.
+#: There is no call where no token does.
 SiteCallback = Callable[[Site, Tensor], None]
 GradientCallback = Callable[[Site, Tensor, Tensor], None]
 

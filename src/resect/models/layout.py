@@ -100,6 +100,12 @@ class BlockLayout:
         matrices = {part.path for part in (*self.matrices.values(), *experts)}
         return frozenset(matrices | {part.path for part in self.moments.values()})
 
+    @property
+    def d_ff(self) -> int:
+        """The width of its feed-forward block, in a mixture of experts of one expert; 0 without one."""
+        parts = [self.matrices.get("down"), None if self.experts is None else self.experts.matrices.get("down")]
+        return max((part.shape[1] for part in parts if part is not None), default=0)
+
     def matrix(self, site: Site) -> MatrixPart | None:
         """Returns the part of a matrix, if the block has it."""
         if not site.is_routed:

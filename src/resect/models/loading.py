@@ -29,7 +29,7 @@ from .families import family_line
 from .gguf_files import SUFFIX, check_gguf, gguf_names, gguf_parts
 from .language_model import LanguageModel
 from .packed_integers import unpacked_checkpoint
-from .plain_weights import check_plain, is_plain, to_plain_weights
+from .plain_weights import check_plain, is_plain, restore_transposed, to_plain_weights, transposed_names
 from .quantization import UNPACKED, Quantization, note_origin, stored_quantization
 from .weight_files import unused_weights
 
@@ -158,6 +158,7 @@ class _Checkpoint:
             model, info = self.load(model_class, config, device_map=place, **settings)
             if dequantize:
                 model = to_plain_weights(model, quantization.method, None if isinstance(self.dtype, str) else self.dtype)
+                restore_transposed(model, self._blueprint(model_class, config))
         if dequantize:
             check_plain(model, self.path)
         if all(is_plain(parameter) for parameter in model.parameters()):
@@ -169,17 +170,23 @@ class _Checkpoint:
         files = Path(str(cached_file(self.path, "config.json", revision=self.revision))).parent
         _fetch_weights(self.path, self.revision)
         tensors = unpacked_checkpoint(files, dict(config.quantization_config))
-        plain = copy.deepcopy(config)
-        del plain.quantization_config
+        blueprint = self._blueprint(model_class, config)
+        tensors |= {name: tensors[name].T for name in transposed_names(tensors, blueprint) if tensors[name].dim() == 2}
         dtype = self.dtype if isinstance(self.dtype, torch.dtype) else getattr(config, "dtype", None) or torch.float32
-        settings = {"config": plain, "state_dict": tensors, "dtype": dtype, "device_map": place, "output_loading_info": True}
-        with torch.device("meta"):
-            concrete = type(model_class.from_config(plain, trust_remote_code=self.trust_remote_code))  # an auto class needs a path
-        model, info = concrete.from_pretrained(None, **settings)
+        settings = {"config": blueprint.config, "state_dict": tensors, "dtype": dtype, "device_map": place, "output_loading_info": True}
+        model, info = type(blueprint).from_pretrained(None, **settings)  # an auto class needs a path
         model.config._name_or_path = self.path
         if model.can_generate() and (files / "generation_config.json").is_file():
             model.generation_config = transformers.GenerationConfig.from_pretrained(str(files))
         return model, info
+
+    def _blueprint(self, model_class: Any, config: Any) -> Any:
+        """Returns the model with plain weights, without values."""
+        plain = copy.deepcopy(config)
+        if hasattr(plain, "quantization_config"):
+            del plain.quantization_config
+        with torch.device("meta"):
+            return model_class.from_config(plain, trust_remote_code=self.trust_remote_code)
 
     def tokenizer(self) -> Any:
         """Returns the tokenizer. Raises BadModel."""

@@ -3,12 +3,13 @@
 Knows how each library stores a weight; knows no checkpoint. Reads the values of one matrix, and replaces those of a whole model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from resect.core.address import Site
 from resect.core.errors import BadModel, NotWritable
@@ -30,7 +31,9 @@ def readable_matrix(anatomy: Anatomy, site: Site) -> Float[Tensor, "out inside"]
     if stored is None:
         return None
     stored = stored if slot.expert is None else stored[slot.expert]
-    return select_rows(stored.T if slot.transposed else stored, slot.rows)
+    # bitsandbytes puts layers that store [out, in] in the place of GPT-2's, which store [in, out].
+    is_transposed = slot.transposed and not isinstance(anatomy.module(site), nn.Linear)
+    return select_rows(stored.T if is_transposed else stored, slot.rows)
 
 
 @torch.no_grad()
@@ -103,6 +106,24 @@ def _unpacked(model: Any, method: str, wanted: torch.dtype) -> Any:
             f"This version of transformers cannot turn weights of the method {method} into plain ones ({reason}); install a newer one, or "
             "load the unquantised model."
         ) from error
+
+
+def restore_transposed(model: nn.Module, blueprint: nn.Module) -> None:
+    """Put modules that store [in, out] back in the place of those that store [out, in], where `blueprint`, the same model, has them."""
+    for path, module in blueprint.named_modules():
+        found = model.get_submodule(path) if isinstance(module, Conv1D) else None
+        if isinstance(found, nn.Linear):
+            with torch.device("meta"):
+                restored = Conv1D(found.out_features, found.in_features)
+            restored.weight = nn.Parameter(found.weight.data.T.contiguous(), requires_grad=False)
+            restored.bias = found.bias
+            model.set_submodule(path, restored)
+
+
+def transposed_names(names: Iterable[str], blueprint: nn.Module) -> list[str]:
+    """Returns those of the names of stored weights that belong to modules which store [in, out]."""
+    paths = [f".{path}" for path, module in blueprint.named_modules() if isinstance(module, Conv1D)]
+    return [name for name in names if any(path.endswith(f".{name.removesuffix('.weight')}") for path in paths)]
 
 
 def _cast(model: Any, wanted: torch.dtype) -> Any:

@@ -32,9 +32,11 @@ _LAWS = {
 def anatomy(described: Mapping[str, Any]) -> RenderableType:
     """An anatomy: one line a fact, then neurons by role."""
     layers = ", ".join(f"{number} {stack}" for stack, number in described["layers"].items())
+    experts = described["experts"]
     facts = {
         "family": f"{described['family']} ({described['kind']})",
         "layers": layers,
+        **({"experts": ", ".join(f"{number} in a layer of the {stack}" for stack, number in experts.items())} if experts else {}),
         "width": f"d_model {described['d_model']:,}, d_ff {described['d_ff']:,}{', gated' if described['gated'] else ''}",
         "parameters": "unknown" if described["parameters"] is None else f"{described['parameters']:,}",
         "sites": f"{len(described['sites']):,} matrices, {len(described['moments']):,} moments",
