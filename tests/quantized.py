@@ -72,6 +72,15 @@ def build(seed=0, *, bias=False, dtype=torch.float32):
     return model.to(dtype).eval()
 
 
+def build_gpt2():
+    """Returns a GPT-2, whose layers store [in, out]."""
+    ids = {"bos_token_id": pico.BOS, "eos_token_id": pico.EOS}
+    config = transformers.GPT2Config(vocab_size=len(tokenizer()), n_positions=128, n_embd=64, n_inner=128, n_layer=2, n_head=4, **ids)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
 def save(folder, model=None):
     """Save a plain model and its tokenizer; returns the folder."""
     (model or build()).save_pretrained(folder)
@@ -109,8 +118,10 @@ def _write_layout(full, to, pack, stated):
     tensors = {}
     for name, tensor in load_file(Path(full) / "model.safetensors").items():
         path = name.removesuffix(".weight")
-        is_packed = path.endswith("_proj") and tensor.dim() == 2
-        tensors |= {f"{path}.{part}": value for part, value in pack(tensor).items()} if is_packed else {name: tensor}
+        is_transposed = path.endswith(("c_attn", "c_fc", "c_proj"))  # GPT-2's layers store [in, out]
+        is_packed = name.endswith("weight") and tensor.dim() == 2 and (is_transposed or path.endswith("_proj"))
+        matrix = tensor.T if is_transposed else tensor
+        tensors |= {f"{path}.{part}": value for part, value in pack(matrix).items()} if is_packed else {name: tensor}
     save_file(tensors, to / "model.safetensors", {"format": "pt"})
     config = json.loads((Path(full) / "config.json").read_text())
     (to / "config.json").write_text(json.dumps(config | {"quantization_config": stated}))

@@ -55,6 +55,7 @@ def test_a_model_stays_quantised_and_has_the_anatomy_of_the_full_one(written, fu
     assert model.anatomy.sites == base.anatomy.sites and model.anatomy.moments == base.anatomy.moments
     assert {site: model.anatomy.shape(site) for site in model.anatomy.sites} == {s: base.anatomy.shape(s) for s in base.anatomy.sites}
     assert model.anatomy.parameters == base.anatomy.parameters
+    assert len(model.notes) == 1 and "--dequantize" in model.notes[0] and not base.notes
     assert model.kind == "causal" and model.logprobs(["hello"], [" you"]).shape == (1,)
 
 
@@ -80,6 +81,24 @@ def test_a_matrix_is_read_as_the_numbers_with_which_the_model_computes(written, 
             logits(model)
     # 8-bit kernels round activations as well.
     assert float((logits(model) - logits(plain)).norm() / logits(plain).norm()) < (0.05 if scheme == "bitsandbytes-8" else 1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["bitsandbytes-8", "bitsandbytes-4", "gptq"])
+def test_layers_that_store_matrices_the_other_way_are_read_and_unpacked_the_right_way(scheme, tmp_path):
+    base = loaded(quantized.save(tmp_path / "full", quantized.build_gpt2()))
+    path = quantized.write(scheme, tmp_path / "full", tmp_path / scheme)
+    forms = [loaded(path, dequantize=True)] if scheme == "gptq" else [loaded(path), loaded(path, dequantize=True)]
+    for model in forms:
+        for site in base.anatomy.sites:
+            exact = base.anatomy.weight(site)
+            assert float((readable_matrix(model.anatomy, site) - exact).norm() / exact.norm()) < 0.2, site
+        ModelIdentity.of(model, base.anatomy.sites).check(base)
+    edit = Scale({"decoder.1.up": [3, 5], "decoder.0.o": [7]})
+    with edit.applied(forms[-1]) as form:
+        assert form == "weights"
+        written = logits(forms[-1])
+    with edit.applied(forms[0], "activations"):
+        assert float((logits(forms[0]) - written).norm() / written.norm()) < 0.05
 
 
 def test_values_in_blocks_with_a_scale_each_are_read_as_on_a_gpu():

@@ -30,7 +30,7 @@ from .gguf_files import SUFFIX, check_gguf, gguf_names, gguf_parts
 from .language_model import LanguageModel
 from .packed_integers import unpacked_checkpoint
 from .plain_weights import check_plain, is_plain, restore_transposed, to_plain_weights, transposed_names
-from .quantization import UNPACKED, Quantization, note_origin, stored_quantization
+from .quantization import UNPACKED, Quantization, note_origin, origin_of, stored_quantization
 from .weight_files import unused_weights
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -245,8 +245,10 @@ def load_model(
         raise BadModel(f"{path} has no readable tokenizer; a language model needs one (tokenizer.json next to config.json).")
     model.requires_grad_(False)
     loaded = LanguageModel.of(model, tokenizer, batch_size=batch_size, name=path.rstrip("/").split("/")[-1], **reading)
+    origin = origin_of(model)
+    loaded.loading_notes = () if origin is None else (origin.note(),)
     if two_sets is not None:
-        loaded.loading_notes = (two_sets,)
+        loaded.loading_notes = (two_sets, *loaded.loading_notes)
         warnings.warn(two_sets, stacklevel=2)
     return loaded
 
