@@ -74,6 +74,15 @@ def test_a_benchmark_measures(script: str):
 
 
 @pytest.mark.slow
+def test_a_sample_of_the_types_of_transformers_is_covered():
+    printed = start("scripts/coverage.py", "--sample", "40", "--seconds", "60")
+    covered, hold, nearly = map(int, re.search(r"(\d+) of 40 types .* in (\d+), (\d+) of these with 95 %", printed).groups())
+    assert covered >= 30, printed
+    assert hold == covered, printed
+    assert nearly >= 27, printed
+
+
+@pytest.mark.slow
 def test_an_output_of_the_coverage_is_continued(tmp_path: Path):
     output, page = tmp_path / "coverage.json", tmp_path / "coverage.md"
     start("scripts/coverage.py", "gpt2", "--output", output)

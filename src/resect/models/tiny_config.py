@@ -29,6 +29,8 @@ _FEED_FORWARD = re.compile(
 )
 _STATES = re.compile(r"mamba_d_state|ssm_state_size|state_size|mamba_chunk_size|chunk_size")
 _GROUPS = re.compile(r"(mamba_)?n_?groups")
+#: How many tokens attention takes together, or sees: texts are padded to a multiple of it.
+_WINDOWS = re.compile(r"attention_window|block_size|global_block_size|local_radius")
 #: How many tokens an indexer chooses for attention: fewer than there are.
 _INDEXED = re.compile(r"index_topk|index_top_k|indexer_topk")
 #: Numbers of experts, of those that a token reaches, of their groups, and of the groups that a token reaches.
@@ -42,7 +44,7 @@ _POSITIONS = re.compile(
 _TOKENS = re.compile(r"\w+_(token_id|token_ids|token_index|token)")
 #: Fewest heads, key heads and entries of a head that still tell all layouts apart.
 _FEWEST_HEADS, _FEWEST_KEY_HEADS, _SHORTEST_HEAD = 4, 2, 8
-_MOST_EXPERTS, _MOST_CHOSEN, _MOST_INDEXED = 8, 2, 8
+_MOST_EXPERTS, _MOST_CHOSEN, _WINDOW = 8, 2, 8
 _VOCABULARY, _CONTEXT, _STATE, _MOST_FEED_FORWARD = 160, 1024, 16, 88
 
 
@@ -76,7 +78,8 @@ def shrink(values: dict[Any, Any], *, larger: bool = False, shortest: int = _SHO
         width = max(width // 2, 1)
     heads = max((number for _, number in _numbers(values, _matching(_HEADS))), default=0)
     for part in (values, *others):  # settings of single layers stand in parts of their own
-        _divide(part, count, width, heads, _MOST_FEED_FORWARD + 16 * larger if shortest else math.inf)
+        own = max((number for _, number in _numbers(part, _matching(_HEADS))), default=heads)
+        _divide(part, count, width, own, _MOST_FEED_FORWARD + 16 * larger if shortest else math.inf)
     _replace_tokens(values)
 
 
@@ -93,7 +96,8 @@ def _divide(values: dict[Any, Any], count: int, width: int, heads: int, most: fl
     groups = max((number for _, number in _numbers(values, _matching(_EXPERT_GROUPS))), default=1)
     _replace(values, _matching(_EXPERT_GROUPS), lambda number: min(number, 2))
     _replace(values, _matching(_CHOSEN_GROUPS), lambda number: min(number, 2 if number == groups else 1))
-    _replace(values, _matching(_INDEXED), lambda number: min(number, _MOST_INDEXED))
+    _replace(values, _matching(_WINDOWS), lambda number: min(number, _WINDOW))
+    _replace(values, _matching(_INDEXED), lambda number: min(number, _WINDOW))
     _replace(values, _matching(_VOCABULARIES), lambda number: min(number, _VOCABULARY))
     _replace(values, _matching(_POSITIONS), lambda number: min(number, _CONTEXT))
 
