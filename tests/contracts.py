@@ -46,7 +46,7 @@ def subject(name):
 
 def bits(model):
     """Every parameter and buffer, as bytes."""
-    return {path: tensor.contiguous().view(torch.uint8).clone() for path, tensor in model.state_dict().items()}
+    return {path: tensor.contiguous().flatten().view(torch.uint8).clone() for path, tensor in model.state_dict().items()}
 
 
 def assert_same_bits(before, model):
@@ -76,6 +76,8 @@ def some_edits(anatomy):
     edits = [Scale(units_of(anatomy, matrices), 0.0), Scale(units_of(anatomy, matrices), -0.5)]
     for role in ("act", "post"):
         neurons = units_of(anatomy, [site for site in anatomy.moments if site.layer == last[site.stack] and site.role == role])
+        if not neurons:  # an activation function without a module
+            continue
         values = {site: rng.normal(size=len(units)).tolist() for site, units in neurons.items()}
         edits += [
             Scale(neurons, 0.0),

@@ -46,6 +46,8 @@ from transformers import (
     T5Config,
 )
 
+from unlisted import unlisted
+
 #: The first ids of every vocabulary; the 256 bytes come after them.
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "<cls>", "<sep>", "<mask>")
 PAD, BOS, EOS, UNK, CLS, SEP, MASK = range(len(SPECIALS))
@@ -59,11 +61,11 @@ def _t5(make: type = T5Config, **settings: Any) -> Any:
     return make(**(sizes | ids | {"num_decoder_layers": 2, "dropout_rate": 0.0} | settings))
 
 
-def _bart() -> BartConfig:
+def _bart(make: type = BartConfig) -> Any:
     encoder = {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 40}
     decoder = {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 36}
     rest = {"vocab_size": VOCAB, "d_model": 24, "max_position_embeddings": 512, "dropout": 0.0}
-    return BartConfig(**(encoder | decoder | rest | IDS), decoder_start_token_id=EOS, forced_eos_token_id=EOS)
+    return make(**(encoder | decoder | rest | IDS), decoder_start_token_id=EOS, forced_eos_token_id=EOS)
 
 
 def _llama(make: type = LlamaConfig, **settings: Any) -> Any:
@@ -173,7 +175,10 @@ EXPERTS: dict[str, Callable[[], Any]] = {
     "granite-moe": lambda: _moe(GraniteMoeConfig),
 }
 
-#: Two of them, different in everything: for quick tests.
+#: The most used dense families without a line in the table: by kind, a function for a new configuration, by name.
+UNLISTED: dict[str, dict[str, Callable[[], Any]]] = unlisted(_llama, _bert, _bart, _t5, _gpt, IDS)
+
+#: Two mixtures of experts, different in everything: for quick tests.
 FEW_EXPERTS = ("mixtral", "gpt-oss")
 
 _MASKED = ("bert", "roberta", "modernbert", "modernbert-biased")
@@ -183,6 +188,9 @@ KINDS: dict[str, str] = {
     name: "masked" if name in _MASKED else "encoder-decoder" if name in _ENCODER_DECODER else "causal" for name in (*PICO, *EXPERTS)
 }
 _CONFIGURATIONS = PICO | EXPERTS
+for _kind, _of_kind in UNLISTED.items():
+    KINDS |= dict.fromkeys(_of_kind, _kind)
+    _CONFIGURATIONS |= _of_kind
 #: The names of models with a tokenizer.
 language_models: tuple[str, ...] = tuple(name for name in PICO if name != "decision-transformer")
 _HEADS = {

@@ -6,6 +6,7 @@ import contracts
 import pico
 
 SUBJECTS = [*pico.PICO] + [name if name in pico.FEW_EXPERTS else pytest.param(name, marks=pytest.mark.slow) for name in pico.EXPERTS]
+SUBJECTS += [pytest.param(name, marks=pytest.mark.slow) for names in pico.UNLISTED.values() for name in names]
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
