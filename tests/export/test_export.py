@@ -326,7 +326,7 @@ def test_what_has_no_weight_form_is_refused(llama, tmp_path):
 def test_a_quantised_checkpoint_is_refused(copy, llama, tmp_path):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
-    with pytest.raises(NotWritable, match=r"quantised \(gptq\).*export from the unquantised model"):
+    with pytest.raises(NotWritable, match=r"quantised \(gptq\).*export onto the full model"):
         export(llama[2], str(copy), tmp_path / "out")
 
 
