@@ -1,8 +1,8 @@
 """Recording activations against the plain forward pass: stacks only, no head, the same windows in the same batches, in turns.
 
 CPU: models of several families (gated and not, d_model 512 and more), windows of 512 tokens; `count_activations` alone, and `record` with
-tokenizer, packing and journal. Wanted: at most 1.05. Then memory: the peak of a process that recorded a text, and once it recorded eight
-times the text: wanted, as much. And counts equal those of one window at a time.
+tokenizer, packing and journal. Wanted: at most 1.05, of mixtures of experts at most 1.10. Then memory: the peak of a process that recorded
+a text, and once it recorded eight times the text: wanted, as much. And counts equal those of one window at a time.
 --gpu: a model with the shape of Llama 2 7B in bfloat16: tokens per second, and the share of what the device reaches in one large product.
 --quick: fewer rounds and shorter texts. --exact: only the comparison of the counts. Exits with 1 where a bound does not hold.
 """
@@ -19,7 +19,7 @@ from jaxtyping import Int32
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from measurement import MIB, best_of_each, in_own_process, peak_memory
-from random_models import llama, opt, t5, tokenizer
+from random_models import llama, mixture, opt, t5, tokenizer
 from resect import LanguageModel, Site
 from resect.methods.lape.activation_counter import count_activations, run_stacks
 from resect.methods.lape.counts import activation_sites
@@ -27,6 +27,8 @@ from resect.methods.lape.recording import record
 from resect.models.hooks import forward_hooks
 
 BOUND, WINDOW, ROWS = 1.05, 512, 4
+#: Of mixtures of experts, whose products are observed inside of one module.
+BOUND_OF_MIXTURES = 1.10
 #: How much more a process may need for eight times the text, in MiB: by so much the allocator and Python's own memory vary.
 SLACK = 24
 
@@ -60,12 +62,15 @@ def speed(rounds: int, batches: int) -> bool:
         "llama, d_model 512, gated, bfloat16": llama(4, 512),
         "opt, d_model 512, ReLU": opt(4, 512),
         "t5, d_model 512, gated": t5(2, 512),
+        "mixture, d_model 512, 2 of 8 experts": mixture(4, 512),
+        "mixture, d_model 256, 8 of 64 experts": mixture(4, 256, experts=64, chosen=8),
     }
     models["llama, d_model 512, gated, bfloat16"].model.bfloat16()
     windows, holds = random_windows(batches * ROWS), True
     lines = list(text_of(windows.size))
     for name, model in models.items():
         model.batcher.sizes["windows"] = ROWS
+        bound = BOUND_OF_MIXTURES if model.anatomy.experts else BOUND
         workloads = {
             "plain": lambda: plain(model, windows, ROWS),  # noqa: B023
             "count": lambda: count_activations(model, windows, ROWS),  # noqa: B023
@@ -74,9 +79,9 @@ def speed(rounds: int, batches: int) -> bool:
         seconds = best_of_each(rounds, workloads, clock=time.process_time)
         ratios = {workload: seconds[workload] / seconds["plain"] for workload in ("count", "record")}
         print(
-            f"{name}: plain {seconds['plain']:.2f} s; count {ratios['count']:.3f}, record {ratios['record']:.3f} (wanted: {BOUND} or less)"
+            f"{name}: plain {seconds['plain']:.2f} s; count {ratios['count']:.3f}, record {ratios['record']:.3f} (wanted: {bound} or less)"
         )
-        holds &= max(ratios.values()) <= BOUND
+        holds &= max(ratios.values()) <= bound
     return holds
 
 

@@ -8,6 +8,8 @@ from tokenizers.models import BPE
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedTokenizerFast,
@@ -44,6 +46,26 @@ def llama(layers: int = 6, d_model: int = 768, vocab: int = 8000, **settings: An
         eos_token_id=1,
     )
     return LanguageModel.of(LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer(), **settings)
+
+
+def mixture(layers: int = 4, d_model: int = 512, experts: int = 8, chosen: int = 2, vocab: int = 8000) -> LanguageModel:
+    """A decoder-only model with a mixture of gated experts in every layer, of which each token reaches a few."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        hidden_size=d_model,
+        intermediate_size=d_model * 2,
+        num_local_experts=experts,
+        num_experts_per_tok=chosen,
+        num_hidden_layers=layers,
+        num_attention_heads=d_model // HEAD_SIZE,
+        num_key_value_heads=d_model // HEAD_SIZE,
+        vocab_size=vocab,
+        max_position_embeddings=4096,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    return LanguageModel.of(MixtralForCausalLM(config).eval().requires_grad_(False), tokenizer())
 
 
 def t5(layers: int = 4, d_model: int = 768, vocab: int = 8000, **settings: Any) -> LanguageModel:

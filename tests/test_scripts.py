@@ -13,6 +13,7 @@ DEMO_DATA = ROOT / "src" / "resect" / "data" / "demo"
 #: The smallest size at which a benchmark still does all that it does, and what its output must show.
 TINY = {
     "benchmarks/decomposition.py": (("--shapes", "24x40", "--rounds", "1"), r"24 × 40, 8 ranks: gram .*falling: error gram \d\.\de-\d+"),
+    "benchmarks/discovery.py": (("--one", "cohere, dense"), r'"covered": 1.0, "holds": true'),
     "benchmarks/export.py": (
         ("--layers", "2", "--d-model", "64", "--shard", "1MB", "--rounds", "1"),
         r"[2-9] files.*0\.1 %.*export .*check after writing.*lower rank.*export .*check after writing",
