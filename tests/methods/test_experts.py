@@ -8,7 +8,9 @@ import pico
 from methods.laser.test_laser import task_of
 from resect.core.address import ALL_EXPERTS, Site
 from resect.core.errors import BadAddress, InputError
+from resect.edits.effect_check import verify_effect
 from resect.edits.matrices import PruneWeights, ReduceRank
+from resect.edits.neurons import Scale
 from resect.edits.plan import Plan
 from resect.methods.base import TaskInputs
 from resect.methods.crispr.crispr import Crispr
@@ -144,3 +146,19 @@ def test_lape_finds_units_of_experts_and_tells_how_many_tokens_reach_them(name, 
     assert "% of a language's tokens reach one" in counts.reach()
     (found,) = {type(units) for units in Lape(window=16).select(counts).values()}
     assert found.__name__ == "Neurons"
+
+
+def test_an_expert_that_the_router_never_chooses_has_no_effect_and_is_no_error():
+    hf = pico.build("gpt-oss")
+    for layer in hf.model.layers:
+        layer.mlp.router.bias.data[2] = -1e4
+    model = LanguageModel.of(hf, pico.tokenizer("gpt-oss"), name="gpt-oss", batch_size=8)
+    plan = Plan((Scale({"decoder.0.expert2.up": [1], "decoder.1.expert2.post": [3]}, 0.0),))
+    effect = verify_effect(plan, model, lambda: pico.output("gpt-oss", hf).numpy())
+    assert (effect.units_fired, effect.max_change) == (0, 0.0)
+    sites = tuple(site for site in model.anatomy.sites if site.expert == 2)
+    scores = Crispr(samples=4, sites=("*.expert2.*",)).locate(model, task_of(groups=24))
+    assert all(not scores[site].any() for site in sites)
+    counts = Lape(window=16).recording(model, {"en": ["and the of "] * 30}).counts
+    assert [site.expert for site in counts.sites if not counts.reached[site].any()] == [2, 2]
+    assert ", and 2 are reached by none" in counts.reach()
