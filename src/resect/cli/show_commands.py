@@ -67,7 +67,8 @@ def list_names(options: Namespace) -> None:
 
     from resect.report.terminal import command_output
 
-    emit(options, names, lambda: command_output.listing(names))
+    more = "Other model types are found by themselves: resect anatomy MODEL tells what of it." if options.what == "families" else ""
+    emit(options, names, lambda: command_output.listing(names, more))
 
 
 def show_table(options: Namespace) -> None:

@@ -39,6 +39,15 @@ class Reduction:
         return cls(edit.site, edit.rho, edit.kind, edit.keep, known)
 
     @property
+    def named(self) -> str:
+        """Its matrix, or matrices, in a sentence.
+
+        >>> Reduction(Site.parse("decoder.3.experts.up"), 0.05).named
+        'each matrix of decoder.3.experts.up'
+        """
+        return f"each matrix of {self.site}" if self.site.is_joint else str(self.site)
+
+    @property
     def setting(self) -> str:
         """ρ, or the share that is dropped.
 
@@ -176,13 +185,13 @@ class PlanSummary:
             return f"Reducing {changed:,} matrices"
         (only,) = self.reductions
         if only.is_zeroed:
-            return f"Zeroing {only.site}"
+            return f"Zeroing {only.named}"
         if only.kind == "prune_weights":
-            return f"Dropping the smallest {100 * only.share:g}{style.blank}% of the weights of {only.site}"
+            return f"Dropping the smallest {100 * only.share:g}{style.blank}% of the weights of {only.named}"
         part = f"rank {style.number(only.rank)}" if only.rank is not None else f"ρ = {only.share:g}"
         if only.keep == "smallest":
-            return f"Keeping only the smallest components of {only.site} ({part})"
-        return f"Reducing {only.site} to {part}" + ("" if only.full is None else f" of {style.number(only.full)}")
+            return f"Keeping only the smallest components of {only.named} ({part})"
+        return f"Reducing {only.named} to {part}" + ("" if only.full is None else f" of {style.number(only.full)}")
 
     def brief(self) -> str:
         """What is done in few letters, for a table.

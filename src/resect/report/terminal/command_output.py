@@ -68,9 +68,9 @@ def _verification(verified: Mapping[str, Any]) -> list[RenderableType]:
     return [Text("Verified on a tiny model with random weights", style="bold"), _lines(rows)]
 
 
-def listing(sentences: Mapping[str, str]) -> RenderableType:
-    """Names, each with its sentence."""
-    return _lines(sentences)
+def listing(sentences: Mapping[str, str], more: str = "") -> RenderableType:
+    """Names, each with its sentence, and a sentence on what is not among them."""
+    return Group(_lines(sentences), Text(more)) if more else _lines(sentences)
 
 
 def side_by_side(answers: Iterable[Mapping[str, str]]) -> RenderableType:

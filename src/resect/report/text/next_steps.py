@@ -65,7 +65,7 @@ def _use(recipe: Recipe, folder: Path, plan: PlanSummary, prompt: str) -> Steps:
         ("ask the model before and after:", f"{program()} try {model} --plan {path} --prompt {shlex.quote(prompt)}"),
         (f"write the {plan.past} model as a checkpoint:", f"{export} {shlex.quote(name)}"),
     ]
-    if plan.reductions:
+    if any(not reduction.site.is_routed for reduction in plan.reductions):  # matrices of experts are not stored as factors
         smaller = f"{export} {shlex.quote(f'{name}-factored')} --format factored"
         steps.append(("write it smaller, as two thin factors for each reduced matrix:", smaller))
     if plan.reductions and not (folder / ANALYSES).exists():
