@@ -19,7 +19,7 @@ _HEAD_WIDTHS = re.compile(r"(\w+_)?(head_dim|head_size|d_kv|d_head|headdim|kv_ch
 #: Widths of a complete vector: of the residual stream, of the feed-forward block, of anything else.
 _WIDTHS = re.compile(
     r"(\w+_)?(hidden_size|d_model|n_embd|emb_dim|embed_dim|dim|hidden_dim|embedding_size|intermediate_size|d_ff|dim_ff|ffn_dim|ffn_size|"
-    r"ffn_hidden_size|feed_forward_size|hidden_size_global|d_latents|axial_pos_embds_dim|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
+    r"ffn_hidden_size|feed_forward_size|hidden_size_global|d_latents|axial_pos_embds_dim|num_filters|inner_dim|n_inner|d_inner|ssm_dim|lora_rank|lru_width|word_embed_proj_dim|inner_hidden_size|bottleneck_size|"
     r"hidden_size_per_layer_input|multimodal_hidden_size|projection_dim|output_dim|qk_nope_dim|d_ssm|attention_hidden_size|ffn_intermediate_size)"
 )
 _RESIDUAL = re.compile(r"hidden_size|d_model|n_embd|dim|emb_dim|hidden_dim")
