@@ -179,6 +179,45 @@ def test_the_laws_see_what_is_wrong(monkeypatch):
     assert failed == {"fused rows"}
 
 
+#: By name: a configuration whose blocks are in several lists, and the roles of its first blocks.
+SEVERAL_LISTS = {
+    "xlm": (lambda: transformers.XLMConfig(vocab_size=pico.VOCAB, emb_dim=32, n_layers=2, n_heads=4),
+            (_ATTENTION, _PLAIN, _ATTENTION, _PLAIN)),
+    "funnel": (lambda: transformers.FunnelConfig(vocab_size=pico.VOCAB, block_sizes=[1, 2], num_decoder_layers=1, d_model=32, n_head=4,
+                                                 d_head=8, d_inner=40),
+               (f"{_ATTENTION} {_PLAIN}",) * 4),
+    "hrm": (lambda: _small(transformers.CONFIG_MAPPING["hrm_text"], num_layers_per_stack=2, num_key_value_heads=4),
+            (f"{_ATTENTION} self_attn.gate_proj {_GATED}",) * 4),
+}  # fmt: skip
+
+
+class TestBlocksInSeveralLists:
+    @pytest.mark.parametrize("name", SEVERAL_LISTS)
+    def test_they_are_one_stack_in_the_order_in_which_they_compute(self, name):
+        make, expected = SEVERAL_LISTS[name]
+        anatomy = Anatomy.of_config(make())
+        (stack,) = anatomy.layers
+        assert anatomy.layers[stack] == len(expected)
+        for layer, roles in enumerate(expected):
+            found = [site.role for site in (*anatomy.sites, *anatomy.moments) if site.layer == layer]
+            assert sorted(found) == sorted(roles.split())
+        assert any("lists" in sentence for sentence in anatomy.not_covered)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", SEVERAL_LISTS)
+    def test_the_laws_hold(self, name):
+        verified = verify_anatomy(SEVERAL_LISTS[name][0]())
+        assert verified.holds, [(law.name, law.failed) for law in verified.laws if law.failed]
+
+    def test_a_model_with_another_head_has_the_same_blocks(self):
+        config = SEVERAL_LISTS["xlm"][0]()
+        with torch.device("meta"):
+            model = transformers.XLMModel(config)
+        anatomy = Anatomy.of(model)
+        assert anatomy.slot("encoder.3.up").path == "ffns.1.lin1"
+        assert anatomy.sites == Anatomy.of_config(config).sites
+
+
 class TestBlocksThatAreUsedSeveralTimes:
     def test_a_shared_block_is_one_site_and_is_said(self):
         anatomy = Anatomy.of_config(UNLISTED["albert"][0]())
@@ -202,8 +241,8 @@ class TestRefusals:
             Anatomy.of_config(_small(transformers.GemmaConfig, hidden_act="no such function"))
 
     def test_a_model_without_a_list_of_blocks(self):
-        with pytest.raises(UnknownFamily, match="not one list"):
-            Anatomy.of_config(transformers.XLMConfig(vocab_size=pico.VOCAB, emb_dim=32, n_layers=2, n_heads=4))
+        with pytest.raises(UnknownFamily, match="no list of blocks"):
+            Anatomy.of_config(_small(transformers.SqueezeBertConfig, embedding_size=32))
 
 
 class TestTheRowsOfFusedWeights:

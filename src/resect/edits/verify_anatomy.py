@@ -13,6 +13,7 @@ from torch import Tensor
 from resect.core.address import Neurons, Site, Stack, role_order
 from resect.models.anatomy import Anatomy
 from resect.models.discovery import kind_of, quiet
+from resect.models.expert_roles import is_gated
 from resect.models.fused_rows import positions
 from resect.models.hooks import forward_hooks
 from resect.models.product_hooks import Product, register_product_hook
@@ -264,7 +265,9 @@ class _Check:
     def _relates(self, site: Site) -> bool:
         seen = self._seen([site, site.at("act"), site.at("up")])
         act = seen[site.at("act")]
-        return self._near(seen[site], act * (seen[site.at("up")] + self.anatomy.up_offset(site)) if self.anatomy.has_gate(site) else act)
+        if not self.anatomy.has_gate(site):
+            return self._near(seen[site], act)
+        return is_gated(seen[site], act, seen[site.at("up")], self.anatomy.up_offset(site))
 
     def _partitions(self, site: Site) -> bool:
         slot = self.anatomy.slot(site)

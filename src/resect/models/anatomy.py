@@ -167,7 +167,7 @@ class Anatomy:
 
     def block_path(self, stack: Stack, layer: int) -> str:
         """Returns the path of a block from the model's root."""
-        return f"{self._prefix}{self._stacks[stack].path}.{layer}"
+        return f"{self._prefix}{self._stacks[stack].block_path(layer)}"
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -254,6 +254,10 @@ class Anatomy:
     def has_gate(self, site: Site | str) -> bool:
         """Returns whether the block of a site has a gate, so that its `act` and `post` differ."""
         return Site.of(site).at("gate") in self._known
+
+    def is_by_row(self, site: Site | str) -> bool:
+        """Returns whether the values at a matrix are of one row of tokens each: not those that are the same for all rows of a batch."""
+        return self._part(site).by_row
 
     def up_offset(self, site: Site | str) -> float:
         """Returns c of post = act · (up + c), in a block with a gate: 0, but in some mixtures of experts 1."""

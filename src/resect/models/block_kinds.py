@@ -29,6 +29,7 @@ class KindOfBlock:
     moments: dict[str, MomentPart]
     flat: frozenset[str]
     experts: FoundExperts | None = None
+    not_by_row: frozenset[str] = frozenset()  # paths of matrices whose values are not of one row of tokens each
 
     def agreed(self, other: "KindOfBlock") -> "KindOfBlock":
         """Returns what was found of this kind at two sizes: the rules of rows that are the same, and what depends on no other."""
@@ -52,7 +53,7 @@ def kinds_of(
     config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, Calls], found: BlockList, before: Sequence[nn.Module]
 ) -> tuple[KindOfBlock, ...]:
     """Returns the kind of each block of a list. Each kind is examined once, at its first block."""
-    real, small = (list(model.get_submodule(found.path).children()) for model in (full, tiny.model))
+    real, small = (found.blocks(model) for model in (full, tiny.model))
     if [*map(_matrices, real)] != [*map(_matrices, small)]:
         raise UnknownFamily(f"{unknown(config)} The blocks of a tiny model have other modules than its own.")
     types = getattr(config.get_text_config(), "layer_types", None) or [None] * len(small)
@@ -61,7 +62,7 @@ def kinds_of(
     for layer, block in enumerate(small):
         linears = dict(named_linears(block))
         run = frozenset(
-            path for path in linears if f"{found.path}.{layer}.{path}" in calls and calls[f"{found.path}.{layer}.{path}"].outputs
+            path for path in linears if f"{found.paths[layer]}.{path}" in calls and calls[f"{found.paths[layer]}.{path}"].outputs
         )
         key = (_signature(block), run, types[layer] if layer < len(types) else None)
         if key not in known:
@@ -103,7 +104,7 @@ def _kind(tiny: TinyModel, block: nn.Module, config: Any, below: Sequence[nn.Mod
     flat = frozenset(path for path, calls in run.calls.items() if calls.inputs and calls.inputs[0].dim() == 2)
     unproved = tuple(path for path in run.linears if path not in fused)
     not_run = tuple(path for path, _ in named_linears(block) if path not in run.linears and path != router)
-    return KindOfBlock(fused, unproved, not_run, _moments(roles, flat), flat & exact, experts)
+    return KindOfBlock(fused, unproved, not_run, _moments(roles, flat), flat & exact, experts, run.not_by_row & exact)
 
 
 def _moments(roles: BlockRoles, flat: frozenset[str]) -> dict[str, MomentPart]:

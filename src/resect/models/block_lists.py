@@ -1,7 +1,7 @@
 """The lists of blocks of a model, of those that text reaches, and the embeddings before them. Knows modules and their calls; no role."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,28 @@ from .tiny_model import Calls, TinyModel, named_linears
 
 @dataclass(frozen=True)
 class BlockList:
-    """A list of blocks: its path from the root, and of which stack."""
+    """The blocks of one stack, their paths from the root.
+
+    path : of their list; of the first one, where they are in several
+    paths : of the blocks
+    lists : of all lists
+    """
 
     path: str
     stack: Stack
+    paths: tuple[str, ...]
+    lists: tuple[str, ...]
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """Returns the blocks of a model. Raises AttributeError where it has other ones."""
+        return [model.get_submodule(path) for path in self.paths]
 
 
 def block_lists(config: Any, tiny: TinyModel, calls: dict[str, Calls]) -> list[BlockList]:
-    """Returns the outermost lists of modules with matrices that run, one for each stack. Raises UnknownFamily."""
+    """Returns the blocks of each stack: the elements of the outermost lists of modules with matrices that run. Raises UnknownFamily.
+
+    The blocks of several lists are one stack, in the order in which they begin to compute.
+    """
     paths: list[str] = []
     for path, module in tiny.model.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in paths)
@@ -35,12 +49,28 @@ def block_lists(config: Any, tiny: TinyModel, calls: dict[str, Calls]) -> list[B
             paths.append(path)
     if not paths:
         raise UnknownFamily(f"{unknown(config)} It has no list of blocks with linear modules that runs.")
-    lists = [BlockList(path, _stack(path, tiny)) for path in paths]
-    for stack in STACKS:
-        several = [found.path for found in lists if found.stack == stack]
-        if len(several) > 1:
-            raise UnknownFamily(f"{unknown(config)} Its {stack} is not one list of blocks, but {len(several)}: {', '.join(several)}.")
-    return lists
+    by_stack = {stack: tuple(path for path in paths if _stack(path, tiny) == stack) for stack in STACKS}
+    return [_joined(stack, own, tiny) for stack, own in by_stack.items() if own]
+
+
+def _joined(stack: Stack, lists: tuple[str, ...], tiny: TinyModel) -> BlockList:
+    if len(lists) == 1:
+        paths = [f"{lists[0]}.{name}" for name, _ in tiny.model.get_submodule(lists[0]).named_children()]
+        return BlockList(lists[0], stack, tuple(paths), lists)
+    elements = [path for own in lists for path in _elements(own, tiny.model.get_submodule(own))]
+    order = tiny.order(elements)
+    paths = sorted((path for path in elements if path in order), key=lambda path: order[path])
+    first = next(own for own in lists if paths[0].startswith(f"{own}."))
+    return BlockList(first, stack, tuple(paths), lists)
+
+
+def _elements(path: str, module: nn.Module) -> Iterator[str]:
+    """Yields the paths of the elements of a list, and of the lists in it."""
+    for name, inner in module.named_children():
+        if isinstance(inner, nn.ModuleList):
+            yield from _elements(f"{path}.{name}", inner)
+        else:
+            yield f"{path}.{name}"
 
 
 def _runs(path: str, number: int, block: nn.Module, calls: dict[str, Calls]) -> bool:

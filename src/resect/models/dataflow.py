@@ -59,6 +59,7 @@ class BlockRun:
     modules: Mapping[str, nn.Module]
     below: Mapping[nn.Module, Any]  # the blocks before it, with what they return
     constant: frozenset[str] = frozenset()  # matrices that read no tokens, but what is the same for all rows
+    not_by_row: frozenset[str] = frozenset()  # those, and matrices that compute something else than [rows, tokens, units]
 
     @classmethod
     def of(cls, tiny: TinyModel, block: nn.Module, linears: Mapping[str, nn.Module], below: Sequence[nn.Module] = ()) -> "BlockRun":
@@ -77,6 +78,8 @@ class BlockRun:
             two_rows = tiny.record_until(run.linears, {}, block, 2, {})
         same_shape = lambda path: bool(two_rows[path].inputs) and two_rows[path].inputs[0].shape == calls[path].inputs[0].shape
         run.constant = frozenset(filter(same_shape, run.linears))
+        other = {path for path in run.linears if two_rows[path].outputs and by_row(two_rows[path].outputs[0], 2) is None}
+        run.not_by_row = run.constant | other
         return run
 
     def _two_rows(self) -> dict[str, Calls] | None:

@@ -74,14 +74,15 @@ def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, 
     }
     embeddings = {stack: embedding_paths(tiny, calls, stack) for stack in by_stack}
     backbone = common_path(
-        [found.path.rpartition(".")[0] for found in by_stack.values()] + [path for paths in embeddings.values() for path in paths]
+        [path.rpartition(".")[0] for found in by_stack.values() for path in found.lists]
+        + [path for paths in embeddings.values() for path in paths]
     )
     relative = lambda path: path.removeprefix(f"{backbone}.") if backbone else path
     stacks: dict[Stack, StackLayout] = {}
     kinds = _agreed_kinds(config, full, tiny, calls, by_stack)
     notes, covered, total = [], 0, 0
     for stack, found in by_stack.items():
-        real = list(full.get_submodule(found.path).children())
+        real = found.blocks(full)
         layouts: dict[tuple[int, tuple[Any, ...]], BlockLayout] = {}
         blocks = []
         for block, kind in zip(real, kinds[stack], strict=True):
@@ -91,7 +92,12 @@ def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, 
             total += _matrix_parameters(block)
         d_ff = max((block.d_ff for block in blocks), default=0)
         stacks[stack] = StackLayout(
-            relative(found.path), tuple(blocks), tuple(map(relative, embeddings[stack])), _d_model(blocks, config), d_ff
+            relative(found.path),
+            tuple(blocks),
+            tuple(map(relative, embeddings[stack])),
+            _d_model(blocks, config),
+            d_ff,
+            tuple(map(relative, found.paths)) if len(found.lists) > 1 else (),
         )
         notes += _notes(stack, tiny, calls, found, kinds[stack])
     _refuse_other_experts(config, full, by_stack, kinds)
@@ -131,7 +137,7 @@ def _kinds_by_stack(
 ) -> dict[Stack, tuple[KindOfBlock, ...]]:
     kinds = {}
     for stack, found in lists.items():
-        before = [tiny.model.get_submodule(other.path).children() for other in lists.values() if other.stack == "encoder" != stack]
+        before = [other.blocks(tiny.model) for other in lists.values() if other.stack == "encoder" != stack]
         kinds[stack] = kinds_of(config, full, tiny, calls, found, list(itertools.chain(*before)))
     return kinds
 
@@ -147,9 +153,9 @@ def block_layout(kind: KindOfBlock, block: nn.Module, config: Any) -> BlockLayou
         o, down = path_of.get(f"{prefix}o"), path_of.get("down")
         sizes = role_sizes(fused.roles, shape(path)[0], shape(o)[1] if o else 0, shape(down)[1] if down else 0)
         for role, rows in fused.rows(sizes, config).items():
-            matrices[kind.name(role, path)] = _part(path, linears[path], sizes[role], rows, path in kind.flat)
+            matrices[kind.name(role, path)] = _part(path, linears[path], sizes[role], rows, kind)
     for path in kind.unproved:
-        matrices[path_role(path)] = _part(path, linears[path], shape(path)[0], None, path in kind.flat)
+        matrices[path_role(path)] = _part(path, linears[path], shape(path)[0], None, kind)
     if kind.experts is not None and kind.experts.router is not None:
         matrices["router"] = router_part(kind.experts.router, block)
     moments = {kind.name(role, part.path): part for role, part in kind.moments.items()}
@@ -165,9 +171,10 @@ def _covered_parameters(kind: KindOfBlock, block: nn.Module) -> Iterator[str]:
     yield from (name for name in sorted(experts) if block.get_parameter(name).dim() > 1)
 
 
-def _part(path: str, module: nn.Module, out: int, rows: Any, flat: bool) -> MatrixPart:
+def _part(path: str, module: nn.Module, out: int, rows: Any, kind: KindOfBlock) -> MatrixPart:
     weight: Any = module.weight
-    return MatrixPart(path, (out, _shape(module)[1]), rows, tuple(weight.shape), isinstance(module, Conv1D), flat)
+    shape, stored = (out, _shape(module)[1]), tuple(weight.shape)
+    return MatrixPart(path, shape, rows, stored, isinstance(module, Conv1D), path in kind.flat, by_row=path not in kind.not_by_row)
 
 
 def _matrix_parameters(block: nn.Module) -> int:
@@ -193,11 +200,22 @@ def _d_model(blocks: Sequence[BlockLayout], config: Any) -> int:
 
 def _notes(stack: Stack, tiny: TinyModel, calls: dict[str, Calls], found: BlockList, kinds: Sequence[KindOfBlock]) -> list[str]:
     notes = []
+    if len(found.lists) > 1:
+        notes.append(
+            f"The blocks of the {stack} are in {len(found.lists)} lists ({', '.join(found.lists)}): its layers are these blocks in the "
+            "order in which they compute."
+        )
     most = max(
-        len(calls[f"{found.path}.{layer}.{path}"].outputs) for layer, kind in enumerate(kinds) for path in (*kind.fused, *kind.unproved)
+        len(calls[f"{found.paths[layer]}.{path}"].outputs) for layer, kind in enumerate(kinds) for path in (*kind.fused, *kind.unproved)
     )
     if most > 1:
         notes.append(f"The same weights of the {stack} compute several times in one pass: each is one site.")
+    not_by_row = sorted({path for kind in kinds for path in kind.not_by_row})
+    if not_by_row:
+        notes.append(
+            f"Matrices of the {stack} whose values are not of one text each, so that nothing is attributed to their units: "
+            f"{', '.join(not_by_row)}."
+        )
     not_run = sorted({path for kind in kinds for path in kind.not_run})
     if not_run:
         notes.append(f"Matrices of the {stack} that text does not reach, or that compute more than a product: {', '.join(not_run)}.")
@@ -222,10 +240,10 @@ def _refuse_other_experts(
 ) -> None:
     """Raises NotYet for mixtures of experts that are not understood: most of the model would not be covered."""
     for stack, found in lists.items():
-        for block, kind in zip(full.get_submodule(found.path).children(), kinds[stack], strict=True):
-            known = frozenset() if kind.experts is None else expert_parameters(kind.experts)
+        for block, kind in zip(found.blocks(full), kinds[stack], strict=True):
+            known = set(_covered_parameters(kind, block))
             for name, parameter in block.named_parameters():
-                if "expert" in name and "shared" not in name and parameter.dim() == 3 and name not in known:
+                if "expert" in name and "shared" not in name and parameter.dim() > 1 and name not in known:
                     raise NotYet(
                         f"This {config.model_type} model is not covered yet. Its feed-forward blocks are mixtures of experts ({name}) "
                         "whose products do not show which matrix is which; use a dense model."

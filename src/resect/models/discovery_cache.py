@@ -20,7 +20,7 @@ from .families import Rows
 from .layout import BlockLayout, ExpertsLayout, MatrixPart, ModelLayout, MomentPart, StackLayout
 
 #: Changed whenever discovery finds something else in the same model.
-VERSION = 5
+VERSION = 6
 _NOT_OF_THE_MODULES = ("_name_or_path", "_commit_hash", "transformers_version", "dtype", "torch_dtype", "quantization_config")
 _in_memory: dict[str, ModelLayout] = {}
 
@@ -79,6 +79,7 @@ def to_json(layout: ModelLayout) -> dict[str, Any]:
         numbers = {id(block): number for number, block in enumerate(different)}
         stacks[stack] = {
             "path": own.path,
+            "block_paths": list(own.block_paths),
             "embeddings": list(own.embeddings),
             "d_model": own.d_model,
             "d_ff": own.d_ff,
@@ -102,7 +103,9 @@ def from_json(value: dict[str, Any]) -> ModelLayout:
             own = value["stacks"][stack]
             kinds = [_block_from_json(kind) for kind in own["kinds"]]
             blocks = tuple(kinds[number] for number in own["blocks"])
-            stacks[stack] = StackLayout(own["path"], blocks, tuple(own["embeddings"]), own["d_model"], own["d_ff"])
+            stacks[stack] = StackLayout(
+                own["path"], blocks, tuple(own["embeddings"]), own["d_model"], own["d_ff"], tuple(own["block_paths"])
+            )
     return ModelLayout(value["family"], value["kind"], stacks, tuple(value["not_covered"]), is_listed=False, covered=value["covered"])
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resect.core.errors import NotYet
+
 from .families import Rows
 from .fused_rows import FusedRows
 from .layout import BIAS, ExpertsLayout, MatrixPart, MomentPart, When
@@ -21,6 +23,8 @@ from .tiny_model import TOKENS, TinyModel
 
 #: What is added to one unit of a router's output: more than any other can have.
 _CERTAIN = 50.0
+#: The share of values that no limit of an expert changes, in a tiny model.
+_MOSTLY = 0.6
 _RULES: tuple[FusedRows, ...] = tuple(
     FusedRows(rule, roles) for rule in ("stacked", "alternating") for roles in (("gate", "up"), ("up", "gate"))
 )
@@ -77,7 +81,7 @@ def find_experts(tiny: TinyModel, block: nn.Module) -> FoundExperts | None:
     """Returns the experts of a block of a tiny model, None where there are none, or where nothing is proved of them."""
     for path, module in block.named_modules():
         stacked = [name for name, own in module._parameters.items() if own is not None and own.dim() == 3 and len(own) > 1]
-        if len(stacked) < 2 or len({len(module._parameters[name]) for name in stacked}) != 1:
+        if len(stacked) < 2:
             continue
         expert, seen = _most_used(tiny, module, stacked)
         if seen is None:
@@ -141,10 +145,11 @@ def _shape(module: nn.Module, weight: ExpertWeight) -> tuple[int, int]:
 def _most_used(tiny: TinyModel, module: nn.Module, weights: list[str]) -> tuple[int, _Seen | None]:
     """Returns the expert that most tokens reach, and its values in one run; None where not all its products are seen."""
     seen: dict[int, _Seen] = {}
+    number = min(len(module.get_parameter(weight)) for weight in weights)  # some have rows for experts that compute nothing
 
     def see(weight: str, when: When) -> Callable[[Product], None]:
         def hook(product: Product) -> None:
-            for expert in range(len(module.get_parameter(weight))):
+            for expert in range(number):
                 values = product.of(expert)
                 if values is not None:
                     own = seen.setdefault(expert, _Seen())
@@ -154,8 +159,12 @@ def _most_used(tiny: TinyModel, module: nn.Module, weights: list[str]) -> tuple[
 
         return hook
 
-    with _hooked((module, weight, when, see(weight, when)) for weight in weights for when in ("input", "output", "activation")):
-        tiny.run()
+    hooks = ((module, weight, when, see(weight, when)) for weight in weights for when in ("input", "output", "activation"))
+    try:
+        with _hooked(hooks):
+            tiny.run()
+    except NotYet:  # its parameters are in no product
+        return 0, None
     complete = {
         expert: own
         for expert, own in seen.items()
@@ -219,7 +228,16 @@ def _positions(rows: Rows) -> Any:
 
 def _offset(post: Tensor, act: Tensor, up: Tensor) -> float | None:
     """Returns the number for which post = act · (up + number), 0 or 1; None where there is none."""
-    return next((offset for offset in (0.0, 1.0) if _near(post, act * (up + offset))), None)
+    return next((offset for offset in (0.0, 1.0) if is_gated(post, act, up, offset)), None)
+
+
+def is_gated(post: Tensor, act: Tensor, up: Tensor, offset: float) -> bool:
+    """Returns whether post = act · (up + offset), save where `up` is larger than anywhere else: there some experts limit it."""
+    near = torch.isclose(post.double(), (act * (up + offset)).double(), rtol=1e-3, atol=1e-4)
+    if bool(near.all()):
+        return True
+    size = up.abs()
+    return bool(near.float().mean() > _MOSTLY) and bool(size[~near].min() >= size[near].max())
 
 
 def _storage(module: nn.Module, weight: str, expert: int, seen: _Seen) -> tuple[str, bool] | None:

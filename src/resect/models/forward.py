@@ -6,6 +6,7 @@ There is never padding between the real tokens of a row, since sliding windows c
 several labels share are padded on the left, so that every label starts in the same column.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -46,14 +47,16 @@ class Forward:
     kind : decides how it is called
     pad_id : the id of padding; any valid id, since padding is masked
     start_id : the first id of a decoder (encoder-decoder only)
+    is_listed : whether it is known that prompts can be padded on the left and continued from a cache; otherwise that is tried
 
     Attributes
     ----------
     scored_columns_context : makes a context manager around a call of which only these columns [rows, scored] of the main stack are used
     """
 
-    def __init__(self, model: Any, kind: Kind, pad_id: int, start_id: int | None) -> None:
+    def __init__(self, model: Any, kind: Kind, pad_id: int, start_id: int | None, is_listed: bool = True) -> None:
         self.model, self.kind, self.pad_id, self.start_id = model, kind, pad_id, start_id
+        self._is_listed = is_listed
         self.scored_columns_context: Callable[[Tensor], AbstractContextManager[object]] = lambda columns: nullcontext()
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
 
@@ -97,8 +100,30 @@ class Forward:
 
     @property
     def needs_right_padding(self) -> bool:
-        """Whether left padding would give NaN: transformers masks float64 scores with a number that is -inf in its float32 softmax."""
-        return self.kind == "causal" and self.model.dtype == torch.float64
+        """Whether prompts cannot be padded on the left and continued from a cache, so that each label runs with its prompt.
+
+        In float64: transformers masks scores with a number that is -inf in its float32 softmax. In a discovered family: where it was tried,
+        and gave an error or other numbers. A state-space model has no cache of single tokens.
+        """
+        if self.kind == "causal" and self.model.dtype == torch.float64:
+            return True
+        return self.kind != "masked" and not self._is_listed and not self._continues_prompts
+
+    @functools.cached_property
+    def _continues_prompts(self) -> bool:
+        """Whether labels have the same log-probability behind a prompt that is padded and continued, and in rows of their own."""
+        prompts, labels = ((1, 2, 3), (3, 4, 2, 1, 5, 6)), (((2, 3), (4, 5, 1)), ((1, 2), (3,)))
+        rows = [Tokens(prompt, label) for prompt, own in zip(prompts, labels, strict=True) for label in own]
+        context, self.scored_columns_context = self.scored_columns_context, lambda columns: nullcontext()
+        try:
+            expected = self.row_logprobs(rows)
+            together = [value for own in self.shared_prompt_logprobs(prompts, labels) for value in own]
+        except Exception:  # noqa: BLE001 - code of any model type may fail in any way
+            return False
+        finally:
+            self.scored_columns_context = context
+        tolerance = 1e-3 if self.model.dtype == torch.float32 else 3e-2
+        return all(abs(one - other) <= tolerance * max(1.0, abs(one)) for one, other in zip(expected, together, strict=True))
 
     def _label_logits(self, batch: PaddedBatch) -> Float[Tensor, "rows longest vocabulary"]:
         """Returns the logits at which labels are scored. The head runs from the first such column on, where the model can limit it."""

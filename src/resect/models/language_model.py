@@ -75,7 +75,7 @@ class LanguageModel:
         self.encoder = PromptEncoder(tokenizer, self.kind, template, parse_special)
         config = model.config
         pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
-        self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None))
+        self.forward = Forward(model, self.kind, pad, getattr(config, "decoder_start_token_id", None), self.anatomy.is_listed)
         self.generation = Generation(model, tokenizer, self.kind, self.encoder, self.forward)
         self.batcher = Batcher(model, self.anatomy, batch_size)
         model.eval()

@@ -29,6 +29,7 @@ class MatrixPart:
     flat : whether its module sees [batch · tokens, d_model]
     weight, bias : the names of the module's parameters
     in_product : whether the module computes more than this product, so that the product itself is observed, not the module's output
+    by_row : whether its values are of one row of tokens each; not of what is the same for all rows, nor of [tokens, rows, units]
     """
 
     path: str
@@ -40,6 +41,7 @@ class MatrixPart:
     weight: str = WEIGHT
     bias: str = BIAS
     in_product: bool = False
+    by_row: bool = True
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,25 @@ class BlockLayout:
 
 @dataclass(frozen=True)
 class StackLayout:
-    """One stack: the path of its list of blocks and of its embeddings, relative to the backbone, and each block."""
+    """One stack, its paths relative to the backbone.
+
+    path : of its list of blocks; of the first one, where its blocks are in several lists
+    blocks : each block
+    embeddings : of its embeddings
+    d_model, d_ff : its sizes
+    block_paths : of its blocks, where they are in several lists
+    """
 
     path: str
     blocks: tuple[BlockLayout, ...]
     embeddings: tuple[str, ...]
     d_model: int
     d_ff: int
+    block_paths: tuple[str, ...] = ()
+
+    def block_path(self, layer: int) -> str:
+        """Returns the path of a block."""
+        return self.block_paths[layer] if self.block_paths else f"{self.path}.{layer}"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from .product_rows import Every, Mixed, OneExpert, ProductRows, Sorted, Stacked
 _PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm", "grouped_mm", "_grouped_mm", "grouped_mm_fallback"}
 _ADDITIONS = {"add", "__add__", "add_", "__iadd__"}
 _MULTIPLICATIONS = {"mul", "__mul__", "multiply"}
+#: Activation functions that are called without a module.
+_ACTIVATIONS = {"silu", "gelu", "relu", "mish", "hardswish"}
 _CASTS = {"type", "to", "float", "half", "bfloat16", "double"}
 _VIEWS = {"view", "reshape", "unsqueeze", "squeeze", "contiguous", *_CASTS}
 
@@ -223,8 +225,9 @@ class _Watch(TorchFunctionMode):
         elif name == "sigmoid":
             self._kept.append(result)
             self._sigmoids.add(id(result))
-        elif name in _MULTIPLICATIONS and self._is_inline and self._activations and {id(first), id(second)} & self._sigmoids:
-            return self._changed_activation(result)  # x · sigmoid(a · x)
+        elif self._is_inline and self._activations:
+            is_product = name in _MULTIPLICATIONS and bool({id(first), id(second)} & self._sigmoids)  # x · sigmoid(a · x)
+            return self._changed_activation(result) if is_product or name in _ACTIVATIONS else result
         return result
 
     def _completed(self, name: str, result: Tensor) -> Tensor:

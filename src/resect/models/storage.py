@@ -96,7 +96,7 @@ def find_stacks(name: str, root: nn.Module, stacks: Mapping[Stack, StackLayout])
     candidates: dict[str, list[Stack]] = {}
     for path, module in root.named_modules():
         for stack, layout in stacks.items():
-            if f".{path}".endswith(f".{layout.path}") and _matches(module, layout):
+            if f".{path}".endswith(f".{layout.path}") and _matches(root, path.removesuffix(layout.path), module, layout):
                 candidates.setdefault(path.removesuffix(layout.path), []).append(stack)
     if len(candidates) == 1:
         prefix, present = candidates.popitem()
@@ -124,11 +124,17 @@ def count_parameters(config: Any, kind: Kind) -> int | None:
     return None
 
 
-def _matches(module: nn.Module, layout: StackLayout) -> bool:
-    if not isinstance(module, nn.ModuleList) or len(module) != len(layout.blocks) or not layout.blocks:
+def _matches(root: nn.Module, prefix: str, module: nn.Module, layout: StackLayout) -> bool:
+    if not isinstance(module, nn.ModuleList) or not layout.blocks:
+        return False
+    try:
+        blocks = [root.get_submodule(f"{prefix}{path}") for path in layout.block_paths] or list(module)
+    except AttributeError:
+        return False
+    if len(blocks) != len(layout.blocks):
         return False
     checked = set()  # blocks of one class and one layout have the same modules
-    for block, expected in zip(module, layout.blocks, strict=True):
+    for block, expected in zip(blocks, layout.blocks, strict=True):
         if (type(block), id(expected)) in checked:
             continue
         checked.add((type(block), id(expected)))

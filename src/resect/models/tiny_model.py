@@ -5,7 +5,7 @@ Knows modules and their calls; knows no role of a matrix.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,17 @@ class TinyModel:
             with contextlib.suppress(_Stop):
                 self.run(batch)
         return calls
+
+    def order(self, paths: Sequence[str]) -> dict[str, int]:
+        """Returns the places of modules in the order in which they begin to compute; without those that compute nothing."""
+        places: dict[str, int] = {}
+        note = lambda path, *_: places.update({path: places.get(path, len(places))})
+        with contextlib.ExitStack() as stack:
+            for path in paths:
+                hook = functools.partial(note, path)
+                stack.callback(self.model.get_submodule(path).register_forward_pre_hook(hook).remove)
+            self.run()
+        return places
 
 
 def randomise(model: nn.Module, seed: int, gain: float) -> None:

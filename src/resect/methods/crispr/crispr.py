@@ -304,8 +304,18 @@ class Crispr(CrisprSettings, Method):
         return min(available, largest)
 
     def sites_of(self, model: LanguageModel) -> tuple[Site, ...]:
-        """The matrices whose neurons are scored. Raises BadAddress for a glob that matches none."""
-        return select(self.site_globs, model.anatomy.sites)
+        """The matrices whose neurons are scored: of which each example has values of its own.
+
+        Raises BadAddress for a glob that matches none, InputError where no such matrix is left.
+        """
+        chosen = select(self.site_globs, model.anatomy.sites)
+        sites = tuple(site for site in chosen if model.anatomy.is_by_row(site))
+        if not sites:
+            raise InputError(
+                f"The values at {', '.join(map(str, chosen[:3]))} are not of one text each, so that their neurons cannot be scored; choose "
+                "other matrices with --sites."
+            )
+        return sites
 
     def sizes_tried(self, model: LanguageModel) -> int:
         """About how many numbers of neurons the search tries."""
