@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from resect.core.address import Site
 from resect.models.anatomy import Anatomy
-from resect.models.product_hooks import Product, register_product_hook
+from resect.models.product_hooks import register_product_hook
+from resect.models.product_rows import Product
 
 from .undo import Handle
 

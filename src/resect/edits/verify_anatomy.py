@@ -16,7 +16,8 @@ from resect.models.discovery import kind_of, quiet
 from resect.models.expert_roles import is_gated
 from resect.models.fused_rows import positions
 from resect.models.hooks import forward_hooks
-from resect.models.product_hooks import Product, register_product_hook
+from resect.models.product_hooks import register_product_hook
+from resect.models.product_rows import Product
 from resect.models.small_models import build_tiny
 from resect.models.tiny_model import TinyModel, product
 

@@ -18,7 +18,8 @@ from resect.core.errors import NotYet
 from .families import Rows
 from .fused_rows import FusedRows
 from .layout import BIAS, ExpertsLayout, MatrixPart, MomentPart, When
-from .product_hooks import Product, register_product_hook
+from .product_hooks import register_product_hook
+from .product_rows import Product
 from .tiny_model import TOKENS, TinyModel
 
 #: What is added to one unit of a router's output: more than any other can have.
@@ -63,11 +64,6 @@ class FoundExperts:
     offset: float
     router: Router | None = None
 
-    @property
-    def roles(self) -> frozenset[str]:
-        """The roles of an expert's matrices."""
-        return frozenset(role for weight in self.weights for role in weight.fused.roles)
-
 
 @dataclass
 class _Seen:
@@ -109,15 +105,9 @@ def experts_layout(found: FoundExperts, block: nn.Module) -> ExpertsLayout:
             matrices[role] = MatrixPart(
                 found.path, (out, shape[1]), rows, stored, each.transposed, True, each.weight, each.bias or BIAS, True
             )
-    moments: dict[str, MomentPart] = {}
-    if found.act:
-        before = matrices.get("gate", matrices["up"])
-        moments["act"] = (
-            MomentPart(found.path, "activation", True, before.weight)
-            if "gate" in matrices
-            else MomentPart(found.path, "input", True, down.weight)
-        )
-    moments["post"] = MomentPart(found.path, "input", True, down.weight)
+    post = MomentPart(found.path, "input", True, down.weight)
+    act = MomentPart(found.path, "activation", True, matrices["gate"].weight) if "gate" in matrices else post
+    moments = {"act": act, "post": post} if found.act else {"post": post}
     order = [role for role in ("gate", "up", "down") if role in matrices]
     return ExpertsLayout(len(module.get_parameter(down.weight)), {role: matrices[role] for role in order}, moments, found.offset)
 

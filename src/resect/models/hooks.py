@@ -16,7 +16,9 @@ from resect.core.address import Site
 
 from .anatomy import Anatomy
 from .layout import When
-from .product_hooks import Product, ProductHandle, ProductHook, register_product_hook
+from .product_hooks import ProductHandle, register_product_hook
+from .product_rows import Product
+from .product_watch import ProductHook
 
 #: Called with the site, the values and (for gradients) d(objective)/d(values), both [rows, tokens, units]. At an expert that a router
 #: chooses, values are [tokens that reach it, units]; beside gradients both are [all tokens, units], 0 where a token does not reach it.

@@ -1,4 +1,4 @@
-"""Which rows of the values of one product belong to which expert, and to which token. One class for each way to compute experts."""
+"""The values of one product, and which rows belong to which expert, and to which token: one class for each way to compute experts."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+from resect.core.errors import NotYet
 
 
 class ProductRows(ABC):
@@ -115,3 +117,41 @@ class Stacked(ProductRows):
     def tokens(self, expert: int | None) -> Tensor | None:
         """Returns the tokens that reach an expert."""
         return None if expert is None else self.reached[expert].nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Product:
+    """The values at one place of one product.
+
+    values : [rows, units], or [experts, tokens, units]
+    place : which of them are of which expert, and of which token
+    tokens : the number of tokens that the module was given
+    """
+
+    values: Tensor
+    place: ProductRows
+    tokens: int
+
+    def of(self, expert: int | None) -> Tensor | None:
+        """Returns the values of the tokens that reach an expert, [tokens, units]; None where none does. No expert: all of them."""
+        if expert is None:
+            return self.values
+        rows = self.place.rows(expert)
+        return None if rows is None else self.values[rows]
+
+    def spread(self, expert: int | None, values: Tensor) -> Tensor:
+        """Returns values of the tokens that reach an expert as those of all tokens, [tokens, units]; 0 at the others. Raises NotYet."""
+        if expert is None:
+            return values
+        tokens = self.place.tokens(expert)
+        if tokens is None:
+            raise NotYet("Which tokens reach an expert of this model is not known, so that nothing can be attributed to its units.")
+        return values.new_zeros((self.tokens, values.shape[-1])).index_copy_(0, tokens, values)
+
+    def with_values(self, expert: int | None, values: Tensor) -> Tensor:
+        """Returns a copy of all values, with others for one expert."""
+        if expert is None:
+            return values
+        changed = self.values.clone()
+        changed[self.place.rows(expert)] = values
+        return changed
