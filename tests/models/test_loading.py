@@ -126,3 +126,13 @@ def test_an_unknown_model_type_is_refused_as_an_unknown_family(copy):
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "lama"}))
     with pytest.raises(BadModel, match="Did you mean 'llama'"):
         load_model(str(copy))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mixture_of_experts_computes_in_every_dtype(tmp_path, dtype):
+    built = pico.build("mixtral")
+    built.save_pretrained(tmp_path)
+    pico.tokenizer("mixtral").save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype=dtype, device="cpu")
+    assert model.model.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(pico.output("mixtral", model.model).float(), pico.output("mixtral", built), rtol=1e-4, atol=1e-4)

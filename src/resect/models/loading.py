@@ -119,6 +119,8 @@ def load_parts(
         )
     if quantization is None and device is not None and device_map is None:
         model.to(device)
+    if model.dtype == torch.float64 and model._can_set_experts_implementation():
+        model.set_experts_implementation("eager")  # products grouped by expert do not exist in float64
     return model, checkpoint.tokenizer()
 
 

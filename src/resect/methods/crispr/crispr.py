@@ -23,6 +23,7 @@ from resect.edits.plan import Plan
 from resect.edits.svd import floor_of_share
 from resect.evaluation.questions import Questions
 from resect.methods.base import Forecast, Found, Inputs, Method, TaskInputs, task_inputs
+from resect.models.expert_globs import incomplete_experts
 from resect.models.language_model import LanguageModel
 from resect.runs.guard_limits import GuardLimits
 from resect.search.size_search import most_evaluations
@@ -249,7 +250,7 @@ class Crispr(CrisprSettings, Method):
         """
         workers, inputs = workers or Workers(), task_inputs(inputs)
         task = inputs.task
-        notes = self._notes(task) if scores is None else ()
+        notes = (*self._notes(task), *filter(None, [incomplete_experts(self.sites_of(model), model.anatomy)])) if scores is None else ()
         if scores is None:
             protected, more = self._with_right_answers(model, inputs, workers)
             scores, notes = self.locate(model, task, protected=protected, workers=workers), (*notes, *more)
