@@ -20,7 +20,7 @@ from .families import Rows
 from .layout import BlockLayout, ExpertsLayout, MatrixPart, ModelLayout, MomentPart, StackLayout
 
 #: Changed whenever discovery finds something else in the same model.
-VERSION = 6
+VERSION = 7
 _NOT_OF_THE_MODULES = ("_name_or_path", "_commit_hash", "transformers_version", "dtype", "torch_dtype", "quantization_config")
 _in_memory: dict[str, ModelLayout] = {}
 

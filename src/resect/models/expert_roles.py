@@ -76,7 +76,7 @@ class _Seen:
 def find_experts(tiny: TinyModel, block: nn.Module) -> FoundExperts | None:
     """Returns the experts of a block of a tiny model, None where there are none, or where nothing is proved of them."""
     for path, module in block.named_modules():
-        stacked = [name for name, own in module._parameters.items() if own is not None and own.dim() == 3 and len(own) > 1]
+        stacked = [name for name, own in module._parameters.items() if own is not None and own.dim() == 3]
         if len(stacked) < 2:
             continue
         expert, seen = _most_used(tiny, module, stacked)
