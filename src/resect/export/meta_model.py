@@ -17,7 +17,7 @@ from resect.edits.plan import Plan
 from resect.models.anatomy import Anatomy
 from resect.models.fingerprint import stored_matrix
 from resect.models.layout import BIAS, WEIGHT
-from resect.models.loading import CLASSES
+from resect.models.loading import class_of
 
 from .converted_weights import ConvertedWeights
 
@@ -37,12 +37,14 @@ class MetaModel:
     @classmethod
     def of(cls, config: Any, trust_remote_code: bool = False) -> "MetaModel":
         """Returns the model of this configuration. Raises BadModel, UnknownFamily, NotYet."""
-        kind = Anatomy.of_config(config).kind
+        anatomy = Anatomy.of_config(config)
         try:
             with torch.device("meta"):
-                return cls(CLASSES[kind].from_config(config, trust_remote_code=trust_remote_code).eval())
+                return cls(class_of(config, anatomy).from_config(config, trust_remote_code=trust_remote_code).eval())
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
-            raise BadModel(f"No {kind} language model can be made from this configuration of a {config.model_type}: {error}") from error
+            raise BadModel(
+                f"No {anatomy.kind} language model can be made from this configuration of a {config.model_type}: {error}"
+            ) from error
 
     def check(self, plan: Plan, allow_other_model: bool = False) -> None:
         """Check all that needs no weights. Raises WrongModel, UnknownName."""

@@ -24,7 +24,7 @@ from .expert_roles import expert_parameters, experts_layout, router_part
 from .families import Kind
 from .fused_rows import role_sizes
 from .layout import BlockLayout, MatrixPart, ModelLayout, StackLayout
-from .small_models import build_tiny, own_class, short
+from .small_models import build_tiny, own_class, short, trusted_class
 from .tiny_model import Calls, TinyModel, named_linears
 
 
@@ -32,6 +32,9 @@ def kind_of(config: Any) -> tuple[Kind, Any]:
     """Returns the kind of a model, and the class that builds it from a configuration. Raises UnknownFamily."""
     import transformers
 
+    trusted = trusted_class(config)
+    if trusted is not None:
+        return trusted
     stated = " ".join(getattr(config, "architectures", None) or ())
     has = lambda mapping: type(config) in mapping
     causal, masked = has(transformers.MODEL_FOR_CAUSAL_LM_MAPPING), has(transformers.MODEL_FOR_MASKED_LM_MAPPING)

@@ -70,10 +70,20 @@ def load_config(path: str, *, revision: str | None = None, trust_remote_code: bo
     try:
         return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (*_LOADING_ERRORS, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise BadModel(
+                f"{path} brings code of its own, which is not run unless you allow it: --trust-remote-code (trust_remote_code=True), only "
+                "for code that you have read."
+            ) from error
         family = _stated_family(path, revision)
         if family is not None and family not in transformers.CONFIG_MAPPING:
             family_line(family)  # raises UnknownFamily, a clearer error than that of transformers
         raise BadModel(_cause(path, "configuration", error)) from error
+
+
+def class_of(config: Any, anatomy: Anatomy) -> Any:
+    """Returns the class that builds a model from this configuration, whose anatomy is known: with `from_config` and `from_pretrained`."""
+    return CLASSES[anatomy.kind] if anatomy.is_listed else kind_of(config)[1]
 
 
 def load_parts(
@@ -98,7 +108,7 @@ def load_parts(
     if quantization is not None:
         quantization.check_packages(path, dequantize=dequantize)
     anatomy = Anatomy.of_config(config)  # before gigabytes are read for an unknown family
-    model_class = CLASSES[anatomy.kind] if anatomy.is_listed else kind_of(config)[1]
+    model_class = class_of(config, anatomy)
     checkpoint = _Checkpoint(path, revision, trust_remote_code, getattr(torch, dtype, "auto"))
     try:
         if quantization is None:

@@ -26,17 +26,41 @@ _MOST_PARAMETERS = 300_000_000
 
 @dataclass(frozen=True)
 class OwnClass:
-    """A class of models that no auto class of transformers maps this configuration to: that of the text in a larger model."""
+    """A class of models that no auto class of transformers maps this configuration to: that of the text in a larger model, or of code that
+    comes with the model.
+    """
 
     model_class: Any
 
-    def from_config(self, config: Any) -> Any:
+    def from_config(self, config: Any, **_settings: Any) -> Any:
         """Returns a model of this configuration."""
         return self.model_class._from_config(config)
 
     def from_pretrained(self, path: str, **settings: Any) -> Any:
         """Returns the model that is stored there."""
         return self.model_class.from_pretrained(path, **settings)
+
+
+def trusted_class(config: Any) -> tuple[Kind, OwnClass] | None:
+    """Returns the kind and the class of a model whose code comes with it; None where it brings none.
+
+    The configuration's own class was loaded by such code, so that the user has allowed it to run (trust_remote_code).
+    """
+    if not type(config).__module__.startswith("transformers_modules."):
+        return None
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    names: tuple[tuple[Kind, str], ...] = (
+        ("causal", "AutoModelForCausalLM"),
+        ("encoder-decoder", "AutoModelForSeq2SeqLM"),
+        ("masked", "AutoModelForMaskedLM"),
+    )
+    stated = getattr(config, "auto_map", None) or {}
+    for kind, name in names:
+        if name in stated:
+            repository, _, reference = str(stated[name]).rpartition("--")
+            return kind, OwnClass(get_class_from_dynamic_module(reference, repository or config._name_or_path))
+    return None
 
 
 def own_class(config: Any) -> OwnClass | None:
