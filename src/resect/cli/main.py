@@ -62,6 +62,7 @@ def _run(given: Sequence[str]) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")  # what reads GGUF files has a bar of its own
         warnings.filterwarnings("ignore", module=_LIBRARIES)
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
