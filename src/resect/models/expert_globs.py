@@ -8,7 +8,7 @@ from resect.core.address import ALL_EXPERTS, Site, expand, select
 from .anatomy import Anatomy
 
 
-def joined_experts(globs: Iterable[str | Site], anatomy: Anatomy) -> tuple[Site, ...]:
+def joined_experts(globs: str | Iterable[str | Site], anatomy: Anatomy) -> tuple[Site, ...]:
     """Returns the matrices that globs take, in model order.
 
     Those of one role of all experts of a layer, taken by one glob, are one: `decoder.3.experts.up`. Raises BadAddress for a glob that takes
@@ -16,7 +16,7 @@ def joined_experts(globs: Iterable[str | Site], anatomy: Anatomy) -> tuple[Site,
     """
     known = sorted((*anatomy.sites, *anatomy.joint_sites), key=lambda site: site.model_order)
     chosen: set[Site] = set()
-    for glob in globs:
+    for glob in (globs,) if isinstance(globs, str) else tuple(globs):
         taken, named = set(select((glob,), known)), expand(str(glob))
         joint = {site for site in map(_joint, filter(_is_one_expert, taken)) if set(anatomy.each(site)) <= taken}
         joint |= {site for site in taken if site.is_joint and str(site) in named}
