@@ -120,6 +120,11 @@ class Site:
         return self.expert is not None and self.expert != SHARED_EXPERT
 
     @property
+    def routed_expert(self) -> int | None:
+        """The number of the one expert that a router chooses; None for what belongs to no such expert, or to all of them together."""
+        return self.expert if self.is_routed and not self.is_joint else None
+
+    @property
     def is_joint(self) -> bool:
         """Whether this stands for the matrices of one role of all experts that a router chooses."""
         return self.expert == ALL_EXPERTS

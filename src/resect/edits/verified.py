@@ -18,7 +18,7 @@ from resect.models.discovery_cache import configuration_hash, default_folder
 from .verify_anatomy import Verification, verify_anatomy
 
 #: Changed whenever the laws, or what is checked of them, change.
-LAWS = 1
+LAWS = 2
 
 
 def verified(config: Any) -> Verification:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from resect.core.address import Neurons, Site, Stack, role_order
 from resect.models.anatomy import Anatomy
-from resect.models.discovery import kind_of, quiet
+from resect.models.discovery import kind_of, matrix_parameters, quiet
 from resect.models.expert_roles import is_gated
 from resect.models.fused_rows import positions
 from resect.models.hooks import forward_hooks
+from resect.models.layout import When
 from resect.models.product_hooks import register_product_hook
 from resect.models.product_rows import Product
 from resect.models.small_models import build_tiny
@@ -127,8 +128,7 @@ def _without_other_experts(tiny: TinyModel, anatomy: Anatomy, sites: Sequence[Si
 def _covered(anatomy: Anatomy) -> float:
     """Returns the share of the parameters of the blocks' matrices that are at sites; of experts, biases are among them."""
     blocks = [anatomy.backbone.get_submodule(path) for path in anatomy.lists]
-    modules = [module for block in blocks for module in block.modules() if not isinstance(module, torch.nn.Embedding)]
-    total = {id(p): p.numel() for module in modules for p in module.parameters(recurse=False) if p.dim() > 1}
+    total = {key: size for block in blocks for key, size in matrix_parameters(block).items()}
     own = {id(p) for site in anatomy.sites for p in _parameters(anatomy, site).values()}
     return sum(size for key, size in total.items() if key in own) / sum(total.values())
 
@@ -231,7 +231,8 @@ class _Check:
         tap, module = self.anatomy.tap(site), self.anatomy.module(site)
         seen = self._seen([site])[site]
         if tap.weight:
-            return seen.dim() == 2 and tuple(seen.shape) == (len(self._expert_rows(site)), self.anatomy.width(site))
+            own = self._observed(site, tap.when)
+            return seen.shape[-1] == self.anatomy.width(site) and torch.equal(seen, own[..., positions(tap.part, own.shape[-1])])
         calls = self.tiny.record({"": module})[""]
         values = (calls.inputs if tap.when == "input" else calls.outputs)[0]
         expected = values[..., positions(tap.part, values.shape[-1])]
@@ -241,15 +242,14 @@ class _Check:
         module, tap = self.anatomy.module(site), self.anatomy.tap(site)
         if tap.weight:
             bias = self.anatomy.bias(site)
-            expected = self._expert_rows(site) @ self.anatomy.weight(site).T
+            expected = self._observed(site, "input") @ self.anatomy.weight(site).T
             return self._near(expected if bias is None else expected + bias, self._seen([site])[site])
         calls = self.tiny.record({"": module})[""]
         return self._near(product(module, calls.inputs[0]), calls.outputs[0])
 
-    def _expert_rows(self, site: Site) -> Tensor:
-        """Returns what the matrix of a site multiplies, [tokens that reach it, in], in the first run of its module's product."""
+    def _observed(self, site: Site, when: When) -> Tensor:
+        """Returns the values at the first product of a site's tap, of all units, [tokens that reach it, units]."""
         tap, given = self.anatomy.tap(site), list[Tensor]()
-        when = tap.when if tap.when == "activation" else "input"
 
         def see(observed: Product) -> None:
             own = observed.of(tap.expert)

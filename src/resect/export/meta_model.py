@@ -4,7 +4,7 @@ Knows names of parameters, and how transformers renames stored tensors while it 
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -94,32 +94,36 @@ class MetaModel:
 
     def stored_names(self, stored: Iterable[str]) -> dict[str, list[str]]:
         """Returns parameter name to the names of `stored` tensors that transformers loads into it without conversion."""
-        # transformers has no public function for how it renames while it loads; `from_pretrained` itself calls this one.
-        from transformers.core_model_loading import rename_source_key
-
-        renamings, converters = self._transforms()
-        known, prefix = self.model.state_dict(), self.model.base_model_prefix
         names: dict[str, list[str]] = {}
-        for name in stored:
-            parameter, converted = rename_source_key(name, renamings, converters, prefix, known)
-            if parameter not in known and name in known:
-                parameter, converted = rename_source_key(name, [], [], prefix, known)
-            if parameter in known and converted is None:
+        for name, parameter, pattern in self._loaded_into(stored):
+            if pattern is None:
                 names.setdefault(parameter, []).append(name)
         return names
 
     def converted_weights(self, stored: Iterable[str]) -> ConvertedWeights:
         """Returns the parameters that transformers joins from several of the `stored` tensors."""
-        from transformers.core_model_loading import dot_natural_key, rename_source_key
+        from transformers.core_model_loading import dot_natural_key
+
+        sources: dict[str, list[tuple[str, str]]] = {}
+        for name, parameter, pattern in self._loaded_into(sorted(stored, key=dot_natural_key)):
+            if pattern is not None:
+                sources.setdefault(parameter, []).append((name, pattern))
+        by_pattern = {pattern: each for each in self._transforms()[1] for pattern in each.source_patterns}
+        return ConvertedWeights(self.model, by_pattern, sources)
+
+    def _loaded_into(self, stored: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+        """Yields the name of each stored tensor that is loaded, its parameter, and the pattern of the conversion; None without one."""
+        # transformers has no public function for how it renames while it loads; `from_pretrained` itself calls this one.
+        from transformers.core_model_loading import rename_source_key
 
         renamings, converters = self._transforms()
         known, prefix = self.model.state_dict(), self.model.base_model_prefix
-        sources: dict[str, list[tuple[str, str]]] = {}
-        for name in sorted(stored, key=dot_natural_key):
+        for name in stored:
             parameter, pattern = rename_source_key(name, renamings, converters, prefix, known)
-            if parameter in known and pattern is not None:
-                sources.setdefault(parameter, []).append((name, pattern))
-        return ConvertedWeights(self.model, {pattern: each for each in converters for pattern in each.source_patterns}, sources)
+            if parameter not in known and name in known:
+                parameter, pattern = rename_source_key(name, [], [], prefix, known)
+            if parameter in known:
+                yield name, parameter, pattern
 
     @property
     def converts(self) -> bool:

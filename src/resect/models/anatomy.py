@@ -152,16 +152,15 @@ class Anatomy:
     def slot(self, site: Site | str) -> Slot:
         """Returns where a matrix is stored."""
         site, part = self._matrix(site), self._part(site)
-        expert = site.expert if site.is_routed and not site.is_joint else None
-        return Slot(self._path(site, part.path), part.rows, part.transposed, part.weight, part.bias, expert)
+        return Slot(self._path(site, part.path), part.rows, part.transposed, part.weight, part.bias, site.routed_expert)
 
     def tap(self, site: Site | str) -> Tap:
         """Returns where a moment, or the output of a matrix (with its bias), can be observed and changed."""
         site = self._single(site)
-        expert = site.expert if site.is_routed else None
+        expert = site.routed_expert
         moment = self._block(site).moment(site)
         if moment is not None:
-            return Tap(self._path(site, moment.path), moment.when, moment.rows, moment.flat, moment.weight, expert)
+            return Tap(self._path(site, moment.path), moment.when, None, moment.flat, moment.weight, expert)
         part = self._part(site)
         return Tap(self._path(site, part.path), "output", part.rows, part.flat, part.weight if part.in_product else "", expert)
 

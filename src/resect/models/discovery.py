@@ -92,7 +92,7 @@ def _discovered(config: Any, full: nn.Module, tiny: TinyModel, calls: dict[str, 
             shapes = tuple((path, tuple(module.weight.shape)) for path, module in named_linears(block))  # type: ignore[arg-type]
             blocks.append(layouts.setdefault((id(kind), shapes), block_layout(kind, block, config.get_text_config())))
             covered += sum(block.get_parameter(name).numel() for name in _covered_parameters(kind, block))
-            total += _matrix_parameters(block)
+            total += sum(matrix_parameters(block).values())
         d_ff = max((block.d_ff for block in blocks), default=0)
         stacks[stack] = StackLayout(
             relative(found.path),
@@ -180,11 +180,10 @@ def _part(path: str, module: nn.Module, out: int, rows: Any, kind: KindOfBlock) 
     return MatrixPart(path, shape, rows, stored, isinstance(module, Conv1D), path in kind.flat, by_row=path not in kind.not_by_row)
 
 
-def _matrix_parameters(block: nn.Module) -> int:
-    """Returns the number of a block's parameters that are no vectors and no embeddings."""
+def matrix_parameters(block: nn.Module) -> dict[int, int]:
+    """Returns by identity the sizes of a module's parameters that are no vectors and no embeddings."""
     modules = [module for module in block.modules() if not isinstance(module, nn.Embedding)]
-    parameters = [parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.dim() > 1]
-    return sum(parameter.numel() for parameter in {id(parameter): parameter for parameter in parameters}.values())
+    return {id(own): own.numel() for module in modules for own in module.parameters(recurse=False) if own.dim() > 1}
 
 
 def _shape(module: nn.Module) -> tuple[int, int]:

@@ -127,7 +127,7 @@ def _block_from_json(value: dict[str, Any]) -> BlockLayout:
 def _parts_to_json(matrices: Mapping[str, MatrixPart], moments: Mapping[str, MomentPart]) -> dict[str, Any]:
     return {
         "matrices": {name: dataclasses.asdict(part) | {"rows": _rows_to_json(part.rows)} for name, part in matrices.items()},
-        "moments": {name: dataclasses.asdict(part) | {"rows": _rows_to_json(part.rows)} for name, part in moments.items()},
+        "moments": {name: dataclasses.asdict(part) for name, part in moments.items()},
     }
 
 
@@ -136,7 +136,7 @@ def _parts_from_json(value: dict[str, Any]) -> tuple[dict[str, MatrixPart], dict
     for name, part in value["matrices"].items():
         shape, stored = part["shape"], tuple(part["stored"])
         matrices[name] = MatrixPart(**part | {"rows": _rows_from_json(part["rows"]), "shape": (shape[0], shape[1]), "stored": stored})
-    return matrices, {name: MomentPart(**part | {"rows": _rows_from_json(part["rows"])}) for name, part in value["moments"].items()}
+    return matrices, {name: MomentPart(**part) for name, part in value["moments"].items()}
 
 
 def _rows_to_json(rows: Rows) -> Any:

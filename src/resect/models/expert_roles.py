@@ -7,7 +7,7 @@ token to expert e. Knows no name of any module.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -84,9 +84,7 @@ def find_experts(tiny: TinyModel, block: nn.Module) -> FoundExperts | None:
             continue
         found = _found(path, module, expert, seen)
         if found is not None:
-            return FoundExperts(
-                found.path, found.weights, found.act, found.offset, _find_router(tiny, block, path, module, found.weights[0].weight)
-            )
+            return replace(found, router=_find_router(tiny, block, path, module, found.weights[0].weight))
     return None
 
 
@@ -94,16 +92,13 @@ def experts_layout(found: FoundExperts, block: nn.Module) -> ExpertsLayout:
     """Returns where the matrices and moments of the experts are in a block of any size."""
     module = block.get_submodule(found.path)
     down = next(each for each in found.weights if "down" in each.fused.roles)
-    d_ff = _shape(module, down)[1]
     matrices: dict[str, MatrixPart] = {}
     for each in found.weights:
-        shape = _shape(module, each)
-        sizes = dict.fromkeys(each.fused.roles, d_ff if "down" not in each.fused.roles else shape[0])
-        for role, rows in each.fused.rows(sizes, None).items():
-            stored = tuple(module.get_parameter(each.weight).shape)
-            out = sizes[role] if len(each.fused.roles) > 1 else shape[0]
+        fused, inside = _shape(module, each)
+        out, stored = fused // len(each.fused.roles), tuple(module.get_parameter(each.weight).shape)
+        for role, rows in each.fused.rows(dict.fromkeys(each.fused.roles, out), None).items():
             matrices[role] = MatrixPart(
-                found.path, (out, shape[1]), rows, stored, each.transposed, True, each.weight, each.bias or BIAS, True
+                found.path, (out, inside), rows, stored, each.transposed, True, each.weight, each.bias or BIAS, True
             )
     post = MomentPart(found.path, "input", True, down.weight)
     act = MomentPart(found.path, "activation", True, matrices["gate"].weight) if "gate" in matrices else post

@@ -7,6 +7,7 @@ the same to the last bit with and without them.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from resect.core.address import Site
 
 from .anatomy import Anatomy
+from .anatomy_parts import Tap
 from .layout import When
 from .product_hooks import ProductHandle, register_product_hook
 from .product_rows import Product
@@ -25,18 +27,21 @@ from .product_watch import ProductHook
 #: There is no call where no token does.
 SiteCallback = Callable[[Site, Tensor], None]
 GradientCallback = Callable[[Site, Tensor, Tensor], None]
+#: The sites that share a hook, each with its tap; and what the hook does with all values there.
+SiteTaps = Sequence[tuple[Site, Tap]]
+OnValues = Callable[[Tensor, Product | None], None]
 
 
 @contextlib.contextmanager
 def forward_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: SiteCallback) -> Iterator[None]:
     """Call `callback(site, values)` each time a forward pass computes one of `sites`."""
 
-    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor, Product | None], None]:
+    def make_hook(taps: SiteTaps) -> OnValues:
         def on_values(values: Tensor, product: Product | None) -> None:
-            for site in module_sites:
-                own = _own_rows(site, values.detach(), product)
+            for site, tap in taps:
+                own = _own_values(tap, values.detach(), product)
                 if own is not None:
-                    callback(site, site_values(anatomy, site, own))
+                    callback(site, own)
 
         return on_values
 
@@ -52,16 +57,16 @@ def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: GradientCa
     The values are the forward pass's own tensors, which autograd keeps until the backward pass; nothing outlives it.
     """
 
-    def make_hook(module_sites: Sequence[Site]) -> Callable[[Tensor, Product | None], None]:
+    def make_hook(taps: SiteTaps) -> OnValues:
         def on_values(values: Tensor, product: Product | None) -> None:
             detached = values.detach()
 
             def on_gradient(gradient: Tensor) -> None:
-                for site in module_sites:
-                    pair = [_own_rows(site, tensor, product) for tensor in (detached, gradient)]
-                    if all(own is not None for own in pair):
-                        parts = (site_values(anatomy, site, own) for own in pair if own is not None)
-                        callback(site, *(part if product is None else product.spread(_expert(site), part) for part in parts))
+                for site, tap in taps:
+                    own, slope = (_own_values(tap, tensor, product) for tensor in (detached, gradient))
+                    if own is not None and slope is not None:
+                        spread = (lambda part: part) if product is None else partial(product.spread, tap.expert)
+                        callback(site, spread(own), spread(slope))
 
             values.register_hook(on_gradient)
 
@@ -76,18 +81,16 @@ def gradient_hooks(anatomy: Anatomy, sites: Sequence[Site], callback: GradientCa
 
 
 @contextlib.contextmanager
-def _registered(
-    anatomy: Anatomy, sites: Sequence[Site], make_hook: Callable[[Sequence[Site]], Callable[[Tensor, Product | None], None]]
-) -> Iterator[None]:
+def _registered(anatomy: Anatomy, sites: Sequence[Site], make_hook: Callable[[SiteTaps], OnValues]) -> Iterator[None]:
     """Register hooks at the modules of `sites`; several sites of one fused module, or of one mixture of experts, share one hook."""
-    by_tap: dict[tuple[str, str, When], list[Site]] = {}
+    by_place: dict[tuple[str, str, When], list[tuple[Site, Tap]]] = {}
     for site in sites:
         tap = anatomy.tap(site)
-        by_tap.setdefault((tap.path, tap.weight, tap.when), []).append(site)
+        by_place.setdefault((tap.path, tap.weight, tap.when), []).append((site, tap))
     handles: list[RemovableHandle | ProductHandle] = []
     try:
-        for (_, weight, when), group in by_tap.items():
-            module, on_values = anatomy.module(group[0]), make_hook(group)
+        for (_, weight, when), taps in by_place.items():
+            module, on_values = anatomy.module(taps[0][0]), make_hook(taps)
             if weight:
                 handles.append(register_product_hook(module, weight, when, _product_hook(on_values)))
             elif when == "input":
@@ -100,38 +103,29 @@ def _registered(
             handle.remove()
 
 
-def site_values(anatomy: Anatomy, site: Site, values: Tensor) -> Tensor:
-    """Returns a site's part of the values at its tap, a view where the units are contiguous."""
-    part = anatomy.tap(site).part
-    if part is None:
-        return values
-    return values[..., part] if isinstance(part, slice) else values[..., torch.as_tensor(part, device=values.device)]
+def _own_values(tap: Tap, values: Tensor, product: Product | None) -> Tensor | None:
+    """Returns the values of a tap's units, a view where they are contiguous, at the tokens that it sees; None where it sees none."""
+    rows = values if product is None else replace(product, values=values).of(tap.expert)
+    if rows is None or tap.part is None:
+        return rows
+    return rows[..., tap.part] if isinstance(tap.part, slice) else rows[..., torch.as_tensor(tap.part, device=rows.device)]
 
 
-def _expert(site: Site) -> int | None:
-    return site.expert if site.is_routed else None
-
-
-def _own_rows(site: Site, values: Tensor, product: Product | None) -> Tensor | None:
-    """Returns the values at the tokens that a site sees; None where it sees none."""
-    return values if product is None else replace(product, values=values).of(_expert(site))
-
-
-def _product_hook(on_values: Callable[[Tensor, Product | None], None]) -> ProductHook:
+def _product_hook(on_values: OnValues) -> ProductHook:
     def hook(product: Product) -> None:
         on_values(product.values, product)
 
     return hook
 
 
-def _input_hook(on_values: Callable[[Tensor, Product | None], None]) -> Callable[..., None]:
+def _input_hook(on_values: OnValues) -> Callable[..., None]:
     def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
         on_values(inputs[0], None)
 
     return hook
 
 
-def _output_hook(on_values: Callable[[Tensor, Product | None], None]) -> Callable[..., None]:
+def _output_hook(on_values: OnValues) -> Callable[..., None]:
     def hook(_module: torch.nn.Module, _inputs: object, output: Tensor) -> None:
         on_values(output, None)
 

@@ -52,14 +52,12 @@ class MomentPart:
     when : what is observed
     flat : whether it is [batch · tokens, units]
     weight : the parameter whose product's input, output or activation it is; "" where it is the module's own
-    rows : the positions of the units on the last axis of an activation (None: all)
     """
 
     path: str
     when: When
     flat: bool = False
     weight: str = ""
-    rows: Rows = None
 
 
 @dataclass(frozen=True)

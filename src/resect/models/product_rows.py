@@ -24,12 +24,10 @@ class ProductRows(ABC):
     def rows(self, expert: int) -> Any:
         """Returns an index of the rows of an expert, or None where no token reaches it."""
 
-    def tokens(self, expert: int | None) -> Tensor | None:
-        """Returns the numbers of the tokens that reach an expert, in the order of its rows; of no expert, those of all rows."""
-        if expert is None or self.token_of_row is None:
-            return self.token_of_row
+    def tokens(self, expert: int) -> Tensor | None:
+        """Returns the numbers of the tokens that reach an expert, in the order of its rows; None where none does, or they are unknown."""
         rows = self.rows(expert)
-        return None if rows is None else self.token_of_row[rows]
+        return None if rows is None or self.token_of_row is None else self.token_of_row[rows]
 
 
 @dataclass(frozen=True)
@@ -114,9 +112,9 @@ class Stacked(ProductRows):
         found = self.reached[expert].nonzero().flatten()
         return (expert, found) if len(found) else None
 
-    def tokens(self, expert: int | None) -> Tensor | None:
+    def tokens(self, expert: int) -> Tensor:
         """Returns the tokens that reach an expert."""
-        return None if expert is None else self.reached[expert].nonzero().flatten()
+        return self.reached[expert].nonzero().flatten()
 
 
 @dataclass(frozen=True)

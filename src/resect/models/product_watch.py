@@ -105,15 +105,15 @@ class ProductWatch(TorchFunctionMode):
         if self._incomplete is not None and any(value is self._incomplete.values for value in args):
             return self._completed(name, result)
         if name == "__getitem__" and isinstance(second, Tensor) and second.dim() == 1 and second.dtype != torch.bool:
-            weight = next((weight for weight, own in self._own.items() if own is first), None)
+            weight = self._name_of(first)
             if weight is not None:
                 self._remember(self._chosen, result, (weight, second))
             elif id(first) in self._tokens:
                 self._remember(self._tokens, result, self._tokens[id(first)][second])
         elif name == "repeat_interleave" and id(first) in self._tokens:
             self._remember(self._tokens, result, self._tokens[id(first)].repeat_interleave(int(args[1])))
-        elif name in _CASTS and any(own is first for own in self._own.values()):
-            self._remember(self._casts, result, next(weight for weight, own in self._own.items() if own is first))
+        elif name in _CASTS and (cast := self._name_of(first)) is not None:
+            self._remember(self._casts, result, cast)
         elif name in _VIEWS and id(first) in self._tokens:
             self._remember(self._tokens, result, self._tokens[id(first)])
         elif name == "sigmoid":
@@ -181,6 +181,10 @@ class ProductWatch(TorchFunctionMode):
             new = hook(Product(values, place, count))
             values = values if new is None else new
         return values
+
+    def _name_of(self, value: Tensor) -> str | None:
+        """Returns the name of the parameter that a tensor is."""
+        return next((name for name, own in self._own.items() if own is value), None)
 
     def _weight_of(self, value: Tensor) -> str | None:
         """Returns the name of the parameter that a factor is, or is a part of."""
